@@ -1,0 +1,51 @@
+"""From a model's name to a loaded adapter; families are imported on demand."""
+
+import logging
+from importlib import import_module
+
+import torch
+
+from covpool.extractor.adapters.adapter import Adapter
+from covpool.extractor.errors import ExtractionError
+from covpool.extractor.models import DTYPES, describe
+
+log = logging.getLogger(__name__)
+
+
+def load_adapter(
+    name: str = "ntv3-mini",
+    *,
+    device: str | torch.device | None = None,
+    dtype: str = "float32",
+    revision: str | None = None,
+    download: bool = False,
+) -> Adapter:
+    """A model ready to run.
+
+    Args:
+        name: a bundled name, a local checkpoint directory, or a hub id.
+        device: "cpu", "cuda", "cuda:1"; by default CUDA where there is one, else the CPU.
+        dtype: compute dtype, "float32" or "float64".
+        revision: branch, tag or commit of a hub id.
+        download: fetch a hub id that is not in the local hub cache.
+
+    Raises:
+        ModelNotFoundError, CheckpointError: see `covpool.extractor.checkpoints.locate`.
+        ExtractionError: dtype or device is not available.
+    """
+    if dtype not in DTYPES:
+        raise ExtractionError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
+    try:
+        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise ExtractionError(f"device {device!r} is not known to torch; try 'cpu' or 'cuda'") from error
+    if where.type == "cuda" and not torch.cuda.is_available():
+        raise ExtractionError("device 'cuda' was asked for, but torch sees no CUDA device; use 'cpu'")
+    model = describe(name, revision=revision, download=download)
+    if not model.trained:
+        log.warning("model %s is untrained (seeded random weights): use it to try covpool, no more", name)
+    module, _, attribute = model.family.adapter.partition(":")
+    adapter: Adapter = getattr(import_module(module), attribute).load(
+        model, device=where, dtype=getattr(torch, dtype)
+    )
+    return adapter

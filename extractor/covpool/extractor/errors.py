@@ -1,0 +1,33 @@
+"""Errors of the extractor; every message says what, where and what to do.
+
+ExtractionError
+├── SequenceError (ValueError)      a sequence or FASTA file that is not DNA, or is damaged
+├── ModelNotFoundError (LookupError) no bundled model, local directory or hub id of that name
+├── CheckpointError (ValueError)    a checkpoint's files are missing, damaged or of another shape
+├── LayerError (LookupError)        the model has no layer of that name
+└── ActivationError (ArithmeticError) activations overflowed or held NaN, or did not arrive in full
+"""
+
+
+class ExtractionError(Exception):
+    """Root of all errors raised by `covpool.extractor`."""
+
+
+class SequenceError(ExtractionError, ValueError):
+    """Input that is not DNA, or a damaged FASTA file."""
+
+
+class ModelNotFoundError(ExtractionError, LookupError):
+    """No model of that name."""
+
+
+class CheckpointError(ExtractionError, ValueError):
+    """A checkpoint that cannot be loaded exactly as published."""
+
+
+class LayerError(ExtractionError, LookupError):
+    """No layer of that name in this model."""
+
+
+class ActivationError(ExtractionError, ArithmeticError):
+    """Activations that must not enter a cache."""

@@ -1,0 +1,134 @@
+"""NTv3's published `config.json`, checked, and the geometry that follows from it (no torch needed).
+
+Source: InstaDeep, bioRxiv 2025.12.22.695963, and the checkpoints' config.json.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from covpool.extractor.errors import CheckpointError
+
+UpsampleType = Literal["repeat+conv", "conv_transpose"]
+
+_REQUIRED = (
+    "alphabet_size",
+    "attention_heads",
+    "conv_init_embed_dim",
+    "deconv_upsample_type",
+    "embed_dim",
+    "ffn_embed_dim",
+    "key_size",
+    "layer_norm_eps",
+    "num_downsamples",
+    "num_layers",
+    "token_embed_dim",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NTv3Config:
+    """The fields of `config.json` that shape the network's numbers, under their published names.
+
+    `species_to_token_id` and `conditions_vocab_size` belong to post-trained checkpoints and are empty
+    otherwise.
+    """
+
+    alphabet_size: int
+    token_embed_dim: int
+    conv_init_embed_dim: int
+    embed_dim: int
+    num_downsamples: int
+    num_layers: int
+    attention_heads: int
+    key_size: int
+    ffn_embed_dim: int
+    layer_norm_eps: float
+    deconv_upsample_type: UpsampleType
+    num_hidden_layers_head: int = 0
+    conditions_vocab_size: tuple[int, ...] = ()
+    species_to_token_id: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, config: Mapping[str, Any], where: str = "config.json") -> Self:
+        """The checked configuration.
+
+        Raises:
+            CheckpointError: a field is missing or impossible. `deconv_upsample_type` is required because
+                the two reference implementations read its absence differently.
+        """
+        missing = [name for name in _REQUIRED if name not in config]
+        if missing:
+            raise CheckpointError(f"{where}: {', '.join(missing)} missing; use the publisher's config.json")
+        for name, only in (("use_skip_connection", True), ("deconv_phase", "odd")):
+            if config.get(name, only) != only:
+                raise CheckpointError(
+                    f"{where}: {name}={config[name]!r} is not supported, only {only!r} was ever published"
+                )
+        known = {f.name for f in fields(cls)}
+        values = {name: value for name, value in config.items() if name in known}
+        if "conditions_vocab_size" in values:
+            values["conditions_vocab_size"] = tuple(values["conditions_vocab_size"])
+        found = cls(**values)
+        found._check(where)
+        return found
+
+    def _check(self, where: str) -> None:
+        sizes = asdict(self)
+        for name in _REQUIRED:
+            value = sizes[name]
+            if name not in ("deconv_upsample_type", "layer_norm_eps") and (
+                not isinstance(value, int) or isinstance(value, bool) or value < (name != "num_layers")
+            ):
+                raise CheckpointError(f"{where}: {name} must be a positive whole number, got {value!r}")
+        if self.deconv_upsample_type not in ("repeat+conv", "conv_transpose"):
+            raise CheckpointError(
+                f"{where}: deconv_upsample_type must be 'repeat+conv' or 'conv_transpose', "
+                f"got {self.deconv_upsample_type!r}"
+            )
+        if self.attention_heads * self.key_size != self.embed_dim or self.key_size % 2:
+            raise CheckpointError(
+                f"{where}: attention_heads x key_size ({self.attention_heads} x {self.key_size}) must equal "
+                f"embed_dim ({self.embed_dim}) with an even key_size"
+            )
+        if len(self.conditions_vocab_size) > 1:
+            raise CheckpointError(f"{where}: more than one condition is not supported, only species")
+
+    @property
+    def multiple(self) -> int:
+        """Sequence lengths the network takes are multiples of this many bp (2^num_downsamples)."""
+        return int(2**self.num_downsamples)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels at level 0 (1 bp) … num_downsamples (bottleneck): a linspace, truncated."""
+        line = np.linspace(self.conv_init_embed_dim, self.embed_dim, self.num_downsamples + 1)
+        return tuple(int(width) for width in line)
+
+    @property
+    def layers(self) -> tuple[tuple[str, int, int], ...]:
+        """(name, width, bp per token) of every tap, in the order they are computed."""
+        n = self.num_downsamples
+        return (
+            ("stem", self.widths[0], 1),
+            *((f"down.{i}", self.widths[i + 1], 2**i) for i in range(n)),
+            *((f"transformer.{i}", self.embed_dim, 2**n) for i in range(self.num_layers)),
+            *((f"up.{j}", self.widths[n - 1 - j], 2 ** (n - 1 - j)) for j in range(n)),
+        )
+
+    @property
+    def parameter_count(self) -> int:
+        """Parameters of a pre-trained checkpoint of this shape, LM head included."""
+        w, d, n = self.widths, self.embed_dim, self.num_downsamples
+        blocks = sum(
+            2 * w[i] + 5 * w[i] * w[i + 1] + w[i + 1] + 2 * w[i + 1] + w[i + 1] ** 2 + w[i + 1]
+            for i in range(n)
+        ) + sum(
+            2 * w[i + 1] + 5 * w[i + 1] * w[i] + w[i] + 2 * w[i] + w[i] ** 2 + w[i] for i in range(n)
+        )
+        layer = 4 * d + 4 * (d * d + d) + 3 * d * self.ffn_embed_dim
+        stem = self.alphabet_size * self.token_embed_dim + 15 * self.token_embed_dim * w[0] + w[0]
+        head = self.num_hidden_layers_head * (w[0] ** 2 + w[0]) + (w[0] + 1) * self.alphabet_size
+        return int(stem + blocks + self.num_layers * layer + head)

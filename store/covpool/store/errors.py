@@ -1,0 +1,47 @@
+"""Errors of the store; every message carries the key or path and the remedy.
+
+StoreError
+├── KeyNotFoundError (KeyError)          the key was never stored, or is not ready yet
+├── CorruptEntryError (ValueError)       stored bytes fail their checksum, are missing, or are another key's
+├── FormatVersionError (ValueError)      the directory was written by another major format version
+├── InvalidMomentsError (ValueError)     the moments offered are not finite, not symmetric, or misshapen
+├── CapacityError (OverflowError)        the namespace's fixed-size array has no free row left
+├── LocationError (ValueError)           the location string names no supported kind of store
+└── BottleneckError (ValueError)         a bottleneck file is unreadable, or made for other moments
+"""
+
+
+class StoreError(Exception):
+    """Root of all errors raised by `covpool.store`."""
+
+
+class KeyNotFoundError(StoreError, KeyError):
+    """The key has no ready entry."""
+
+    def __str__(self) -> str:
+        # KeyError would show the repr of the message.
+        return str(self.args[0])
+
+
+class CorruptEntryError(StoreError, ValueError):
+    """An entry the catalog calls ready cannot be read back intact."""
+
+
+class FormatVersionError(StoreError, ValueError):
+    """The store on disk follows another major version of FORMAT.md."""
+
+
+class InvalidMomentsError(StoreError, ValueError):
+    """Moments that must not be cached: not finite, not symmetric, or misshapen."""
+
+
+class CapacityError(StoreError, OverflowError):
+    """A namespace is full."""
+
+
+class LocationError(StoreError, ValueError):
+    """A location string that no kind of store answers to."""
+
+
+class BottleneckError(StoreError, ValueError):
+    """A bottleneck that cannot be read, or does not belong to these moments."""

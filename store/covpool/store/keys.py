@@ -1,0 +1,140 @@
+"""Identity of a cached result: which sequence, and everything besides it that changes the numbers.
+
+Convention: digests are lower-case SHA-256 hex; JSON is canonical (sorted keys, no spaces, ASCII).
+"""
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self
+
+Strand = Literal["+", "-", "both"]
+STRANDS: tuple[Strand, ...] = ("+", "-", "both")
+
+_HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def canonical_json(value: object) -> str:
+    """The one JSON text that stands for `value` in every digest (sorted keys, ASCII, no NaN)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def sha256(data: str | bytes) -> str:
+    """SHA-256 of `data` (text as UTF-8), as 64 lower-case hex digits."""
+    return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
+
+
+def is_digest(text: str) -> bool:
+    """Whether `text` has the form of a digest; everything else is refused before any look-up."""
+    return _HEX_DIGEST.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Everything besides the sequence that changes the numbers of a second moment.
+
+    Attributes:
+        family: model family, which is the adapter that ran ("ntv3").
+        model: the model's name as the user knows it.
+        weights: SHA-256 over the weights and the configuration that shapes them.
+        adapter_version: raised whenever our own code changes its numbers beyond rounding.
+        layer: the tap ("up.6").
+        dtype: compute dtype of the forward ("float32").
+        context: what one forward saw: "whole" (the whole sequence; exact tiling counts as whole), or
+            the window rule of a model that cannot see it.
+        strand: "+" (as given), "-" (reverse complement), or "both" (their moments added).
+        skip_tokens: leading tokens left out of the moments, per strand.
+        selection: which tokens count: "whole", or a region class ("CDS").
+        condition: species or organism the model was conditioned on, "" when it takes none.
+    """
+
+    family: str
+    model: str
+    weights: str
+    adapter_version: int
+    layer: str
+    dtype: str
+    context: str = "whole"
+    strand: Strand = "+"
+    skip_tokens: int = 0
+    selection: str = "whole"
+    condition: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("family", "model", "layer", "dtype", "context", "selection"):
+            if not getattr(self, name):
+                raise ValueError(f"recipe: {name} is empty; name what produced the moments")
+        if not is_digest(self.weights):
+            raise ValueError(f"recipe: weights must be a SHA-256 hex digest, not {self.weights!r}")
+        if self.strand not in STRANDS:
+            raise ValueError(f"recipe: strand must be one of {', '.join(STRANDS)}, not {self.strand!r}")
+        if self.skip_tokens < 0:
+            raise ValueError(f"recipe: skip_tokens must not be negative, got {self.skip_tokens}")
+
+    def to_json(self) -> str:
+        """Canonical JSON of all fields."""
+        return canonical_json(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The recipe that `to_json` wrote; an unknown or missing field raises `ValueError`."""
+        found: dict[str, Any] = json.loads(text)
+        known = {field.name for field in fields(cls)}
+        if set(found) != known:
+            raise ValueError(
+                f"recipe: fields {sorted(set(found) ^ known)} are unknown or missing; "
+                "it was written by another version of covpool"
+            )
+        return cls(**found)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON."""
+        return sha256(self.to_json())
+
+    @property
+    def feature_space(self) -> str:
+        """Digest of what gives the d features their meaning: the recipe without its token selection.
+
+        Moments whose recipes differ only in strand, skipped tokens or region class share it, so one
+        bottleneck serves them all.
+        """
+        shared = asdict(self)
+        for name in ("model", "strand", "skip_tokens", "selection"):
+            del shared[name]
+        return sha256(canonical_json(shared))
+
+
+@dataclass(frozen=True, slots=True)
+class MomentsKey:
+    """Identity of one cached result: a sequence under a recipe.
+
+    Attributes:
+        sequence: SHA-256 of the normalised bases (upper case, A C G T N), see `sequence_digest`.
+        length: number of those bases, in bp (implied by the digest; kept for listings).
+        recipe: everything else that changes the numbers.
+    """
+
+    sequence: str
+    length: int
+    recipe: Recipe
+
+    def __post_init__(self) -> None:
+        if not is_digest(self.sequence):
+            raise ValueError(f"key: sequence must be a SHA-256 hex digest, not {self.sequence!r}")
+        if self.length < 1:
+            raise ValueError(f"key: a sequence has at least one base, got length {self.length}")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of sequence digest and recipe: the key's name everywhere outside Python."""
+        return sha256(f"{self.sequence}\n{self.recipe.digest}")
+
+    def __str__(self) -> str:
+        return self.digest
+
+
+def sequence_digest(bases: str) -> str:
+    """Digest of normalised bases: the same gene under two names or annotations is one entry."""
+    return sha256(bases)
