@@ -49,7 +49,7 @@ class Checkpoint:
 
 def bundled_names() -> tuple[str, ...]:
     """Names of the models inside the package, the embedded default first."""
-    return tuple(sorted(path.name for path in _bundled().iterdir() if path.is_dir()))
+    return tuple(sorted(path.name for path in bundled_directory().iterdir() if path.is_dir()))
 
 
 def locate(name: str, *, revision: str | None = None, download: bool = False) -> Checkpoint:
@@ -66,7 +66,7 @@ def locate(name: str, *, revision: str | None = None, download: bool = False) ->
         CheckpointError: the directory lacks `config.json` or `model.safetensors`, or the JSON is broken.
     """
     if name in bundled_names():
-        return _read(name, _bundled() / name)
+        return _read(name, bundled_directory() / name)
     path = Path(name).expanduser()
     if path.is_dir():
         return _read(path.resolve().name, path)
@@ -78,7 +78,8 @@ def locate(name: str, *, revision: str | None = None, download: bool = False) ->
     )
 
 
-def _bundled() -> Path:
+def bundled_directory() -> Path:
+    """Where the models inside the package lie."""
     return Path(str(resources.files("covpool.extractor") / "bundled"))
 
 
@@ -110,11 +111,12 @@ def _read(name: str, directory: Path) -> Checkpoint:
             raise CheckpointError(f"{directory}: {file} is missing; give the publisher's directory")
     card = directory / CARD
     return Checkpoint(
-        name, directory, _json(directory / "config.json"), _json(card) if card.is_file() else {}
+        name, directory, read_json(directory / "config.json"), read_json(card) if card.is_file() else {}
     )
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; `CheckpointError` when it holds none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

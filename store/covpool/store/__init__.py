@@ -38,7 +38,7 @@ _HOME = {
     "StoreError": "errors",
     "sequence_digest": "keys",
 }
-__all__ = sorted(_HOME)  # noqa: PLE0605  (a test compares it with the room card)
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:

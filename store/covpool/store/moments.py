@@ -73,7 +73,7 @@ class Moments:
             InvalidMomentsError: a value is not finite, or the second moment is not symmetric to
                 `SYMMETRY_TOLERANCE` of its largest entry.
         """
-        # One pass finds NaN and infinity: both survive a sum of absolute values.
+        # One pass finds NaN and infinity: both survive a maximum.
         largest = float(np.abs(self.second_moment).max())
         if not (np.isfinite(largest) and np.isfinite(self.mean).all()):
             raise InvalidMomentsError(
@@ -96,9 +96,8 @@ class Moments:
     def covariance(self) -> FloatArray:
         """(d, d) centred covariance C - X̄ X̄ᵀ (divided by T, not T - 1), computed in float64."""
         mean = self.mean.astype(np.float64)
-        centred: MomentsT = TypeVar("MomentsT", bound="Moments")
-FloatArray = (self.second_moment - np.outer(mean, mean)).astype(self.dtype)
-        return centred
+        centred = self.second_moment - np.outer(mean, mean)
+        return centred.astype(np.float32) if self.dtype == np.float32 else centred
 
     def merge(self, other: Self) -> Self:
         """Moments of both token selections together, weighted by their counts; the order is free.

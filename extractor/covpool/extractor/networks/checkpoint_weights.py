@@ -12,9 +12,7 @@ from covpool.extractor.errors import CheckpointError
 _SHOWN = 6
 
 
-def load_published(
-    network: nn.Module, path: Path, *, rename: Callable[[str], str | None]
-) -> nn.Module:
+def load_published(network: nn.Module, path: Path, *, rename: Callable[[str], str | None]) -> nn.Module:
     """Fill `network` with the tensors of a safetensors file.
 
     Args:

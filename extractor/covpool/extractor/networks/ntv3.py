@@ -110,25 +110,39 @@ class NormConvolution(nn.Module):
         return gelu(self.conv(self.layer_norm(x, condition)))
 
 
+class Pointwise(nn.Module):
+    """Norm, then a kernel-1 convolution, then GELU."""
+
+    def __init__(self, norm: AdaptiveNorm, *, transposed: bool) -> None:
+        super().__init__()
+        self.layer_norm = norm
+        width = norm.normalized_shape[0]
+        # In the up tower this square kernel is published as (in, out, 1): a missing transpose is silent.
+        self.conv = (nn.ConvTranspose1d if transposed else nn.Conv1d)(width, width, 1)
+        self.transposed = transposed
+
+    def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
+        weight = self.conv.weight[:, :, 0]
+        return gelu(
+            F.linear(
+                self.layer_norm(x, condition),
+                weight.T if self.transposed else weight,
+                self.conv.bias,
+            )
+        )
+
+
 class PointwiseResidual(nn.Module):
-    """x + GELU(1x1 convolution of the normed x), the branch gated by the condition."""
+    """x plus its pointwise branch, gated by the condition."""
 
     def __init__(self, width: int, eps: float, condition_width: int, *, transposed: bool) -> None:
         super().__init__()
         norm = AdaptiveNorm(width, eps, condition_width)
-        # In the up tower this square kernel is published as (in, out, 1): a missing transpose is silent.
-        conv = (nn.ConvTranspose1d if transposed else nn.Conv1d)(width, width, 1)
-        self.conv_block = nn.ModuleDict({"layer_norm": norm, "conv": conv})
+        self.conv_block = Pointwise(norm, transposed=transposed)
         self.modulation_layers = _modulation(condition_width, width)
-        self.transposed = transposed
 
     def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
-        conv = self.conv_block["conv"]
-        weight: Tensor = conv.weight[:, :, 0]
-        y = F.linear(
-            self.conv_block["layer_norm"](x, condition), weight.T if self.transposed else weight, conv.bias
-        )
-        return x + _gate(gelu(y), self.modulation_layers, condition)
+        return x + _gate(self.conv_block(x, condition), self.modulation_layers, condition)
 
 
 class TowerBlock(nn.Module):
@@ -144,6 +158,14 @@ class TowerBlock(nn.Module):
         return y
 
 
+class Projection(nn.Module):
+    """One of query, key and value: a linear map under its published name."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, width)
+
+
 class Attention(nn.Module):
     """Bidirectional multi-head attention with rotary positions, half-split pairing, base 10,000."""
 
@@ -151,15 +173,14 @@ class Attention(nn.Module):
         super().__init__()
         self.heads, self.key_size = config.attention_heads, config.key_size
         width = config.embed_dim
-        for name in ("query_head", "key_head", "value_head"):
-            setattr(self, name, nn.ModuleDict({"linear": nn.Linear(width, width)}))
+        self.query_head, self.key_head, self.value_head = (Projection(width) for _ in range(3))
         self.mha_output = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         batch, length, width = x.shape
         cos, sin = rotary_tables(length, self.key_size, x)
         query, key, value = (
-            head["linear"](x).view(batch, length, self.heads, self.key_size).transpose(1, 2)
+            head.linear(x).view(batch, length, self.heads, self.key_size).transpose(1, 2)
             for head in (self.query_head, self.key_head, self.value_head)
         )
         mixed = F.scaled_dot_product_attention(rotate(query, cos, sin), rotate(key, cos, sin), value)

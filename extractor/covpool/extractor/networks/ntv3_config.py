@@ -125,9 +125,7 @@ class NTv3Config:
         blocks = sum(
             2 * w[i] + 5 * w[i] * w[i + 1] + w[i + 1] + 2 * w[i + 1] + w[i + 1] ** 2 + w[i + 1]
             for i in range(n)
-        ) + sum(
-            2 * w[i + 1] + 5 * w[i + 1] * w[i] + w[i] + 2 * w[i] + w[i] ** 2 + w[i] for i in range(n)
-        )
+        ) + sum(2 * w[i + 1] + 5 * w[i + 1] * w[i] + w[i] + 2 * w[i] + w[i] ** 2 + w[i] for i in range(n))
         layer = 4 * d + 4 * (d * d + d) + 3 * d * self.ffn_embed_dim
         stem = self.alphabet_size * self.token_embed_dim + 15 * self.token_embed_dim * w[0] + w[0]
         head = self.num_hidden_layers_head * (w[0] ** 2 + w[0]) + (w[0] + 1) * self.alphabet_size

@@ -1,0 +1,165 @@
+"""Store: moments by key, in Zarr arrays behind a catalog."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy.engine import Connection
+from zarr.abc.store import Store as ZarrStorage
+from zarr.storage import LocalStore, MemoryStore
+
+from covpool.store.catalog import Catalog, Entry, open_engine
+from covpool.store.errors import CorruptEntryError, KeyNotFoundError, LocationError
+from covpool.store.keys import MomentsKey
+from covpool.store.moments import Moments
+from covpool.store.schema import CATALOG_FILE, Namespace
+from covpool.store.zarr_arrays import NamespaceArrays, open_root
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An entry that cannot be read back, as found by `Store.verify`."""
+
+    key: str
+    message: str
+
+
+class Store:
+    """A cache of moments: what is put under a key reads back bit for bit, or raises.
+
+    Any number of processes may read and write the same directory at once.
+    """
+
+    def __init__(self, storage: ZarrStorage, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self._storage = storage
+        self._arrays: dict[str, NamespaceArrays] = {}
+        self._lock = Lock()
+
+    @classmethod
+    def open(cls, location: str | Path, *, catalog: str | None = None) -> Self:
+        """Open a store, or create one in an empty or new directory.
+
+        Args:
+            location: a directory, or "memory://" for one that lives in this process only.
+            catalog: database URL; by default SQLite inside the directory.
+
+        Raises:
+            LocationError: the location is of no supported kind, is a file, or cannot be created.
+            FormatVersionError: it was written in another major format version.
+        """
+        text = str(location)
+        storage: ZarrStorage
+        if text == "memory://":
+            storage, url = MemoryStore(), "sqlite://"
+        elif "://" in text:
+            raise LocationError(f"{text}: not a kind of store; give a directory or memory://")
+        else:
+            directory = Path(location).expanduser().resolve()
+            try:
+                directory.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise LocationError(
+                    f"{directory}: cannot hold a store ({error.strerror}); give a writable directory"
+                ) from error
+            storage, url = LocalStore(directory), f"sqlite:///{directory / CATALOG_FILE}"
+        found = Catalog(open_engine(catalog or url), text)
+        open_root(storage, text)
+        return cls(storage, found)
+
+    def put(
+        self,
+        key: MomentsKey,
+        moments: Moments,
+        *,
+        also: Callable[[Connection], None] | None = None,
+    ) -> None:
+        """Cache moments under a key. Putting a key again rewrites its own row, so repeats are harmless.
+
+        Args:
+            key: the identity of the moments.
+            moments: float32 or float64; stored in that dtype. Of the second moment the upper triangle is
+                kept.
+            also: runs in the transaction that makes the row readable (the service ends its job there).
+
+        Raises:
+            InvalidMomentsError: values are not finite or the matrix is not symmetric, or the key is
+                stored in another dtype.
+            CapacityError: the namespace is full.
+            StoreError: the storage refused; nothing became readable.
+        """
+        moments.validate()
+        wanted = Namespace(key.recipe, moments.width, str(moments.dtype))
+        namespace, row = self.catalog.reserve(key, wanted)
+        arrays = self._namespace_arrays(namespace)
+        arrays.write(row, key.digest, key.sequence, key.length, moments)
+        self.catalog.flip_ready(key, moments.count, also)
+
+    def get(self, key: MomentsKey | str) -> Moments:
+        """The moments of a key, given whole or as its digest.
+
+        Raises:
+            KeyNotFoundError: there is no ready entry.
+            CorruptEntryError: there is one, and it does not read back intact.
+        """
+        return self._read(self.entry(key))
+
+    def entry(self, key: MomentsKey | str) -> Entry:
+        """The catalog's ready entry of a key.
+
+        Raises:
+            KeyNotFoundError: there is none.
+        """
+        found = self.catalog.find(str(key))
+        if found is None or not found.ready:
+            raise KeyNotFoundError(f"{key}: not in the store; extract it first")
+        return found
+
+    def __contains__(self, key: MomentsKey | str) -> bool:
+        found = self.catalog.find(str(key))
+        return found is not None and found.ready
+
+    def __len__(self) -> int:
+        return len(self.catalog.entries())
+
+    def keys(self) -> Iterator[MomentsKey]:
+        """Every ready key, in the order of their digests."""
+        return (entry.moments_key for entry in self.catalog.entries())
+
+    def verify(self) -> list[Problem]:
+        """Read every ready entry back; what fails its checksum, lacks a chunk or is another key's."""
+        problems = []
+        for entry in self.catalog.entries():
+            try:
+                self._read(entry)
+            except CorruptEntryError as error:
+                problems.append(Problem(entry.key, str(error)))
+        return problems
+
+    def close(self) -> None:
+        """Release the database connections."""
+        self.catalog.engine.dispose()
+        self._storage.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _read(self, entry: Entry) -> Moments:
+        return self._namespace_arrays(entry.namespace).read(entry.row, entry.key)
+
+    def _namespace_arrays(self, namespace: Namespace) -> NamespaceArrays:
+        with self._lock:
+            if namespace.id not in self._arrays:
+                self._arrays[namespace.id] = NamespaceArrays(self._storage, namespace)
+            return self._arrays[namespace.id]
