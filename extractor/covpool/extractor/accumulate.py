@@ -59,7 +59,8 @@ class SecondMoment:
         """
         if block.ndim != 2 or block.shape[1] != self.width or not block.is_floating_point():
             raise ValueError(
-                f"block must be a floating (tokens, {self.width}) tensor, got {block.dtype} {tuple(block.shape)}"
+                f"block must be a floating (tokens, {self.width}) tensor, "
+                f"got {block.dtype} {tuple(block.shape)}"
             )
         self.count += len(block)
         while len(block):

@@ -157,3 +157,8 @@ def describe(name: str, *, revision: str | None = None, download: bool = False) 
 def bundled_models() -> tuple[Model, ...]:
     """The models inside the package, the embedded default first."""
     return tuple(describe(name) for name in bundled_names())
+
+
+def untrained_notice(model: Model) -> str:
+    """The sentence shown wherever an untrained model is used."""
+    return f"model {model.name} is untrained (seeded random weights): use it to try covpool, no more"

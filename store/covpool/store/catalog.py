@@ -266,5 +266,6 @@ def _entry(row: "sa.Row[tuple[object, ...]]") -> Entry:
         row.length,
         # `row.count` is the tuple method.
         row._mapping["count"],
-        row.created,
+        # SQLite keeps no time zone.
+        row.created and row.created.replace(tzinfo=UTC),
     )

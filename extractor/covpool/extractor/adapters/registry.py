@@ -7,7 +7,7 @@ import torch
 
 from covpool.extractor.adapters.adapter import Adapter
 from covpool.extractor.errors import ExtractionError
-from covpool.extractor.models import DTYPES, describe
+from covpool.extractor.models import DTYPES, Model, describe, untrained_notice
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,11 @@ def load_adapter(
         ModelNotFoundError, CheckpointError: see `covpool.extractor.checkpoints.locate`.
         ExtractionError: dtype or device is not available.
     """
+    return load_model(describe(name, revision=revision, download=download), device=device, dtype=dtype)
+
+
+def load_model(model: Model, *, device: str | torch.device | None = None, dtype: str = "float32") -> Adapter:
+    """A described model ready to run; arguments and errors as in `load_adapter`."""
     if dtype not in DTYPES:
         raise ExtractionError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
     try:
@@ -41,9 +46,8 @@ def load_adapter(
         raise ExtractionError(f"device {device!r} is not known to torch; try 'cpu' or 'cuda'") from error
     if where.type == "cuda" and not torch.cuda.is_available():
         raise ExtractionError("device 'cuda' was asked for, but torch sees no CUDA device; use 'cpu'")
-    model = describe(name, revision=revision, download=download)
     if not model.trained:
-        log.warning("model %s is untrained (seeded random weights): use it to try covpool, no more", name)
+        log.warning(untrained_notice(model))
     module, _, attribute = model.family.adapter.partition(":")
     adapter: Adapter = getattr(import_module(module), attribute).load(
         model, device=where, dtype=getattr(torch, dtype)

@@ -1,0 +1,42 @@
+# The verbs of covpool: install demo serve check test bench clean.
+# Every verb sets up what it needs; nothing has to be installed by hand but Python >= 3.11.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# Idle compute threads sleep instead of spinning: on shared machines small tensors are far faster so.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: install demo serve check test bench clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all]' --group dev
+	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/python scripts/demo.py
+
+serve: $(INSTALLED)
+	$(BIN)/covpool serve
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: $(INSTALLED)
+	$(BIN)/pytest
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/accumulate.py
+
+clean:
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

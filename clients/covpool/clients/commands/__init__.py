@@ -1,0 +1,1 @@
+"""Commands of the client, found by `covpool` through entry points."""

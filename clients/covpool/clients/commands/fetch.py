@@ -1,0 +1,39 @@
+"""Fetch one cached second moment from a running service."""
+
+import json
+from pathlib import Path
+
+import click
+import numpy as np
+
+from covpool.clients.client import Client
+from covpool.clients.commands.options import service_options
+
+
+@click.command
+@click.argument("key")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the matrix (.npy), or count, mean and matrix (.npz).",
+)
+@click.option("--json", "as_json", is_flag=True, help="Count, width and trace as JSON.")
+@service_options
+def fetch(key: str, out: Path | None, as_json: bool, url: str, token: str | None) -> None:
+    """Fetch the moments of KEY (64 hexadecimal digits, from `embed` or `status`).
+
+    Example: covpool fetch 9c1f… --out lacZ.npy
+    """
+    if out is not None and out.suffix not in (".npy", ".npz"):
+        raise click.UsageError(f"--out must end in .npy or .npz, not {out.suffix!r}")
+    with Client(url, token) as client:
+        found = client.moments(key)
+    if out is not None and out.suffix == ".npy":
+        np.save(out, found.second_moment, allow_pickle=False)
+    elif out is not None:
+        np.savez(out, count=found.count, mean=found.mean, second_moment=found.second_moment)
+    width, trace = len(found.mean), float(np.trace(found.second_moment))
+    if as_json:
+        click.echo(json.dumps({"key": key, "count": found.count, "width": width, "trace": trace}))
+    else:
+        click.echo(f"{key}: {found.count:,} tokens, {width} x {width}, trace {trace:.6g}")

@@ -1,0 +1,61 @@
+"""Options and output that the client's commands share."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from covpool.clients.client import DEFAULT_URL
+from covpool.service.schemas import Job
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def service_options(command: F) -> F:
+    """--url and --token of the service to talk to."""
+    command = click.option("--token", envvar="COVPOOL_TOKEN", help="Bearer token, where one is asked for.")(
+        command
+    )
+    return click.option(
+        "--url", envvar="COVPOOL_URL", default=DEFAULT_URL, show_default=True, help="The service's address."
+    )(command)
+
+
+def extraction_options(command: F) -> F:
+    """--model, --layer and --strand."""
+    command = click.option("--strand", type=click.Choice(["+", "-", "both"]), default="+", show_default=True)(
+        command
+    )
+    command = click.option("--layer", help="A layer of the model; its default one when omitted.")(command)
+    return click.option("--model", help="A name from `covpool models`; the default one when omitted.")(
+        command
+    )
+
+
+@contextmanager
+def progress_of(console: Console) -> Iterator[Callable[[Job], None]]:
+    """A callback that shows a job's progress: a bar on a terminal, a line per step elsewhere."""
+    if not console.is_terminal:
+        shown = -1
+
+        def lines(job: Job) -> None:
+            nonlocal shown
+            step = 10 * job.tokens_done // max(1, job.tokens)
+            if step != shown:
+                shown = step
+                done = sum(record.state == "done" for record in job.records)
+                console.print(
+                    f"{job.state}: {done} of {len(job.records)} sequences, "
+                    f"{job.tokens_done:,} of {job.tokens:,} bases",
+                    highlight=False,
+                )
+
+        yield lines
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("bases")
+        yield lambda job: bar.update(task, completed=job.tokens_done, total=job.tokens)

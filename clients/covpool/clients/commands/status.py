@@ -1,0 +1,44 @@
+"""Show the latest jobs, or one of them, of a running service."""
+
+import click
+from rich.console import Console
+
+from covpool.clients.client import Client
+from covpool.clients.commands.options import progress_of, service_options
+from covpool.service.schemas import Job
+
+
+@click.command
+@click.argument("job", required=False)
+@click.option("--wait", is_flag=True, help="Wait until the job has ended.")
+@click.option("--json", "as_json", is_flag=True, help="JSON, one job per line.")
+@service_options
+def status(job: str | None, wait: bool, as_json: bool, url: str, token: str | None) -> None:
+    """Show the latest jobs, or JOB with each of its records.
+
+    Example: covpool status 3f9a… --wait
+    """
+    if wait and job is None:
+        raise click.UsageError("--wait needs a job")
+    with Client(url, token) as client:
+        if job is None:
+            for one in client.jobs():
+                click.echo(one.model_dump_json() if as_json else _line(one))
+            return
+        if wait:
+            with progress_of(Console(stderr=True)) as progress:
+                client.wait(job, progress=progress)
+        found = client.job(job)
+    if as_json:
+        click.echo(found.model_dump_json())
+        return
+    click.echo(_line(found))
+    for record in found.records:
+        click.echo(
+            f"  {record.state}\t{record.name}\t{record.length:,} bp\t{record.key}\t{record.error or ''}"
+        )
+
+
+def _line(job: Job) -> str:
+    done = sum(record.state == "done" for record in job.records)
+    return f"{job.id}\t{job.state}\t{done}/{len(job.records)} sequences\t{job.model} {job.layer}"

@@ -1,0 +1,1 @@
+"""Commands of the extractor, found by `covpool` through entry points."""

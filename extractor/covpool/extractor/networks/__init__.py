@@ -1,0 +1,1 @@
+"""Networks: our own model code, equations only, and their published configurations."""

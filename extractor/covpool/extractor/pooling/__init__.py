@@ -1,0 +1,1 @@
+"""Pooling: moments to fixed-length embeddings, fitted from cached moments alone."""

@@ -1,0 +1,1 @@
+"""Commands of the service, found by `covpool` through entry points."""

@@ -1,0 +1,72 @@
+"""Serve the HTTP API, with a supervised worker beside it."""
+
+import logging
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+import click
+import uvicorn
+
+from covpool.service.app import create_app
+from covpool.service.settings import Settings
+
+
+@click.command
+@click.option("--store", help="Directory of the store; made when it does not exist.")
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=int, help="Port to listen on; 0 takes a free one.")
+@click.option("--workers", type=int, help="Worker processes on this machine; 0 for none.")
+@click.option(
+    "--model", "models", multiple=True, help="A checkpoint directory to serve besides the bundled ones."
+)
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning"]), default="info", show_default=True
+)
+def serve(
+    store: str | None,
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    models: Sequence[str],
+    log_level: str,
+) -> None:
+    """Serve the HTTP API; every option can also be set as COVPOOL_NAME in the environment.
+
+    Example: covpool serve --store genes.covpool --port 8000
+    """
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    chosen: dict[str, Any] = {
+        "store": store,
+        "host": host,
+        "port": port,
+        "workers": workers,
+        "models": list(models) or None,
+    }
+    settings = Settings(**{name: value for name, value in chosen.items() if value is not None})
+    # Bound here and not by uvicorn, so that the port is known, and taken, before anything is started.
+    listener = _listen(settings.host, settings.port)
+    address, number = listener.getsockname()[:2]
+    click.echo(f"covpool serves http://{address}:{number} from {settings.store}")
+    config = uvicorn.Config(
+        create_app(settings),
+        loop="uvloop",
+        http="httptools",
+        log_config=None,
+        log_level=log_level,
+        access_log=log_level == "debug",
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        raise click.ClickException(
+            f"cannot listen on {host}:{port} ({error.strerror}); choose another --port or --host"
+        ) from error
+    return listener

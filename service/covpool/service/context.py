@@ -1,0 +1,30 @@
+"""Context: what every route needs, built once per process and handed out as a FastAPI dependency."""
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from covpool.service.offered import Offered
+from covpool.service.queue import Queue
+from covpool.service.settings import Settings
+from covpool.service.supervisor import Supervisor
+from covpool.store.zarr_store import Store
+
+
+@dataclass(frozen=True)
+class Context:
+    """Settings and open resources of a running service."""
+
+    settings: Settings
+    store: Store
+    queue: Queue
+    offered: Offered
+    supervisor: Supervisor
+
+
+def _context(request: Request) -> Context:
+    return cast(Context, request.app.state.context)
+
+
+Service = Annotated[Context, Depends(_context)]

@@ -1,0 +1,96 @@
+"""Embeddings: M = Lᵀ C R from cached moments, computed here in numpy; missing moments become a job."""
+
+import base64
+from typing import Annotated
+
+import numpy as np
+from fastapi import APIRouter, Header
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from covpool.service import schemas
+from covpool.service.context import Context, Service
+from covpool.service.errors import RequestError
+from covpool.service.queue import Job
+from covpool.service.routes.answers import PROBLEMS
+from covpool.service.routes.jobs import job_response
+from covpool.service.routes.waiting import preferred_wait, wait_for
+from covpool.service.submission import prepare, read_input
+
+router = APIRouter(prefix="/v1/embeddings", tags=["embeddings"])
+
+#: Seconds a request waits when it does not say; short of what proxies and clients usually bear.
+DEFAULT_WAIT_S = 30.0
+
+
+@router.post(
+    "",
+    summary="Embed sequences",
+    response_model=schemas.EmbeddingResponse,
+    responses={
+        202: {"model": schemas.Job, "description": "Not ready in time; follow Location, then ask again"},
+        409: {"model": schemas.Problem, "description": "The bottleneck was fitted on other moments"},
+        **PROBLEMS,
+    },
+)
+async def embed(
+    request: schemas.EmbeddingRequest,
+    context: Service,
+    prefer: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Embeddings in the order of the input; waits up to `Prefer: wait=N` seconds for missing moments."""
+    job = await run_in_threadpool(_job_of, request, context)
+    found = await wait_for(context, job, preferred_wait(prefer, context, DEFAULT_WAIT_S))
+    if found.state not in ("done", "failed"):
+        return job_response(found)
+    body = await run_in_threadpool(_embed, request, found, context)
+    return Response(body.model_dump_json(), media_type="application/json")
+
+
+def _job_of(request: schemas.EmbeddingRequest, context: Context) -> str:
+    if (request.input is None) == (request.job is None):
+        raise RequestError("give either 'input' (sequences) or 'job' (the id of a job), and not both")
+    if request.job is not None:
+        recipe = context.queue.job(request.job).recipe
+        context.offered.bottleneck(request.bottleneck, recipe)
+        return request.job
+    assert request.input is not None
+    sequences = read_input(request.input, context.settings)
+    submission = prepare(sequences, request, context.offered, context.settings)
+    # Refused before anything is computed, not after.
+    context.offered.bottleneck(request.bottleneck, submission.recipe)
+    return context.queue.submit(submission.recipe, submission.requests, submission.notices)
+
+
+def _embed(request: schemas.EmbeddingRequest, job: Job, context: Context) -> schemas.EmbeddingResponse:
+    failed = [record for record in job.records if record.state == "failed"]
+    if failed:
+        raise RequestError(
+            f"{len(failed)} of {len(job.records)} records failed, first {failed[0].name}: {failed[0].error}"
+        )
+    bottleneck = context.offered.bottleneck(request.bottleneck, job.recipe)
+    data = []
+    for index, record in enumerate(job.records):
+        embedding = bottleneck.embed(context.store.get(record.key)).ravel()
+        data.append(
+            schemas.Embedding(
+                index=index,
+                embedding=(
+                    base64.b64encode(embedding.astype("<f4").tobytes()).decode("ascii")
+                    if request.encoding_format == "base64"
+                    else np.asarray(embedding, np.float64).tolist()
+                ),
+                shape=[bottleneck.k, bottleneck.k],
+                name=record.name,
+                key=record.key,
+            )
+        )
+    tokens = sum(record.length for record in job.records)
+    return schemas.EmbeddingResponse(
+        data=data,
+        model=job.recipe.model,
+        layer=job.recipe.layer,
+        bottleneck=bottleneck.name,
+        usage=schemas.Usage(prompt_tokens=tokens, total_tokens=tokens),
+        notices=job.notices,
+    )

@@ -1,0 +1,41 @@
+"""Health: alive, and ready to serve."""
+
+from fastapi import APIRouter
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.responses import JSONResponse, Response
+
+from covpool.service.context import Service
+from covpool.service.schemas import Health
+
+router = APIRouter(prefix="/health", tags=["health"])
+
+
+@router.get("/live", summary="Is the process alive?")
+async def live() -> Health:
+    """Answers whenever the event loop runs."""
+    return Health(status="ok", detail="alive")
+
+
+@router.get(
+    "/ready",
+    summary="Can it serve?",
+    response_model=Health,
+    responses={503: {"model": Health, "description": "database or workers are gone"}},
+)
+def ready(context: Service) -> Response:
+    """503 while the database does not answer, or every worker that should run is gone."""
+    wanted, alive = context.settings.workers, context.supervisor.alive
+    try:
+        with context.store.catalog.reading() as connection:
+            connection.execute(text("SELECT 1"))
+    except SQLAlchemyError as error:
+        return _health(503, f"database: {type(error).__name__}")
+    if wanted and not alive:
+        return _health(503, f"workers: 0 of {wanted} alive")
+    return _health(200, f"workers: {alive} of {wanted} alive")
+
+
+def _health(status: int, detail: str) -> Response:
+    body = Health(status="ok" if status == 200 else "unavailable", detail=detail)
+    return JSONResponse(body.model_dump(), status)

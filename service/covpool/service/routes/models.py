@@ -1,0 +1,50 @@
+"""Models and bottlenecks this service offers."""
+
+from fastapi import APIRouter
+
+from covpool.service import schemas
+from covpool.service.context import Service
+
+router = APIRouter(prefix="/v1", tags=["models"])
+
+
+@router.get("/models", summary="Models")
+def models(context: Service) -> list[schemas.Model]:
+    """Every model served here, the bundled default first."""
+    offered = context.offered
+    body = []
+    for model in offered.models.values():
+        default = offered.default_bottleneck(model.recipe(dtype=context.settings.dtype))
+        body.append(
+            schemas.Model(
+                name=model.name,
+                family=model.family.name,
+                trained=model.trained,
+                summary=model.summary,
+                licence=model.licence,
+                weights=model.weights,
+                default_layer=model.default_layer,
+                default_bottleneck=default.name if default else None,
+                layers=[
+                    schemas.Layer(name=one.name, width=one.width, bases_per_token=one.bases_per_token)
+                    for one in model.layers
+                ],
+            )
+        )
+    return body
+
+
+@router.get("/bottlenecks", summary="Bottlenecks")
+def bottlenecks(context: Service) -> list[schemas.Bottleneck]:
+    """Every bottleneck served here."""
+    return [
+        schemas.Bottleneck(
+            name=one.name,
+            model=one.recipe.model if one.recipe else "",
+            layer=one.recipe.layer if one.recipe else "",
+            width=one.width,
+            k=one.k,
+            fit=dict(one.fit),
+        )
+        for one in context.offered.bottlenecks.values()
+    ]

@@ -1,0 +1,29 @@
+"""Waiting for a job within a request, as far as the client prefers and the service allows (RFC 7240)."""
+
+import asyncio
+import re
+import time
+
+from starlette.concurrency import run_in_threadpool
+
+from covpool.service.context import Context
+from covpool.service.queue import Job
+
+_WAIT = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?:,|;|$)", re.IGNORECASE)
+
+
+def preferred_wait(prefer: str | None, context: Context, default: float) -> float:
+    """Seconds of `Prefer: wait=N`, at most the service's limit; `default` without one."""
+    found = _WAIT.search(prefer or "")
+    return min(float(found.group(1)) if found else default, context.settings.max_wait_s)
+
+
+async def wait_for(context: Context, job: str, seconds: float) -> Job:
+    """The job as soon as it has ended, or as it stands after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = await run_in_threadpool(context.queue.job, job)
+        left = deadline - time.monotonic()
+        if found.state in ("done", "failed") or left <= 0:
+            return found
+        await asyncio.sleep(min(context.settings.poll_s, left))

@@ -1,0 +1,30 @@
+"""Every setting of the service, typed, from environment variables with the prefix COVPOOL_."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Settings; the defaults are the embedded service on one machine."""
+
+    model_config = SettingsConfigDict(env_prefix="COVPOOL_", extra="forbid")
+
+    store: str = Field("covpool-store", description="store location: a directory")
+    catalog: str | None = Field(None, description="database URL; SQLite inside the store by default")
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    workers: int = Field(1, ge=0, description="supervised worker processes on this machine")
+    models: list[str] = Field(
+        [], description="checkpoint directories or hub ids to serve besides the bundled"
+    )
+    bottlenecks: Path | None = Field(None, description="directory of further bottleneck files")
+    device: str | None = Field(None, description="torch device of the workers; CUDA where there is one")
+    dtype: str = Field("float32", description="compute dtype, part of every recipe")
+    max_bases: int = Field(50_000_000, gt=0, description="bases per request")
+    max_records: int = Field(10_000, gt=0, description="sequences per request")
+    max_wait_s: float = Field(60.0, ge=0, description="longest time a request may wait for its result")
+    lease_s: float = Field(30.0, gt=0, description="a task whose worker is silent this long is taken over")
+    max_attempts: int = Field(3, gt=0, description="times a task is tried before it is set aside")
+    poll_s: float = Field(0.05, gt=0, description="how often idle workers and waiting requests look")

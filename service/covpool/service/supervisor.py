@@ -1,0 +1,107 @@
+"""Supervisor: keeps worker processes alive beside the API; loads nothing that they load."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+
+from covpool.service.queue import Queue
+from covpool.service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: Seconds before a worker that died is started again; doubled while it keeps dying young.
+RESTART_S = 0.5
+LONGEST_RESTART_S = 30.0
+YOUNG_S = 10.0
+DRAIN_S = 20.0
+
+
+@dataclass
+class _Child:
+    name: str
+    process: "subprocess.Popen[bytes]"
+    started: float
+
+
+class Supervisor:
+    """Starts `settings.workers` processes and replaces those that die."""
+
+    def __init__(self, settings: Settings, queue: Queue) -> None:
+        self._settings = settings
+        self._queue = queue
+        self._stop = threading.Event()
+        self._children: list[_Child | None] = [None] * settings.workers
+        self._threads = [
+            threading.Thread(target=self._keep, args=(slot,), name=f"supervisor-{slot}", daemon=True)
+            for slot in range(settings.workers)
+        ]
+
+    def start(self) -> None:
+        """Start the workers and the threads that watch them."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Let each worker finish its task, up to `DRAIN_S`; then kill it."""
+        self._stop.set()
+        for child in filter(None, self._children):
+            child.process.terminate()
+        deadline = time.monotonic() + DRAIN_S
+        for child in filter(None, self._children):
+            try:
+                child.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                log.warning("worker %s did not drain in %.0f s; killed", child.name, DRAIN_S)
+                child.process.kill()
+                child.process.wait()
+        for thread in self._threads:
+            thread.join()
+
+    @property
+    def alive(self) -> int:
+        """Workers running now."""
+        return sum(child is not None and child.process.poll() is None for child in self._children)
+
+    def pids(self) -> list[int]:
+        """Process ids of the workers running now."""
+        return [c.process.pid for c in self._children if c is not None and c.process.poll() is None]
+
+    def _keep(self, slot: int) -> None:
+        pause = RESTART_S
+        while not self._stop.is_set():
+            child = self._children[slot] = self._spawn()
+            code = child.process.wait()
+            # Its leases are worth nothing now: another worker may take over at once.
+            self._queue.release(child.name)
+            if self._stop.is_set():
+                return
+            young = time.monotonic() - child.started < YOUNG_S
+            pause = min(2 * pause, LONGEST_RESTART_S) if young else RESTART_S
+            log.warning("worker %s ended with code %d; next one in %.1f s", child.name, code, pause)
+            self._stop.wait(pause)
+
+    def _spawn(self) -> _Child:
+        name = f"{os.uname().nodename}-{uuid.uuid4().hex[:8]}"
+        settings = self._settings.model_dump(mode="json", exclude_none=True)
+        environment = os.environ | {
+            f"COVPOOL_{field.upper()}": _as_variable(value) for field, value in settings.items()
+        }
+        # The worker reads its standard input to learn of our end; nothing is ever written to it.
+        process = subprocess.Popen(
+            [sys.executable, "-m", "covpool.service.supervised_worker", name],
+            stdin=subprocess.PIPE,
+            env=environment,
+            # An interrupt typed at the terminal is for us; we drain the workers.
+            start_new_session=True,
+        )
+        return _Child(name, process, time.monotonic())
+
+
+def _as_variable(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
