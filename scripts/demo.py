@@ -33,13 +33,16 @@ console = Console(highlight=False, soft_wrap=True)
 def main() -> None:
     """Run the demonstration; any disagreement ends it with an error."""
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="covpool-demo-") as store, service(store) as url:
-        with Client(url) as client:
-            model = client.models()[0]
-            console.print(f"model: {model.name} (trained: {str(model.trained).lower()}) {model.summary}")
-            embed_genes(client)
-            first_matrix(client)
-            long_stretch(client)
+    with (
+        tempfile.TemporaryDirectory(prefix="covpool-demo-") as store,
+        service(store) as url,
+        Client(url) as client,
+    ):
+        model = client.models()[0]
+        console.print(f"model: {model.name} (trained: {str(model.trained).lower()}) {model.summary}")
+        embed_genes(client)
+        first_matrix(client)
+        long_stretch(client)
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     console.print(f"peak memory of the largest process: {children / 1e3:.0f} MB")
     console.print(f"service and worker have ended; {time.monotonic() - started:.1f} s in all")
@@ -74,7 +77,8 @@ def first_matrix(client: Client) -> None:
     error = np.abs(by_hand - served).max() / np.abs(by_hand).max()
     c = found.second_moment
     console.print(
-        f"\nmoments of {answer.data[0].name}: {found.count} tokens, {c.shape}, symmetric {bool((c == c.T).all())}, "
+        f"\nmoments of {answer.data[0].name}: {found.count} tokens, {c.shape}, "
+        f"symmetric {bool((c == c.T).all())}, "
         f"smallest eigenvalue {np.linalg.eigvalsh(c.astype(float))[0]:.3g}; "
         f"LᵀCR by hand differs from the service by {error:.1e}"
     )
@@ -97,7 +101,8 @@ def long_stretch(client: Client) -> None:
 def service(store: str) -> Iterator[str]:
     """A service on a free port over an empty store; on leaving it and its worker are gone."""
     log = Path(store) / "service.log"
-    command = [str(Path(sys.executable).parent / "covpool"), "serve", "--store", f"{store}/store", "--port", "0"]
+    covpool = str(Path(sys.executable).parent / "covpool")
+    command = [covpool, "serve", "--store", f"{store}/store", "--port", "0"]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=output, env=os.environ | {"PYTHONUNBUFFERED": "1"}

@@ -15,7 +15,8 @@ from covpool.store.keys import sequence_digest
 AMBIGUITY_CODES = "RYSWKMBDHV"
 
 _WHITESPACE = re.compile(r"[ \t\r\n\f\v]+")
-_FOREIGN = re.compile(rf"[^ACGTUN{AMBIGUITY_CODES}]")
+# ASCII letters only: some other letters become nucleotide codes when upper-cased ("ß" is "SS").
+_FOREIGN = re.compile(rf"[^ACGTUN{AMBIGUITY_CODES}]", re.ASCII | re.IGNORECASE)
 _AMBIGUOUS = re.compile(rf"[{AMBIGUITY_CODES}]")
 _TO_N = str.maketrans(AMBIGUITY_CODES + "U", "N" * len(AMBIGUITY_CODES) + "T")
 _COMPLEMENT = str.maketrans("ACGTN", "TGCAN")
@@ -66,11 +67,12 @@ def normalise(text: str, name: str = "sequence") -> Sequence:
         SequenceError: nothing is left, a character is no IUPAC nucleotide code (its 1-based position is
             named), or more than half of the letters are ambiguity codes, as in a protein.
     """
-    bases = _WHITESPACE.sub("", text).upper()
+    bases = _WHITESPACE.sub("", text)
     if not bases:
         raise SequenceError(f"{name}: the sequence is empty; give at least one base")
     if foreign := _FOREIGN.search(bases):
         raise SequenceError(_describe_foreign(bases, foreign.group(), foreign.start() + 1, name))
+    bases = bases.upper()
     ambiguous = Counter(_AMBIGUOUS.findall(bases))
     if 2 * ambiguous.total() > len(bases):
         raise SequenceError(
@@ -88,7 +90,7 @@ def reverse_complement(bases: str) -> str:
 def _describe_foreign(bases: str, character: str, position: int, name: str) -> str:
     where = f"{name}: character {character!r} at position {position} is no IUPAC nucleotide code"
     letters = [c for c in bases if c.isalpha()]
-    protein_only = sum(c in "EFILPQZXJO" for c in letters)
+    protein_only = sum(c in "EFILPQZXJOefilpqzxjo" for c in letters)
     if character in "-.":
         return f"{where}; remove alignment gaps"
     if not character.isprintable():

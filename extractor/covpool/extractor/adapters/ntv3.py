@@ -1,6 +1,7 @@
 """NTv3 adapter: DNA to token ids, N padding to the network's multiple, taps as blocks."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Self, cast
 
 import numpy as np
@@ -27,9 +28,19 @@ def token_ids(bases: str, multiple: int) -> Tensor:
     return torch.from_numpy(_ID_OF_BYTE[np.frombuffer(padded.encode("ascii"), np.uint8)])
 
 
-def published_key(key: str) -> str | None:
-    """Our name of a published NTv3 key; None for the rotary buffer, which is always computed here."""
-    return None if key.endswith(".rotary_embedding.inv_freq") else key.removeprefix("core.")
+#: Heads of post-trained checkpoints that read the final embedding; no tap depends on them.
+_TASK_HEADS = ("bigwig_head.", "bed_head.", "conditions_heads.")
+
+
+def published_key(config: NTv3Config, key: str) -> str | None:
+    """Our name of a published NTv3 key; None for what is known and not needed.
+
+    Not needed are the rotary buffer, which is always computed here, and a post-trained model's task heads.
+    """
+    ours = key.removeprefix("core.")
+    if ours.endswith(".rotary_embedding.inv_freq"):
+        return None
+    return None if config.conditions_vocab_size and ours.startswith(_TASK_HEADS) else ours
 
 
 class NTv3Adapter:
@@ -48,7 +59,7 @@ class NTv3Adapter:
     def load(cls, model: Model, *, device: torch.device, dtype: torch.dtype) -> Self:
         """The adapter of a described checkpoint, on `device` in `dtype`."""
         network = NTv3(cast(NTv3Config, model.config))
-        load_published(network, model.checkpoint.weights, rename=published_key)
+        load_published(network, model.checkpoint.weights, rename=partial(published_key, network.config))
         return cls(model, network.to(device=device, dtype=dtype))
 
     @property

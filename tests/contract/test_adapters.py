@@ -1,0 +1,60 @@
+"""What every adapter must do; a new model family is added to `ADAPTERS` and has to pass."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from covpool.extractor import Adapter, LayerError, load_adapter
+from tests.extractor.golden import checkpoint
+
+BASES = "ACGTTGCAAGCTNNGATTACA" * 31
+ADAPTERS = ["A", "B", "ntv3-mini"]
+
+
+@pytest.fixture(params=ADAPTERS)
+def adapter(request: pytest.FixtureRequest, tmp_path: Path) -> Adapter:
+    bundled = request.param == "ntv3-mini"
+    name = request.param if bundled else str(checkpoint(tmp_path / request.param, request.param))
+    return load_adapter(name)
+
+
+def test_each_token_of_each_layer_arrives_once_and_in_order(adapter: Adapter) -> None:
+    names = [layer.name for layer in adapter.layers]
+    arrived = dict.fromkeys(names, 0)
+    for block in adapter.activations(BASES, layers=names):
+        assert block.start == arrived[block.layer]
+        arrived[block.layer] += len(block.values)
+    assert arrived == {layer.name: layer.tokens(len(BASES)) for layer in adapter.layers}
+
+
+def test_blocks_have_the_layers_width_and_the_adapters_dtype_and_device(adapter: Adapter) -> None:
+    for layer in adapter.layers:
+        for block in adapter.activations(BASES, layers=[layer.name]):
+            assert block.values.shape[1] == layer.width
+            assert block.values.dtype == adapter.dtype
+            assert block.values.device == adapter.device
+            assert not block.values.requires_grad
+
+
+def test_only_the_layers_asked_for_arrive(adapter: Adapter) -> None:
+    wanted = [adapter.layers[0].name, adapter.layers[-1].name]
+    assert {block.layer for block in adapter.activations(BASES, layers=wanted)} == set(wanted)
+
+
+def test_the_same_sequence_gives_the_same_activations(adapter: Adapter) -> None:
+    name = adapter.layers[-1].name
+    first, second = (
+        torch.cat([b.values for b in adapter.activations(BASES, layers=[name])]) for _ in range(2)
+    )
+    assert torch.equal(first, second)
+
+
+def test_a_layer_it_lacks_is_refused(adapter: Adapter) -> None:
+    with pytest.raises(LayerError):
+        list(adapter.activations(BASES, layers=["nowhere"]))
+
+
+def test_one_base_is_enough(adapter: Adapter) -> None:
+    for layer in adapter.layers:
+        assert sum(len(b.values) for b in adapter.activations("A", layers=[layer.name])) == 1
