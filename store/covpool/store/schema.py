@@ -1,11 +1,15 @@
 """The on-disk schema as constants: what FORMAT.md describes and the arrays follow."""
 
+import struct
+import zlib
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
 from covpool.store.errors import FormatVersionError
 from covpool.store.keys import Recipe, canonical_json, sha256
+from covpool.store.moments import FloatArray
 
 #: (major, minor); a reader refuses another major version and reads any minor one.
 FORMAT_VERSION = (1, 0)
@@ -23,8 +27,9 @@ SECOND_MOMENT = "second_moment"
 MEAN = "mean"
 RECORD = "record"
 
-#: Bytes of a row of `record`: key digest, sequence digest, token count, sequence length.
-RECORD_BYTES = 80
+#: Bytes of a row of `record`, see `Record`.
+RECORD_BYTES = 84
+_RECORD = struct.Struct("<32s32sqqI")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +56,40 @@ class Namespace:
         return sha256(canonical_json([self.recipe.digest, self.width, self.dtype, self.codec]))[:32]
 
 
-def encode_record(key: str, sequence: str, count: int, length: int) -> bytes:
-    """A row of `record`: two 32-byte digests, then two little-endian int64."""
-    return bytes.fromhex(key) + bytes.fromhex(sequence) + np.array([count, length], "<i8").tobytes()
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A row of `record`: whose the row is, and what belongs together in it.
+
+    Attributes:
+        key: the key's digest.
+        sequence: digest of the bases.
+        count: tokens.
+        length: bp.
+        checksum: CRC-32 of the row's mean followed by its packed second moment, uncompressed.
+    """
+
+    key: str
+    sequence: str
+    count: int
+    length: int
+    checksum: int
+
+    def to_bytes(self) -> bytes:
+        """Two 32-byte digests, two int64 and one uint32, little-endian."""
+        return _RECORD.pack(
+            bytes.fromhex(self.key), bytes.fromhex(self.sequence), self.count, self.length, self.checksum
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """What `to_bytes` wrote."""
+        key, sequence, count, length, checksum = _RECORD.unpack(data)
+        return cls(key.hex(), sequence.hex(), count, length, checksum)
 
 
-def decode_record(record: bytes) -> tuple[str, str, int, int]:
-    """Key digest, sequence digest, token count and sequence length in bp of a row of `record`."""
-    count, length = np.frombuffer(record[64:], "<i8")
-    return record[:32].hex(), record[32:64].hex(), int(count), int(length)
+def row_checksum(mean: FloatArray, packed: FloatArray) -> int:
+    """CRC-32 over both arrays: it ties together the chunks of a row, each of which has one of its own."""
+    return zlib.crc32(np.ascontiguousarray(packed).data, zlib.crc32(np.ascontiguousarray(mean).data))
 
 
 def check_version(version: str, where: str) -> None:

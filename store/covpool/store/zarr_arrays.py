@@ -23,9 +23,9 @@ from covpool.store.schema import (
     RECORD_BYTES,
     SECOND_MOMENT,
     Namespace,
+    Record,
     check_version,
-    decode_record,
-    encode_record,
+    row_checksum,
     version_text,
 )
 
@@ -52,11 +52,12 @@ class NamespaceArrays:
         Raises:
             StoreError: the storage refused (disk full, no permission); nothing became readable.
         """
-        record = np.frombuffer(encode_record(key, sequence, moments.count, length), np.uint8)
+        packed = pack(moments.second_moment)
+        record = Record(key, sequence, moments.count, length, row_checksum(moments.mean, packed))
         try:
             self._mean[row] = moments.mean
-            self._second_moment[row] = pack(moments.second_moment)
-            self._record[row] = record
+            self._second_moment[row] = packed
+            self._record[row] = np.frombuffer(record.to_bytes(), np.uint8)
         except OSError as error:
             raise StoreError(
                 f"{key}: could not be written under {self.path} ({error}); nothing was cached, "
@@ -77,13 +78,15 @@ class NamespaceArrays:
             packed: Any = self._second_moment[row]
         except (ValueError, RuntimeError, OSError) as error:
             raise CorruptEntryError(f"{where} is damaged ({error}); {remedy}") from error
-        found, _, count, _ = decode_record(record.tobytes())
-        if found != key:
-            what = "is missing" if not record.any() else f"holds another key ({found})"
+        found = Record.from_bytes(record.tobytes())
+        if found.key != key:
+            what = "is missing" if not record.any() else f"holds another key ({found.key})"
             raise CorruptEntryError(f"{where} {what}; {remedy}")
         if np.isnan(packed[0, 0]) or np.isnan(mean[0]):
             raise CorruptEntryError(f"{where} lacks a chunk; {remedy}")
-        return Moments(count, mean, unpack(packed, self.namespace.width))
+        if found.checksum != row_checksum(mean, packed):
+            raise CorruptEntryError(f"{where} has chunks that do not belong together; {remedy}")
+        return Moments(found.count, mean, unpack(packed, self.namespace.width))
 
 
 def open_root(storage: ZarrStorage, where: str) -> None:

@@ -1,0 +1,232 @@
+"""Store: what is put reads back bit for bit, once per key, and only when it is whole."""
+
+import re
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from sqlalchemy.engine import Connection
+
+from covpool.store import (
+    FormatVersionError,
+    InvalidMomentsError,
+    KeyNotFoundError,
+    LocationError,
+    Moments,
+    Store,
+)
+from covpool.store.schema import CATALOG_FILE, Namespace
+from covpool.store.testing import example_key, example_moments
+
+
+def assert_same_bits(found: Moments, expected: Moments) -> None:
+    assert found.count == expected.count
+    assert found.dtype == expected.dtype
+    assert found.mean.tobytes() == expected.mean.tobytes()
+    assert found.second_moment.tobytes() == expected.second_moment.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("width", [1, 2, 7, 8, 129, 512])
+def test_what_is_put_reads_back_bit_for_bit(tmp_path: Path, width: int, dtype: str) -> None:
+    key, moments = example_key("lacZ"), example_moments("lacZ", width, dtype)
+    with Store.open(tmp_path) as store:
+        store.put(key, moments)
+        assert_same_bits(store.get(key), moments)
+    with Store.open(tmp_path) as store:
+        assert_same_bits(store.get(key.digest), moments)
+
+
+def test_what_is_put_is_the_same_in_memory_and_on_disk(tmp_path: Path) -> None:
+    for location in ("memory://", str(tmp_path)):
+        with Store.open(location) as store:
+            for name in "abc":
+                store.put(example_key(name), example_moments(name))
+            assert len(store) == 3
+            assert store.verify() == []
+            for name in "abc":
+                assert_same_bits(store.get(example_key(name)), example_moments(name))
+
+
+def test_two_stores_in_memory_share_nothing() -> None:
+    with Store.open("memory://") as one, Store.open("memory://") as other:
+        one.put(example_key("a"), example_moments("a"))
+        assert example_key("a") not in other
+
+
+def test_putting_twice_keeps_one_entry_in_its_row(tmp_path: Path) -> None:
+    key = example_key("a")
+    with Store.open(tmp_path) as store:
+        store.put(key, example_moments("a"))
+        before = store.entry(key)
+        store.put(example_key("b"), example_moments("b"))
+        store.put(key, example_moments("a"))
+        assert len(store) == 2
+        assert store.entry(key).row == before.row
+        assert_same_bits(store.get(key), example_moments("a"))
+        assert_same_bits(store.get(example_key("b")), example_moments("b"))
+    arrays = tmp_path / "arrays" / before.namespace.id
+    assert sorted(path.name for path in (arrays / "mean").glob("c*")) == ["c.0.0", "c.1.0"]
+
+
+def test_every_key_has_a_row_of_its_own(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        for name in map(str, range(20)):
+            store.put(example_key(name), example_moments(name))
+        entries = store.catalog.entries()
+        assert sorted(entry.row for entry in entries) == list(range(20))
+        assert {entry.key for entry in entries} == {example_key(str(i)).digest for i in range(20)}
+
+
+def test_entries_tell_length_count_and_time(tmp_path: Path) -> None:
+    key, moments = example_key("lacZ"), example_moments("lacZ")
+    with Store.open(tmp_path) as store:
+        store.put(key, moments)
+        entry = store.entry(key)
+    assert entry.moments_key == key
+    assert (entry.length, entry.count) == (4, moments.count)
+    assert entry.created is not None
+    assert entry.created.utcoffset() is not None
+
+
+def test_keys_come_back_whole_in_the_order_of_their_digests(tmp_path: Path) -> None:
+    wanted = sorted((example_key(name) for name in "abcdef"), key=str)
+    with Store.open(tmp_path) as store:
+        for key in reversed(wanted):
+            store.put(key, example_moments(str(key)))
+        assert list(store.keys()) == wanted
+
+
+def test_a_second_store_on_the_directory_sees_what_the_first_one_put(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as first, Store.open(tmp_path) as second:
+        assert example_key("a") not in second
+        first.put(example_key("a"), example_moments("a"))
+        assert example_key("a") in second
+        assert_same_bits(second.get(example_key("a")), example_moments("a"))
+        second.put(example_key("b"), example_moments("b"))
+        assert_same_bits(first.get(example_key("b")), example_moments("b"))
+        assert first.entry(example_key("a")).row != first.entry(example_key("b")).row
+
+
+def test_an_unknown_key_is_named_with_the_remedy(tmp_path: Path) -> None:
+    key = example_key("a")
+    with Store.open(tmp_path) as store:
+        assert key not in store
+        with pytest.raises(KeyNotFoundError, match=f"{key}: not in the store; extract it first"):
+            store.get(key)
+
+
+def test_a_reserved_row_cannot_be_read(tmp_path: Path) -> None:
+    key, moments = example_key("a"), example_moments("a")
+    with Store.open(tmp_path) as store:
+        store.catalog.reserve(key, Namespace(key.recipe, moments.width, "float32"))
+        assert key not in store
+        assert len(store) == 0
+        assert list(store.keys()) == []
+        with pytest.raises(KeyNotFoundError):
+            store.get(key)
+        store.put(key, moments)
+        assert store.entry(key).row == 0
+        assert_same_bits(store.get(key), moments)
+
+
+def test_nothing_is_readable_when_the_shared_transaction_fails(tmp_path: Path) -> None:
+    def also(connection: Connection) -> None:
+        connection.exec_driver_sql("CREATE TABLE beside (x)")
+        raise ZeroDivisionError
+
+    with Store.open(tmp_path) as store:
+        with pytest.raises(ZeroDivisionError):
+            store.put(example_key("a"), example_moments("a"), also=also)
+        assert example_key("a") not in store
+    with sqlite3.connect(tmp_path / CATALOG_FILE) as connection:
+        names = connection.execute("SELECT name FROM sqlite_master").fetchall()
+    connection.close()
+    assert ("beside",) not in names
+
+
+@pytest.mark.parametrize("spoil", ["nan", "inf", "mean", "asymmetric"])
+def test_moments_that_are_no_moments_are_not_cached(tmp_path: Path, spoil: str) -> None:
+    key, moments = example_key("a"), example_moments("a")
+    if spoil == "mean":
+        moments.mean[0] = np.nan
+    else:
+        moments.second_moment[1, 2] = {"nan": np.nan, "inf": np.inf, "asymmetric": 9.0}[spoil]
+    with Store.open(tmp_path) as store:
+        with pytest.raises(InvalidMomentsError):
+            store.put(key, moments)
+        assert key not in store
+        assert store.catalog.find(key.digest) is None
+
+
+def test_a_refused_overwrite_leaves_the_old_moments(tmp_path: Path) -> None:
+    key, spoilt = example_key("a"), example_moments("b")
+    spoilt.second_moment[:] = np.nan
+    with Store.open(tmp_path) as store:
+        store.put(key, example_moments("a"))
+        with pytest.raises(InvalidMomentsError):
+            store.put(key, spoilt)
+        assert_same_bits(store.get(key), example_moments("a"))
+
+
+def test_a_key_stored_in_one_dtype_is_not_put_in_another(tmp_path: Path) -> None:
+    key = example_key("a")
+    with Store.open(tmp_path) as store:
+        store.put(key, example_moments("a", dtype="float32"))
+        with pytest.raises(InvalidMomentsError, match=r"stored as 8 x float32.*astype"):
+            store.put(key, example_moments("a", dtype="float64"))
+        assert_same_bits(store.get(key), example_moments("a"))
+
+
+def test_arrays_of_another_major_version_are_refused(tmp_path: Path) -> None:
+    Store.open(tmp_path).close()
+    group = zarr.open_group(tmp_path / "arrays", mode="r+")
+    group.attrs["covpool_format"] = "2.0"
+    with pytest.raises(FormatVersionError, match=re.escape(str(tmp_path)) + r".*2\.0.*upgrade covpool"):
+        Store.open(tmp_path)
+
+
+@pytest.mark.parametrize(("version", "remedy"), [("2.3", "upgrade covpool"), ("0.9", "export it")])
+def test_a_catalog_of_another_major_version_is_refused(tmp_path: Path, version: str, remedy: str) -> None:
+    Store.open(tmp_path).close()
+    set_catalog_version(tmp_path, version)
+    with pytest.raises(FormatVersionError, match=remedy):
+        Store.open(tmp_path)
+
+
+def test_another_minor_version_is_read(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        store.put(example_key("a"), example_moments("a"))
+    zarr.open_group(tmp_path / "arrays", mode="r+").attrs["covpool_format"] = "1.7"
+    set_catalog_version(tmp_path, "1.7")
+    with Store.open(tmp_path) as store:
+        assert_same_bits(store.get(example_key("a")), example_moments("a"))
+
+
+def test_an_unknown_kind_of_location_is_refused() -> None:
+    with pytest.raises(LocationError, match=r"ftp://example\.org/x.*directory or memory"):
+        Store.open("ftp://example.org/x")
+
+
+def test_a_location_that_is_a_file_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("mine")
+    for location in (path, path / "below"):
+        with pytest.raises(LocationError, match="writable directory"):
+            Store.open(location)
+    assert path.read_text() == "mine"
+
+
+def test_directories_are_made_on_the_way(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "a" / "b") as store:
+        store.put(example_key("a"), example_moments("a"))
+    assert (tmp_path / "a" / "b" / CATALOG_FILE).is_file()
+
+
+def set_catalog_version(directory: Path, version: str) -> None:
+    connection = sqlite3.connect(directory / CATALOG_FILE)
+    connection.execute("UPDATE store_meta SET value = ? WHERE name = 'format'", (version,))
+    connection.commit()
+    connection.close()
