@@ -33,7 +33,8 @@ def main() -> None:
         print(f"{width:5d}   {a:10.2f}   {b:8.2f}   {middle}")
     ours_error, peer_error = _errors()
     print(
-        f"{ERROR_TOKENS:,} tokens, width {ERROR_WIDTH}: error {ours_error:.1e}; plain float32 {peer_error:.1e}"
+        f"{ERROR_TOKENS:,} tokens, width {ERROR_WIDTH}: "
+        f"error {ours_error:.1e}; plain float32 sums {peer_error:.1e}"
     )
 
 

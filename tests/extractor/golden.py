@@ -3,6 +3,7 @@
 import json
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -31,7 +32,7 @@ def tensors(name: str) -> dict[str, Tensor]:
     return load_file(GOLDEN / f"{name}.safetensors")
 
 
-def checkpoint(directory: Path, model: str = "A", **changes: object) -> Path:
+def checkpoint(directory: Path, model: str = "A", **changes: Any) -> Path:
     """A checkpoint directory as a publisher ships it, with a changed config where asked."""
     directory.mkdir(parents=True, exist_ok=True)
     config = json.loads((GOLDEN / f"tiny{model}_config.json").read_text()) | changes

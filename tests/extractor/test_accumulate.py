@@ -49,7 +49,7 @@ def test_a_million_tokens_of_width_512_stay_within_1e_6_of_float64() -> None:
         exact += x.double().T @ x.double()
         sums += x.double().sum(0)
         whole.add(x)
-        for block in x.split(777 + index):
+        for block in torch.split(x, 777 + index):
             halves[index % 2].add(block)
     expected = exact / (piece * pieces)
     merged = SecondMoment(width)
@@ -82,7 +82,7 @@ def test_one_token_at_a_time_is_the_whole() -> None:
 @given(st.permutations(range(5)))
 def test_merge_order_does_not_matter(order: list[int]) -> None:
     x = _tokens(5 * 1000, 16)
-    parts = [_accumulate(piece, []) for piece in x.split(1000)]
+    parts = [_accumulate(piece, []) for piece in torch.split(x, 1000)]
     total = SecondMoment(16)
     for index in order:
         total.merge(parts[index])
@@ -170,6 +170,6 @@ def test_a_gpu_gives_the_moments_of_the_cpu() -> None:
     x = _tokens(100_000, 300)
     for dtype in (torch.float32, torch.bfloat16):
         total = SecondMoment(300, device="cuda")
-        for block in x.to("cuda", dtype).split(7777):
+        for block in torch.split(x.to("cuda", dtype), 7777):
             total.add(block)
         assert _error(total, _exact(x.to(dtype))) < TOLERANCE

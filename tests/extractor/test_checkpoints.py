@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -75,7 +76,7 @@ def test_a_damaged_weight_file_is_refused(tmp_path: Path, damage: bytes) -> None
     ],
 )
 def test_an_impossible_config_is_refused_with_its_field(
-    tmp_path: Path, change: dict[str, object], message: str
+    tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(CheckpointError, match=message):
         describe(str(checkpoint(tmp_path / "m", **change)))

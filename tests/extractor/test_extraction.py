@@ -1,11 +1,13 @@
 """Extraction: the moments of a sequence are those of its own tokens, on the strand asked for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from covpool.extractor import (
     ActivationError,
@@ -30,7 +32,7 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Adapter:
     return load_adapter(str(checkpoint(tmp_path_factory.mktemp("tiny") / "tinyA")), dtype="float64")
 
 
-def _close(found: np.ndarray, expected: np.ndarray, tolerance: float = 1e-12) -> bool:  # type: ignore[type-arg]
+def _close(found: NDArray[Any], expected: NDArray[Any], tolerance: float = 1e-12) -> bool:
     return bool(np.linalg.norm(found - expected) <= tolerance * np.linalg.norm(expected))
 
 
@@ -147,7 +149,7 @@ class _Truncating:
             inner.device,
         )
 
-    def activations(self, bases: str, *, layers: tuple[str, ...]) -> Iterator[Block]:
+    def activations(self, bases: str, *, layers: Sequence[str]) -> Iterator[Block]:
         for block in self.inner.activations(bases, layers=layers):
             if self.fault == "short":
                 yield Block(block.layer, 0, block.values[:-1])
