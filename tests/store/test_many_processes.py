@@ -77,13 +77,13 @@ def test_what_a_killed_writer_acknowledged_reads_back_and_nothing_is_damaged(tmp
     # Keys come again in another order, so that rows are also killed while they are rewritten.
     writers = [writer(tmp_path, chance.sample(names, 200)) for _ in range(10)]
     for kill, process in enumerate(writers):
-        go(process)
-        assert process.stdout is not None
-        if kill > 2:
-            acknowledged.add(process.stdout.readline().strip())
-        time.sleep(chance.uniform(0.0, 0.3))
-        process.kill()
-        out, _ = process.communicate()
+        with process:
+            go(process)
+            assert process.stdout is not None
+            first = process.stdout.readline() if kill > 2 else ""
+            time.sleep(chance.uniform(0.0, 0.3))
+            process.kill()
+            out = first + process.stdout.read()
         assert process.returncode == -9, "it had finished before it was killed"
         # A line that the kill cut short was not acknowledged.
         acknowledged.update(line.strip() for line in out.splitlines(keepends=True) if line.endswith("\n"))

@@ -123,10 +123,12 @@ class Queue:
     def submit(self, recipe: Recipe, requests: list[Request], notices: Iterable[str] = ()) -> str:
         """Register a job and queue what is not cached yet; returns the job's id.
 
-        The same names and keys in the same order are the same job. A task that had failed is tried anew.
+        The same names, keys and notices in the same order are the same job (two spellings of a sequence,
+        U or T, share their key but not what is to be said of them). A task that had failed is tried anew.
         """
         keys = list(dict.fromkeys(request.key.digest for request in requests))
-        job = sha256(canonical_json([[request.name, request.key.digest] for request in requests]))
+        told = list(notices)
+        job = sha256(canonical_json([[[r.name, r.key.digest] for r in requests], told]))
         cached = self._catalog.ready_among(keys)
         missing = {r.key.digest: r for r in requests if r.key.digest not in cached}
         now = time.time()
@@ -152,7 +154,7 @@ class Queue:
             if connection.scalar(sa.select(_jobs.c.id).where(_jobs.c.id == job)) is None:
                 connection.execute(
                     sa.insert(_jobs).values(
-                        id=job, recipe=recipe.to_json(), notices=json.dumps(list(notices)), created=now
+                        id=job, recipe=recipe.to_json(), notices=json.dumps(told), created=now
                     )
                 )
                 connection.execute(

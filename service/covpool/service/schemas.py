@@ -35,7 +35,7 @@ class JobRequest(ExtractionOptions):
 
     input: str | list[str] = Field(
         description="One sequence, several, or the text of a FASTA file (begins with '>').",
-        examples=["ACGTACGTNNACGT", [">lacZ\nATGACCATGATTACG\n"]],
+        examples=["ACGTACGTNNACGT", ["ATGACCATG", "GGCTAA"], ">lacZ\nATGACCATGATTACG\n"],
     )
 
 

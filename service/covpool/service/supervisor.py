@@ -36,6 +36,8 @@ class Supervisor:
         self._settings = settings
         self._queue = queue
         self._stop = threading.Event()
+        # Held while a worker is started, so that none is started behind `stop`.
+        self._starting = threading.Lock()
         self._children: list[_Child | None] = [None] * settings.workers
         self._threads = [
             threading.Thread(target=self._keep, args=(slot,), name=f"supervisor-{slot}", daemon=True)
@@ -49,7 +51,8 @@ class Supervisor:
 
     def stop(self) -> None:
         """Let each worker finish its task, up to `DRAIN_S`; then kill it."""
-        self._stop.set()
+        with self._starting:
+            self._stop.set()
         for child in filter(None, self._children):
             child.process.terminate()
         deadline = time.monotonic() + DRAIN_S
@@ -74,8 +77,11 @@ class Supervisor:
 
     def _keep(self, slot: int) -> None:
         pause = RESTART_S
-        while not self._stop.is_set():
-            child = self._children[slot] = self._spawn()
+        while True:
+            with self._starting:
+                if self._stop.is_set():
+                    return
+                child = self._children[slot] = self._spawn()
             code = child.process.wait()
             # Its leases are worth nothing now: another worker may take over at once.
             self._queue.release(child.name)

@@ -7,9 +7,11 @@ from typing import Any
 
 import click
 import uvicorn
+from pydantic import ValidationError
 
 from covpool.service.app import create_app
 from covpool.service.settings import Settings
+from covpool.store.zarr_store import Store
 
 
 @click.command
@@ -43,7 +45,13 @@ def serve(
         "workers": workers,
         "models": list(models) or None,
     }
-    settings = Settings(**{name: value for name, value in chosen.items() if value is not None})
+    try:
+        settings = Settings(**{name: value for name, value in chosen.items() if value is not None})
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise click.UsageError(f"{wrong}; see --help, and the COVPOOL_ variables set here") from error
+    # Here a store that cannot be opened is one line; inside the server it would be a trace.
+    Store.open(settings.store, catalog=settings.catalog).close()
     # Bound here and not by uvicorn, so that the port is known, and taken, before anything is started.
     listener = _listen(settings.host, settings.port)
     address, number = listener.getsockname()[:2]

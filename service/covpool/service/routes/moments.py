@@ -43,16 +43,19 @@ def moments(
             f"{key[:80]}: a key is 64 hexadecimal digits; take one from a job or the index"
         )
     entry = context.store.entry(key)
+    as_safetensors = SAFETENSORS in accept
+    # The key names the content, and nothing else will ever be served under it; each form has its own tag.
+    tag = f'"{key}.safetensors"' if as_safetensors else f'"{key}"'
     headers = {
-        # The key names the content: nothing else will ever be served under it.
-        "ETag": f'"{key}"',
+        "ETag": tag,
+        "Vary": "Accept",
         "Cache-Control": "public, max-age=31536000, immutable",
         "Covpool-Count": str(entry.count),
     }
-    if if_none_match is not None and (if_none_match.strip() == "*" or f'"{key}"' in if_none_match):
+    if if_none_match is not None and (if_none_match.strip() == "*" or tag in if_none_match):
         return Response(status_code=304, headers=headers)
     found = context.store.get(key)
-    if SAFETENSORS in accept:
+    if as_safetensors:
         tensors = {
             "count": np.array([found.count], np.int64),
             "mean": found.mean,

@@ -1,0 +1,39 @@
+"""Shared fixtures: one real service (API process and worker) for all tests that only ask it things."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from covpool.clients import Client
+from tests.service.running import Running, running_service
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A service with one worker over a new store, shared by the session; it is gone afterwards."""
+    with running_service(tmp_path_factory.mktemp("service")) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def http(service: Running) -> Iterator[httpx.Client]:
+    """Plain HTTP to the shared service."""
+    with httpx.Client(base_url=service.url, timeout=60) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def client(service: Running) -> Iterator[Client]:
+    """Our client to the shared service."""
+    with Client(service.url) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def genes() -> Path:
+    """FASTA of real E. coli K-12 genes."""
+    return EXAMPLES / "ecoli_genes.fa"

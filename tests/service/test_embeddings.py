@@ -1,0 +1,170 @@
+"""POST /v1/embeddings: what is answered is Lᵀ C R of the served matrix, computed once."""
+
+import base64
+import io
+import time
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from covpool.extractor.models import describe
+from covpool.store import Bottleneck
+from tests.service.running import Running
+
+
+def post(http: httpx.Client, body: dict[str, Any], **headers: str) -> httpx.Response:
+    return http.post("/v1/embeddings", json=body, headers=headers)
+
+
+def embed(http: httpx.Client, **body: Any) -> list[dict[str, Any]]:
+    response = post(http, body)
+    assert response.status_code == 200, response.text
+    data: list[dict[str, Any]] = response.json()["data"]
+    return data
+
+
+def matrix(one: dict[str, Any]) -> NDArray[np.float64]:
+    return np.array(one["embedding"]).reshape(one["shape"])
+
+
+def fetch(http: httpx.Client, key: str) -> NDArray[np.float32]:
+    found: NDArray[np.float32] = np.load(io.BytesIO(http.get(f"/v1/moments/{key}").content))
+    return found
+
+
+def test_a_string_a_list_and_fasta_text_give_the_same_embedding(http: httpx.Client) -> None:
+    bases = "ATGACCATGATTACGGATTCACTGGCC"
+    (one,) = embed(http, input=bases)
+    two = embed(http, input=["TTTT", bases.lower()])
+    (fasta,) = embed(http, input=f">lacZ start of a gene\r\n{bases[:10]}\r\n{bases[10:]}\r\n")
+    assert one["shape"] == [16, 16]
+    assert one["embedding"] == two[1]["embedding"] == fasta["embedding"]
+    assert one["key"] == two[1]["key"] == fasta["key"]
+    assert [one["name"], two[0]["name"], two[1]["name"], fasta["name"]] == [
+        "sequence 1",
+        "sequence 1",
+        "sequence 2",
+        "lacZ",
+    ]
+    assert [entry["index"] for entry in two] == [0, 1]
+
+
+def test_base64_is_the_float_answer_in_little_endian_float32(http: httpx.Client) -> None:
+    (floats,) = embed(http, input="ACGTTGCA" * 5)
+    (packed,) = embed(http, input="ACGTTGCA" * 5, encoding_format="base64")
+    decoded = np.frombuffer(base64.b64decode(packed["embedding"]), "<f4")
+    assert np.array_equal(decoded, np.array(floats["embedding"], "<f4"))
+
+
+def test_the_embedding_is_l_transposed_c_r_of_the_fetched_matrix(http: httpx.Client) -> None:
+    (one,) = embed(http, input="GATTACA" * 40)
+    response = post(http, {"input": "GATTACA" * 40}).json()
+    fitted = {
+        found.name: found
+        for found in map(Bottleneck.load, describe("ntv3-mini").checkpoint.directory.glob("bottleneck*"))
+    }[response["bottleneck"]]
+    c = fetch(http, one["key"])
+    by_hand = fitted.left.T.astype(float) @ c.astype(float) @ fitted.right.astype(float)
+    assert np.abs(matrix(one) - by_hand).max() <= 1e-6 * np.abs(by_hand).max()
+
+
+def test_the_same_request_is_not_extracted_again(http: httpx.Client, service: Running) -> None:
+    bases = "ACGGGTTTCA" * 30
+    (first,) = embed(http, input=bases)
+    trace = "SELECT t.created, t.attempts, t.state, e.created, e.row FROM tasks t JOIN entries e USING (key)"
+    before = service.rows(f"{trace} WHERE key = ?", first["key"])
+    assert len(before) == 1
+    assert before[0][1:3] == (1, "done")
+    began = time.monotonic()
+    (second,) = embed(http, input=bases)
+    assert time.monotonic() - began < 1.0
+    assert second == first
+    assert service.rows(f"{trace} WHERE key = ?", first["key"]) == before
+
+
+def test_a_sequence_asked_for_twice_in_one_request_is_one_task(http: httpx.Client, service: Running) -> None:
+    one, two, other = embed(http, input=["CCCGGGTTTA", "CCCGGGTTTA", "CCCGGGTTTC"])
+    assert one["key"] == two["key"] != other["key"]
+    assert one["embedding"] == two["embedding"]
+    assert service.rows("SELECT count(*) FROM tasks WHERE key = ?", one["key"]) == [(1,)]
+
+
+def test_strand_layer_and_skipped_tokens_are_other_keys(http: httpx.Client) -> None:
+    bases = "ACGTTTGCAAC" * 3
+    keys = {
+        str(record["key"])
+        for options in ({}, {"strand": "-"}, {"strand": "both"}, {"skip_tokens": 1}, {"layer": "stem"})
+        for record in http.post("/v1/jobs", json={"input": bases, **options}).json()["records"]
+    }
+    assert len(keys) == 5
+
+
+def test_the_reverse_strand_is_the_embedding_of_the_reverse_complement(http: httpx.Client) -> None:
+    bases = "AACGTTTGCAACCC" * 3
+    complement = bases.translate(str.maketrans("ACGT", "TGCA"))[::-1]
+    (reverse,) = embed(http, input=bases, strand="-")
+    (forward,) = embed(http, input=complement)
+    assert reverse["key"] != forward["key"]
+    assert reverse["embedding"] == forward["embedding"]
+    (both,) = embed(http, input=bases, strand="both")
+    (plus,) = embed(http, input=bases)
+    np.testing.assert_allclose(matrix(both), (matrix(plus) + matrix(forward)) / 2, rtol=1e-4, atol=1e-5)
+
+
+def test_without_waiting_the_answer_is_a_job_to_follow(http: httpx.Client) -> None:
+    body = {"input": "TTGACA" * 500}
+    response = post(http, body, Prefer="wait=0")
+    assert response.status_code == 202
+    job = response.json()
+    assert response.headers["location"] == f"/v1/jobs/{job['id']}"
+    assert response.headers["retry-after"] == "1"
+    assert job["state"] in ("queued", "running")
+    while http.get(response.headers["location"]).json()["state"] != "done":
+        time.sleep(0.05)
+    assert post(http, body, Prefer="wait=0").status_code == 200
+    by_job = post(http, {"job": job["id"]}).json()
+    assert by_job["data"] == post(http, body).json()["data"]
+
+
+def test_what_was_changed_in_the_input_is_told_for_each_spelling(http: httpx.Client) -> None:
+    """The same bases, so the same key and job of records; but each request hears of its own changes."""
+    plain = post(http, {"input": "ACGTTACGNA"}).json()
+    spelt = post(http, {"input": "ACGUUACGRA"}).json()
+    assert plain["data"] == spelt["data"]
+    assert not any("sequence 1" in notice for notice in plain["notices"])
+    assert [notice for notice in spelt["notices"] if "sequence 1" in notice] == [
+        "sequence 1: 2 U read as T",
+        "sequence 1: 1 ambiguity codes read as N (R x 1)",
+    ]
+
+
+def test_an_untrained_model_says_so_in_every_answer(http: httpx.Client) -> None:
+    (model,) = [one for one in http.get("/v1/models").json() if one["name"] == "ntv3-mini"]
+    notices = post(http, {"input": "ACGTACGT"}).json()["notices"]
+    assert any("untrained" in notice for notice in notices) is not model["trained"]
+
+
+def test_usage_counts_the_bases(http: httpx.Client) -> None:
+    assert post(http, {"input": ["ACGT", "ACGTAC"]}).json()["usage"] == {
+        "prompt_tokens": 10,
+        "total_tokens": 10,
+    }
+
+
+def test_the_request_of_an_openai_client_is_understood(http: httpx.Client) -> None:
+    response = post(
+        http, {"input": ["ACGT"], "model": "ntv3-mini", "encoding_format": "base64", "user": "someone"}
+    )
+    assert response.status_code == 200
+    assert response.json()["object"] == "list"
+    assert response.json()["data"][0]["object"] == "embedding"
+
+
+@pytest.mark.parametrize("body", [{}, {"input": "ACGT", "job": "x"}], ids=["neither", "both"])
+def test_either_sequences_or_a_job_are_needed(http: httpx.Client, body: dict[str, Any]) -> None:
+    response = post(http, body)
+    assert response.status_code == 422
+    assert "either 'input'" in response.json()["detail"]
