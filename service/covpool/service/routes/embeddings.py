@@ -4,8 +4,9 @@ import base64
 from typing import Annotated
 
 import numpy as np
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Depends, Header, Request
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from covpool.service import schemas
@@ -23,9 +24,16 @@ router = APIRouter(prefix="/v1/embeddings", tags=["embeddings"])
 DEFAULT_WAIT_S = 30.0
 
 
+def _json_only(request: Request) -> None:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise HTTPException(415, "send application/json; a FASTA file goes to /v1/jobs, then embed its job")
+
+
 @router.post(
     "",
     summary="Embed sequences",
+    dependencies=[Depends(_json_only)],
     response_model=schemas.EmbeddingResponse,
     responses={
         202: {"model": schemas.Job, "description": "Not ready in time; follow Location, then ask again"},

@@ -1,0 +1,160 @@
+"""Every refusal is a problem document (RFC 9457) with a status, a title and what to do."""
+
+import gzip
+from typing import Any
+
+import httpx
+import pytest
+
+EMBED, JOBS = "/v1/embeddings", "/v1/jobs"
+UNKNOWN = "0" * 64
+
+
+def assert_problem(response: httpx.Response, status: int, *words: str) -> None:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert problem["status"] == status
+    assert problem["title"]
+    assert problem["instance"] == response.request.url.path
+    for word in words:
+        assert word in problem["detail"], problem["detail"]
+
+
+@pytest.mark.parametrize("route", [EMBED, JOBS])
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ({"input": "ACGT", "model": "gpt"}, 404, ["'gpt'", "choose ntv3-mini"]),
+        ({"input": "ACGT", "model": "/etc"}, 404, ["'/etc'", "not served"]),
+        ({"input": "ACGT", "model": "../ntv3-mini"}, 404, ["not served"]),
+        ({"input": "ACGT", "layer": "up.99"}, 404, ["'up.99'", "up.6"]),
+        ({"input": ["ACGT", "MKLPEFIQ"]}, 422, ["sequence 2", "position 3", "protein"]),
+        ({"input": ">a\nACGT\n>b\nMKVLEF\n"}, 422, ["record 2", "b", "protein"]),
+        ({"input": "ACGT\x00ACGT"}, 422, ["sequence 1", "position 5", "binary"]),
+        ({"input": "ACG-T"}, 422, ["position 4", "gaps"]),
+        ({"input": ""}, 422, ["sequence 1", "empty"]),
+        ({"input": " \n\t"}, 422, ["empty"]),
+        ({"input": []}, 422, ["list is empty"]),
+        ({"input": ["ACGT", ""]}, 422, ["sequence 2", "empty"]),
+        ({"input": ">a\n"}, 422, ["a", "empty"]),
+        ({"input": ">a\nACGT\n>b\nAC\n>a\nGG\n"}, 422, ["record 3 (a)", "twice", "rename"]),
+        ({"input": "ACGT", "skip_tokens": 4}, 422, ["skip_tokens=4", "skip fewer"]),
+        ({"input": "ACGT", "skip_tokens": -1}, 422, ["skip_tokens"]),
+        ({"input": "ACGT", "strnad": "-"}, 422, ["strnad"]),
+        ({"input": "ACGT", "strand": "*"}, 422, ["strand"]),
+        ({"input": 7}, 422, ["input"]),
+        ({"input": ["ACGT", None]}, 422, ["input"]),
+        ([], 422, []),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_request_that_cannot_be_served_says_why(
+    http: httpx.Client, route: str, body: Any, status: int, words: list[str]
+) -> None:
+    assert_problem(http.post(route, json=body), status, *words)
+
+
+@pytest.mark.parametrize("route", [EMBED, JOBS])
+@pytest.mark.parametrize("body", [b"{", b"", b'{"input": "ACGT"', b"\xff\xfe", b"null"], ids=repr)
+def test_what_is_not_json_is_refused(http: httpx.Client, route: str, body: bytes) -> None:
+    response = http.post(route, content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code in (400, 422)
+    assert_problem(response, response.status_code)
+
+
+@pytest.mark.parametrize("route", [EMBED, JOBS])
+def test_another_content_type_is_refused(http: httpx.Client, route: str) -> None:
+    response = http.post(route, content=b">a\nACGT\n", headers={"Content-Type": "text/plain"})
+    assert_problem(response, 415, "application/json")
+
+
+def test_the_rejected_sequence_is_not_repeated_in_the_answer(http: httpx.Client) -> None:
+    secret = "GATTACAGATTACA"
+    assert secret not in http.post(EMBED, json={"input": {"bases": secret}}).text
+    assert secret not in http.post(JOBS, json={"input": {"bases": secret}}).text
+
+
+def test_an_unknown_bottleneck_is_refused_before_anything_is_computed(http: httpx.Client) -> None:
+    before = len(http.get("/v1/jobs", params={"limit": 100}).json())
+    response = http.post(EMBED, json={"input": "ACGTAACCGGTT", "bottleneck": "tea"})
+    assert_problem(response, 422, "'tea'", "there is")
+    assert len(http.get("/v1/jobs", params={"limit": 100}).json()) == before
+
+
+def test_a_bottleneck_of_another_layer_is_refused(http: httpx.Client) -> None:
+    name = http.get("/v1/bottlenecks").json()[0]["name"]
+    response = http.post(EMBED, json={"input": "ACGT", "layer": "stem", "bottleneck": name})
+    assert_problem(response, 409, name, "layer")
+
+
+def test_a_layer_without_a_bottleneck_is_refused_with_the_remedy(http: httpx.Client) -> None:
+    assert_problem(http.post(EMBED, json={"input": "ACGT", "layer": "stem"}), 422, "stem", "fit a bottleneck")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_an_unknown_key_is_not_found(http: httpx.Client, method: str) -> None:
+    response = http.request(method, f"/v1/moments/{UNKNOWN}")
+    assert response.status_code == 404
+    if method == "GET":
+        assert_problem(response, 404, UNKNOWN, "extract it first")
+
+
+@pytest.mark.parametrize("key", ["lacZ", UNKNOWN[:-1], "G" * 64, "A" * 64, "%2e%2e%2fcatalog.sqlite", "é"])
+def test_what_is_no_key_is_not_found(http: httpx.Client, key: str) -> None:
+    response = http.get(f"/v1/moments/{key}")
+    assert response.status_code == 404
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_an_unknown_job_is_not_found(http: httpx.Client) -> None:
+    assert_problem(http.get(f"/v1/jobs/{UNKNOWN}"), 404, UNKNOWN, "submit it again")
+    assert_problem(http.post(EMBED, json={"job": UNKNOWN}), 404, UNKNOWN)
+
+
+def test_an_unknown_path_and_a_wrong_method_are_problems_too(http: httpx.Client) -> None:
+    assert_problem(http.get("/v1/nothing"), 404)
+    response = http.delete(EMBED)
+    assert_problem(response, 405)
+    assert response.headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=9999", "limit=x"])
+def test_a_wrong_page_size_is_refused(http: httpx.Client, query: str) -> None:
+    assert_problem(http.get(f"/v1/index?{query}"), 422, "limit")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", ["no FASTA record"]),
+        (b"ACGT\n", ["line 1", "not FASTA"]),
+        (b">a\nACGT\n>a\nACGT\n", ["twice"]),
+        (b">a\nACGT\n>b\nMKLPEF\n", ["record 2", "protein"]),
+        (b">a\nAC\xffGT\n", ["not text"]),
+        (gzip.compress(b">a\n" + b"ACGT" * 1000)[:-12], ["truncated"]),
+        (gzip.compress(b">a\nACGT\n")[:-1], ["truncated"]),
+        (b"PK\x03\x04 a zip file", ["not FASTA"]),
+    ],
+    ids=["empty", "no header", "twice", "protein", "latin", "cut gzip", "one byte short", "zip"],
+)
+def test_a_damaged_upload_is_refused(http: httpx.Client, content: bytes, words: list[str]) -> None:
+    assert_problem(http.post(JOBS, files={"fasta": ("genes.fa", content)}), 422, *words)
+
+
+def test_an_upload_without_a_file_or_with_a_misspelt_field_is_refused(http: httpx.Client) -> None:
+    assert_problem(http.post(JOBS, files={"fata": ("genes.fa", b">a\nACGT\n")}), 422, "fata")
+    assert_problem(http.post(JOBS, files={"model": (None, "ntv3-mini")}), 422, "fasta", "no file")
+    fasta = {"fasta": ("genes.fa", b">a\nACGT\n")}
+    assert_problem(http.post(JOBS, files=fasta, data={"strnad": "-"}), 422, "strnad")
+    assert_problem(http.post(JOBS, files=fasta, data={"strand": "sideways"}), 422, "strand")
+
+
+def test_a_gzip_bomb_is_refused_without_being_unpacked(http: httpx.Client) -> None:
+    bomb = gzip.compress(b">a\n" + b"A" * 120_000_000, compresslevel=1)
+    assert len(bomb) < 1_000_000
+    assert_problem(http.post(JOBS, files={"fasta": ("bomb.fa.gz", bomb)}), 422, "50,000,000")
+
+
+def test_the_service_is_well_after_all_this(http: httpx.Client) -> None:
+    assert http.get("/health/ready").status_code == 200
