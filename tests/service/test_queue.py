@@ -1,0 +1,320 @@
+"""Queue: leases, attempts and the one transaction that ends a task, on a real SQLite file."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy.engine import Connection
+
+from covpool.service.errors import JobNotFoundError
+from covpool.service.queue import Job, Queue, Request
+from covpool.store import MomentsKey, Store, sequence_digest
+from covpool.store.testing import example_key, example_moments
+
+RECIPE = example_key("a").recipe
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path) as opened:
+        yield opened
+
+
+def request(bases: str, name: str = "gene") -> Request:
+    return Request(name, MomentsKey(sequence_digest(bases), len(bases), RECIPE), bases)
+
+
+def submit(queue: Queue, *sequences: str) -> str:
+    return queue.submit(RECIPE, [request(bases, f"gene{i}") for i, bases in enumerate(sequences)])
+
+
+def tasks(store: Store) -> list[tuple[object, ...]]:
+    with store.catalog.reading() as connection:
+        query = "SELECT key, state, attempts, bases IS NULL FROM tasks ORDER BY created, key"
+        return [tuple(row) for row in connection.exec_driver_sql(query)]
+
+
+def states(job: Job) -> list[str]:
+    return [record.state for record in job.records]
+
+
+def test_a_claimed_task_is_what_was_submitted(store: Store) -> None:
+    queue = Queue(store.catalog)
+    submit(queue, "ACGTN")
+    task = queue.claim("w")
+    assert task is not None
+    assert (task.key, task.bases, task.attempts) == (request("ACGTN").key, "ACGTN", 1)
+    assert queue.claim("w") is None
+
+
+def test_the_same_request_is_the_same_job_and_one_task(store: Store) -> None:
+    queue = Queue(store.catalog)
+    job = submit(queue, "ACGT", "TTTT")
+    assert submit(queue, "ACGT", "TTTT") == job
+    assert submit(queue, "TTTT", "ACGT") != job
+    assert queue.submit(RECIPE, [request("ACGT", "other name")]) != job
+    assert len(tasks(store)) == 2
+    assert len(queue.jobs(10)) == 3
+
+
+def test_tasks_are_claimed_oldest_first(store: Store) -> None:
+    queue = Queue(store.catalog)
+    sequences = ["A", "C", "G", "T", "AA", "CC"]
+    for bases in sequences:
+        submit(queue, bases)
+    claimed = [task.bases for _ in sequences if (task := queue.claim("w")) is not None]
+    assert claimed == sequences
+
+
+def test_what_is_cached_is_not_queued(store: Store) -> None:
+    queue = Queue(store.catalog)
+    store.put(request("ACGT").key, example_moments("a"))
+    job = queue.job(submit(queue, "ACGT", "TTTT"))
+    assert states(job) == ["done", "queued"]
+    assert job.state == "running"
+    assert [task[0] for task in tasks(store)] == [request("TTTT").key.digest]
+
+
+def test_a_lease_is_exclusive_until_it_expires_and_then_taken_over(store: Store) -> None:
+    queue = Queue(store.catalog, lease_s=0.3)
+    submit(queue, "ACGT")
+    first = queue.claim("one")
+    assert first is not None
+    assert queue.claim("two") is None
+    time.sleep(0.35)
+    second = queue.claim("two")
+    assert second is not None
+    assert (second.key, second.attempts) == (first.key, 2)
+    assert not queue.heartbeat(first.key.digest, "one", 1), "it is no longer the first worker's"
+    assert queue.heartbeat(first.key.digest, "two", 1)
+
+
+def test_a_heartbeat_keeps_the_lease_and_shows_progress(store: Store) -> None:
+    queue = Queue(store.catalog, lease_s=0.4)
+    job = submit(queue, "ACGT")
+    task = queue.claim("one")
+    assert task is not None
+    for done in (1, 2, 3):
+        time.sleep(0.2)
+        assert queue.heartbeat(task.key.digest, "one", done)
+        assert queue.claim("two") is None
+        assert queue.job(job).records[0].tokens_done == done
+
+
+def test_the_task_of_a_dead_worker_is_free_at_once(store: Store) -> None:
+    queue = Queue(store.catalog, lease_s=1000)
+    submit(queue, "ACGT", "TTTT")
+    first, second = queue.claim("dead"), queue.claim("alive")
+    assert first is not None
+    assert second is not None
+    queue.release("dead")
+    taken = queue.claim("alive")
+    assert taken is not None
+    assert taken.key == first.key
+    assert queue.claim("alive") is None
+
+
+def test_a_task_that_kills_its_workers_is_set_aside(store: Store) -> None:
+    queue = Queue(store.catalog, max_attempts=2)
+    job = submit(queue, "ACGT")
+    for attempt in (1, 2):
+        task = queue.claim(f"w{attempt}")
+        assert task is not None
+        assert task.attempts == attempt
+        queue.release(f"w{attempt}")
+    assert queue.claim("w3") is None
+    found = queue.job(job)
+    assert found.state == "failed"
+    assert found.records[0].error is not None
+    assert "2 times" in found.records[0].error
+    assert tasks(store)[0][1:] == ("failed", 2, 1), "failed, and its bases are emptied"
+
+
+def test_a_failure_that_may_pass_is_tried_again_while_attempts_are_left(store: Store) -> None:
+    queue = Queue(store.catalog, max_attempts=2)
+    job, key = submit(queue, "ACGT"), request("ACGT").key.digest
+    assert queue.claim("w") is not None
+    queue.fail(key, "w", "disk full", retry=True)
+    assert queue.job(job).state == "queued"
+    task = queue.claim("w")
+    assert task is not None
+    assert (task.bases, task.attempts) == ("ACGT", 2)
+    queue.fail(key, "w", "disk full", retry=True)
+    assert queue.claim("w") is None
+    assert (queue.job(job).state, queue.job(job).records[0].error) == ("failed", "disk full")
+    assert tasks(store)[0][3] == 1, "its bases are emptied"
+
+
+def test_a_failure_that_cannot_pass_is_final(store: Store) -> None:
+    queue = Queue(store.catalog)
+    job, key = submit(queue, "ACGT"), request("ACGT").key.digest
+    queue.claim("w")
+    queue.fail(key, "w", "not DNA", retry=False)
+    assert queue.claim("w") is None
+    assert queue.job(job).records[0].error == "not DNA"
+
+
+def test_the_failure_of_a_worker_that_lost_its_lease_changes_nothing(store: Store) -> None:
+    queue = Queue(store.catalog)
+    job, key = submit(queue, "ACGT"), request("ACGT").key.digest
+    queue.claim("slow")
+    queue.release("slow")
+    queue.claim("quick")
+    queue.fail(key, "slow", "too late", retry=False)
+    assert queue.job(job).state == "running"
+
+
+def test_submitting_a_failed_job_again_queues_it_anew(store: Store) -> None:
+    queue = Queue(store.catalog)
+    job, key = submit(queue, "ACGT"), request("ACGT").key.digest
+    queue.claim("w")
+    queue.fail(key, "w", "out of memory", retry=False)
+    assert submit(queue, "ACGT") == job
+    found = queue.job(job)
+    assert (found.state, found.records[0].error) == ("queued", None)
+    task = queue.claim("w")
+    assert task is not None
+    assert (task.bases, task.attempts) == ("ACGT", 1)
+
+
+def test_submitting_does_not_disturb_a_running_task(store: Store) -> None:
+    queue = Queue(store.catalog)
+    submit(queue, "ACGT")
+    assert queue.claim("w") is not None
+    submit(queue, "ACGT")
+    assert queue.claim("other") is None
+    assert tasks(store)[0][1:3] == ("running", 1)
+
+
+def test_a_task_ends_in_the_transaction_that_makes_its_moments_readable(store: Store) -> None:
+    queue = Queue(store.catalog)
+    job, key = submit(queue, "ACGT"), request("ACGT").key
+
+    def finish_and_break(connection: Connection) -> None:
+        Queue.finish(connection, key.digest)
+        raise ZeroDivisionError
+
+    queue.claim("w")
+    with pytest.raises(ZeroDivisionError):
+        store.put(key, example_moments("a"), also=finish_and_break)
+    assert key not in store
+    assert queue.job(job).state == "running"
+    assert tasks(store)[0][1:] == ("running", 1, 0)
+    store.put(key, example_moments("a"), also=lambda connection: Queue.finish(connection, key.digest))
+    assert key in store
+    assert queue.job(job).state == "done"
+    assert tasks(store)[0][1:] == ("done", 1, 1), "done, and its bases are emptied"
+
+
+def test_a_record_that_vanished_from_the_store_fails_with_the_remedy_and_can_be_submitted_again(
+    store: Store,
+) -> None:
+    queue = Queue(store.catalog)
+    job, key = submit(queue, "ACGT"), request("ACGT").key
+    queue.claim("w")
+    store.put(key, example_moments("a"), also=lambda connection: Queue.finish(connection, key.digest))
+    with store.catalog.writing() as connection:
+        connection.exec_driver_sql("DELETE FROM entries")
+    found = queue.job(job)
+    assert found.state == "failed"
+    assert found.records[0].error is not None
+    assert "submit the job again" in found.records[0].error
+    submit(queue, "ACGT")
+    assert queue.job(job).state == "queued"
+
+
+def test_a_job_is_done_when_all_are_and_failed_when_none_is_left_to_run(store: Store) -> None:
+    queue = Queue(store.catalog)
+    job = submit(queue, "A", "C", "G")
+
+    def run_one() -> None:
+        task = queue.claim("w")
+        assert task is not None
+        assert queue.job(job).state == "running"
+        moments = example_moments(task.bases)
+        store.put(task.key, moments, also=lambda c: Queue.finish(c, task.key.digest))
+
+    assert queue.job(job).state == "queued"
+    run_one()
+    assert queue.job(job).state == "running"
+    failing = queue.claim("w")
+    assert failing is not None
+    queue.fail(failing.key.digest, "w", "bad", retry=False)
+    assert sorted(states(queue.job(job))) == ["done", "failed", "queued"]
+    assert queue.job(job).state == "running"
+    run_one()
+    assert queue.job(job).state == "failed"
+    assert submit(queue, "A", "C", "G") == job
+    run_one()
+    assert queue.job(job).state == "done"
+    assert queue.claim("w") is None
+
+
+def test_records_keep_their_order_and_names(store: Store) -> None:
+    queue = Queue(store.catalog)
+    requests = [request("ACGT" * (i % 3 + 1), f"gene{i}") for i in range(50)]
+    found = queue.job(queue.submit(RECIPE, requests, ["a notice"]))
+    assert [(r.name, r.key, r.length) for r in found.records] == [
+        (r.name, r.key.digest, r.key.length) for r in requests
+    ]
+    assert found.notices == ["a notice"]
+    assert len(tasks(store)) == 3
+
+
+def test_an_unknown_job_is_named(store: Store) -> None:
+    with pytest.raises(JobNotFoundError, match="job nothing: not known here"):
+        Queue(store.catalog).job("nothing")
+
+
+def test_jobs_outlive_the_process_that_queued_them(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        job = submit(Queue(store.catalog), "ACGT")
+    with Store.open(tmp_path) as store:
+        queue = Queue(store.catalog)
+        assert queue.job(job).state == "queued"
+        assert queue.claim("w") is not None
+
+
+CLAIMER = """
+import sys
+from covpool.service.queue import Queue
+from covpool.store import Store
+with Store.open(sys.argv[1]) as store:
+    queue = Queue(store.catalog)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    while (task := queue.claim(sys.argv[2])) is not None:
+        print(task.bases, flush=True)
+"""
+
+
+def test_processes_that_claim_at_once_never_share_a_task(store: Store, tmp_path: Path) -> None:
+    queue = Queue(store.catalog, lease_s=1000)
+    sequences = [bases * n for n in range(1, 31) for bases in ("A", "C", "G", "T")]
+    submit(queue, *sequences)
+    claimers = [
+        subprocess.Popen(
+            [sys.executable, "-c", CLAIMER, str(tmp_path), name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("one", "two", "three")
+    ]
+    for process in claimers:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    answers = []
+    for process in claimers:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in claimers:
+        answers.append(process.communicate(timeout=60)[0].split())
+        assert process.returncode == 0
+    assert sum(map(len, answers)) == len(sequences)
+    assert {bases for answer in answers for bases in answer} == set(sequences)
+    assert sum(bool(answer) for answer in answers) > 1, "one process took all: nothing was tried"
