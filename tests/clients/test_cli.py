@@ -1,0 +1,230 @@
+"""The `covpool` command as a user runs it: exit codes, examples, JSON, and no heavy imports for help."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from covpool.clients import Client
+from covpool.clients.cli import covpool as group
+from covpool.store import Store
+from tests.service.running import COVPOOL, Running, environment
+
+COMMANDS = sorted(entry_points(group="covpool.commands").names)
+
+
+def covpool(*arguments: str | Path, url: str = "", **settings: str) -> "subprocess.CompletedProcess[str]":
+    settings |= {"url": url} if url else {}
+    return subprocess.run(
+        [COVPOOL, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment(**settings),
+        timeout=120,
+    )
+
+
+def without(modules: set[str], *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run `covpool` where these modules are not installed."""
+    script = (
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.split('.')[0] in {modules!r}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name.split('.')[0])\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "from covpool.clients.cli import main\n"
+        f"sys.argv = {['covpool', *arguments]!r}\n"
+        "main()\n"
+    )
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment())
+
+
+@pytest.fixture(scope="module")
+def fasta(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("fasta") / "genes.fa"
+    path.write_text(">lacZ beta-galactosidase\nATGACCATGATTACGGATTCACTGG\n>thrA\nATGCGAGTGTTGAAG\n")
+    return path
+
+
+def test_every_command_of_this_stage_is_there() -> None:
+    assert {"serve", "worker", "embed", "extract", "submit", "fetch", "status", "models"} <= set(COMMANDS)
+
+
+def test_help_lists_every_command_and_imports_none_of_their_libraries() -> None:
+    script = (
+        "import sys\n"
+        "from covpool.clients.cli import covpool\n"
+        "covpool.main(['--help'], standalone_mode=False)\n"
+        "heavy = {'torch', 'zarr', 'fastapi', 'uvicorn', 'sqlalchemy'} & set(sys.modules)\n"
+        "print('heavy:', sorted(heavy), file=sys.stderr)\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment()
+    )
+    assert found.stderr == "heavy: []\n"
+    listed = {line.split()[0] for line in found.stdout.partition("Commands:")[2].splitlines() if line.strip()}
+    assert set(COMMANDS) <= listed
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_has_an_example_of_it(command: str) -> None:
+    # In this process: eight interpreters would take ten seconds to say the same.
+    found = CliRunner().invoke(group, [command, "--help"], prog_name="covpool")
+    assert found.exit_code == 0
+    assert "Example: " in found.output
+    assert f"covpool {command}" in found.output.partition("Example: ")[2]
+    loaded = group.get_command(click.Context(group), command)
+    assert loaded is not None
+    for parameter in loaded.params:
+        if isinstance(parameter, click.Option) and parameter.name not in ("strand", "dtype", "log_level"):
+            assert parameter.help, f"{command} --{parameter.name} does not say what it is"
+
+
+def test_help_and_version_end_with_0() -> None:
+    for option in ("-h", "--version"):
+        assert covpool(option).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["brew"], ["embed"], ["embed", "none.fa"], ["fetch", "a", "--out", "b.txt"], ["status", "--wait"]],
+    ids=" ".join,
+)
+def test_wrong_use_ends_with_2_and_says_how(arguments: list[str]) -> None:
+    found = covpool(*arguments)
+    assert found.returncode == 2
+    assert found.stdout == ""
+    assert "Error: " in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_what_fails_ends_with_1_and_one_line(service: Running, tmp_path: Path, fasta: Path) -> None:
+    protein = tmp_path / "protein.fa"
+    protein.write_text(">p\nMKLPEFIQ\n")
+    cases = {
+        "protein": covpool("embed", protein, url=service.url),
+        "extract it first": covpool("fetch", "0" * 64, url=service.url),
+        "submit it again": covpool("status", "0" * 64, url=service.url),
+        "is `covpool serve` running": covpool("embed", fasta, url="http://127.0.0.1:9"),
+    }
+    for words, found in cases.items():
+        assert found.returncode == 1, found
+        assert found.stdout == ""
+        assert found.stderr.startswith("Error: ")
+        assert words in found.stderr
+        assert "Traceback" not in found.stderr
+
+
+def test_embed_writes_names_keys_and_embeddings(
+    service: Running, client: Client, fasta: Path, tmp_path: Path
+) -> None:
+    found = covpool("embed", fasta, "--out", tmp_path / "e.npz", url=service.url)
+    assert (found.returncode, found.stdout) == (0, ""), found.stderr
+    assert "Wrote (2, 16, 16) float32" in found.stderr
+    with np.load(tmp_path / "e.npz", allow_pickle=False) as written:
+        assert written["names"].tolist() == ["lacZ", "thrA"]
+        assert np.array_equal(written["embeddings"], client.embed(fasta, square=True))
+        assert written["keys"].tolist() == [record.key for record in client.submit(fasta).records]
+
+
+def test_embed_prints_json_or_a_line_for_each_sequence(service: Running, client: Client, fasta: Path) -> None:
+    found = covpool("embed", fasta, "--json", url=service.url)
+    lines = [json.loads(line) for line in found.stdout.splitlines()]
+    assert [line["name"] for line in lines] == ["lacZ", "thrA"]
+    embeddings = np.array([line["embedding"] for line in lines], np.float32)
+    assert np.array_equal(embeddings, client.embed(fasta, square=True))
+    plain = covpool("embed", fasta, url=service.url).stdout.splitlines()
+    assert [line.split("\t")[:3] for line in plain] == [[one["name"], one["key"], "16x16"] for one in lines]
+
+
+def test_submit_status_and_fetch_work_hand_in_hand(
+    service: Running, client: Client, fasta: Path, tmp_path: Path
+) -> None:
+    job = covpool("submit", fasta, url=service.url).stdout.strip()
+    status = covpool("status", job, "--wait", "--json", url=service.url)
+    record = json.loads(status.stdout)["records"][0]
+    assert (record["name"], record["state"]) == ("lacZ", "done")
+    assert job in covpool("status", url=service.url).stdout
+    expected = client.moments(record["key"])
+
+    npy = covpool("fetch", record["key"], "--out", tmp_path / "m.npy", url=service.url)
+    assert npy.returncode == 0, npy.stderr
+    assert np.array_equal(np.load(tmp_path / "m.npy", allow_pickle=False), expected.second_moment)
+    npz = covpool("fetch", record["key"], "--json", "--out", tmp_path / "m.npz", url=service.url)
+    with np.load(tmp_path / "m.npz", allow_pickle=False) as written:
+        assert int(written["count"]) == expected.count == 25
+        assert np.array_equal(written["mean"], expected.mean)
+        assert np.array_equal(written["second_moment"], expected.second_moment)
+    assert json.loads(npz.stdout)["count"] == 25
+
+
+def test_models_are_listed_as_json(service: Running) -> None:
+    found = covpool("models", "--json")
+    assert found.returncode == 0, found.stderr
+    assert "ntv3-mini" in found.stdout
+    parsed = [json.loads(line) for line in found.stdout.splitlines()]
+    models = parsed[0] if isinstance(parsed[0], list) else parsed
+    (mini,) = [model for model in models if model["name"] == "ntv3-mini"]
+    assert isinstance(mini["trained"], bool)
+    assert mini["layers"]
+
+
+def test_extract_computes_once_what_the_service_would_and_says_what_was_cached(
+    client: Client, fasta: Path, tmp_path: Path
+) -> None:
+    first = covpool("extract", fasta, "--store", tmp_path / "s", "--json")
+    assert first.returncode == 0, first.stderr
+    second = covpool("extract", fasta, "--store", tmp_path / "s", "--json")
+    lines = [[json.loads(line) for line in run.stdout.splitlines()] for run in (first, second)]
+    assert [line["cached"] for line in lines[0]] == [False, False]
+    assert [line["cached"] for line in lines[1]] == [True, True]
+    assert [line["key"] for line in lines[0]] == [line["key"] for line in lines[1]]
+
+    job = client.wait(client.submit(fasta))
+    assert [record.key for record in job.records] == [line["key"] for line in lines[0]]
+    with Store.open(tmp_path / "s") as store:
+        for record in job.records:
+            served, ours = client.moments(record.key), store.get(record.key)
+            np.testing.assert_allclose(served.second_moment, ours.second_moment, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("module", "command", "line"),
+    [
+        ("fastapi", "serve", "needs fastapi: pip install 'covpool[service"),
+        ("torch", "extract", "needs torch: pip install 'covpool[service,extractor]'"),
+    ],
+)
+def test_a_missing_extra_is_answered_with_its_install_line(module: str, command: str, line: str) -> None:
+    found = without({module}, command, "--help")
+    assert found.returncode == 1
+    assert line in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_the_client_commands_need_no_extra() -> None:
+    found = without({"torch", "zarr", "fastapi", "sqlalchemy", "dnaio"}, "embed", "--help")
+    assert found.returncode == 0, found.stderr
+
+
+def test_output_that_nobody_reads_to_the_end_is_no_error(service: Running) -> None:
+    """`covpool status | head -1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    found = subprocess.run(
+        [COVPOOL, "status", "--json"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(url=service.url),
+    )
+    os.close(writer)
+    assert "Traceback" not in found.stderr
