@@ -9,20 +9,19 @@ from covpool.clients import Client
 from covpool.extractor import extract, load_adapter
 from covpool.extractor.fasta import read_fasta
 from covpool.store import Bottleneck, MomentsKey
+from covpool.store.keys import Strand
 
 COUNT = 5
 
 
 @pytest.mark.parametrize("strand", ["+", "both"])
 def test_served_embeddings_are_those_computed_in_process(
-    client: Client, genes: Path, tmp_path: Path, strand: str
+    client: Client, genes: Path, tmp_path: Path, strand: Strand
 ) -> None:
     fasta = tmp_path / "genes.fa"
     fasta.write_text("".join(f">{record}" for record in genes.read_text().split(">")[1 : COUNT + 1]))
-    assert strand in ("+", "both")
-    chosen = "+" if strand == "+" else "both"
-    served = client.embed(fasta, strand=chosen, square=True)
-    answer = client.embeddings(client.submit(fasta, strand=chosen))
+    served = client.embed(fasta, strand=strand, square=True)
+    answer = client.embeddings(client.submit(fasta, strand=strand))
 
     adapter = load_adapter("ntv3-mini")
     layer = adapter.model.default_layer
@@ -30,11 +29,11 @@ def test_served_embeddings_are_those_computed_in_process(
         found.name: found
         for found in map(Bottleneck.load, adapter.model.checkpoint.directory.glob("bottleneck*"))
     }[answer.bottleneck]
-    recipe = adapter.model.recipe(layer, strand=chosen)
+    recipe = adapter.model.recipe(layer, strand=strand)
     fitted.require(recipe)
     assert served.shape == (COUNT, fitted.k, fitted.k)
     for sequence, row, one in zip(read_fasta(fasta), served, answer.data, strict=True):
-        moments = extract(adapter, sequence.bases, [layer], strand=chosen)[layer]
+        moments = extract(adapter, sequence.bases, [layer], strand=strand)[layer]
         expected = fitted.embed(moments)
         assert np.abs(row - expected).max() <= 1e-6 * np.abs(expected).max(), sequence.name
         assert one.name == sequence.name
