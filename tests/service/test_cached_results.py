@@ -142,3 +142,23 @@ def test_the_service_is_alive_and_ready(http: httpx.Client) -> None:
 def test_the_service_describes_itself(http: httpx.Client) -> None:
     paths = http.get("/openapi.json").json()["paths"]
     assert {"/v1/embeddings", "/v1/jobs", "/v1/moments/{key}", "/v1/index", "/v1/models"} <= set(paths)
+
+
+def test_a_damaged_matrix_is_a_problem_naming_its_key_and_never_served(
+    http: httpx.Client, service: Running
+) -> None:
+    body = {"input": "GGATCCAAGCTT" * 3}
+    key = http.post("/v1/embeddings", json=body).json()["data"][0]["key"]
+    with Store.open(service.store) as store:
+        entry = store.entry(key)
+    row = service.store / "arrays" / entry.namespace.id / "second_moment" / f"c.{entry.row}.0.0"
+    whole = row.read_bytes()
+    row.write_bytes(whole[:99] + bytes([whole[99] ^ 1]) + whole[100:])
+    try:
+        for answer in (http.get(f"/v1/moments/{key}"), http.post("/v1/embeddings", json=body)):
+            assert answer.status_code == 500
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert key in answer.json()["detail"]
+    finally:
+        row.write_bytes(whole)
+    assert http.get(f"/v1/moments/{key}").status_code == 200
