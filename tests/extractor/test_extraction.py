@@ -104,7 +104,7 @@ def test_skipped_tokens_are_left_out(adapter: Adapter, skip: int) -> None:
 
 
 def test_skipping_every_token_is_refused(adapter: Adapter) -> None:
-    with pytest.raises(SequenceError, match="leaves none of the 1000 tokens"):
+    with pytest.raises(SequenceError, match="leaves none of its 1000 tokens"):
         extract(adapter, BASES, ["up.6"], skip_tokens=1000)
 
 
@@ -148,8 +148,9 @@ class _Truncating:
             inner.dtype,
             inner.device,
         )
+        self.budget = inner.budget
 
-    def activations(self, bases: str, *, layers: Sequence[str]) -> Iterator[Block]:
+    def activations(self, bases: str, *, layers: Sequence[str], condition: str = "") -> Iterator[Block]:
         for block in self.inner.activations(bases, layers=layers):
             if self.fault == "short":
                 yield Block(block.layer, 0, block.values[:-1])
@@ -158,6 +159,13 @@ class _Truncating:
                 yield Block(block.layer, 11, block.values[11:])
             elif self.fault == "nan":
                 yield Block(block.layer, 0, block.values * float("nan"))
+
+    def batch(
+        self, sequences: Sequence[str], *, layers: Sequence[str], condition: str = ""
+    ) -> Iterator[tuple[int, Block]]:
+        for index, bases in enumerate(sequences):
+            for block in self.activations(bases, layers=layers):
+                yield index, block
 
 
 @pytest.mark.parametrize("fault", ["short", "gap", "nan"])

@@ -83,7 +83,7 @@ def test_steps_inside_a_down_block_equal_the_reference() -> None:
     torch.testing.assert_close(net.embed_layer(golden["input_ids"].long())[None], x)
     x = golden["stem"][None]
     for i, block in enumerate(net.conv_tower_blocks):
-        conv = block.get_submodule("conv")(x, None)
+        conv = block.get_submodule("conv")(x, None, (2, 2), None)
         torch.testing.assert_close(conv[0], golden[f"down.{i}.conv"], atol=FLOAT32_ATOL, rtol=0)
         x = golden[f"down.{i}.pool"][None]
 

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from covpool.extractor.adapters.registry import load_adapter as load_adapter
     from covpool.extractor.errors import ActivationError as ActivationError
     from covpool.extractor.errors import CheckpointError as CheckpointError
+    from covpool.extractor.errors import ConditionError as ConditionError
     from covpool.extractor.errors import ExtractionError as ExtractionError
     from covpool.extractor.errors import LayerError as LayerError
     from covpool.extractor.errors import ModelNotFoundError as ModelNotFoundError
     from covpool.extractor.errors import SequenceError as SequenceError
     from covpool.extractor.extraction import extract as extract
+    from covpool.extractor.extraction import extract_many as extract_many
     from covpool.extractor.fasta import read_fasta as read_fasta
     from covpool.extractor.models import Layer as Layer
     from covpool.extractor.models import Model as Model
@@ -32,6 +34,7 @@ _HOME = {
     "Adapter": "adapters.adapter",
     "Block": "adapters.adapter",
     "CheckpointError": "errors",
+    "ConditionError": "errors",
     "ExtractionError": "errors",
     "Layer": "models",
     "LayerError": "errors",
@@ -43,6 +46,7 @@ _HOME = {
     "bundled_models": "models",
     "describe": "models",
     "extract": "extraction",
+    "extract_many": "extraction",
     "load_adapter": "adapters.registry",
     "normalise": "sequences",
     "read_fasta": "fasta",

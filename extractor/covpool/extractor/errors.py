@@ -5,6 +5,7 @@ ExtractionError
 ├── ModelNotFoundError (LookupError) no bundled model, local directory or hub id of that name
 ├── CheckpointError (ValueError)    a checkpoint's files are missing, damaged or of another shape
 ├── LayerError (LookupError)        the model has no layer of that name
+├── ConditionError (ValueError)     the model needs a species, knows another, or takes none
 └── ActivationError (ArithmeticError) activations overflowed or held NaN, or did not arrive in full
 """
 
@@ -27,6 +28,10 @@ class CheckpointError(ExtractionError, ValueError):
 
 class LayerError(ExtractionError, LookupError):
     """No layer of that name in this model."""
+
+
+class ConditionError(ExtractionError, ValueError):
+    """A species that does not fit the model."""
 
 
 class ActivationError(ExtractionError, ArithmeticError):

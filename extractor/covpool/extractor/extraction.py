@@ -1,24 +1,53 @@
-"""Extraction: one sequence through an adapter into one accumulator per layer."""
+"""Extraction: sequences through an adapter into one accumulator per sequence and layer."""
 
-from collections.abc import Callable
-from collections.abc import Sequence as Names
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Ordered
+from dataclasses import dataclass
 
 from covpool.extractor.accumulate import SecondMoment
-from covpool.extractor.adapters.adapter import Adapter
+from covpool.extractor.adapters.adapter import Adapter, Block
+from covpool.extractor.adapters.batching import MEMORY_SHARE, batches, free_bytes
 from covpool.extractor.errors import ActivationError, SequenceError
+from covpool.extractor.models import Layer
 from covpool.extractor.sequences import Sequence, normalise, reverse_complement
 from covpool.store.keys import STRANDS, Strand
 from covpool.store.moments import Moments
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is run over each sequence, beside the model; each is part of the recipe.
+
+    Attributes:
+        strand: "+" as given, "-" its reverse complement, "both" the tokens of both (the moments add, the
+            count doubles).
+        skip_tokens: leading tokens of every layer to leave out, per strand.
+        condition: species of a model that takes one.
+        beyond_context: take sequences longer than the model is documented for.
+    """
+
+    strand: Strand = "+"
+    skip_tokens: int = 0
+    condition: str = ""
+    beyond_context: bool = False
+
+    def __post_init__(self) -> None:
+        if self.strand not in STRANDS:
+            raise ValueError(f"strand must be one of {', '.join(STRANDS)}, got {self.strand!r}")
 
 
 def extract(
     adapter: Adapter,
     sequence: str | Sequence,
-    layers: Names[str],
+    layers: Ordered[str],
     *,
     strand: Strand = "+",
     skip_tokens: int = 0,
-    progress: Callable[[int], None] | None = None,
+    condition: str = "",
+    beyond_context: bool = False,
+    progress: Progress | None = None,
 ) -> dict[str, Moments]:
     """Moments of each layer's activations over the whole sequence.
 
@@ -28,51 +57,101 @@ def extract(
     Args:
         adapter: a loaded model.
         sequence: bases as text (normalised here), or a normalised `Sequence`.
-        layers: names of taps; "final" is the last.
-        strand: "+" as given, "-" its reverse complement, "both" the tokens of both (the moments add, the
-            count doubles).
-        skip_tokens: leading tokens of every layer to leave out, per strand.
+        layers: names of taps; "final" is the last. All are taken in one pass.
+        strand, skip_tokens, condition, beyond_context: see `Options`.
         progress: called with the number of tokens done since the last call, over all layers and strands.
 
     Returns:
         Moments by layer name as asked, float64.
 
     Raises:
-        SequenceError: the sequence is not DNA, or too short for `skip_tokens`.
-        LayerError: the model has no such layer.
+        SequenceError: the sequence is not DNA, too short for `skip_tokens`, or longer than the model is
+            documented for.
+        LayerError, ConditionError: the model has no such layer or species.
         ActivationError: activations overflowed, or did not arrive in full: a partial result is never
             returned as a whole one.
     """
-    if isinstance(sequence, str):
-        sequence = normalise(sequence)
-    if strand not in STRANDS:
-        raise ValueError(f"strand must be one of {', '.join(STRANDS)}, got {strand!r}")
+    options = Options(
+        strand=strand, skip_tokens=skip_tokens, condition=condition, beyond_context=beyond_context
+    )
+    found = normalise(sequence) if isinstance(sequence, str) else sequence
+    return extract_batch(adapter, [found], layers, options, progress)[0]
+
+
+def extract_many(
+    adapter: Adapter,
+    sequences: Ordered[Sequence],
+    layers: Ordered[str],
+    options: Options = Options(),
+    progress: Progress | None = None,
+) -> Iterator[tuple[int, dict[str, Moments]]]:
+    """Index and moments of many sequences, as they become ready; the longest come first.
+
+    Short sequences share a forward under the adapter's budget. A sequence's moments do not depend on its
+    batch mates. Arguments, result and errors as in `extract`.
+    """
+    sums = sum(adapter.model.layer(name).width ** 2 for name in layers)
+    # A member holds its float64 sums and, at the end, its float64 result.
+    most = int(MEMORY_SHARE * free_bytes(adapter.device)) // (16 * sums)
+    for group in batches([len(sequence) for sequence in sequences], adapter.budget, most):
+        found = extract_batch(adapter, [sequences[i] for i in group], layers, options, progress)
+        yield from zip(group, found, strict=True)
+
+
+def extract_batch(
+    adapter: Adapter,
+    sequences: Ordered[Sequence],
+    layers: Ordered[str],
+    options: Options,
+    progress: Progress | None = None,
+) -> list[dict[str, Moments]]:
+    """Moments of sequences that share every forward; arguments, result and errors as in `extract`."""
     taps = {name: adapter.model.layer(name) for name in layers}
-    for tap in taps.values():
-        if not 0 <= skip_tokens < tap.tokens(len(sequence)):
-            raise SequenceError(
-                f"{sequence.name}: skip_tokens={skip_tokens} leaves none of the "
-                f"{tap.tokens(len(sequence))} tokens of layer {tap.name}"
-            )
-    sums = {tap.name: SecondMoment(tap.width, device=adapter.device) for tap in taps.values()}
-    runs = {"+": [sequence.bases], "-": [reverse_complement(sequence.bases)]}
-    runs["both"] = runs["+"] + runs["-"]
-    for bases in runs[strand]:
-        expected = dict.fromkeys(sums, 0)
-        for block in adapter.activations(bases, layers=tuple(sums)):
-            if block.start != expected[block.layer]:
-                raise ActivationError(
-                    f"{sequence.name}: layer {block.layer} continued at token {block.start} "
-                    f"instead of {expected[block.layer]}; this is a bug of the adapter"
-                )
-            expected[block.layer] += len(block.values)
-            sums[block.layer].add(block.values[max(0, skip_tokens - block.start) :])
+    for sequence in sequences:
+        adapter.model.check_length(len(sequence), sequence.name, beyond_context=options.beyond_context)
+    sums = [
+        {tap.name: _Sums(adapter, sequence, tap, options.skip_tokens) for tap in taps.values()}
+        for sequence in sequences
+    ]
+    for reverse in {"+": (False,), "-": (True,), "both": (False, True)}[options.strand]:
+        texts = [reverse_complement(s.bases) if reverse else s.bases for s in sequences]
+        names = [tap.name for tap in taps.values()]
+        for index, block in adapter.batch(texts, layers=names, condition=options.condition):
+            sums[index][block.layer].add(block)
             if progress is not None:
                 progress(len(block.values))
-        for tap in taps.values():
-            if expected[tap.name] != tap.tokens(len(sequence)):
-                raise ActivationError(
-                    f"{sequence.name}: layer {tap.name} gave {expected[tap.name]} of "
-                    f"{tap.tokens(len(sequence))} tokens; nothing was kept"
-                )
-    return {name: sums[tap.name].moments() for name, tap in taps.items()}
+        for of_sequence in sums:
+            for of_layer in of_sequence.values():
+                of_layer.end_strand()
+    return [{name: found[tap.name].total.moments() for name, tap in taps.items()} for found in sums]
+
+
+class _Sums:
+    """The accumulator of one sequence and layer, and the tokens that have to arrive."""
+
+    def __init__(self, adapter: Adapter, sequence: Sequence, layer: Layer, skip: int) -> None:
+        self.total = SecondMoment(layer.width, device=adapter.device)
+        self._where = f"{sequence.name}: layer {layer.name}"
+        self._tokens = layer.tokens(len(sequence))
+        self._skip = skip
+        self._arrived = 0
+        if not 0 <= skip < self._tokens:
+            raise SequenceError(
+                f"{self._where}: skip_tokens={skip} leaves none of its {self._tokens} tokens; skip fewer"
+            )
+
+    def add(self, block: Block) -> None:
+        if block.start != self._arrived:
+            raise ActivationError(
+                f"{self._where} continued at token {block.start} instead of {self._arrived}; "
+                "this is a bug of the adapter"
+            )
+        self._arrived += len(block.values)
+        self.total.add(block.values[max(0, self._skip - block.start) :])
+
+    def end_strand(self) -> None:
+        if self._arrived != self._tokens:
+            raise ActivationError(
+                f"{self._where} gave {self._arrived} of {self._tokens} tokens; nothing was kept"
+            )
+        self._arrived = 0

@@ -5,15 +5,19 @@ No torch here: the API process answers from these descriptions.
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from covpool.extractor.checkpoints import Checkpoint, bundled_names, locate
-from covpool.extractor.errors import CheckpointError, LayerError
+from covpool.extractor.errors import CheckpointError, ConditionError, LayerError, SequenceError
 from covpool.extractor.networks.ntv3_config import NTv3Config
 from covpool.store.keys import Recipe, Strand
 
 #: Compute dtypes an adapter can be asked for.
-DTYPES = ("float32", "float64")
+DTYPES = ("float32", "float64", "bfloat16")
+#: `Recipe.context` of moments whose every token saw the whole sequence.
+WHOLE = "whole"
+#: The same for a request that allows sequences longer than the model is documented for.
+BEYOND = "whole, beyond the documented context"
 
 
 @dataclass(frozen=True)
@@ -30,28 +34,49 @@ class Layer:
 
 
 class ModelConfig(Protocol):
-    """What a family's parsed configuration must tell without weights."""
+    """What a family's parsed configuration, a dataclass, must tell without weights."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def layers(self) -> tuple[tuple[str, int, int], ...]: ...
+
+    @property
+    def conditions(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
 class Family:
     """A model family: how its configuration is read, and which class runs it (imported on demand).
 
-    `adapter_version` is raised whenever our code changes the family's numbers beyond rounding.
+    Attributes:
+        name: part of every recipe.
+        adapter: "module:class".
+        adapter_version: raised whenever our code changes the family's numbers beyond rounding.
+        read_config: checks a `config.json`.
+        max_bases: the longest input the publisher documents, in bp.
+        licence: notice for checkpoints that bring none of their own.
     """
 
     name: str
     adapter: str
     adapter_version: int
-    read_config: Callable[[Mapping[str, Any], str], Any]
+    read_config: Callable[[Mapping[str, Any], str], ModelConfig]
+    max_bases: int
+    licence: str
 
 
-FAMILIES: dict[str, Family] = {
-    "ntv3": Family("ntv3", "covpool.extractor.adapters.ntv3:NTv3Adapter", 1, NTv3Config.from_json),
-}
+_NTV3 = Family(
+    "ntv3",
+    "covpool.extractor.adapters.ntv3:NTv3Adapter",
+    1,
+    NTv3Config.from_json,
+    1_048_576,
+    "published NTv3 weights: InstaDeep Open Model Licence, non-commercial, which covers outputs too",
+)
+
+#: By the `model_type` of config.json; pre- and post-trained NTv3 share their network.
+FAMILIES: dict[str, Family] = {"ntv3": _NTV3, "ntv3_posttrained": _NTV3}
 
 
 @dataclass(frozen=True)
@@ -92,7 +117,44 @@ class Model:
     @property
     def licence(self) -> str:
         """Licence notice of the weights and of what is computed with them."""
-        return str(self.checkpoint.card.get("licence", "see the publisher's terms"))
+        return str(self.checkpoint.card.get("licence", self.family.licence))
+
+    @property
+    def max_bases(self) -> int:
+        """The longest input the publisher documents, in bp."""
+        return int(self.checkpoint.card.get("max_bases", self.family.max_bases))
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Species the model can be, and then must be, conditioned on; empty for most models."""
+        return self.config.conditions
+
+    def check_condition(self, condition: str) -> None:
+        """Refuse a species that the model does not take, or the want of one that it needs.
+
+        Raises:
+            ConditionError: listing the species it knows.
+        """
+        known = ", ".join(self.conditions)
+        if condition and not self.conditions:
+            raise ConditionError(
+                f"model {self.name}: takes no species, {condition!r} was given; leave it out"
+            )
+        if self.conditions and condition not in self.conditions:
+            what = f"species {condition!r} is unknown" if condition else "a species is needed"
+            raise ConditionError(f"model {self.name}: {what}; choose one of {known}")
+
+    def check_length(self, length: int, name: str, *, beyond_context: bool) -> None:
+        """Refuse a sequence longer than the documented input, unless that was asked for.
+
+        Raises:
+            SequenceError: with the option that allows it.
+        """
+        if length > self.max_bases and not beyond_context:
+            raise SequenceError(
+                f"{name}: {length:,} bp are more than the {self.max_bases:,} that model {self.name} is "
+                "documented for; cut it, or allow it with beyond_context (the recipe will say so)"
+            )
 
     def layer(self, name: str | None = None) -> Layer:
         """The layer called `name`; the default one for None, the last one for "final".
@@ -116,8 +178,15 @@ class Model:
         dtype: str = "float32",
         strand: Strand = "+",
         skip_tokens: int = 0,
+        condition: str = "",
+        beyond_context: bool = False,
     ) -> Recipe:
-        """The recipe of moments taken from `layer` under these options."""
+        """The recipe of moments taken from `layer` under these options.
+
+        Raises:
+            LayerError, ConditionError: the model has no such layer, or species.
+        """
+        self.check_condition(condition)
         return Recipe(
             family=self.family.name,
             model=self.name,
@@ -125,8 +194,10 @@ class Model:
             adapter_version=self.family.adapter_version,
             layer=self.layer(layer).name,
             dtype=dtype,
+            context=BEYOND if beyond_context else WHOLE,
             strand=strand,
             skip_tokens=skip_tokens,
+            condition=condition,
         )
 
 

@@ -44,7 +44,11 @@ class Adapter(Protocol):
     def device(self) -> torch.device:
         """Where the weights lie and the blocks arrive."""
 
-    def activations(self, bases: str, *, layers: Sequence[str]) -> Iterator[Block]:
+    @property
+    def budget(self) -> int:
+        """Bases that one forward may hold now; longer sequences are streamed, shorter ones share one."""
+
+    def activations(self, bases: str, *, layers: Sequence[str], condition: str = "") -> Iterator[Block]:
         """Activations of one sequence, streamed.
 
         Blocks of a layer arrive in token order and hold each token exactly once: `layer.tokens(len(bases))`
@@ -53,8 +57,18 @@ class Adapter(Protocol):
         Args:
             bases: normalised bases (upper case A C G T N), at least one.
             layers: names of taps.
+            condition: species of a model that takes one.
 
         Raises:
             LayerError: the model has no such layer.
-            SequenceError: the model cannot take this sequence.
+            ConditionError: the model needs a species, knows another, or takes none.
+        """
+
+    def batch(
+        self, sequences: Sequence[str], *, layers: Sequence[str], condition: str = ""
+    ) -> Iterator[tuple[int, Block]]:
+        """Activations of several sequences in one forward, each with its index.
+
+        A sequence's activations do not depend on the others. Blocks of a sequence and layer arrive as in
+        `activations`; sequences may interleave. Arguments and errors as there.
         """

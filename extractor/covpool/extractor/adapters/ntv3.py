@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from covpool.extractor.adapters.adapter import Block
+from covpool.extractor.adapters.batching import token_budget
 from covpool.extractor.models import Layer, Model
 from covpool.extractor.networks.checkpoint_weights import load_published
-from covpool.extractor.networks.ntv3 import NTv3
+from covpool.extractor.networks.ntv3 import AdaptiveNorm, NTv3
 from covpool.extractor.networks.ntv3_config import NTv3Config
+from covpool.extractor.networks.ntv3_tiles import TiledForward
 
 #: Published vocabulary: the order is A, T, C, G, N, not alphabetical.
 TOKEN_IDS = {"A": 6, "T": 7, "C": 8, "G": 9, "N": 10}
@@ -21,15 +23,17 @@ _ID_OF_BYTE = np.zeros(256, dtype=np.uint8)
 for _base, _id in TOKEN_IDS.items():
     _ID_OF_BYTE[ord(_base)] = _id
 
-
-def token_ids(bases: str, multiple: int) -> Tensor:
-    """Token ids (L,) of normalised bases, padded on the right with N to a multiple (the authors' advice)."""
-    padded = bases + "N" * (-len(bases) % multiple)
-    return torch.from_numpy(_ID_OF_BYTE[np.frombuffer(padded.encode("ascii"), np.uint8)])
-
+#: Activations of full resolution alive at once in a tile: inputs, norms and results of a block, and skips.
+_LIVE_ACTIVATIONS = 12
 
 #: Heads of post-trained checkpoints that read the final embedding; no tap depends on them.
 _TASK_HEADS = ("bigwig_head.", "bed_head.", "conditions_heads.")
+
+
+def token_ids(bases: str, length: int) -> Tensor:
+    """Token ids (length,) uint8 of normalised bases, padded on the right with N (the authors' advice)."""
+    padded = bases.ljust(length, "N")
+    return torch.from_numpy(_ID_OF_BYTE[np.frombuffer(padded.encode("ascii"), np.uint8)])
 
 
 def published_key(config: NTv3Config, key: str) -> str | None:
@@ -44,23 +48,34 @@ def published_key(config: NTv3Config, key: str) -> str | None:
 
 
 class NTv3Adapter:
-    """Runs an NTv3 network over one sequence at a time.
+    """Runs an NTv3 network over sequences of any length, tile by tile, exactly.
 
     A sequence is padded with N to a multiple of 2^num_downsamples, and the padding's tokens are dropped:
     the tokens of the result are the sequence's own bases (its own N included), or at coarser layers the
     tokens that hold at least one of them. The last of those sees the padding, as the published model does.
+
+    Args:
+        model: the description.
+        network: its network, on the device and in the compute dtype.
+        tile: bp per tile; None chooses by the memory that is free when a forward begins.
     """
 
-    def __init__(self, model: Model, network: NTv3) -> None:
+    def __init__(self, model: Model, network: NTv3, *, tile: int | None = None) -> None:
         self.model = model
         self.network = network.eval().requires_grad_(False)
+        self.tile = tile
 
     @classmethod
     def load(cls, model: Model, *, device: torch.device, dtype: torch.dtype) -> Self:
         """The adapter of a described checkpoint, on `device` in `dtype`."""
         network = NTv3(cast(NTv3Config, model.config))
         load_published(network, model.checkpoint.weights, rename=partial(published_key, network.config))
-        return cls(model, network.to(device=device, dtype=dtype))
+        network.to(device=device, dtype=dtype)
+        if dtype.itemsize < torch.float32.itemsize:
+            # Norms and their modulation stay float32, as published; see `AdaptiveNorm`.
+            for norm in [m for m in network.modules() if isinstance(m, AdaptiveNorm)]:
+                norm.float()
+        return cls(model, network)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -77,15 +92,38 @@ class NTv3Adapter:
         """Where the weights lie and the blocks arrive."""
         return self.network.embed_layer.weight.device
 
-    @torch.inference_mode()
-    def activations(self, bases: str, *, layers: Sequence[str]) -> Iterator[Block]:
+    @property
+    def budget(self) -> int:
+        """Bases that one forward may hold: the tile where it is given, else by the memory free now."""
+        if self.tile is not None:
+            return self.tile
+        widest = max(self.network.config.widths[:2])
+        return token_budget(self.device, _LIVE_ACTIVATIONS * widest * self.dtype.itemsize)
+
+    def activations(self, bases: str, *, layers: Sequence[str], condition: str = "") -> Iterator[Block]:
         """Activations of one sequence; see `Adapter.activations`."""
-        wanted = {self.model.layer(name).name: self.model.layer(name) for name in layers}
-        ids = token_ids(bases, self.network.config.multiple).to(self.device).long()
-        left = set(wanted)
-        for name, values in self.network.stages(ids[None]):
-            if name in left:
-                yield Block(name, 0, values[0, : wanted[name].tokens(len(bases))])
-                left.remove(name)
-            if not left:
-                return
+        return (block for _, block in self.batch([bases], layers=layers, condition=condition))
+
+    @torch.inference_mode()
+    def batch(
+        self, sequences: Sequence[str], *, layers: Sequence[str], condition: str = ""
+    ) -> Iterator[tuple[int, Block]]:
+        """Activations of several sequences in one forward; see `Adapter.batch`."""
+        taps = {layer.name: layer for layer in map(self.model.layer, layers)}
+        multiple = self.network.config.multiple
+        lengths = [-(-len(bases) // multiple) * multiple for bases in sequences]
+        ids = torch.stack([token_ids(bases, max(lengths)) for bases in sequences]).to(self.device)
+        forward = TiledForward(self.network, max(1, self.budget // len(sequences)))
+        species = self._species(condition, len(sequences))
+        for stage in forward.run(ids, lengths, frozenset(taps), species):
+            for index, bases in enumerate(sequences):
+                own = taps[stage.name].tokens(len(bases)) - stage.span[0]
+                if own > 0:
+                    yield index, Block(stage.name, stage.span[0], stage.values[index, :own])
+
+    def _species(self, condition: str, count: int) -> Tensor | None:
+        self.model.check_condition(condition)
+        if not condition:
+            return None
+        species = self.network.config.species_to_token_id[condition]
+        return torch.full((count,), species, device=self.device)

@@ -14,6 +14,8 @@ from covpool.extractor.networks.ntv3_config import NTv3Config, UpsampleType
 
 STEM_KERNEL = 15
 KERNEL = 5
+UP_KERNEL = 3
+FEED_FORWARD_TOKENS = 2048
 ROTARY_BASE = 10_000.0
 
 
@@ -22,32 +24,40 @@ def gelu(x: Tensor) -> Tensor:
     return F.gelu(x, approximate="tanh")
 
 
-def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
-    """Correlate (b, t, c_in) with a (c_out, c_in, k) kernel, zero padded to the same length.
+#: Zero positions to add on the left and on the right of a convolution's input.
+Padding = tuple[int, int]
+
+
+def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None, padding: Padding) -> Tensor:
+    """Correlate zero-padded (b, t, c_in) with a (c_out, c_in, k) kernel; k - 1 positions fewer come out.
 
     The position-major layout is exactly a channels-last image of height one, for which both CPU and GPU
     libraries have their fastest kernels; nothing is copied.
     """
+    left, right = padding
+    if left != right:
+        x, left = F.pad(x, (0, 0, left, right)), 0
     image = x.transpose(1, 2).unsqueeze(2)
     weight = kernel.unsqueeze(2).contiguous(memory_format=torch.channels_last)
-    result = F.conv2d(image, weight, bias, padding=(0, kernel.shape[-1] // 2))
-    return result.squeeze(2).transpose(1, 2)
+    return F.conv2d(image, weight, bias, padding=(0, left)).squeeze(2).transpose(1, 2)
 
 
 class AdaptiveNorm(nn.LayerNorm):
-    """Layer norm over channels; post-trained models shift and scale it by the condition (shift first)."""
+    """Layer norm over channels; post-trained models shift and scale it by the condition (shift first).
+
+    Below float32 the norm itself is computed in float32 from its float32 parameters, as published.
+    """
 
     def __init__(self, width: int, eps: float, condition_width: int) -> None:
         super().__init__(width, eps)
         self.modulation_layers = _modulation(condition_width, 2 * width)
 
-    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        y = super().forward(x)
-        if condition is None:
-            return y
-        shift, scale = self.modulation_layers[0](condition).unsqueeze(1).chunk(2, dim=-1)
-        modulated: Tensor = y * (1 + scale) + shift
-        return modulated
+    def forward(self, input: Tensor, condition: Tensor | None = None) -> Tensor:
+        y = super().forward(input.to(self.weight.dtype))
+        if condition is not None:
+            shift, scale = self.modulation_layers[0](condition).unsqueeze(1).chunk(2, dim=-1)
+            y = y * (1 + scale) + shift
+        return y.to(input.dtype)
 
 
 def _modulation(condition_width: int, width: int) -> nn.ModuleList:
@@ -57,15 +67,15 @@ def _modulation(condition_width: int, width: int) -> nn.ModuleList:
 def _gate(x: Tensor, layers: nn.ModuleList, condition: Tensor | None) -> Tensor:
     if condition is None:
         return x
-    gated: Tensor = x * (1 + layers[0](condition).unsqueeze(1))
+    gated: Tensor = x * (1 + layers[0](condition).unsqueeze(1)).to(x.dtype)
     return gated
 
 
 class Convolution(nn.Conv1d):
-    """A same-padded convolution over (b, t, c)."""
+    """A convolution over (b, t, c)."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return convolve(x, self.weight, self.bias)
+    def forward(self, input: Tensor, padding: Padding = (0, 0)) -> Tensor:
+        return convolve(input, self.weight, self.bias, padding)
 
 
 class Upsampling(nn.Module):
@@ -84,7 +94,7 @@ class Upsampling(nn.Module):
         holder = published(width_in, width_out, KERNEL)
         self.weight, self.bias = holder.weight, holder.bias
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, padding: Padding) -> Tensor:
         if self.kind == "repeat+conv":
             k = self.weight.unbind(-1)
             even, odd = (k[0] + k[1], k[2] + k[3], k[4]), (k[0], k[1] + k[2], k[3] + k[4])
@@ -93,21 +103,26 @@ class Upsampling(nn.Module):
             even, odd = (k[1], k[3], torch.zeros_like(k[0])), (k[0], k[2], k[4])
         kernel = torch.cat((torch.stack(even, -1), torch.stack(odd, -1)))
         assert self.bias is not None
-        phases = convolve(x, kernel, self.bias.repeat(2))
+        phases = convolve(x, kernel, self.bias.repeat(2), padding)
         batch, length, doubled = phases.shape
         return phases.reshape(batch, 2 * length, doubled // 2)
 
 
 class NormConvolution(nn.Module):
-    """Norm before convolution: the first half of every tower block."""
+    """Norm before convolution: the first half of every tower block.
 
-    def __init__(self, norm: AdaptiveNorm, conv: nn.Module) -> None:
+    What lies beyond a sequence's end must be zero after the norm: `padding` adds it where the tensor ends
+    with the sequence, `mask` (b, t, 1) sets it where a batch mate is longer.
+    """
+
+    def __init__(self, norm: AdaptiveNorm, conv: Convolution | Upsampling) -> None:
         super().__init__()
         self.layer_norm = norm
         self.conv = conv
 
-    def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
-        return gelu(self.conv(self.layer_norm(x, condition)))
+    def forward(self, x: Tensor, condition: Tensor | None, padding: Padding, mask: Tensor | None) -> Tensor:
+        y = self.layer_norm(x, condition)
+        return gelu(self.conv(y if mask is None else y * mask, padding))
 
 
 class Pointwise(nn.Module):
@@ -153,8 +168,10 @@ class TowerBlock(nn.Module):
         self.conv = conv
         self.res_conv = res_conv
 
-    def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
-        y: Tensor = self.res_conv(self.conv(x, condition), condition)
+    def forward(
+        self, x: Tensor, condition: Tensor | None, padding: Padding, mask: Tensor | None = None
+    ) -> Tensor:
+        y: Tensor = self.res_conv(self.conv(x, condition, padding, mask), condition)
         return y
 
 
@@ -176,24 +193,30 @@ class Attention(nn.Module):
         self.query_head, self.key_head, self.value_head = (Projection(width) for _ in range(3))
         self.mha_output = nn.Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, keys: Tensor | None = None) -> Tensor:
         batch, length, width = x.shape
-        cos, sin = rotary_tables(length, self.key_size, x)
+        # Logits, softmax and mixing are float32 or wider whatever the compute dtype, as published.
+        wide = torch.promote_types(x.dtype, torch.float32)
+        cos, sin = rotary_tables(length, self.key_size, wide, x.device)
         query, key, value = (
-            head.linear(x).view(batch, length, self.heads, self.key_size).transpose(1, 2)
+            head.linear(x).to(wide).view(batch, length, self.heads, self.key_size).transpose(1, 2)
             for head in (self.query_head, self.key_head, self.value_head)
         )
-        mixed = F.scaled_dot_product_attention(rotate(query, cos, sin), rotate(key, cos, sin), value)
-        y: Tensor = self.mha_output(mixed.transpose(1, 2).reshape(batch, length, width))
+        mixed = F.scaled_dot_product_attention(
+            rotate(query, cos, sin), rotate(key, cos, sin), value, attn_mask=keys
+        )
+        y: Tensor = self.mha_output(mixed.transpose(1, 2).reshape(batch, length, width).to(x.dtype))
         return y
 
 
-def rotary_tables(length: int, key_size: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines and sines, (length, key_size / 2); angles in float64, whatever the compute dtype."""
-    steps = torch.arange(0, key_size, 2, dtype=torch.float64, device=like.device) / key_size
-    positions = torch.arange(length, dtype=torch.float64, device=like.device)
+def rotary_tables(
+    length: int, key_size: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Cosines and sines, (length, key_size / 2); angles in float64, whatever the dtype of the result."""
+    steps = torch.arange(0, key_size, 2, dtype=torch.float64, device=device) / key_size
+    positions = torch.arange(length, dtype=torch.float64, device=device)
     angles = torch.outer(positions, ROTARY_BASE**-steps)
-    return angles.cos().to(like.dtype), angles.sin().to(like.dtype)
+    return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -215,11 +238,22 @@ class TransformerBlock(nn.Module):
         self.fc2 = nn.Linear(config.ffn_embed_dim, width, bias=False)
         self.modulation_layers = _modulation(condition_width, width)
 
-    def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
-        x = x + self.sa_layer(self.self_attention_layer_norm(x, condition))
+    def forward(self, x: Tensor, condition: Tensor | None, keys: Tensor | None = None) -> Tensor:
+        """`keys` (b, 1, 1, t) is true where a position may be attended to; None for all of them."""
+        x = x + self.sa_layer(self.self_attention_layer_norm(x, condition), keys)
+        # Token by token, so in slices: the hidden layer of a megabase would dwarf everything else.
+        slices = torch.split_with_sizes(x, _slices(x.shape[1]), dim=1)
+        return torch.cat([self._feed_forward(part, condition) for part in slices], dim=1)
+
+    def _feed_forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
         gate, value = self.fc1(self.final_layer_norm(x, condition)).chunk(2, dim=-1)
         y: Tensor = x + _gate(self.fc2(F.silu(gate) * value), self.modulation_layers, condition)
         return y
+
+
+def _slices(length: int) -> list[int]:
+    whole, rest = divmod(length, FEED_FORWARD_TOKENS)
+    return [FEED_FORWARD_TOKENS] * whole + [rest] * bool(rest)
 
 
 class LanguageHead(nn.Module):
@@ -279,6 +313,11 @@ class NTv3(nn.Module):
         """Embedding (b, c) of species ids (b,); None for a model without conditions."""
         return self.cond_tables[0](species) if species is not None else None
 
+    def embed(self, ids: Tensor, padding: Padding, mask: Tensor | None = None) -> Tensor:
+        """Stem activations of token ids (b, t); `padding` and `mask` as in `NormConvolution`."""
+        y = self.embed_layer(ids)
+        return gelu(self.stem["conv"](y if mask is None else y * mask, padding))
+
     def stages(self, ids: Tensor, species: Tensor | None = None) -> Iterator[tuple[str, Tensor]]:
         """Name and activations (b, t, c) of every tap, in order; stop iterating and the rest is not run.
 
@@ -287,19 +326,19 @@ class NTv3(nn.Module):
             species: condition ids (b,) of a post-trained model.
         """
         cond = self.condition(species)
-        x = gelu(self.stem["conv"](self.embed_layer(ids)))
+        x = self.embed(ids, _same(STEM_KERNEL))
         yield "stem", x
         skips = []
         for i, block in enumerate(self.conv_tower_blocks):
             skips.append(x)
-            x = block(x, cond)
+            x = block(x, cond, _same(KERNEL))
             yield f"down.{i}", x
             x = average_pairs(x)
         for i, block in enumerate(self.transformer_blocks):
             x = block(x, cond)
             yield f"transformer.{i}", x
         for j, block in enumerate(self.deconv_tower_blocks):
-            x = block(x, cond) + skips.pop()
+            x = block(x, cond, _same(UP_KERNEL)) + skips.pop()
             yield f"up.{j}", x
 
     def forward(self, ids: Tensor, species: Tensor | None = None) -> Tensor:
@@ -308,6 +347,10 @@ class NTv3(nn.Module):
             pass
         logits: Tensor = self.lm_head(x)
         return logits
+
+
+def _same(kernel: int) -> Padding:
+    return kernel // 2, kernel // 2
 
 
 def average_pairs(x: Tensor) -> Tensor:

@@ -32,8 +32,7 @@ _REQUIRED = (
 class NTv3Config:
     """The fields of `config.json` that shape the network's numbers, under their published names.
 
-    `species_to_token_id` and `conditions_vocab_size` belong to post-trained checkpoints and are empty
-    otherwise.
+    The last three belong to post-trained checkpoints; without a condition they are empty.
     """
 
     alphabet_size: int
@@ -50,6 +49,7 @@ class NTv3Config:
     num_hidden_layers_head: int = 0
     conditions_vocab_size: tuple[int, ...] = ()
     species_to_token_id: Mapping[str, int] = field(default_factory=dict)
+    num_species_special_tokens: int = 0
 
     @classmethod
     def from_json(cls, config: Mapping[str, Any], where: str = "config.json") -> Self:
@@ -100,6 +100,14 @@ class NTv3Config:
     def multiple(self) -> int:
         """Sequence lengths the network takes are multiples of this many bp (2^num_downsamples)."""
         return int(2**self.num_downsamples)
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Species a post-trained model can be conditioned on, by token id; empty for any other."""
+        if not self.conditions_vocab_size:
+            return ()
+        species = sorted(self.species_to_token_id.items(), key=lambda item: item[1])
+        return tuple(name for name, token in species if token >= self.num_species_special_tokens)
 
     @property
     def widths(self) -> tuple[int, ...]:
