@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from covpool.clients import Client
-from covpool.extractor import extract, load_adapter
+from covpool.extractor import Options, extract, load_adapter
 from covpool.extractor.fasta import read_fasta
 from covpool.store import Bottleneck, MomentsKey
 from covpool.store.keys import Strand
@@ -29,7 +29,7 @@ def test_served_embeddings_are_those_computed_in_process(
         found.name: found
         for found in map(Bottleneck.load, adapter.model.checkpoint.directory.glob("bottleneck*"))
     }[answer.bottleneck]
-    recipe = adapter.model.recipe(layer, strand=strand)
+    recipe = adapter.model.recipe(layer, Options(strand=strand))
     fitted.require(recipe)
     assert served.shape == (COUNT, fitted.k, fitted.k)
     for sequence, row, one in zip(read_fasta(fasta), served, answer.data, strict=True):

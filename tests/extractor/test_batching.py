@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from covpool.extractor import (
     ConditionError,
+    Options,
     SequenceError,
     describe,
     extract,
@@ -18,7 +19,6 @@ from covpool.extractor import (
 )
 from covpool.extractor.adapters.batching import batches
 from covpool.extractor.adapters.ntv3 import NTv3Adapter
-from covpool.extractor.extraction import Options
 from tests.extractor.golden import checkpoint
 
 EXACT = 1e-10
@@ -80,7 +80,7 @@ def test_a_missing_or_unknown_species_lists_the_known_ones(tmp_path: Path, condi
     with pytest.raises(ConditionError, match="choose one of human, mouse, arabidopsis"):
         extract(adapter, "ACGT", ["up.2"], condition=condition)
     with pytest.raises(ConditionError):
-        adapter.model.recipe("up.2", condition=condition)
+        adapter.model.recipe("up.2", Options(condition=condition))
 
 
 def test_a_species_for_a_model_that_takes_none_is_refused() -> None:
@@ -90,7 +90,9 @@ def test_a_species_for_a_model_that_takes_none_is_refused() -> None:
 
 def test_the_species_is_part_of_the_recipe(tmp_path: Path) -> None:
     model = describe(str(checkpoint(tmp_path, "P")))
-    assert model.recipe("up.2", condition="human").digest != model.recipe("up.2", condition="mouse").digest
+    human, mouse = (model.recipe("up.2", Options(condition=species)) for species in ("human", "mouse"))
+    assert human.digest != mouse.digest
+    assert Options.of(human) == Options(condition="human")
 
 
 def test_beyond_the_documented_context_only_on_request_and_in_the_recipe(tmp_path: Path) -> None:
@@ -102,4 +104,4 @@ def test_beyond_the_documented_context_only_on_request_and_in_the_recipe(tmp_pat
         extract(adapter, "A" * 1001, ["transformer.0"])
     found = extract(adapter, "A" * 1001, ["transformer.0"], beyond_context=True)
     assert found["transformer.0"].count == 8
-    assert "beyond" in adapter.model.recipe(beyond_context=True).context
+    assert "beyond" in adapter.model.recipe(options=Options(beyond_context=True)).context

@@ -146,3 +146,8 @@ def test_layers_name_width_and_resolution_of_every_tap() -> None:
     assert layers["down.6"][1] == layers["up.0"][1] == 64
     assert layers["transformer.0"][1] == 128
     assert layers["stem"][0] == layers["up.6"][0]
+
+
+def test_a_config_field_at_its_default_is_as_good_as_absent(tmp_path: Path) -> None:
+    plain = describe(str(checkpoint(tmp_path / "a", num_hidden_layers_head=None))).weights
+    assert describe(str(checkpoint(tmp_path / "b", num_hidden_layers_head=0))).weights == plain

@@ -51,6 +51,8 @@ class Client:
         layer: str | None = None,
         bottleneck: str | None = None,
         strand: Strand = "+",
+        species: str | None = None,
+        beyond_context: bool = False,
         square: bool = False,
         timeout_s: float | None = None,
         progress: Callable[[Job], None] | None = None,
@@ -61,6 +63,8 @@ class Client:
             sequences: bases as text, or the path of a FASTA file (plain, gzip, bgzip).
             model, layer, bottleneck: names; the service's defaults when omitted.
             strand: "+", "-" or "both".
+            species: for a model that is conditioned on one.
+            beyond_context: take sequences longer than the model is documented for.
             square: return (n, k, k) instead of (n, k * k).
             timeout_s: give up waiting after this long; the job goes on.
             progress: called with the job's state while it runs.
@@ -72,7 +76,14 @@ class Client:
             ProblemError: the service refused; the message says what to change.
             JobFailedError, JobTimeoutError, UnreachableError: see their own words.
         """
-        job = self.submit(sequences, model=model, layer=layer, strand=strand)
+        job = self.submit(
+            sequences,
+            model=model,
+            layer=layer,
+            strand=strand,
+            species=species,
+            beyond_context=beyond_context,
+        )
         self.wait(job, timeout_s=timeout_s, progress=progress)
         embeddings = decode_embeddings(self.embeddings(job, bottleneck=bottleneck).data)
         return embeddings if square else embeddings.reshape(len(embeddings), -1)
@@ -92,10 +103,18 @@ class Client:
         model: str | None = None,
         layer: str | None = None,
         strand: Strand = "+",
+        species: str | None = None,
+        beyond_context: bool = False,
     ) -> Job:
         """Queue sequences and return at once; the same request is the same job."""
-        options = {"model": model, "layer": layer, "strand": strand}
-        options = {name: value for name, value in options.items() if value is not None}
+        chosen = {
+            "model": model,
+            "layer": layer,
+            "strand": strand,
+            "species": species,
+            "beyond_context": beyond_context or None,
+        }
+        options = {name: value for name, value in chosen.items() if value is not None}
         if isinstance(sequences, Path):
             with sequences.open("rb") as file:
                 response = self._request(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from covpool.extractor.fasta import read_fasta as read_fasta
     from covpool.extractor.models import Layer as Layer
     from covpool.extractor.models import Model as Model
+    from covpool.extractor.models import Options as Options
     from covpool.extractor.models import bundled_models as bundled_models
     from covpool.extractor.models import describe as describe
     from covpool.extractor.sequences import Sequence as Sequence
@@ -40,6 +41,7 @@ _HOME = {
     "LayerError": "errors",
     "Model": "models",
     "ModelNotFoundError": "errors",
+    "Options": "models",
     "SecondMoment": "accumulate",
     "Sequence": "sequences",
     "SequenceError": "errors",

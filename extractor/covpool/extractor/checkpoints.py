@@ -3,15 +3,14 @@
 A name is a bundled model, a local directory, or a hub id; nothing is downloaded unless asked for.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from covpool.extractor.digests import file_digest
 from covpool.extractor.errors import CheckpointError, ModelNotFoundError
 from covpool.store.keys import canonical_json, sha256
 
@@ -42,9 +41,7 @@ class Checkpoint:
 
     def digest(self, shape: Mapping[str, Any]) -> str:
         """SHA-256 over the weight file's bytes and `shape`, the configuration that shapes the numbers."""
-        status = self.weights.stat()
-        content = _file_digest(self.weights, status.st_size, status.st_mtime_ns)
-        return sha256(canonical_json({"config": dict(shape), "weights": content}))
+        return sha256(canonical_json({"config": dict(shape), "weights": file_digest(self.weights)}))
 
 
 def bundled_names() -> tuple[str, ...]:
@@ -124,10 +121,3 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise CheckpointError(f"{path}: expected a JSON object, found {type(found).__name__}")
     return found
-
-
-@lru_cache(maxsize=64)
-def _file_digest(path: Path, size: int, modified_ns: int) -> str:
-    """SHA-256 of a file's bytes; size and time of change are here to make the cache forget an old file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

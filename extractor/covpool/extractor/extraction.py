@@ -2,40 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Ordered
-from dataclasses import dataclass
 
 from covpool.extractor.accumulate import SecondMoment
 from covpool.extractor.adapters.adapter import Adapter, Block
 from covpool.extractor.adapters.batching import MEMORY_SHARE, batches, free_bytes
-from covpool.extractor.errors import ActivationError, SequenceError
-from covpool.extractor.models import Layer
+from covpool.extractor.errors import ActivationError
+from covpool.extractor.models import Layer, Options
 from covpool.extractor.sequences import Sequence, normalise, reverse_complement
-from covpool.store.keys import STRANDS, Strand
+from covpool.store.keys import Strand
 from covpool.store.moments import Moments
 
 Progress = Callable[[int], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What is run over each sequence, beside the model; each is part of the recipe.
-
-    Attributes:
-        strand: "+" as given, "-" its reverse complement, "both" the tokens of both (the moments add, the
-            count doubles).
-        skip_tokens: leading tokens of every layer to leave out, per strand.
-        condition: species of a model that takes one.
-        beyond_context: take sequences longer than the model is documented for.
-    """
-
-    strand: Strand = "+"
-    skip_tokens: int = 0
-    condition: str = ""
-    beyond_context: bool = False
-
-    def __post_init__(self) -> None:
-        if self.strand not in STRANDS:
-            raise ValueError(f"strand must be one of {', '.join(STRANDS)}, got {self.strand!r}")
 
 
 def extract(
@@ -82,7 +59,7 @@ def extract_many(
     adapter: Adapter,
     sequences: Ordered[Sequence],
     layers: Ordered[str],
-    options: Options = Options(),
+    options: Options | None = None,
     progress: Progress | None = None,
 ) -> Iterator[tuple[int, dict[str, Moments]]]:
     """Index and moments of many sequences, as they become ready; the longest come first.
@@ -94,7 +71,8 @@ def extract_many(
     # A member holds its float64 sums and, at the end, its float64 result.
     most = int(MEMORY_SHARE * free_bytes(adapter.device)) // (16 * sums)
     for group in batches([len(sequence) for sequence in sequences], adapter.budget, most):
-        found = extract_batch(adapter, [sequences[i] for i in group], layers, options, progress)
+        members = [sequences[index] for index in group]
+        found = extract_batch(adapter, members, layers, options or Options(), progress)
         yield from zip(group, found, strict=True)
 
 
@@ -108,7 +86,8 @@ def extract_batch(
     """Moments of sequences that share every forward; arguments, result and errors as in `extract`."""
     taps = {name: adapter.model.layer(name) for name in layers}
     for sequence in sequences:
-        adapter.model.check_length(len(sequence), sequence.name, beyond_context=options.beyond_context)
+        for tap in taps.values():
+            adapter.model.check(len(sequence), sequence.name, tap, options)
     sums = [
         {tap.name: _Sums(adapter, sequence, tap, options.skip_tokens) for tap in taps.values()}
         for sequence in sequences
@@ -135,10 +114,6 @@ class _Sums:
         self._tokens = layer.tokens(len(sequence))
         self._skip = skip
         self._arrived = 0
-        if not 0 <= skip < self._tokens:
-            raise SequenceError(
-                f"{self._where}: skip_tokens={skip} leaves none of its {self._tokens} tokens; skip fewer"
-            )
 
     def add(self, block: Block) -> None:
         if block.start != self._arrived:

@@ -4,13 +4,13 @@ No torch here: the API process answers from these descriptions.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Protocol
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any, ClassVar, Protocol, Self
 
 from covpool.extractor.checkpoints import Checkpoint, bundled_names, locate
 from covpool.extractor.errors import CheckpointError, ConditionError, LayerError, SequenceError
 from covpool.extractor.networks.ntv3_config import NTv3Config
-from covpool.store.keys import Recipe, Strand
+from covpool.store.keys import STRANDS, Recipe, Strand
 
 #: Compute dtypes an adapter can be asked for.
 DTYPES = ("float32", "float64", "bfloat16")
@@ -18,6 +18,40 @@ DTYPES = ("float32", "float64", "bfloat16")
 WHOLE = "whole"
 #: The same for a request that allows sequences longer than the model is documented for.
 BEYOND = "whole, beyond the documented context"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is run over each sequence, beside model and layer; each is part of the recipe.
+
+    Attributes:
+        strand: "+" as given, "-" its reverse complement, "both" the tokens of both (the moments add, the
+            count doubles).
+        skip_tokens: leading tokens of every layer to leave out, per strand.
+        condition: species of a model that takes one.
+        beyond_context: take sequences longer than the model is documented for.
+    """
+
+    strand: Strand = "+"
+    skip_tokens: int = 0
+    condition: str = ""
+    beyond_context: bool = False
+
+    def __post_init__(self) -> None:
+        if self.strand not in STRANDS:
+            raise ValueError(f"strand must be one of {', '.join(STRANDS)}, got {self.strand!r}")
+        if self.skip_tokens < 0:
+            raise ValueError(f"skip_tokens must not be negative, got {self.skip_tokens}")
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Self:
+        """The options that a recipe was made with."""
+        return cls(
+            strand=recipe.strand,
+            skip_tokens=recipe.skip_tokens,
+            condition=recipe.condition,
+            beyond_context=recipe.context == BEYOND,
+        )
 
 
 @dataclass(frozen=True)
@@ -144,13 +178,18 @@ class Model:
             what = f"species {condition!r} is unknown" if condition else "a species is needed"
             raise ConditionError(f"model {self.name}: {what}; choose one of {known}")
 
-    def check_length(self, length: int, name: str, *, beyond_context: bool) -> None:
-        """Refuse a sequence longer than the documented input, unless that was asked for.
+    def check(self, length: int, name: str, layer: Layer, options: Options) -> None:
+        """Refuse a sequence that the options leave nothing of, or that is longer than documented.
 
         Raises:
-            SequenceError: with the option that allows it.
+            SequenceError: saying what to change.
         """
-        if length > self.max_bases and not beyond_context:
+        if options.skip_tokens >= layer.tokens(length):
+            raise SequenceError(
+                f"{name}: skip_tokens={options.skip_tokens} leaves none of its {layer.tokens(length)} "
+                f"tokens at layer {layer.name}; skip fewer"
+            )
+        if length > self.max_bases and not options.beyond_context:
             raise SequenceError(
                 f"{name}: {length:,} bp are more than the {self.max_bases:,} that model {self.name} is "
                 "documented for; cut it, or allow it with beyond_context (the recipe will say so)"
@@ -172,21 +211,15 @@ class Model:
         raise LayerError(f"model {self.name}: no layer {wanted!r}; it has {known} (and final)")
 
     def recipe(
-        self,
-        layer: str | None = None,
-        *,
-        dtype: str = "float32",
-        strand: Strand = "+",
-        skip_tokens: int = 0,
-        condition: str = "",
-        beyond_context: bool = False,
+        self, layer: str | None = None, options: Options | None = None, *, dtype: str = "float32"
     ) -> Recipe:
         """The recipe of moments taken from `layer` under these options.
 
         Raises:
             LayerError, ConditionError: the model has no such layer, or species.
         """
-        self.check_condition(condition)
+        chosen = options or Options()
+        self.check_condition(chosen.condition)
         return Recipe(
             family=self.family.name,
             model=self.name,
@@ -194,10 +227,10 @@ class Model:
             adapter_version=self.family.adapter_version,
             layer=self.layer(layer).name,
             dtype=dtype,
-            context=BEYOND if beyond_context else WHOLE,
-            strand=strand,
-            skip_tokens=skip_tokens,
-            condition=condition,
+            context=BEYOND if chosen.beyond_context else WHOLE,
+            strand=chosen.strand,
+            skip_tokens=chosen.skip_tokens,
+            condition=chosen.condition,
         )
 
 
@@ -221,8 +254,17 @@ def describe(name: str, *, revision: str | None = None, download: bool = False) 
         checkpoint,
         config,
         tuple(Layer(*layer) for layer in config.layers),
-        checkpoint.digest(asdict(config)),
+        checkpoint.digest(_shape(config)),
     )
+
+
+def _shape(config: ModelConfig) -> dict[str, Any]:
+    """The configuration without what is at its default: a field added later leaves every old key valid."""
+    neutral = {
+        field.name: field.default if field.default_factory is MISSING else field.default_factory()
+        for field in fields(config)
+    }
+    return {name: value for name, value in asdict(config).items() if value != neutral[name]}
 
 
 def bundled_models() -> tuple[Model, ...]:

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from covpool.extractor.errors import (
     CheckpointError,
+    ConditionError,
     ExtractionError,
     LayerError,
     ModelNotFoundError,
@@ -24,6 +25,7 @@ _STATUS: dict[type[Exception], tuple[int, str]] = {
     SequenceError: (422, "Not a DNA sequence"),
     ModelNotFoundError: (404, "Unknown model"),
     LayerError: (404, "Unknown layer"),
+    ConditionError: (422, "Species does not fit the model"),
     RequestError: (422, "Request cannot be served as asked"),
     JobNotFoundError: (404, "Unknown job"),
     KeyNotFoundError: (404, "Not cached"),

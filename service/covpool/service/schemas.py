@@ -28,6 +28,10 @@ class ExtractionOptions(_Body):
     layer: str | None = Field(None, description="A layer of that model; its default one when omitted.")
     strand: Strand = Field("+", description="As given, reverse complement, or both (the moments add).")
     skip_tokens: int = Field(0, ge=0, description="Leading tokens to leave out, per strand.")
+    species: str | None = Field(None, description="For a model that is conditioned on one; see its entry.")
+    beyond_context: bool = Field(
+        False, description="Take sequences longer than the model is documented for; the key says so."
+    )
 
 
 class JobRequest(ExtractionOptions):
@@ -128,6 +132,8 @@ class Model(_Body):
     weights: str = Field(description="digest of weights and configuration")
     default_layer: str
     default_bottleneck: str | None
+    max_bases: int = Field(description="longest input the publisher documents, in bp")
+    species: list[str] = Field(description="species the model must be conditioned on; mostly none")
     layers: list[Layer]
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from covpool.extractor.errors import SequenceError
 from covpool.extractor.fasta import read_fasta
-from covpool.extractor.models import Model, untrained_notice
+from covpool.extractor.models import Model, Options, untrained_notice
 from covpool.extractor.sequences import Sequence, normalise
 from covpool.service.errors import RequestError
 from covpool.service.offered import Offered
@@ -55,28 +55,25 @@ def read_input(text: str | list[str] | bytes, settings: Settings) -> list[Sequen
 
 
 def prepare(
-    sequences: list[Sequence], options: ExtractionOptions, offered: Offered, settings: Settings
+    sequences: list[Sequence], request: ExtractionOptions, offered: Offered, settings: Settings
 ) -> Submission:
-    """Keys of the sequences under the options.
+    """Keys of the sequences under the request's options.
 
     Raises:
-        ModelNotFoundError, LayerError: the service has no such model, the model no such layer.
-        SequenceError: `skip_tokens` leaves nothing of a sequence.
+        ModelNotFoundError, LayerError, ConditionError: the service has no such model, the model no such
+            layer or species.
+        SequenceError: the options leave nothing of a sequence, or it is longer than the model takes.
     """
-    model = offered.model(options.model)
-    recipe = model.recipe(
-        options.layer,
-        dtype=settings.dtype,
-        strand=options.strand,
-        skip_tokens=options.skip_tokens,
+    model = offered.model(request.model)
+    options = Options(
+        strand=request.strand,
+        skip_tokens=request.skip_tokens,
+        condition=request.species or "",
+        beyond_context=request.beyond_context,
     )
-    layer = model.layer(options.layer)
+    recipe = model.recipe(request.layer, options, dtype=settings.dtype)
     for sequence in sequences:
-        if layer.tokens(len(sequence)) <= options.skip_tokens:
-            raise SequenceError(
-                f"{sequence.name}: skip_tokens={options.skip_tokens} leaves none of its "
-                f"{layer.tokens(len(sequence))} tokens at layer {layer.name}; skip fewer"
-            )
+        model.check(len(sequence), sequence.name, model.layer(request.layer), options)
     requests = [
         Request(sequence.name, MomentsKey(sequence.digest, len(sequence), recipe), sequence.bases)
         for sequence in sequences

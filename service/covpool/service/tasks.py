@@ -9,8 +9,8 @@ from sqlalchemy.engine import Connection
 from covpool.extractor.adapters.adapter import Adapter
 from covpool.extractor.adapters.registry import load_model
 from covpool.extractor.errors import ExtractionError
-from covpool.extractor.extraction import extract
-from covpool.extractor.models import Model
+from covpool.extractor.extraction import extract_batch
+from covpool.extractor.models import Model, Options
 from covpool.extractor.sequences import Sequence
 from covpool.store.keys import MomentsKey
 from covpool.store.zarr_store import Store
@@ -44,22 +44,15 @@ class Extraction:
             StoreError: the store refused; nothing was cached.
         """
         recipe = key.recipe
-        expected = model.recipe(
-            recipe.layer, dtype=recipe.dtype, strand=recipe.strand, skip_tokens=recipe.skip_tokens
-        )
-        if expected != recipe:
+        options = Options.of(recipe)
+        if model.recipe(recipe.layer, options, dtype=recipe.dtype) != recipe:
             raise ExtractionError(
                 f"{key}: asks for weights {recipe.weights[:12]} of {recipe.model}, this worker has "
                 f"{model.weights[:12]}; restart the workers after changing a model, then submit again"
             )
-        moments = extract(
-            self._adapter(model, recipe.dtype),
-            Sequence(key.sequence[:12], bases),
-            [recipe.layer],
-            strand=recipe.strand,
-            skip_tokens=recipe.skip_tokens,
-            progress=progress,
-        )[recipe.layer]
+        adapter = self._adapter(model, recipe.dtype)
+        sequence = Sequence(key.sequence[:12], bases)
+        moments = extract_batch(adapter, [sequence], [recipe.layer], options, progress)[0][recipe.layer]
         self._store.put(key, moments.astype(STORED_DTYPE), also=also)
 
     def _adapter(self, model: Model, dtype: str) -> Adapter:

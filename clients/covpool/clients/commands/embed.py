@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -10,7 +11,6 @@ from rich.console import Console
 from covpool.clients.arrays import decode_embeddings
 from covpool.clients.client import Client
 from covpool.clients.commands.options import extraction_options, progress_of, service_options
-from covpool.service.schemas import Strand
 
 
 @click.command
@@ -27,11 +27,9 @@ def embed(
     out: Path | None,
     bottleneck: str | None,
     as_json: bool,
-    model: str | None,
-    layer: str | None,
-    strand: Strand,
     url: str,
     token: str | None,
+    **extraction: Any,
 ) -> None:
     """Embed every sequence of FASTA (plain, gzip or bgzip).
 
@@ -39,7 +37,7 @@ def embed(
     """
     console = Console(stderr=True)
     with Client(url, token) as client:
-        job = client.submit(fasta, model=model, layer=layer, strand=strand)
+        job = client.submit(fasta, **extraction)
         with progress_of(console) as progress:
             client.wait(job, progress=progress)
         answer = client.embeddings(job, bottleneck=bottleneck)

@@ -25,14 +25,18 @@ def service_options(command: F) -> F:
 
 
 def extraction_options(command: F) -> F:
-    """--model, --layer and --strand."""
-    command = click.option("--strand", type=click.Choice(["+", "-", "both"]), default="+", show_default=True)(
-        command
-    )
-    command = click.option("--layer", help="A layer of the model; its default one when omitted.")(command)
-    return click.option("--model", help="A name from `covpool models`; the default one when omitted.")(
-        command
-    )
+    """What is run over each sequence; the command passes them on to `Client.submit`."""
+    for option in reversed(
+        (
+            click.option("--model", help="A name from `covpool models`; the default one when omitted."),
+            click.option("--layer", help="A layer of the model; its default one when omitted."),
+            click.option("--strand", type=click.Choice(["+", "-", "both"]), default="+", show_default=True),
+            click.option("--species", help="For a model that is conditioned on one."),
+            click.option("--beyond-context", is_flag=True, help="Take longer sequences than documented."),
+        )
+    ):
+        command = option(command)
+    return command
 
 
 @contextmanager

@@ -1,12 +1,12 @@
 """Queue a FASTA file and return at once, through a running service."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from covpool.clients.client import Client
 from covpool.clients.commands.options import extraction_options, service_options
-from covpool.service.schemas import Strand
 
 
 @click.command
@@ -17,16 +17,14 @@ from covpool.service.schemas import Strand
 def submit(
     fasta: Path,
     as_json: bool,
-    model: str | None,
-    layer: str | None,
-    strand: Strand,
     url: str,
     token: str | None,
+    **extraction: Any,
 ) -> None:
     """Queue every sequence of FASTA and print the job's id.
 
     Example: covpool submit genes.fa
     """
     with Client(url, token) as client:
-        job = client.submit(fasta, model=model, layer=layer, strand=strand)
+        job = client.submit(fasta, **extraction)
     click.echo(job.model_dump_json() if as_json else job.id)

@@ -9,6 +9,8 @@ from covpool.extractor.adapters.adapter import Adapter
 from covpool.extractor.errors import ExtractionError
 from covpool.extractor.models import DTYPES, Model, describe, untrained_notice
 
+_DEFAULT_DTYPE = {"cuda": "bfloat16"}
+
 log = logging.getLogger(__name__)
 
 
@@ -16,7 +18,7 @@ def load_adapter(
     name: str = "ntv3-mini",
     *,
     device: str | torch.device | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
     revision: str | None = None,
     download: bool = False,
 ) -> Adapter:
@@ -25,7 +27,8 @@ def load_adapter(
     Args:
         name: a bundled name, a local checkpoint directory, or a hub id.
         device: "cpu", "cuda", "cuda:1"; by default CUDA where there is one, else the CPU.
-        dtype: compute dtype, "float32" or "float64".
+        dtype: compute dtype: "float32", "float64" or "bfloat16" (norms, softmax and sums stay float32); by
+            default bfloat16 on CUDA and float32 elsewhere. It is part of the recipe.
         revision: branch, tag or commit of a hub id.
         download: fetch a hub id that is not in the local hub cache.
 
@@ -36,9 +39,11 @@ def load_adapter(
     return load_model(describe(name, revision=revision, download=download), device=device, dtype=dtype)
 
 
-def load_model(model: Model, *, device: str | torch.device | None = None, dtype: str = "float32") -> Adapter:
+def load_model(
+    model: Model, *, device: str | torch.device | None = None, dtype: str | None = None
+) -> Adapter:
     """A described model ready to run; arguments and errors as in `load_adapter`."""
-    if dtype not in DTYPES:
+    if dtype is not None and dtype not in DTYPES:
         raise ExtractionError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
     try:
         where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -50,6 +55,6 @@ def load_model(model: Model, *, device: str | torch.device | None = None, dtype:
         log.warning(untrained_notice(model))
     module, _, attribute = model.family.adapter.partition(":")
     adapter: Adapter = getattr(import_module(module), attribute).load(
-        model, device=where, dtype=getattr(torch, dtype)
+        model, device=where, dtype=getattr(torch, dtype or _DEFAULT_DTYPE.get(where.type, "float32"))
     )
     return adapter

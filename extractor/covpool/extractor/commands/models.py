@@ -22,8 +22,11 @@ def models(name: str | None, as_json: bool) -> None:
             continue
         trained = "trained: true" if model.trained else "trained: false"
         click.echo(f"{model.name}\t{trained}\tdefault layer {model.default_layer}\t{model.summary}")
+        click.echo(f"  licence: {model.licence}")
         if name:
-            click.echo(f"licence: {model.licence}\nweights: {model.weights}")
+            click.echo(f"  weights: {model.weights}\n  documented input: up to {model.max_bases:,} bp")
+            if model.conditions:
+                click.echo(f"  species: {', '.join(model.conditions)}")
             for layer in model.layers:
                 click.echo(f"  {layer.name}\twidth {layer.width}\t{layer.bases_per_token} bp per token")
 
@@ -37,6 +40,8 @@ def _body(model: Model) -> dict[str, object]:
         "licence": model.licence,
         "weights": model.weights,
         "default_layer": model.default_layer,
+        "max_bases": model.max_bases,
+        "species": list(model.conditions),
         "layers": [
             {"name": one.name, "width": one.width, "bases_per_token": one.bases_per_token}
             for one in model.layers

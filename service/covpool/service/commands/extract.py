@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from covpool.extractor.fasta import read_fasta
-from covpool.extractor.models import describe
+from covpool.extractor.models import DTYPES, Options, describe
 from covpool.service.tasks import Extraction
 from covpool.store.keys import MomentsKey, Strand
 from covpool.store.zarr_store import Store
@@ -20,7 +20,9 @@ from covpool.store.zarr_store import Store
 @click.option("--model", default="ntv3-mini", show_default=True, help="Bundled name, directory or hub id.")
 @click.option("--layer", help="A layer of the model; its default one when omitted.")
 @click.option("--strand", type=click.Choice(["+", "-", "both"]), default="+", show_default=True)
-@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
+@click.option("--species", help="For a model that is conditioned on one.")
+@click.option("--beyond-context", is_flag=True, help="Take longer sequences than documented.")
+@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)
 @click.option("--device", help="Torch device; CUDA where there is one.")
 @click.option("--download", is_flag=True, help="Fetch a hub id that is not in the local hub cache.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per sequence on standard output.")
@@ -30,6 +32,8 @@ def extract(
     model: str,
     layer: str | None,
     strand: Strand,
+    species: str | None,
+    beyond_context: bool,
     dtype: str,
     device: str | None,
     download: bool,
@@ -40,7 +44,8 @@ def extract(
     Example: covpool extract genes.fa --store genes.covpool
     """
     described = describe(model, download=download)
-    recipe = described.recipe(layer, dtype=dtype, strand=strand)
+    options = Options(strand=strand, condition=species or "", beyond_context=beyond_context)
+    recipe = described.recipe(layer, options, dtype=dtype)
     sequences = list(read_fasta(fasta))
     tokens = sum(map(len, sequences))
     console = Console(stderr=True)

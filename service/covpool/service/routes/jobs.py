@@ -38,6 +38,8 @@ _BODY: dict[str, Any] = {
                         "layer": {"type": "string"},
                         "strand": {"enum": ["+", "-", "both"]},
                         "skip_tokens": {"type": "integer", "minimum": 0},
+                        "species": {"type": "string"},
+                        "beyond_context": {"type": "boolean"},
                     },
                 }
             },

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter
 
+from covpool.extractor.models import Options
 from covpool.service import schemas
 from covpool.service.context import Service
 
@@ -14,7 +15,9 @@ def models(context: Service) -> list[schemas.Model]:
     offered = context.offered
     body = []
     for model in offered.models.values():
-        default = offered.default_bottleneck(model.recipe(dtype=context.settings.dtype))
+        species = model.conditions[0] if model.conditions else ""
+        recipe = model.recipe(options=Options(condition=species), dtype=context.settings.dtype)
+        default = offered.default_bottleneck(recipe)
         body.append(
             schemas.Model(
                 name=model.name,
@@ -25,6 +28,8 @@ def models(context: Service) -> list[schemas.Model]:
                 weights=model.weights,
                 default_layer=model.default_layer,
                 default_bottleneck=default.name if default else None,
+                max_bases=model.max_bases,
+                species=list(model.conditions),
                 layers=[
                     schemas.Layer(name=one.name, width=one.width, bases_per_token=one.bases_per_token)
                     for one in model.layers
