@@ -1,5 +1,6 @@
 """Shared fixtures: one real service (API process and worker) for all tests that only ask it things."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,12 @@ from covpool.clients import Client
 from tests.service.running import Running, running_service
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache_directory(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Digests of the tests' weight files are not remembered in the user's home, here or in subprocesses."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")

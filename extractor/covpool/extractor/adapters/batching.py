@@ -8,7 +8,7 @@ import torch
 #: Share of the memory that is free now which one forward may take.
 MEMORY_SHARE = 0.25
 #: More bases per forward than this gained nothing on a CPU (measured: tiles of 8 to 64 kb are equally fast).
-MOST_BASES = {"cpu": 32_768, "cuda": 262_144}
+MOST_BASES = {"cpu": 16_384, "cuda": 262_144}
 
 
 def free_bytes(device: torch.device) -> int:

@@ -98,7 +98,8 @@ class TiledForward:
         tiles = [(s, min(s + self.tile, batch.length)) for s in range(0, batch.length, self.tile)]
         depth = n if taps.bottleneck else taps.down + 1
         tops: list[Tensor] = []
-        kept: list[Stage] = []
+        # One tile is the whole sequence: its skips serve the up tower as they are.
+        skips: dict[int, Stage] = {}
         for tile in tiles:
             own: list[Span | None] = [None] * depth + [_at(tile, depth)]
             for stage in batch.descend(batch.spans.descent(own)):
@@ -107,7 +108,7 @@ class TiledForward:
                 if stage.is_input and stage.level == depth:
                     tops.append(stage.values)
                 elif stage.is_input and len(tiles) == 1 and taps.up >= 0:
-                    kept.append(stage)
+                    skips[stage.level] = stage
         if not taps.bottleneck:
             return
         x = torch.cat(tops, dim=1) if len(tops) > 1 else tops[0]
@@ -120,7 +121,7 @@ class TiledForward:
         if taps.up < 0:
             return
         for tile in tiles:
-            for stage in batch.ascend(_at(tile, n - 1 - taps.up), taps.up, x, kept):
+            for stage in batch.ascend(_at(tile, n - 1 - taps.up), taps.up, x, skips):
                 if stage.name in names:
                     yield _own(stage, tile)
 
@@ -158,16 +159,16 @@ class _Batch:
             at = Stage(POOLED, level + 1, (start, end), average_pairs(y))
             yield at
 
-    def ascend(self, span: Span, last: int, bottleneck: Tensor, kept: list[Stage]) -> Iterator[Stage]:
-        """Up blocks 0 … `last` so that the last one gives `span`; `kept` are skips of a whole sequence."""
+    def ascend(self, span: Span, last: int, bottleneck: Tensor, skips: dict[int, Stage]) -> Iterator[Stage]:
+        """Up blocks 0 … `last` so that the last gives `span`; `skips` by level are used up, or computed."""
         n = self.network.config.num_downsamples
         lowest = n - 1 - last
         spans: list[Span] = [(0, 0)] * lowest + self.spans.ascent(span, lowest, n)
-        skips = {stage.level: stage for stage in kept}
         if not skips:
             wanted: list[Span | None] = [None] * lowest + [*spans[lowest:n]]
-            descent = self.descend(self.spans.descent(wanted))
-            skips = {stage.level: stage for stage in descent if stage.is_input and stage.level >= lowest}
+            for stage in self.descend(self.spans.descent(wanted)):
+                if stage.is_input and stage.level >= lowest:
+                    skips[stage.level] = stage
         at = Stage(POOLED, n, (0, bottleneck.shape[1]), bottleneck)
         for j, block in enumerate(self.network.deconv_tower_blocks[: last + 1]):
             level = n - 1 - j
@@ -176,7 +177,7 @@ class _Batch:
             pad = padding(centre, need, UP_KERNEL)
             y = block(at.cut(need), self.condition, pad, self._mask(need, level + 1))
             doubled = Stage(f"up.{j}", level, (2 * centre[0], 2 * centre[1]), y)
-            at = Stage(doubled.name, level, out, doubled.cut(out) + skips[level].cut(out))
+            at = Stage(doubled.name, level, out, doubled.cut(out) + skips.pop(level).cut(out))
             yield at
 
     def _mask(self, span: Span, level: int) -> Tensor | None:
