@@ -126,8 +126,8 @@ class SecondMoment:
             self._accumulate(rows)
 
     def _accumulate(self, rows: Tensor) -> None:
-        # As a product too: a float64 column sum would take longer than the whole upper triangle.
-        self._sum += product(rows.new_ones(len(rows), 1), rows)[0]
+        # In the products' precision: a float64 column sum would take longer than the whole upper triangle.
+        self._sum += rows.sum(0, dtype=torch.promote_types(rows.dtype, torch.float32))
         for start in range(0, self.width, PANEL):
             panel = rows[:, start : start + PANEL]
             self._products[start : start + PANEL, start:] += product(panel, rows[:, start:])
