@@ -36,6 +36,8 @@ test: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/accumulate.py
+	$(BIN)/python benchmarks/ntv3_profile.py
+	$(BIN)/python benchmarks/ntv3_length.py
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Where the time of an NTv3 extraction goes: bases per second, the share of each stage and of the accumulation.
+"""Where the time of an NTv3 extraction goes: bases per second, share of each stage, share of accumulation.
 
 python benchmarks/ntv3_profile.py --model ntv3-mini
 """
@@ -41,12 +41,11 @@ def main() -> None:
             best = split
     total = best.pop("total")
     forward = total - best["accumulation"]
+    where = f"{options.device}, {torch.get_num_threads()} threads"
     print(
-        f"{options.model}, {options.dtype}, {options.device}, {torch.get_num_threads()} threads, {len(bases):,} bp"
+        f"{options.model}, {options.dtype}, {where}, {len(bases):,} bp: {len(bases) / total / 1e3:.0f} kb/s"
     )
-    print(
-        f"{len(bases) / total / 1e3:.0f} kb/s; accumulation is {best['accumulation'] / forward:.1%} of the forward"
-    )
+    print(f"accumulation is {best['accumulation'] / forward:.1%} of the forward")
     for name, seconds in best.items():
         print(f"  {name:20} {seconds:6.2f} s  {seconds / total:6.1%}")
 

@@ -68,5 +68,5 @@ def test_the_dtype_is_part_of_the_recipe(directory: str) -> None:
 
 @pytest.mark.parametrize(("dtype", "device"), [("float16", "cpu"), ("float32", "nowhere")])
 def test_what_cannot_be_had_is_refused(directory: str, dtype: str, device: str) -> None:
-    with pytest.raises(ExtractionError, match="float16|nowhere"):
+    with pytest.raises(ExtractionError, match=r"float16|nowhere"):
         load_adapter(directory, device=device, dtype=dtype)

@@ -55,7 +55,7 @@ class AdaptiveNorm(nn.LayerNorm):
     def forward(self, input: Tensor, condition: Tensor | None = None) -> Tensor:
         y = super().forward(input.to(self.weight.dtype))
         if condition is not None:
-            shift, scale = self.modulation_layers[0](condition).unsqueeze(1).chunk(2, dim=-1)
+            shift, scale = self.modulation_layers[0](condition.to(y.dtype)).unsqueeze(1).chunk(2, dim=-1)
             y = y * (1 + scale) + shift
         return y.to(input.dtype)
 
