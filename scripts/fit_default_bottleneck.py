@@ -5,7 +5,7 @@ from pathlib import Path
 from covpool.extractor import describe, read_fasta
 from covpool.extractor.pooling.mean_eigenvectors import fit_mean_eigenvectors
 from covpool.service.tasks import Extraction
-from covpool.store import MomentsKey, Store
+from covpool.store import Store
 
 MODEL = "ntv3-mini"
 K = 16
@@ -17,12 +17,10 @@ def main() -> None:
     model = describe(MODEL)
     recipe = model.recipe()
     with Store.open("memory://") as store:
-        extraction = Extraction(store)
-        for sequence in read_fasta(GENES):
-            key = MomentsKey(sequence.digest, len(sequence), recipe)
-            extraction.run(model, key, sequence.bases)
+        sequences = list(read_fasta(GENES))
+        keys = list(Extraction(store).run(model, recipe, sequences))
         bottleneck = fit_mean_eigenvectors(
-            map(store.get, store.keys()), recipe, k=K, name=f"{MODEL}.{recipe.layer}.k{K}"
+            map(store.get, keys), recipe, k=K, name=f"{MODEL}.{recipe.layer}.k{K}"
         )
     path = model.checkpoint.directory / f"bottleneck-{K}.safetensors"
     bottleneck.save(path)

@@ -3,16 +3,17 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from sqlalchemy.engine import Connection
 
 from covpool.extractor.adapters.adapter import Adapter
 from covpool.extractor.adapters.registry import load_model
 from covpool.extractor.errors import ExtractionError
-from covpool.extractor.extraction import extract_batch
+from covpool.extractor.extraction import extract_many
 from covpool.extractor.models import Model, Options
 from covpool.extractor.sequences import Sequence
-from covpool.store.keys import MomentsKey
+from covpool.store.keys import MomentsKey, Recipe
 from covpool.store.zarr_store import Store
 
 #: Dtype in which moments are cached; sums are float64 until then.
@@ -30,35 +31,49 @@ class Extraction:
     def run(
         self,
         model: Model,
-        key: MomentsKey,
-        bases: str,
+        recipe: Recipe,
+        sequences: list[Sequence],
         *,
         progress: Callable[[int], None] | None = None,
-        also: Callable[[Connection], None] | None = None,
-    ) -> None:
-        """Compute the moments of a key and cache them; `also` joins the transaction that makes them ready.
+        also: Callable[[Connection, MomentsKey], None] | None = None,
+    ) -> Iterator[MomentsKey]:
+        """Compute the moments of sequences and cache them; yields each key once it is cached.
+
+        Short sequences share a forward, so keys come in another order than the sequences.
+
+        Args:
+            model: the model the recipe names.
+            recipe: of all the keys.
+            sequences: normalised.
+            progress: called with the number of tokens done since the last call.
+            also: joins the transaction that makes a key's moments ready.
 
         Raises:
-            ExtractionError: the model's weights changed since the key was made, or the sequence or the
-                activations are unfit; nothing was cached.
-            StoreError: the store refused; nothing was cached.
+            ExtractionError: the model's weights changed since the recipe was made, or a sequence or its
+                activations are unfit; nothing was cached of the sequences not yielded.
+            StoreError: the store refused; the same holds.
         """
-        recipe = key.recipe
         options = Options.of(recipe)
         if model.recipe(recipe.layer, options, dtype=recipe.dtype) != recipe:
             raise ExtractionError(
-                f"{key}: asks for weights {recipe.weights[:12]} of {recipe.model}, this worker has "
+                f"the request asks for weights {recipe.weights[:12]} of {recipe.model}, this worker has "
                 f"{model.weights[:12]}; restart the workers after changing a model, then submit again"
             )
         adapter = self._adapter(model, recipe.dtype)
-        sequence = Sequence(key.sequence[:12], bases)
-        moments = extract_batch(adapter, [sequence], [recipe.layer], options, progress)[0][recipe.layer]
-        self._store.put(key, moments.astype(STORED_DTYPE), also=also)
+        for index, found in extract_many(adapter, sequences, [recipe.layer], options, progress):
+            key = MomentsKey(sequences[index].digest, len(sequences[index]), recipe)
+            ending = None if also is None else partial(_call, also, key)
+            self._store.put(key, found[recipe.layer].astype(STORED_DTYPE), also=ending)
+            yield key
 
     def _adapter(self, model: Model, dtype: str) -> Adapter:
         if (model.weights, dtype) not in self._adapters:
             self._adapters[model.weights, dtype] = load_model(model, device=self._device, dtype=dtype)
         return self._adapters[model.weights, dtype]
+
+
+def _call(also: Callable[[Connection, MomentsKey], None], key: MomentsKey, connection: Connection) -> None:
+    also(connection, key)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import uuid
 from types import FrameType
 
 from covpool.extractor.errors import ExtractionError
+from covpool.extractor.sequences import Sequence
 from covpool.service.offered import Offered
 from covpool.service.queue import Queue, Task
 from covpool.service.settings import Settings
@@ -62,13 +63,15 @@ class Worker:
         try:
             model = self._offered.model(task.key.recipe.model)
             with every(self._settings.lease_s / 6, beat):
-                self._extraction.run(
+                sequence = Sequence(key[:12], task.bases)
+                for _ in self._extraction.run(
                     model,
-                    task.key,
-                    task.bases,
+                    task.key.recipe,
+                    [sequence],
                     progress=progress,
-                    also=lambda connection: Queue.finish(connection, key),
-                )
+                    also=lambda connection, found: Queue.finish(connection, found.digest),
+                ):
+                    log.info("task %s is done", key)
         except ExtractionError as error:
             # The same input would fail again.
             log.warning("task %s failed: %s", key, error)

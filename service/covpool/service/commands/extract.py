@@ -1,6 +1,8 @@
 """Extract the moments of a FASTA file into a store, without a service."""
 
 import json
+from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 import click
@@ -8,9 +10,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from covpool.extractor.fasta import read_fasta
-from covpool.extractor.models import DTYPES, Options, describe
+from covpool.extractor.models import DTYPES, Model, Options, describe
+from covpool.extractor.sequences import Sequence
 from covpool.service.tasks import Extraction
-from covpool.store.keys import MomentsKey, Strand
+from covpool.store.keys import MomentsKey, Recipe, Strand
 from covpool.store.zarr_store import Store
 
 
@@ -41,24 +44,42 @@ def extract(
 ) -> None:
     """Extract every sequence of FASTA that the store lacks; what is cached is not computed again.
 
+    A line is written as soon as a sequence is cached; long ones come first.
+
     Example: covpool extract genes.fa --store genes.covpool
     """
     described = describe(model, download=download)
     options = Options(strand=strand, condition=species or "", beyond_context=beyond_context)
     recipe = described.recipe(layer, options, dtype=dtype)
-    sequences = list(read_fasta(fasta))
-    tokens = sum(map(len, sequences))
+    names: dict[MomentsKey, list[str]] = defaultdict(list)
+    missing: dict[MomentsKey, Sequence] = {}
     console = Console(stderr=True)
     with Store.open(store) as cache, Progress(console=console, disable=not console.is_terminal) as bar:
-        extraction = Extraction(cache, device=device)
-        task = bar.add_task("bases", total=tokens)
-        for sequence in sequences:
+
+        def tell(key: MomentsKey, cached: bool) -> None:
+            for name in names[key]:
+                line = {"name": name, "key": key.digest, "length": key.length, "cached": cached}
+                click.echo(json.dumps(line) if as_json else "\t".join(map(str, line.values())))
+
+        for sequence in read_fasta(fasta):
             for notice in sequence.notices:
                 click.echo(f"Notice: {notice}", err=True)
             key = MomentsKey(sequence.digest, len(sequence), recipe)
-            cached = key in cache
-            if not cached:
-                extraction.run(described, key, sequence.bases)
-            bar.advance(task, len(sequence))
-            line = {"name": sequence.name, "key": str(key), "length": len(sequence), "cached": cached}
-            click.echo(json.dumps(line) if as_json else "\t".join(map(str, line.values())))
+            names[key].append(sequence.name)
+            if key not in cache:
+                missing[key] = sequence
+        for key in names:
+            if key not in missing:
+                tell(key, cached=True)
+        strands = 2 if strand == "both" else 1
+        tokens = strands * sum(_tokens(described, recipe, sequence) for sequence in missing.values())
+        task = bar.add_task("tokens", total=tokens)
+        advance = partial(bar.advance, task)
+        for key in Extraction(cache, device=device).run(
+            described, recipe, list(missing.values()), progress=advance
+        ):
+            tell(key, cached=False)
+
+
+def _tokens(model: Model, recipe: Recipe, sequence: Sequence) -> int:
+    return model.layer(recipe.layer).tokens(len(sequence))

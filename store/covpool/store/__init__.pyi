@@ -1,0 +1,14 @@
+from .bottleneck import Bottleneck as Bottleneck
+from .errors import BottleneckError as BottleneckError
+from .errors import CapacityError as CapacityError
+from .errors import CorruptEntryError as CorruptEntryError
+from .errors import FormatVersionError as FormatVersionError
+from .errors import InvalidMomentsError as InvalidMomentsError
+from .errors import KeyNotFoundError as KeyNotFoundError
+from .errors import LocationError as LocationError
+from .errors import StoreError as StoreError
+from .keys import MomentsKey as MomentsKey
+from .keys import Recipe as Recipe
+from .keys import sequence_digest as sequence_digest
+from .moments import Moments as Moments
+from .zarr_store import Store as Store
