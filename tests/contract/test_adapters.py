@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from covpool.extractor import Adapter, LayerError, load_adapter
+from covpool.extractor import Adapter, LayerError, SequenceError, load_adapter
 from tests.extractor.golden import checkpoint
 
 BASES = "ACGTTGCAAGCTNNGATTACA" * 31
@@ -58,3 +58,27 @@ def test_a_layer_it_lacks_is_refused(adapter: Adapter) -> None:
 def test_one_base_is_enough(adapter: Adapter) -> None:
     for layer in adapter.layers:
         assert sum(len(b.values) for b in adapter.activations("A", layers=[layer.name])) == 1
+
+
+def test_text_is_normalised(adapter: Adapter) -> None:
+    name = adapter.layers[-1].name
+    upper, lower, rna = (
+        torch.cat([b.values for b in adapter.activations(text, layers=[name])])
+        for text in (BASES, BASES.lower(), BASES.replace("T", "u"))
+    )
+    assert torch.equal(upper, lower)
+    assert torch.equal(upper, rna)
+    with pytest.raises(SequenceError):
+        list(adapter.activations("MSTNPKPQRKTKRNTNRRPQDVKF", layers=[name]))
+
+
+def test_a_batch_gives_each_sequence_what_it_gets_alone(adapter: Adapter) -> None:
+    texts = [BASES, BASES[:5], BASES[:200]]
+    names = [adapter.layers[0].name, adapter.layers[-1].name]
+    together: dict[tuple[int, str], list[torch.Tensor]] = {}
+    for index, block in adapter.batch(texts, layers=names):
+        together.setdefault((index, block.layer), []).append(block.values)
+    for index, text in enumerate(texts):
+        for name in names:
+            alone = torch.cat([b.values for b in adapter.activations(text, layers=[name])])
+            torch.testing.assert_close(torch.cat(together[index, name]), alone, rtol=1e-4, atol=1e-4)

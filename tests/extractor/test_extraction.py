@@ -1,6 +1,7 @@
 """Extraction: the moments of a sequence are those of its own tokens, on the strand asked for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from collections.abc import Sequence as Names
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from covpool.extractor import (
     Adapter,
     Block,
     LayerError,
+    Sequence,
     SequenceError,
     extract,
     load_adapter,
@@ -150,8 +152,10 @@ class _Truncating:
         )
         self.budget = inner.budget
 
-    def activations(self, bases: str, *, layers: Sequence[str], condition: str = "") -> Iterator[Block]:
-        for block in self.inner.activations(bases, layers=layers):
+    def activations(
+        self, sequence: str | Sequence, *, layers: Names[str], condition: str = ""
+    ) -> Iterator[Block]:
+        for block in self.inner.activations(sequence, layers=layers):
             if self.fault == "short":
                 yield Block(block.layer, 0, block.values[:-1])
             elif self.fault == "gap":
@@ -161,10 +165,10 @@ class _Truncating:
                 yield Block(block.layer, 0, block.values * float("nan"))
 
     def batch(
-        self, sequences: Sequence[str], *, layers: Sequence[str], condition: str = ""
+        self, sequences: Names[str | Sequence], *, layers: Names[str], condition: str = ""
     ) -> Iterator[tuple[int, Block]]:
-        for index, bases in enumerate(sequences):
-            for block in self.activations(bases, layers=layers):
+        for index, sequence in enumerate(sequences):
+            for block in self.activations(sequence, layers=layers):
                 yield index, block
 
 

@@ -60,6 +60,10 @@ def test_a_conditioned_model_runs_in_bfloat16(tmp_path: Path) -> None:
     assert error < BFLOAT16_TOLERANCE * np.linalg.norm(exact.second_moment)
 
 
+def test_a_dtype_may_be_torchs_own(directory: str) -> None:
+    assert load_adapter(directory, dtype=torch.float64).dtype == torch.float64
+
+
 def test_the_dtype_is_part_of_the_recipe(directory: str) -> None:
     model = load_adapter(directory).model
     digests = {model.recipe(dtype=dtype).digest for dtype in ("float32", "float64", "bfloat16")}

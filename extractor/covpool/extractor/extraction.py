@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Ordered
+from dataclasses import replace
 
 from covpool.extractor.accumulate import SecondMoment
 from covpool.extractor.adapters.adapter import Adapter, Block
 from covpool.extractor.adapters.batching import MEMORY_SHARE, batches, free_bytes
 from covpool.extractor.errors import ActivationError
 from covpool.extractor.models import Layer, Options
-from covpool.extractor.sequences import Sequence, normalise, reverse_complement
+from covpool.extractor.sequences import Sequence, as_sequence, reverse_complement
 from covpool.store.keys import Strand
 from covpool.store.moments import Moments
 
@@ -51,8 +52,7 @@ def extract(
     options = Options(
         strand=strand, skip_tokens=skip_tokens, condition=condition, beyond_context=beyond_context
     )
-    found = normalise(sequence) if isinstance(sequence, str) else sequence
-    return extract_batch(adapter, [found], layers, options, progress)[0]
+    return extract_batch(adapter, [as_sequence(sequence)], layers, options, progress)[0]
 
 
 def extract_many(
@@ -93,9 +93,9 @@ def extract_batch(
         for sequence in sequences
     ]
     for reverse in {"+": (False,), "-": (True,), "both": (False, True)}[options.strand]:
-        texts = [reverse_complement(s.bases) if reverse else s.bases for s in sequences]
+        strands = [replace(one, bases=reverse_complement(one.bases)) if reverse else one for one in sequences]
         names = [tap.name for tap in taps.values()]
-        for index, block in adapter.batch(texts, layers=names, condition=options.condition):
+        for index, block in adapter.batch(strands, layers=names, condition=options.condition):
             sums[index][block.layer].add(block)
             if progress is not None:
                 progress(len(block.values))

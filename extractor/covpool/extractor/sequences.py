@@ -82,6 +82,11 @@ def normalise(text: str, name: str = "sequence") -> Sequence:
     return Sequence(name, bases.translate(_TO_N), dict(ambiguous), bases.count("U"))
 
 
+def as_sequence(sequence: str | Sequence) -> Sequence:
+    """A normalised sequence as it is; text normalised."""
+    return normalise(sequence) if isinstance(sequence, str) else sequence
+
+
 def reverse_complement(bases: str) -> str:
     """Reverse complement of normalised bases; N stays N."""
     return bases.translate(_COMPLEMENT)[::-1]

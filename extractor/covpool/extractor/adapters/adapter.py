@@ -1,6 +1,7 @@
 """Adapter: the project's face of a model family; sequences in, blocks of activations out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from collections.abc import Sequence as Names
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from covpool.extractor.models import Layer, Model
+from covpool.extractor.sequences import Sequence
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,24 +50,27 @@ class Adapter(Protocol):
     def budget(self) -> int:
         """Bases that one forward may hold now; longer sequences are streamed, shorter ones share one."""
 
-    def activations(self, bases: str, *, layers: Sequence[str], condition: str = "") -> Iterator[Block]:
+    def activations(
+        self, sequence: str | Sequence, *, layers: Names[str], condition: str = ""
+    ) -> Iterator[Block]:
         """Activations of one sequence, streamed.
 
-        Blocks of a layer arrive in token order and hold each token exactly once: `layer.tokens(len(bases))`
-        of them. Layers may interleave.
+        Blocks of a layer arrive in token order and hold each token exactly once: `layer.tokens(bases)` of
+        them. Layers may interleave.
 
         Args:
-            bases: normalised bases (upper case A C G T N), at least one.
+            sequence: bases as text (normalised here), or a normalised `Sequence`.
             layers: names of taps.
             condition: species of a model that takes one.
 
         Raises:
+            SequenceError: the text is not DNA.
             LayerError: the model has no such layer.
             ConditionError: the model needs a species, knows another, or takes none.
         """
 
     def batch(
-        self, sequences: Sequence[str], *, layers: Sequence[str], condition: str = ""
+        self, sequences: Names[str | Sequence], *, layers: Names[str], condition: str = ""
     ) -> Iterator[tuple[int, Block]]:
         """Activations of several sequences in one forward, each with its index.
 

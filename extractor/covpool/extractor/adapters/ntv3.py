@@ -1,6 +1,7 @@
 """NTv3 adapter: DNA to token ids, N padding to the network's multiple, taps as blocks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from collections.abc import Sequence as Names
 from functools import partial
 from typing import Self, cast
 
@@ -15,6 +16,7 @@ from covpool.extractor.networks.checkpoint_weights import load_published
 from covpool.extractor.networks.ntv3 import AdaptiveNorm, NTv3
 from covpool.extractor.networks.ntv3_config import NTv3Config
 from covpool.extractor.networks.ntv3_tiles import TiledForward
+from covpool.extractor.sequences import Sequence, as_sequence
 
 #: Published vocabulary: the order is A, T, C, G, N, not alphabetical.
 TOKEN_IDS = {"A": 6, "T": 7, "C": 8, "G": 9, "N": 10}
@@ -100,23 +102,26 @@ class NTv3Adapter:
         widest = max(self.network.config.widths[:2])
         return token_budget(self.device, _LIVE_ACTIVATIONS * widest * self.dtype.itemsize)
 
-    def activations(self, bases: str, *, layers: Sequence[str], condition: str = "") -> Iterator[Block]:
+    def activations(
+        self, sequence: str | Sequence, *, layers: Names[str], condition: str = ""
+    ) -> Iterator[Block]:
         """Activations of one sequence; see `Adapter.activations`."""
-        return (block for _, block in self.batch([bases], layers=layers, condition=condition))
+        return (block for _, block in self.batch([sequence], layers=layers, condition=condition))
 
     @torch.inference_mode()
     def batch(
-        self, sequences: Sequence[str], *, layers: Sequence[str], condition: str = ""
+        self, sequences: Names[str | Sequence], *, layers: Names[str], condition: str = ""
     ) -> Iterator[tuple[int, Block]]:
         """Activations of several sequences in one forward; see `Adapter.batch`."""
+        texts = [as_sequence(sequence).bases for sequence in sequences]
         taps = {layer.name: layer for layer in map(self.model.layer, layers)}
         multiple = self.network.config.multiple
-        lengths = [-(-len(bases) // multiple) * multiple for bases in sequences]
-        ids = torch.stack([token_ids(bases, max(lengths)) for bases in sequences]).to(self.device)
-        forward = TiledForward(self.network, max(1, self.budget // len(sequences)))
-        species = self._species(condition, len(sequences))
+        lengths = [-(-len(bases) // multiple) * multiple for bases in texts]
+        ids = torch.stack([token_ids(bases, max(lengths)) for bases in texts]).to(self.device)
+        forward = TiledForward(self.network, max(1, self.budget // len(texts)))
+        species = self._species(condition, len(texts))
         for stage in forward.run(ids, lengths, frozenset(taps), species):
-            for index, bases in enumerate(sequences):
+            for index, bases in enumerate(texts):
                 own = taps[stage.name].tokens(len(bases)) - stage.span[0]
                 if own > 0:
                     yield index, Block(stage.name, stage.span[0], stage.values[index, :own])

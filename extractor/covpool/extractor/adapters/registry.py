@@ -18,7 +18,7 @@ def load_adapter(
     name: str = "ntv3-mini",
     *,
     device: str | torch.device | None = None,
-    dtype: str | None = None,
+    dtype: str | torch.dtype | None = None,
     revision: str | None = None,
     download: bool = False,
 ) -> Adapter:
@@ -40,10 +40,11 @@ def load_adapter(
 
 
 def load_model(
-    model: Model, *, device: str | torch.device | None = None, dtype: str | None = None
+    model: Model, *, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
 ) -> Adapter:
     """A described model ready to run; arguments and errors as in `load_adapter`."""
-    if dtype is not None and dtype not in DTYPES:
+    named = None if dtype is None else str(dtype).removeprefix("torch.")
+    if named is not None and named not in DTYPES:
         raise ExtractionError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
     try:
         where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -55,6 +56,6 @@ def load_model(
         log.warning(untrained_notice(model))
     module, _, attribute = model.family.adapter.partition(":")
     adapter: Adapter = getattr(import_module(module), attribute).load(
-        model, device=where, dtype=getattr(torch, dtype or _DEFAULT_DTYPE.get(where.type, "float32"))
+        model, device=where, dtype=getattr(torch, named or _DEFAULT_DTYPE.get(where.type, "float32"))
     )
     return adapter
