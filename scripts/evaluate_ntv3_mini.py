@@ -1,7 +1,7 @@
 """Score a checkpoint on the held-out blocks: masked bases against composition and the best Markov chains.
 
-Prints Markdown tables and writes the numbers to --out as JSON. Every predictor sees the same masks: 15 % of the
-bases of each 8,192 bp window of a held-out block hidden, drawn --draws times.
+Prints a Markdown table and writes the numbers to --out as JSON. Every predictor sees the same masks: 15 % of
+the bases of each 8,192 bp window of a held-out block hidden, drawn --draws times.
 """
 
 import argparse
@@ -84,7 +84,7 @@ def score(
                     piece.genome,
                     number,
                     coding[chosen],
-                    -found[np.arange(len(truth)), truth] / NATS_PER_BIT,
+                    found[np.arange(len(truth)), truth].astype(np.float64) / -NATS_PER_BIT,
                     found.argmax(1) == truth,
                 )
 

@@ -53,10 +53,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--window", type=int, default=Settings.window, help="bp, a multiple of 128")
     parser.add_argument("--batch", type=int, default=Settings.batch, help="windows per step")
+    parser.add_argument("--rate", type=float, default=Settings.rate, help="share of bases asked for")
     parser.add_argument("--peak", type=float, default=Settings.peak, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=Settings.seed)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, help="default: on CUDA only")
+    parser.add_argument("--threads", type=int, default=1, help="batch parts differentiated at once (CPU)")
     parser.add_argument("--every", type=int, default=200, help="steps between curve points and saved states")
     parser.add_argument("--resume", action="store_true", help="continue from the state in --out")
     return parser.parse_args()
@@ -72,7 +74,13 @@ def prepare(options: argparse.Namespace, config: dict[str, Any]) -> tuple[Traini
         raise SystemExit(f"--window {options.window} is no multiple of {shape.multiple}")
     bfloat16 = options.device.startswith("cuda") if options.bfloat16 is None else options.bfloat16
     settings = Settings(
-        window=options.window, batch=options.batch, peak=options.peak, seed=options.seed, bfloat16=bfloat16
+        window=options.window,
+        batch=options.batch,
+        rate=options.rate,
+        peak=options.peak,
+        seed=options.seed,
+        bfloat16=bfloat16,
+        threads=options.threads,
     )
     torch.manual_seed(settings.seed)
     network = NTv3(shape).to(options.device)

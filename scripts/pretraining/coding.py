@@ -1,11 +1,11 @@
 """Coding bases of annotated genomes: the union of a GFF3 file's CDS intervals, on either strand."""
 
-import gzip
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from xopen import xopen
 
 from pretraining.genomes import Piece
 
@@ -15,8 +15,7 @@ Intervals = dict[str, list[tuple[int, int]]]
 def read_cds(path: Path) -> Intervals:
     """CDS intervals of a plain or gzipped GFF3 file by contig, 0-based half-open."""
     found: Intervals = defaultdict(list)
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as file:
+    with xopen(path, "rt", encoding="utf-8", threads=0) as file:
         for line in file:
             fields = line.rstrip("\n").split("\t")
             if len(fields) >= 5 and fields[2] == "CDS" and not line.startswith("#"):

@@ -1,10 +1,11 @@
 """Markov chains of DNA as masked-base predictors: the baseline a trained network has to beat.
 
 A chain of order k gives P(base | k bases before it). For a hidden base both its sides count: P(x) is
-proportional to the product of the chain's factors that contain x, the one of x itself and those of the k bases
-to its right. With no other hidden base within k this is the chain's exact posterior. Hidden bases and N in the
-neighbourhood are hidden from the chain as they are from the network: a factor's context reaches back to the
-nearest of them at most (the chain of that lower order is used), and the product ends at the first to the right.
+proportional to the product of the chain's factors that contain x, the one of x itself and those of the k
+bases to its right. With no other hidden base within k this is the chain's exact posterior. Hidden bases and N
+in the neighbourhood are hidden from the chain as they are from the network: a factor's context reaches back
+to the nearest of them at most (the chain of that lower order is used), and the product ends at the first to
+the right.
 """
 
 from dataclasses import dataclass
@@ -26,9 +27,8 @@ _ROWS = 1 << 16
 
 def codes(ids: Ids) -> npt.NDArray[np.int8]:
     """0..3 for A, T, C, G and -1 for everything else."""
-    return np.where(
-        (ids >= BASE_IDS[0]) & (ids <= BASE_IDS[-1]), ids.astype(np.int8) - BASE_IDS[0], -1
-    ).astype(np.int8)
+    known = (ids >= BASE_IDS[0]) & (ids <= BASE_IDS[-1])
+    return np.where(known, ids.astype(np.int8) - np.int8(BASE_IDS[0]), np.int8(-1))
 
 
 def words(row: npt.NDArray[np.int8], length: int) -> Codes:
@@ -110,4 +110,5 @@ class MarkovChain:
 
 def _run(side: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:
     """How many known bases come before the first unknown one, row by row."""
-    return np.cumprod(side >= 0, axis=1).sum(1)
+    reach: npt.NDArray[np.int64] = np.cumprod(side >= 0, axis=1).sum(1)
+    return reach

@@ -5,17 +5,19 @@ import numpy.typing as npt
 
 from pretraining.genomes import BASE_IDS, MASK_ID, N_ID, Ids
 
+Chosen = npt.NDArray[np.bool_]
+
 #: Of the bases that are asked for: share shown as <mask>, and share shown as a random base.
 MASKED, REPLACED = 0.8, 0.1
 
 
-def choose(ids: Ids, rate: float, random: np.random.Generator) -> npt.NDArray[np.bool_]:
+def choose(ids: Ids, rate: float, random: np.random.Generator) -> Chosen:
     """Positions whose base is asked for, each with probability `rate`; never an N."""
-    chosen: npt.NDArray[np.bool_] = (random.random(ids.shape, dtype=np.float32) < rate) & (ids != N_ID)
+    chosen: Chosen = (random.random(ids.shape, dtype=np.float32) < rate) & (ids != N_ID)
     return chosen
 
 
-def corrupt(ids: Ids, chosen: npt.NDArray[np.bool_], random: np.random.Generator) -> Ids:
+def corrupt(ids: Ids, chosen: Chosen, random: np.random.Generator) -> Ids:
     """What the network sees in training: 80 % <mask>, 10 % a random base, 10 % the base itself.
 
     The last two teach it to represent bases that it can see, which is all it gets when embeddings are made.
@@ -26,6 +28,6 @@ def corrupt(ids: Ids, chosen: npt.NDArray[np.bool_], random: np.random.Generator
     return np.where(chosen & (fate >= MASKED) & (fate < MASKED + REPLACED), bases, seen)
 
 
-def hide(ids: Ids, chosen: npt.NDArray[np.bool_]) -> Ids:
+def hide(ids: Ids, chosen: Chosen) -> Ids:
     """What the network sees in evaluation: every chosen base as <mask>."""
     return np.where(chosen, np.uint8(MASK_ID), ids)
