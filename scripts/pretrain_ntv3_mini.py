@@ -80,12 +80,12 @@ def prepare(options: argparse.Namespace, config: dict[str, Any]) -> tuple[Traini
         peak=options.peak,
         seed=options.seed,
         bfloat16=bfloat16,
-        threads=options.threads,
     )
     torch.manual_seed(settings.seed)
     network = NTv3(shape).to(options.device)
     print(f"{sum(p.numel() for p in network.parameters()):,} parameters on {options.device}")
-    return Training(network, training_pieces, settings, Budget(options.steps, options.minutes)), blocks
+    budget = Budget(options.steps, options.minutes)
+    return Training(network, training_pieces, settings, budget, threads=options.threads), blocks
 
 
 def main() -> None:

@@ -38,7 +38,6 @@ class Settings:
         clip: largest gradient norm.
         seed: of initial weights, windows and masks.
         bfloat16: autocast of the forward; weights, loss and optimiser stay float32.
-        threads: parts of a batch that are differentiated at the same time (CPU).
     """
 
     window: int = 8192
@@ -50,7 +49,6 @@ class Settings:
     clip: float = 1.0
     seed: int = 20261121
     bfloat16: bool = False
-    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -94,17 +92,22 @@ class Training:
     1. `advance` takes one step and returns its loss.
     2. `save` and `restore` keep the state; everything random is a function of (seed, step), so a restored
        run continues to the bit (with a budget in steps; one in minutes follows the clock).
+
+    `threads` parts of each batch are differentiated at the same time; their number changes rounding only.
     """
 
-    def __init__(self, network: NTv3, pieces: list[Piece], settings: Settings, budget: Budget) -> None:
+    def __init__(
+        self, network: NTv3, pieces: list[Piece], settings: Settings, budget: Budget, *, threads: int = 1
+    ) -> None:
         self.network, self.settings, self.budget = network, settings, budget
+        self.threads = threads
         self.windows = Windows(pieces, settings.window, settings.seed)
         self.progress = Progress()
         self.device = network.embed_layer.weight.device
         self.parameters = list(network.parameters())
         # One core per thread; a single thread keeps torch's own parallelism.
-        quiet = partial(torch.set_num_threads, 1) if settings.threads > 1 else None
-        self._pool = ThreadPoolExecutor(settings.threads, initializer=quiet)
+        quiet = partial(torch.set_num_threads, 1) if threads > 1 else None
+        self._pool = ThreadPoolExecutor(threads, initializer=quiet)
         self.optimiser = torch.optim.AdamW(
             _groups(network, settings.weight_decay), lr=settings.peak, betas=(0.9, 0.98), fused=True
         )
@@ -154,7 +157,7 @@ class Training:
             loss = F.cross_entropy(logits.float(), wanted, reduction="sum") / count
             return loss.item(), torch.autograd.grad(loss, self.parameters)
 
-        rows = np.array_split(np.arange(len(ids)), self.settings.threads)
+        rows = np.array_split(np.arange(len(ids)), self.threads)
         losses, gradients = zip(*self._pool.map(part, rows), strict=True)
         for parameter, *parts in zip(self.parameters, *gradients, strict=True):
             parameter.grad = sum(parts[1:], start=parts[0])
