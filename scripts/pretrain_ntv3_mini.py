@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 
-from covpool.extractor.checkpoints import bundled_directory, read_json
+from covpool.extractor.adapters.ntv3 import published_key
+from covpool.extractor.checkpoints import bundled_directory, locate, read_json
+from covpool.extractor.networks.checkpoint_weights import load_published
 from covpool.extractor.networks.ntv3 import NTv3
 from covpool.extractor.networks.ntv3_config import NTv3Config
 from pretraining import curve
@@ -48,6 +50,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     add_genome_options(parser)
     parser.add_argument("--config", type=Path, default=bundled_directory() / "ntv3-mini/config.json")
+    parser.add_argument("--initial", help="checkpoint whose weights to start from, instead of random ones")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--minutes", type=float)
@@ -55,6 +58,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=Settings.batch, help="windows per step")
     parser.add_argument("--rate", type=float, default=Settings.rate, help="share of bases asked for")
     parser.add_argument("--peak", type=float, default=Settings.peak, help="highest learning rate")
+    parser.add_argument("--clip", type=float, default=Settings.clip, help="largest gradient norm")
     parser.add_argument("--seed", type=int, default=Settings.seed)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, help="default: on CUDA only")
@@ -78,11 +82,15 @@ def prepare(options: argparse.Namespace, config: dict[str, Any]) -> tuple[Traini
         batch=options.batch,
         rate=options.rate,
         peak=options.peak,
+        clip=options.clip,
         seed=options.seed,
         bfloat16=bfloat16,
     )
     torch.manual_seed(settings.seed)
-    network = NTv3(shape).to(options.device)
+    network = NTv3(shape)
+    if options.initial:
+        load_published(network, locate(options.initial).weights, rename=published_key)
+    network.to(options.device)
     print(f"{sum(p.numel() for p in network.parameters()):,} parameters on {options.device}")
     budget = Budget(options.steps, options.minutes)
     return Training(network, training_pieces, settings, budget, threads=options.threads), blocks

@@ -11,7 +11,7 @@ from pretraining.masking import choose, hide
 
 #: Grid of the choice: orders, and how strongly an order is drawn towards the one below.
 ORDERS = range(2, MAX_ORDER + 1)
-STRENGTHS = (4.0, 16.0, 64.0, 256.0)
+STRENGTHS = (16.0, 64.0, 256.0, 1024.0)
 #: One training window in ten, drawn at random, validates the choice.
 INNER_SHARE = 0.1
 

@@ -160,7 +160,8 @@ class Training:
         rows = np.array_split(np.arange(len(ids)), self.threads)
         losses, gradients = zip(*self._pool.map(part, rows), strict=True)
         for parameter, *parts in zip(self.parameters, *gradients, strict=True):
-            parameter.grad = sum(parts[1:], start=parts[0])
+            # The fused optimiser walks parameter and gradient in memory order: their layouts must agree.
+            parameter.grad = torch.empty_like(parameter).copy_(sum(parts[1:], start=parts[0]))
         return float(sum(losses))
 
     def save(self, path: Path) -> None:

@@ -17,7 +17,7 @@ from pretraining.baselines import fit_composition
 from pretraining.coding import coding_bases, read_cds
 from pretraining.genomes import BASE_IDS, MASK_ID, N_ID, Piece, Windows
 from pretraining.markov import MAX_ORDER, MarkovChain, codes, count_words
-from pretraining.training import Budget, Settings, Training, learning_rate, release
+from pretraining.training import Budget, Settings, Training, learning_rate, masked_logits, release
 
 TINY = {
     "alphabet_size": 11,
@@ -139,6 +139,29 @@ def test_threads_split_the_batch_without_changing_the_gradient() -> None:
     assert one.advance() == pytest.approx(two.advance(), rel=1e-5)
     for ours, theirs in zip(one.parameters, two.parameters, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_a_step_is_that_of_the_plain_optimiser_on_the_plain_gradient() -> None:
+    training, reference = (tiny_training(Budget(steps=10)) for _ in range(2))
+    plain = torch.optim.AdamW(
+        [dict(group, fused=False) for group in reference.optimiser.param_groups], betas=(0.9, 0.98)
+    )
+    reference.optimiser = plain
+    for _ in range(3):
+        training.advance()
+        for group in plain.param_groups:
+            group["lr"] = learning_rate(reference.settings, reference.spent)
+        random = reference.windows.random(reference.progress.step)
+        ids = reference.windows.draw(random, 4)
+        chosen = masking.choose(ids, 0.15, random)
+        logits = masked_logits(reference.network, masking.corrupt(ids, chosen, random), chosen)
+        torch.nn.functional.cross_entropy(logits, torch.from_numpy(ids[chosen]).long()).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(reference.parameters, 1.0)
+        plain.step()
+        plain.zero_grad()
+        reference.progress = training.progress
+    for ours, theirs in zip(training.parameters, reference.parameters, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-6)
 
 
 def test_the_learning_rate_rises_then_falls_to_zero() -> None:
