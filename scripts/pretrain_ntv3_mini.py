@@ -5,13 +5,13 @@ Writes to --out: state.pt (resume with --resume), curve.csv, curve.png, config.j
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
-from covpool.extractor.adapters.ntv3 import published_key
-from covpool.extractor.checkpoints import bundled_directory, locate, read_json
-from covpool.extractor.networks.checkpoint_weights import load_published
+from covpool.extractor.adapters.ntv3 import NTv3Adapter
+from covpool.extractor.adapters.registry import load_adapter
+from covpool.extractor.checkpoints import bundled_directory, read_json
 from covpool.extractor.networks.ntv3 import NTv3
 from covpool.extractor.networks.ntv3_config import NTv3Config
 from pretraining import curve
@@ -50,7 +50,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     add_genome_options(parser)
     parser.add_argument("--config", type=Path, default=bundled_directory() / "ntv3-mini/config.json")
-    parser.add_argument("--initial", help="checkpoint whose weights to start from, instead of random ones")
+    parser.add_argument("--initial", help="checkpoint of the same config to start from")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--minutes", type=float)
@@ -89,7 +89,8 @@ def prepare(options: argparse.Namespace, config: dict[str, Any]) -> tuple[Traini
     torch.manual_seed(settings.seed)
     network = NTv3(shape)
     if options.initial:
-        load_published(network, locate(options.initial).weights, rename=published_key)
+        initial = cast(NTv3Adapter, load_adapter(options.initial, device="cpu")).network
+        network.load_state_dict(initial.state_dict())
     network.to(options.device)
     print(f"{sum(p.numel() for p in network.parameters()):,} parameters on {options.device}")
     budget = Budget(options.steps, options.minutes)
