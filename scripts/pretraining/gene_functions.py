@@ -13,6 +13,7 @@ from covpool.extractor.fasta import read_fasta
 from covpool.extractor.sequences import reverse_complement
 
 Matrix = npt.NDArray[np.float32]
+Flags = npt.NDArray[np.bool_]
 
 FOLDS = 5
 MIN_GENES = 30
@@ -90,36 +91,40 @@ def kmer_features(bases: list[str], k: int = 4) -> Matrix:
 def mean_auroc(features: Matrix, labels: Matrix) -> float:
     """AUROC of a ridge read-out over held-out contiguous fifths of the genes: mean over terms, then folds.
 
-    The penalty is chosen in each fold on the training fifth next to the held-out one.
+    Features are standardised over all genes, which needs no labels. The penalty is chosen in each fold on the
+    training fifth next to the held-out one.
     """
+    kernel = standard_kernel(features)
     folds = np.arange(len(features)) * FOLDS // len(features)
     scores = []
     for fold in range(FOLDS):
         inner = (fold + 1) % FOLDS
         fit, validation = (folds != fold) & (folds != inner), folds == inner
-        ridge = max(
-            RIDGES, key=lambda value: auroc(*predict(features, labels, fit, validation, value)).mean()
-        )
-        scores.append(auroc(*predict(features, labels, folds != fold, folds == fold, ridge)).mean())
+        trials = [
+            auroc(read_out(kernel, labels, fit, validation, ridge), labels[validation]) for ridge in RIDGES
+        ]
+        ridge = RIDGES[int(np.argmax([trial.mean() for trial in trials]))]
+        found = read_out(kernel, labels, folds != fold, folds == fold, ridge)
+        scores.append(auroc(found, labels[folds == fold]).mean())
     return float(np.mean(scores))
 
 
-def predict(
-    features: Matrix,
-    labels: Matrix,
-    fit: npt.NDArray[np.bool_],
-    held: npt.NDArray[np.bool_],
-    ridge: float,
-) -> tuple[Matrix, Matrix]:
-    """(scores, labels) of the held genes by kernel ridge on features standardised over the fitted ones."""
-    mean, spread = features[fit].mean(0), features[fit].std(0)
-    scaled = (features - mean) / (spread + 1e-6 * max(1e-30, float(spread.max())))
-    x, y = scaled[fit] / np.float32(np.sqrt(features.shape[1])), labels[fit]
-    kernel = (x @ x.T).astype(np.float64)
-    kernel[np.diag_indices(len(kernel))] += ridge
-    dual = np.linalg.solve(kernel, y - y.mean(0))
-    found: Matrix = (scaled[held] / np.float32(np.sqrt(features.shape[1]))) @ (x.T @ dual.astype(np.float32))
-    return found, labels[held]
+def standard_kernel(features: Matrix) -> Matrix:
+    """Inner products of the genes' standardised features, divided by their number; constant ones count 0."""
+    spread = features.std(0)
+    varies = spread > 1e-6 * spread.max()
+    scaled = (features[:, varies] - features[:, varies].mean(0)) / spread[varies]
+    kernel: Matrix = scaled @ scaled.T / np.float32(scaled.shape[1])
+    return kernel
+
+
+def read_out(kernel: Matrix, labels: Matrix, fit: Flags, held: Flags, ridge: float) -> Matrix:
+    """Scores of the held genes by kernel ridge on the fitted ones."""
+    penalised = kernel[np.ix_(fit, fit)].astype(np.float64)
+    penalised[np.diag_indices(len(penalised))] += ridge
+    dual = np.linalg.solve(penalised, labels[fit] - labels[fit].mean(0))
+    scores: Matrix = kernel[np.ix_(held, fit)] @ dual.astype(np.float32)
+    return scores
 
 
 def auroc(scores: Matrix, labels: Matrix) -> npt.NDArray[np.float64]:
