@@ -188,6 +188,13 @@ def test_the_curve_keeps_the_later_of_two_rows_of_a_step(tmp_path: Path) -> None
     assert curve.read(tmp_path / "curve.csv") == [points[0], points[2]]
 
 
+def test_the_curve_is_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    points = [curve.Point(step, 10 * step, 0.1, 1e-3, 2.0, 1.9) for step in (1, 2)]
+    curve.plot(points, tmp_path / "c.png")
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_markov_chain_gives_the_exact_posterior_of_a_hidden_base() -> None:
     order = 3
     chain = MarkovChain.fit(count_words([Piece("g", "c", 0, random_ids(5, 3000))]), order, strength=5.0)
