@@ -57,7 +57,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--window", type=int, default=Settings.window, help="bp, a multiple of 128")
     parser.add_argument("--batch", type=int, default=Settings.batch, help="windows per step")
     parser.add_argument("--rate", type=float, default=Settings.rate, help="share of bases asked for")
-    parser.add_argument("--peak", type=float, default=Settings.peak, help="highest learning rate")
+    parser.add_argument("--peak", type=float, default=Settings.peak, help="of AdamW")
+    parser.add_argument("--muon-peak", type=float, default=Settings.muon_peak, help="of Muon")
     parser.add_argument("--clip", type=float, default=Settings.clip, help="largest gradient norm")
     parser.add_argument("--seed", type=int, default=Settings.seed)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -82,6 +83,7 @@ def prepare(options: argparse.Namespace, config: dict[str, Any]) -> tuple[Traini
         batch=options.batch,
         rate=options.rate,
         peak=options.peak,
+        muon_peak=options.muon_peak,
         clip=options.clip,
         seed=options.seed,
         bfloat16=bfloat16,

@@ -20,6 +20,7 @@ from covpool.extractor.checkpoints import WEIGHTS
 from covpool.extractor.networks.ntv3 import NTv3
 from pretraining.genomes import BASE_IDS, Ids, Piece, Windows, pad, tile
 from pretraining.masking import Chosen, choose, corrupt, hide
+from pretraining.muon import Muon
 
 NATS_PER_BIT = math.log(2)
 
@@ -32,9 +33,10 @@ class Settings:
         window: bp per training window.
         batch: windows per step.
         rate: share of the bases that is asked for.
-        peak: highest learning rate.
+        peak: highest learning rate of AdamW, which trains embedding, head, norms and biases.
+        muon_peak: highest learning rate of Muon, which trains every other matrix and kernel.
         warmup: share of the schedule in which the learning rate rises.
-        weight_decay: of matrices and kernels only.
+        weight_decay: of AdamW.
         clip: largest gradient norm.
         seed: of initial weights, windows and masks.
         bfloat16: autocast of the forward; weights, loss and optimiser stay float32.
@@ -44,6 +46,7 @@ class Settings:
     batch: int = 4
     rate: float = 0.15
     peak: float = 1.5e-3
+    muon_peak: float = 0.02
     warmup: float = 0.03
     weight_decay: float = 0.01
     clip: float = 1.0
@@ -108,9 +111,7 @@ class Training:
         # One core per thread; a single thread keeps torch's own parallelism.
         quiet = partial(torch.set_num_threads, 1) if threads > 1 else None
         self._pool = ThreadPoolExecutor(threads, initializer=quiet)
-        self.optimiser = torch.optim.AdamW(
-            _groups(network, settings.weight_decay), lr=settings.peak, betas=(0.9, 0.98), fused=True
-        )
+        self.optimisers = optimisers(network, settings)
 
     @property
     def done(self) -> bool:
@@ -125,15 +126,18 @@ class Training:
     def advance(self) -> float:
         """One step; returns the loss in bits per base asked for."""
         began = time.monotonic()
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.settings, self.spent)
+        scale = learning_rate(self.settings, self.spent) / self.settings.peak
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = scale * group["peak"]
         random = self.windows.random(self.progress.step)
         ids = self.windows.draw(random, self.settings.batch)
         chosen = choose(ids, self.settings.rate, random)
         bits = self._differentiate(ids, corrupt(ids, chosen, random), chosen) / NATS_PER_BIT
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
-        self.optimiser.step()
-        self.optimiser.zero_grad()
+        for optimiser in self.optimisers:
+            optimiser.step()
+            optimiser.zero_grad()
         self.progress = Progress(
             self.progress.step + 1,
             self.progress.seconds + time.monotonic() - began,
@@ -168,7 +172,7 @@ class Training:
         """Write the whole state; the file is replaced at once or not at all."""
         state = {
             "network": self.network.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "progress": vars(self.progress),
             "settings": vars(self.settings),
         }
@@ -186,17 +190,29 @@ class Training:
         if state["settings"] != vars(self.settings):
             raise ValueError(f"{path}: saved under {state['settings']}; resume with the same settings")
         self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
         self.progress = replace(self.progress, **state["progress"])
 
 
-def _groups(network: NTv3, weight_decay: float) -> list[dict[str, Any]]:
-    """Decay for matrices and kernels, none for norms and biases."""
-    parameters = list(network.parameters())
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
+def optimisers(network: NTv3, settings: Settings) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices and kernels of the body, AdamW for embedding, head, norms and biases."""
+    body = {
+        name: p
+        for name, p in network.named_parameters()
+        if p.ndim > 1 and not name.startswith(("embed_layer", "lm_head"))
+    }
+    rest = [p for name, p in network.named_parameters() if name not in body]
+    found = [
+        Muon(body.values(), settings.muon_peak),
+        torch.optim.AdamW(
+            rest, lr=settings.peak, betas=(0.9, 0.98), weight_decay=settings.weight_decay, fused=True
+        ),
     ]
+    for optimiser in found:
+        for group in optimiser.param_groups:
+            group["peak"] = group["lr"]
+    return found
 
 
 def masked_logits(network: NTv3, seen: np.ndarray[Any, Any], chosen: np.ndarray[Any, Any]) -> Tensor:

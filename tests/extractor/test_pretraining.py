@@ -17,6 +17,7 @@ from pretraining.baselines import fit_composition
 from pretraining.coding import coding_bases, read_cds
 from pretraining.genomes import BASE_IDS, MASK_ID, N_ID, Piece, Windows
 from pretraining.markov import MAX_ORDER, MarkovChain, codes, count_words
+from pretraining.muon import orthogonalise
 from pretraining.training import Budget, Settings, Training, learning_rate, masked_logits, release
 
 TINY = {
@@ -143,25 +144,39 @@ def test_threads_split_the_batch_without_changing_the_gradient() -> None:
 
 def test_a_step_is_that_of_the_plain_optimiser_on_the_plain_gradient() -> None:
     training, reference = (tiny_training(Budget(steps=10)) for _ in range(2))
-    plain = torch.optim.AdamW(
-        [dict(group, fused=False) for group in reference.optimiser.param_groups], betas=(0.9, 0.98)
-    )
-    reference.optimiser = plain
+    muon, fused = reference.optimisers
+    plain = torch.optim.AdamW([dict(group, fused=False) for group in fused.param_groups])
     for _ in range(3):
         training.advance()
-        for group in plain.param_groups:
-            group["lr"] = learning_rate(reference.settings, reference.spent)
+        scale = learning_rate(reference.settings, reference.spent) / reference.settings.peak
         random = reference.windows.random(reference.progress.step)
         ids = reference.windows.draw(random, 4)
         chosen = masking.choose(ids, 0.15, random)
         logits = masked_logits(reference.network, masking.corrupt(ids, chosen, random), chosen)
-        torch.nn.functional.cross_entropy(logits, torch.from_numpy(ids[chosen]).long()).backward()  # type: ignore[no-untyped-call]
+        loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(ids[chosen]).long())
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(reference.parameters, 1.0)
-        plain.step()
-        plain.zero_grad()
+        for optimiser in (muon, plain):
+            for group in optimiser.param_groups:
+                group["lr"] = scale * group["peak"]
+            optimiser.step()
+            optimiser.zero_grad()
         reference.progress = training.progress
     for ours, theirs in zip(training.parameters, reference.parameters, strict=True):
-        assert torch.allclose(ours, theirs, atol=1e-6)
+        assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_every_parameter_has_one_optimiser() -> None:
+    training = tiny_training(Budget(steps=1))
+    owned = [id(p) for o in training.optimisers for group in o.param_groups for p in group["params"]]
+    assert sorted(owned) == sorted(id(p) for p in training.parameters)
+
+
+@pytest.mark.parametrize("shape", [(6, 40), (40, 6), (16, 16)])
+def test_muon_steps_are_nearly_orthogonal(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(orthogonalise(matrix))
+    assert values.min() > 0.3 and values.max() < 1.3
 
 
 def test_the_learning_rate_rises_then_falls_to_zero() -> None:
