@@ -19,7 +19,7 @@ def orthogonalise(matrix: Tensor) -> Tensor:
     """The matrix with its singular values moved close to 1, without computing them."""
     a, b, c = _QUINTIC
     wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    x = wide / (wide.norm() + 1e-7)
+    x: Tensor = wide / (wide.norm() + 1e-7)
     for _ in range(_ITERATIONS):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
