@@ -1,0 +1,64 @@
+"""The bundled ntv3-mini is the trained model that its card describes: its activations are pinned."""
+
+import numpy as np
+import pytest
+import torch
+
+from covpool.extractor import load_adapter, reverse_complement
+from covpool.extractor.adapters.ntv3 import NTv3Adapter, token_ids
+from covpool.extractor.models import describe
+
+#: First 256 bp of the lacZ coding sequence of E. coli K-12.
+LACZ = (
+    "ATGACCATGATTACGGATTCACTGGCCGTCGTTTTACAACGTCGTGACTGGGAAAACCCTGGCG"
+    "TTACCCAACTTAATCGCCTTGCAGCACATCCCCCTTTCGCCAGCTGGCGTAATAGCGAAGAGGC"
+    "CCGCACCGATCGCCCTTCCCAACAGTTGCGCAGCCTGAATGGCGAATGGCGCTTTGCCTGGTTT"
+    "CCGGCACCAGAAGCGGTGCCGGAAAGCTGGCTGGAGTGCGATCTTCCTGAGGCCGATACTGTCG"
+)
+#: Channels 0 … 3 at the middle token, float64 compute from the stored bfloat16 weights.
+PINNED: dict[str, list[float]] = {
+    "stem": [-0.07879822256288922, -6.478336298389404e-07, -0.013863943059595001, 0.2022073069995893],
+    "down.4": [-0.15952068790916796, 13.078913740308284, -0.027374758894922645, -7.873844920929852e-05],
+    "transformer.2": [27.57543568871826, 4.476382940625522, 26.11734050775177, 1.9568469777106223],
+    "up.3": [-0.013843381169723862, -0.13931737844583947, -0.14556547753052085, 2.394673188762248],
+    "up.6": [-0.37220477868657037, 1.046946393584294, -0.14998146059814177, 0.2496785394295243],
+}
+TOLERANCE = 1e-9
+
+
+@pytest.fixture(scope="module")
+def adapter() -> NTv3Adapter:
+    """The shipped model in float64."""
+    found = load_adapter("ntv3-mini", device="cpu", dtype="float64")
+    assert isinstance(found, NTv3Adapter)
+    return found
+
+
+def test_shipped_activations_are_pinned(adapter: NTv3Adapter) -> None:
+    for block in adapter.activations(LACZ, layers=tuple(PINNED)):
+        middle = block.values[len(block.values) // 2, :4]
+        assert middle.tolist() == pytest.approx(PINNED[block.layer], rel=TOLERANCE, abs=TOLERANCE), (
+            block.layer
+        )
+
+
+def test_the_shipped_model_says_that_it_is_trained() -> None:
+    model = describe("ntv3-mini")
+    assert model.trained
+    assert model.layer().name == model.default_layer
+    assert model.checkpoint.weights.stat().st_size <= 6_000_000
+    assert (model.checkpoint.directory / "README.md").is_file()
+
+
+@pytest.mark.parametrize("bases", [LACZ, reverse_complement(LACZ)], ids=["sense", "antisense"])
+def test_hidden_bases_are_predicted_better_than_by_chance(adapter: NTv3Adapter, bases: str) -> None:
+    ids = token_ids(bases, 128).long()
+    bits = []
+    for offset in range(8):
+        seen = ids.clone()
+        seen[offset::8] = 2
+        with torch.inference_mode():
+            logits = adapter.network(seen[None])[0, offset::8, 6:10]
+        wanted = ids[offset::8] - 6
+        bits += (-torch.log_softmax(logits, 1)[range(len(wanted)), wanted] / np.log(2)).tolist()
+    assert np.mean(bits) < 1.95
