@@ -151,6 +151,7 @@ class _Truncating:
             inner.device,
         )
         self.budget = inner.budget
+        self.recipe = inner.recipe
 
     def activations(
         self, sequence: str | Sequence, *, layers: Names[str], condition: str = ""

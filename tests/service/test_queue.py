@@ -265,8 +265,41 @@ def test_records_keep_their_order_and_names(store: Store) -> None:
 
 
 def test_an_unknown_job_is_named(store: Store) -> None:
-    with pytest.raises(JobNotFoundError, match="job nothing: not known here"):
-        Queue(store.catalog).job("nothing")
+    unknown = "0" * 64
+    with pytest.raises(JobNotFoundError, match=f"job {unknown}: not known here"):
+        Queue(store.catalog).job(unknown)
+    with pytest.raises(JobNotFoundError, match="64 hexadecimal digits"):
+        Queue(store.catalog).job("\ud800")
+
+
+def test_a_task_that_ends_while_it_is_submitted_again_is_not_queued_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = Queue(store.catalog)
+    submit(queue, "ACGT")
+    task = queue.claim("w")
+    assert task is not None
+    writing = store.catalog.writing
+
+    def ending_first() -> object:
+        # The task ends after the second submission has begun, just before it takes the write lock.
+        monkeypatch.undo()
+        key = task.key
+        store.put(key, example_moments("a"), also=lambda connection: Queue.finish(connection, key.digest))
+        return writing()
+
+    monkeypatch.setattr(store.catalog, "writing", ending_first)
+    job = submit(queue, "ACGT")
+    assert queue.claim("w") is None
+    assert queue.job(job).state == "done"
+
+
+def test_a_worker_leaves_alone_what_it_cannot_run(store: Store) -> None:
+    queue = Queue(store.catalog)
+    submit(queue, "ACGT")
+    assert queue.claim("other", weights=["0" * 64]) is None
+    task = queue.claim("able", weights=[example_key("any").recipe.weights])
+    assert task is not None
 
 
 def test_jobs_outlive_the_process_that_queued_them(tmp_path: Path) -> None:

@@ -81,7 +81,6 @@ def test_another_token_selection_of_the_same_features_is_taken(change: dict[str,
         {"adapter_version": 2},
         {"condition": "human"},
         {"family": "evo2"},
-        {"context": "windows"},
     ],
     ids=lambda change: "".join(change),
 )

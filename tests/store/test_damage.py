@@ -30,7 +30,7 @@ def chunk(directory: Path, array: str, row: int) -> Path:
 
 def assert_only_b_is_damaged(store: Store) -> None:
     key = example_key("b")
-    with pytest.raises(CorruptEntryError, match=rf"{key}.*extract it again"):
+    with pytest.raises(CorruptEntryError, match=rf"{key}.*compute it again"):
         store.get(key)
     (problem,) = store.verify()
     assert problem.key == key.digest

@@ -58,9 +58,7 @@ def test_token_selection_and_the_models_name_keep_the_feature_space(field: str) 
     assert dataclasses.replace(RECIPE, **{field: OTHER[field]}).feature_space == RECIPE.feature_space
 
 
-@pytest.mark.parametrize(
-    "field", ["family", "weights", "adapter_version", "layer", "dtype", "context", "condition"]
-)
+@pytest.mark.parametrize("field", ["family", "weights", "adapter_version", "layer", "dtype", "condition"])
 def test_what_gives_features_their_meaning_changes_the_feature_space(field: str) -> None:
     assert dataclasses.replace(RECIPE, **{field: OTHER[field]}).feature_space != RECIPE.feature_space
 
@@ -84,7 +82,7 @@ def test_digests_are_those_of_the_first_release() -> None:
         '"weights":"64b91ca7fe644b145a842e1006d9709c2178300072b068ca382399e95536e646"}'
     )
     assert key.recipe.digest == "7585cf227ed2d39cde7e208557f3770840c42f09ab48a86ce9ed74ef1dcec69d"
-    assert key.recipe.feature_space == "a12b631146f86c45fb1822847e731bc1f564f24923aa02fa15257dab3a3e54bd"
+    assert key.recipe.feature_space == "6c478b8ad1c92924e43fa1e57d25fb6b32e10aa001cafa27fc114dad64b1342f"
     assert sequence_digest("ACGT") == "1dff3e84fe7877e0673b69bbddcf40124e396e3f9943dd890c91b6a09adb9af0"
     assert key.digest == "50d2b9434a4f95a7841aecbe1d390d1121d0edb976812a7549712724057a8efe"
 

@@ -1,5 +1,6 @@
 """Client: a covpool service from Python, over HTTP."""
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -12,7 +13,13 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from covpool.clients.arrays import FetchedMoments, decode_embeddings, decode_moments
-from covpool.clients.errors import JobFailedError, JobTimeoutError, ProblemError, UnreachableError
+from covpool.clients.errors import (
+    ClientError,
+    JobFailedError,
+    JobTimeoutError,
+    ProblemError,
+    UnreachableError,
+)
 from covpool.service.schemas import (
     SAFETENSORS,
     EmbeddingResponse,
@@ -25,6 +32,8 @@ from covpool.service.schemas import (
 
 Input = str | list[str] | Path
 DEFAULT_URL = "http://127.0.0.1:8000"
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
@@ -40,6 +49,8 @@ class Client:
     """
 
     def __init__(self, url: str = DEFAULT_URL, token: str | None = None, *, timeout_s: float = 120.0) -> None:
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise ClientError("the token holds a character that no HTTP header may; check COVPOOL_TOKEN")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)
 
@@ -51,6 +62,7 @@ class Client:
         layer: str | None = None,
         bottleneck: str | None = None,
         strand: Strand = "+",
+        skip_tokens: int = 0,
         species: str | None = None,
         beyond_context: bool = False,
         square: bool = False,
@@ -63,6 +75,7 @@ class Client:
             sequences: bases as text, or the path of a FASTA file (plain, gzip, bgzip).
             model, layer, bottleneck: names; the service's defaults when omitted.
             strand: "+", "-" or "both".
+            skip_tokens: leading tokens to leave out, per strand.
             species: for a model that is conditioned on one.
             beyond_context: take sequences longer than the model is documented for.
             square: return (n, k, k) instead of (n, k * k).
@@ -81,6 +94,7 @@ class Client:
             model=model,
             layer=layer,
             strand=strand,
+            skip_tokens=skip_tokens,
             species=species,
             beyond_context=beyond_context,
         )
@@ -103,6 +117,7 @@ class Client:
         model: str | None = None,
         layer: str | None = None,
         strand: Strand = "+",
+        skip_tokens: int = 0,
         species: str | None = None,
         beyond_context: bool = False,
     ) -> Job:
@@ -111,6 +126,7 @@ class Client:
             "model": model,
             "layer": layer,
             "strand": strand,
+            "skip_tokens": skip_tokens or None,
             "species": species,
             "beyond_context": beyond_context or None,
         }
@@ -165,6 +181,7 @@ class Client:
         Raises:
             ProblemError: the key is not cached.
         """
+        _check_digest(key, "a key")
         response = self._request("GET", f"/v1/moments/{key}", headers={"Accept": SAFETENSORS})
         return decode_moments(key, response.content)
 
@@ -214,7 +231,15 @@ class Client:
 
 
 def _id(job: Job | str) -> str:
-    return job if isinstance(job, str) else job.id
+    name = job if isinstance(job, str) else job.id
+    _check_digest(name, "a job")
+    return name
+
+
+def _check_digest(text: str, what: str) -> None:
+    """Only what names a job or key becomes part of a path."""
+    if _DIGEST.fullmatch(text) is None:
+        raise ProblemError(404, "Unknown", f"{text[:80]!r}: {what} is named by 64 hexadecimal digits")
 
 
 def _failure(job: Job) -> str:

@@ -69,7 +69,7 @@ def extract_many(
     """
     sums = sum(adapter.model.layer(name).width ** 2 for name in layers)
     # A member holds its float64 sums and, at the end, its float64 result.
-    most = int(MEMORY_SHARE * free_bytes(adapter.device)) // (16 * sums)
+    most = int(MEMORY_SHARE * free_bytes(adapter.device)) // max(1, 16 * sums)
     for group in batches([len(sequence) for sequence in sequences], adapter.budget, most):
         members = [sequences[index] for index in group]
         found = extract_batch(adapter, members, layers, options or Options(), progress)

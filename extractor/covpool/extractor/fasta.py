@@ -48,7 +48,10 @@ def _records(file: BinaryIO, label: str, max_bases: int | None) -> Iterator[Sequ
     seen: dict[str, int] = {}
     total = 0
     try:
-        with xopen(file, "rb", threads=0) as stream:
+        # Told what it is: left to guess, xopen would also open formats whose damage we do not know.
+        compressed = file.read(2) == _GZIP_MAGIC
+        file.seek(0)
+        with xopen(file, "rb", threads=0, format="gz") if compressed else file as stream:
             bounded = io.BufferedReader(_Bounded(stream, label, max_bases))
             for number, record in enumerate(dnaio.FastaReader(bounded), start=1):
                 name = record.name.split(maxsplit=1)[0] if record.name.strip() else ""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, ClassVar, Protocol, Self
 
-from covpool.extractor.checkpoints import Checkpoint, bundled_names, locate
+from covpool.extractor.checkpoints import CARD, Checkpoint, bundled_names, locate
 from covpool.extractor.errors import CheckpointError, ConditionError, LayerError, SequenceError
 from covpool.extractor.networks.ntv3_config import NTv3Config
 from covpool.store.keys import STRANDS, Recipe, Strand
@@ -213,7 +213,9 @@ class Model:
     def recipe(
         self, layer: str | None = None, options: Options | None = None, *, dtype: str = "float32"
     ) -> Recipe:
-        """The recipe of moments taken from `layer` under these options.
+        """The recipe of moments taken from `layer` under these options, computed in `dtype`.
+
+        Of a loaded adapter take `Adapter.recipe`, which knows the dtype.
 
         Raises:
             LayerError, ConditionError: the model has no such layer, or species.
@@ -244,18 +246,24 @@ def describe(name: str, *, revision: str | None = None, download: bool = False) 
     checkpoint = locate(name, revision=revision, download=download)
     where = str(checkpoint.directory / "config.json")
     kind = checkpoint.config.get("model_type")
-    if kind not in FAMILIES:
+    if not isinstance(kind, str) or kind not in FAMILIES:
         raise CheckpointError(f"{where}: model_type {kind!r} is not one of {', '.join(FAMILIES)}")
     family = FAMILIES[kind]
-    config = family.read_config(checkpoint.config, where)
-    return Model(
-        checkpoint.name,
-        family,
-        checkpoint,
-        config,
-        tuple(Layer(*layer) for layer in config.layers),
-        checkpoint.digest(_shape(config)),
-    )
+    try:
+        config = family.read_config(checkpoint.config, where)
+        digest = checkpoint.digest(_shape(config))
+    except (TypeError, ValueError, ArithmeticError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{where}: a field is of the wrong kind ({error}); fetch it again") from error
+    layers = tuple(Layer(*layer) for layer in config.layers)
+    model = Model(checkpoint.name, family, checkpoint, config, layers, digest)
+    try:
+        model.layer()
+        _ = model.max_bases
+    except (LayerError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{checkpoint.directory / CARD}: {error}; correct or remove it") from error
+    return model
 
 
 def _shape(config: ModelConfig) -> dict[str, Any]:

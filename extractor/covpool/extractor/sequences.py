@@ -19,6 +19,7 @@ _WHITESPACE = re.compile(r"[ \t\r\n\f\v]+")
 _FOREIGN = re.compile(rf"[^ACGTUN{AMBIGUITY_CODES}]", re.ASCII | re.IGNORECASE)
 _AMBIGUOUS = re.compile(rf"[{AMBIGUITY_CODES}]")
 _TO_N = str.maketrans(AMBIGUITY_CODES + "U", "N" * len(AMBIGUITY_CODES) + "T")
+_NORMALISED = str.maketrans("", "", "ACGTN")
 _COMPLEMENT = str.maketrans("ACGTN", "TGCAN")
 
 
@@ -37,6 +38,10 @@ class Sequence:
     bases: str = field(repr=False)
     ambiguous: dict[str, int] = field(default_factory=dict)
     uracils: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.bases or self.bases.translate(_NORMALISED):
+            raise SequenceError(f"{self.name}: bases are not normalised; make the sequence with normalise()")
 
     def __len__(self) -> int:
         return len(self.bases)

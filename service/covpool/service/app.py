@@ -17,17 +17,20 @@ from covpool.service.supervisor import Supervisor
 from covpool.store.zarr_store import Store
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """The application under these settings; the store opens and the workers start with its lifespan."""
+def create_app(settings: Settings | None = None, offered: Offered | None = None) -> FastAPI:
+    """The application under these settings; the store opens and the workers start with its lifespan.
+
+    `offered` is read from the settings when it is not given.
+    """
     chosen = settings or Settings()
+    on_offer = offered or Offered.read(chosen.models, chosen.bottlenecks)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with Store.open(chosen.store, catalog=chosen.catalog) as store:
             queue = Queue(store.catalog, lease_s=chosen.lease_s, max_attempts=chosen.max_attempts)
             supervisor = Supervisor(chosen, queue)
-            offered = Offered.read(chosen.models, chosen.bottlenecks)
-            app.state.context = Context(chosen, store, queue, offered, supervisor)
+            app.state.context = Context(chosen, store, queue, on_offer, supervisor)
             supervisor.start()
             try:
                 yield

@@ -23,17 +23,33 @@ class Offered:
 
     @classmethod
     def read(cls, models: Iterable[str] = (), bottlenecks: Path | None = None) -> Self:
-        """The bundled models and bottlenecks, further models by location, further bottlenecks in a folder."""
-        described = {model.name: model for model in bundled_models()}
-        described |= {model.name: model for model in map(describe, models)}
+        """The bundled models and bottlenecks, further models by location, further bottlenecks in a folder.
+
+        Raises:
+            CheckpointError, ModelNotFoundError, BottleneckError: one of them cannot be read.
+            RequestError: two share a name.
+        """
+        described: dict[str, Model] = {}
+        for model in (*bundled_models(), *map(describe, models)):
+            if model.name in described:
+                raise RequestError(
+                    f"two models are called {model.name!r}: {described[model.name].checkpoint.directory} and "
+                    f"{model.checkpoint.directory}; rename one directory"
+                )
+            described[model.name] = model
         files = [
             path
             for model in described.values()
             for path in sorted(model.checkpoint.directory.glob(BOTTLENECK_PATTERN))
         ]
         files += sorted(bottlenecks.glob("*.safetensors")) if bottlenecks else []
-        loaded = [Bottleneck.load(path) for path in files]
-        return cls(described, {bottleneck.name: bottleneck for bottleneck in loaded})
+        loaded: dict[str, Bottleneck] = {}
+        for path in files:
+            bottleneck = Bottleneck.load(path)
+            if bottleneck.name in loaded:
+                raise RequestError(f"{path}: a second bottleneck called {bottleneck.name!r}; remove one")
+            loaded[bottleneck.name] = bottleneck
+        return cls(described, loaded)
 
     def model(self, name: str) -> Model:
         """The model called `name`.

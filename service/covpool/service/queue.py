@@ -7,7 +7,7 @@ keys. A worker holds a task under a lease that it renews; an expired lease makes
 import json
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 from covpool.service.errors import JobNotFoundError
 from covpool.service.schemas import State
 from covpool.store.catalog import Catalog
-from covpool.store.keys import MomentsKey, Recipe, canonical_json, sha256
+from covpool.store.keys import MomentsKey, Recipe, canonical_json, is_digest, sha256
 
 metadata = sa.MetaData()
 
@@ -27,6 +27,7 @@ _tasks = sa.Table(
     sa.Column("key", sa.String(64), primary_key=True),
     sa.Column("state", sa.String(16), nullable=False, index=True),
     sa.Column("recipe", sa.Text, nullable=False),
+    sa.Column("weights", sa.String(64), nullable=False),
     sa.Column("sequence", sa.String(64), nullable=False),
     sa.Column("length", sa.BigInteger, nullable=False),
     # The bases themselves, compressed; emptied as soon as the task has ended.
@@ -129,16 +130,18 @@ class Queue:
         keys = list(dict.fromkeys(request.key.digest for request in requests))
         told = list(notices)
         job = sha256(canonical_json([[[r.name, r.key.digest] for r in requests], told]))
-        cached = self._catalog.ready_among(keys)
-        missing = {r.key.digest: r for r in requests if r.key.digest not in cached}
         now = time.time()
         with self._catalog.writing() as connection:
+            # Asked under the write lock: a task that ends meanwhile must not be queued again.
+            cached = self._catalog.ready_among(keys, connection)
+            missing = {r.key.digest: r for r in requests if r.key.digest not in cached}
             for key, request in missing.items():
                 state = connection.scalar(sa.select(_tasks.c.state).where(_tasks.c.key == key))
                 row = {
                     "key": key,
                     "state": "queued",
                     "recipe": recipe.to_json(),
+                    "weights": recipe.weights,
                     "sequence": request.key.sequence,
                     "length": request.key.length,
                     "bases": zlib.compress(request.bases.encode("ascii"), 1),
@@ -178,6 +181,8 @@ class Queue:
         Raises:
             JobNotFoundError: there is none of that id.
         """
+        if not is_digest(job):
+            raise JobNotFoundError("a job is named by 64 hexadecimal digits; take them from the submission")
         with self._catalog.reading() as connection:
             head = connection.execute(sa.select(_jobs).where(_jobs.c.id == job)).one_or_none()
             if head is None:
@@ -204,14 +209,17 @@ class Queue:
             ids = list(connection.scalars(query))
         return [self.job(job) for job in ids]
 
-    def claim(self, worker: str) -> Task | None:
+    def claim(self, worker: str, weights: Collection[str] | None = None) -> Task | None:
         """Lease the oldest free task to `worker`; None when there is none.
 
-        A task whose lease has expired is free, unless it has used up its attempts: then it has failed.
+        With `weights`, only tasks of those model weights: a worker leaves alone what it cannot run. A task
+        whose lease has expired is free, unless it has used up its attempts: then it has failed.
         """
         now = time.time()
         expired = sa.and_(_tasks.c.state == "running", _tasks.c.lease_until < now)
         free = sa.or_(_tasks.c.state == "queued", expired)
+        if weights is not None:
+            free = sa.and_(free, _tasks.c.weights.in_(list(weights)))
         with self._catalog.reading() as connection:
             # Idle workers ask often: they must not take the write lock to learn that nothing is there.
             if connection.scalar(sa.select(_tasks.c.key).where(free).limit(1)) is None:

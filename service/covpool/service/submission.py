@@ -39,7 +39,7 @@ def read_input(text: str | list[str] | bytes, settings: Settings) -> list[Sequen
     if isinstance(text, list):
         sequences = [normalise(one, f"sequence {index}") for index, one in enumerate(text, start=1)]
     elif isinstance(text, bytes) or text.lstrip().startswith(">"):
-        data = text if isinstance(text, bytes) else text.lstrip().encode()
+        data = text if isinstance(text, bytes) else text.lstrip().encode("utf-8", "surrogatepass")
         sequences = []
         for sequence in read_fasta(data, label="FASTA", max_bases=settings.max_bases):
             sequences.append(sequence)

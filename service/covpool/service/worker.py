@@ -31,6 +31,7 @@ class Worker:
         self._settings = settings
         self._queue = Queue(store.catalog, lease_s=settings.lease_s, max_attempts=settings.max_attempts)
         self._offered = Offered.read(settings.models)
+        self._weights = [model.weights for model in self._offered.models.values()]
         self._extraction = Extraction(store, device=settings.device)
         self._stop = threading.Event()
 
@@ -42,7 +43,7 @@ class Worker:
         """Work until `stop` is called."""
         log.info("worker %s is ready", self.name)
         while not self._stop.is_set():
-            task = self._queue.claim(self.name)
+            task = self._queue.claim(self.name, self._weights)
             if task is None:
                 self._stop.wait(self._settings.poll_s)
             else:

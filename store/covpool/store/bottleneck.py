@@ -80,7 +80,7 @@ class Bottleneck:
     def require(self, recipe: Recipe) -> None:
         """Refuse moments of another feature space (model, weights, layer, dtype or condition).
 
-        Moments that differ only in strand, skipped tokens or region class are taken.
+        Moments that differ only in context, strand, skipped tokens or region class are taken.
 
         Raises:
             BottleneckError: naming what differs.
@@ -95,7 +95,6 @@ class Bottleneck:
                 "adapter_version",
                 "layer",
                 "dtype",
-                "context",
                 "condition",
             )
             if (theirs := getattr(recipe, name)) != (ours := getattr(self.recipe, name))

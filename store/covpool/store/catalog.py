@@ -5,7 +5,7 @@ The service keeps its job table in the same database (SQLite in WAL mode by defa
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -88,7 +88,12 @@ def open_engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
         return sa.create_engine(url, pool_pre_ping=True)
     in_memory = url == "sqlite://"
-    engine = sa.create_engine(url, poolclass=sa.StaticPool if in_memory else None)
+    engine = (
+        # One connection is the database: every thread shares it.
+        sa.create_engine(url, poolclass=sa.StaticPool, connect_args={"check_same_thread": False})
+        if in_memory
+        else sa.create_engine(url)
+    )
 
     @sa.event.listens_for(engine, "connect")
     def configure(connection: object, _: object) -> None:
@@ -192,10 +197,10 @@ class Catalog:
         with self.reading() as connection:
             return self._find(connection, key)
 
-    def ready_among(self, keys: list[str]) -> set[str]:
-        """Those of `keys` that are ready."""
+    def ready_among(self, keys: list[str], within: Connection | None = None) -> set[str]:
+        """Those of `keys` that are ready, as seen by the transaction `within`, or by a new one."""
         found: set[str] = set()
-        with self.reading() as connection:
+        with nullcontext(within) if within is not None else self.reading() as connection:
             # SQLite binds at most 32,766 values in one statement.
             for start in range(0, len(keys), 10_000):
                 query = sa.select(_entries.c.key).where(

@@ -97,11 +97,11 @@ class Recipe:
     def feature_space(self) -> str:
         """Digest of what gives the d features their meaning: the recipe without its token selection.
 
-        Moments whose recipes differ only in strand, skipped tokens or region class share it, so one
+        Recipes that differ only in context, strand, skipped tokens or region class share it, so one
         bottleneck serves them all.
         """
         shared = asdict(self)
-        for name in ("model", "strand", "skip_tokens", "selection"):
+        for name in ("model", "context", "strand", "skip_tokens", "selection"):
             del shared[name]
         return sha256(canonical_json(shared))
 

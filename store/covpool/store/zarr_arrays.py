@@ -71,7 +71,7 @@ class NamespaceArrays:
             CorruptEntryError: a chunk is missing, fails its checksum, or belongs to another key.
         """
         where = f"{key}: row {row} of {self.path}"
-        remedy = "extract it again"
+        remedy = "compute it again (covpool extract --again)"
         try:
             record: Any = self._record[row]
             mean: Any = self._mean[row]

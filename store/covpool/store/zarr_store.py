@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from json import JSONDecodeError
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import Self
 
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
 from zarr.abc.store import Store as ZarrStorage
 from zarr.storage import LocalStore, MemoryStore
 
 from covpool.store.catalog import Catalog, Entry, open_engine
-from covpool.store.errors import CorruptEntryError, KeyNotFoundError, LocationError
+from covpool.store.errors import CorruptEntryError, KeyNotFoundError, LocationError, StoreError
 from covpool.store.keys import MomentsKey
 from covpool.store.moments import Moments
 from covpool.store.schema import CATALOG_FILE, Namespace
@@ -66,8 +68,14 @@ class Store:
                     f"{directory}: cannot hold a store ({error.strerror}); give a writable directory"
                 ) from error
             storage, url = LocalStore(directory), f"sqlite:///{directory / CATALOG_FILE}"
-        found = Catalog(open_engine(catalog or url), text)
-        open_root(storage, text)
+        try:
+            found = Catalog(open_engine(catalog or url), text)
+            open_root(storage, text)
+        except (SQLAlchemyError, OSError, JSONDecodeError, KeyError) as error:
+            raise LocationError(
+                f"{text}: the catalog or the arrays cannot be opened ({_first_line(error)}); "
+                "check the permissions, the free space, and that nothing else wrote there"
+            ) from error
         return cls(storage, found)
 
     def put(
@@ -93,10 +101,16 @@ class Store:
         """
         moments.validate()
         wanted = Namespace(key.recipe, moments.width, str(moments.dtype))
-        namespace, row = self.catalog.reserve(key, wanted)
-        arrays = self._namespace_arrays(namespace)
-        arrays.write(row, key.digest, key.sequence, key.length, moments)
-        self.catalog.flip_ready(key, moments.count, also)
+        try:
+            namespace, row = self.catalog.reserve(key, wanted)
+            arrays = self._namespace_arrays(namespace)
+            arrays.write(row, key.digest, key.sequence, key.length, moments)
+            self.catalog.flip_ready(key, moments.count, also)
+        except SQLAlchemyError as error:
+            raise StoreError(
+                f"{key}: the catalog refused ({_first_line(error)}); nothing became readable, make room or "
+                "fix the permissions and put it again"
+            ) from error
 
     def get(self, key: MomentsKey | str) -> Moments:
         """The moments of a key, given whole or as its digest.
@@ -161,5 +175,15 @@ class Store:
     def _namespace_arrays(self, namespace: Namespace) -> NamespaceArrays:
         with self._lock:
             if namespace.id not in self._arrays:
-                self._arrays[namespace.id] = NamespaceArrays(self._storage, namespace)
+                try:
+                    self._arrays[namespace.id] = NamespaceArrays(self._storage, namespace)
+                except (JSONDecodeError, KeyError, OSError) as error:
+                    raise CorruptEntryError(
+                        f"namespace {namespace.id}: array metadata is damaged ({_first_line(error)}); "
+                        "restore the zarr.json files, or compute its entries again in a new store"
+                    ) from error
             return self._arrays[namespace.id]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

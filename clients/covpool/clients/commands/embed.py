@@ -10,7 +10,7 @@ from rich.console import Console
 
 from covpool.clients.arrays import decode_embeddings
 from covpool.clients.client import Client
-from covpool.clients.commands.options import extraction_options, progress_of, service_options
+from covpool.clients.commands.options import check_output, extraction_options, progress_of, service_options
 
 
 @click.command
@@ -35,19 +35,21 @@ def embed(
 
     Example: covpool embed genes.fa --out genes.npz
     """
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, highlight=False)
+    if out is not None:
+        check_output(out, ".npz")
     with Client(url, token) as client:
         job = client.submit(fasta, **extraction)
         with progress_of(console) as progress:
             client.wait(job, progress=progress)
         answer = client.embeddings(job, bottleneck=bottleneck)
-    for notice in answer.notices:
-        console.print(f"Notice: {notice}", highlight=False)
     embeddings = decode_embeddings(answer.data)
     if out is not None:
         names, keys = [one.name for one in answer.data], [one.key for one in answer.data]
         np.savez(out, names=np.array(names), keys=np.array(keys), embeddings=embeddings)
-        console.print(f"Wrote {embeddings.shape} float32 to {out}", highlight=False)
+        console.print(f"Wrote {embeddings.shape} float32 to {out}")
+    for notice in answer.notices:
+        console.print(f"Notice: {notice}")
     if as_json:
         for one, values in zip(answer.data, embeddings, strict=True):
             click.echo(json.dumps({"name": one.name, "key": one.key, "embedding": values.tolist()}))

@@ -7,7 +7,7 @@ import click
 import numpy as np
 
 from covpool.clients.client import Client
-from covpool.clients.commands.options import service_options
+from covpool.clients.commands.options import check_output, service_options
 
 
 @click.command
@@ -24,8 +24,8 @@ def fetch(key: str, out: Path | None, as_json: bool, url: str, token: str | None
 
     Example: covpool fetch 9c1f… --out lacZ.npy
     """
-    if out is not None and out.suffix not in (".npy", ".npz"):
-        raise click.UsageError(f"--out must end in .npy or .npz, not {out.suffix!r}")
+    if out is not None:
+        check_output(out, ".npy", ".npz")
     with Client(url, token) as client:
         found = client.moments(key)
     if out is not None and out.suffix == ".npy":

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 import click
@@ -31,12 +32,23 @@ def extraction_options(command: F) -> F:
             click.option("--model", help="A name from `covpool models`; the default one when omitted."),
             click.option("--layer", help="A layer of the model; its default one when omitted."),
             click.option("--strand", type=click.Choice(["+", "-", "both"]), default="+", show_default=True),
+            click.option(
+                "--skip-tokens", type=click.IntRange(0), default=0, help="Tokens to leave out first."
+            ),
             click.option("--species", help="For a model that is conditioned on one."),
             click.option("--beyond-context", is_flag=True, help="Take longer sequences than documented."),
         )
     ):
         command = option(command)
     return command
+
+
+def check_output(path: Path, *suffixes: str) -> None:
+    """Refuse an output path before any work is done, not after."""
+    if path.suffix not in suffixes:
+        raise click.UsageError(f"--out must end in {' or '.join(suffixes)}, not {path.suffix!r}")
+    if not path.parent.is_dir():
+        raise click.UsageError(f"--out: there is no directory {path.parent}; make it first")
 
 
 @contextmanager

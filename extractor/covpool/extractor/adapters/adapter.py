@@ -8,8 +8,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from covpool.extractor.models import Layer, Model
+from covpool.extractor.models import Layer, Model, Options
 from covpool.extractor.sequences import Sequence
+from covpool.store.keys import Recipe
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +50,9 @@ class Adapter(Protocol):
     @property
     def budget(self) -> int:
         """Bases that one forward may hold now; longer sequences are streamed, shorter ones share one."""
+
+    def recipe(self, layer: str | None = None, options: Options | None = None) -> Recipe:
+        """The recipe of moments that this adapter computes, its compute dtype included."""
 
     def activations(
         self, sequence: str | Sequence, *, layers: Names[str], condition: str = ""

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from covpool.extractor.adapters.adapter import Block
 from covpool.extractor.adapters.batching import token_budget
-from covpool.extractor.models import Layer, Model
+from covpool.extractor.models import Layer, Model, Options
 from covpool.extractor.networks.checkpoint_weights import load_published
 from covpool.extractor.networks.ntv3 import AdaptiveNorm, NTv3
 from covpool.extractor.networks.ntv3_config import NTv3Config
 from covpool.extractor.networks.ntv3_tiles import TiledForward
 from covpool.extractor.sequences import Sequence, as_sequence
+from covpool.store.keys import Recipe
 
 #: Published vocabulary: the order is A, T, C, G, N, not alphabetical.
 TOKEN_IDS = {"A": 6, "T": 7, "C": 8, "G": 9, "N": 10}
@@ -101,6 +102,10 @@ class NTv3Adapter:
             return self.tile
         widest = max(self.network.config.widths[:2])
         return token_budget(self.device, _LIVE_ACTIVATIONS * widest * self.dtype.itemsize)
+
+    def recipe(self, layer: str | None = None, options: Options | None = None) -> Recipe:
+        """The recipe of moments that this adapter computes; see `Adapter.recipe`."""
+        return self.model.recipe(layer, options, dtype=str(self.dtype).removeprefix("torch."))
 
     def activations(
         self, sequence: str | Sequence, *, layers: Names[str], condition: str = ""

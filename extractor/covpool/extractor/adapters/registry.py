@@ -50,6 +50,8 @@ def load_model(
         where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError as error:
         raise ExtractionError(f"device {device!r} is not known to torch; try 'cpu' or 'cuda'") from error
+    if where.type not in ("cpu", "cuda"):
+        raise ExtractionError(f"device {device!r} is not supported; use 'cpu' or 'cuda'")
     if where.type == "cuda" and not torch.cuda.is_available():
         raise ExtractionError("device 'cuda' was asked for, but torch sees no CUDA device; use 'cpu'")
     if not model.trained:

@@ -93,6 +93,19 @@ class NTv3Config:
                 f"{where}: attention_heads x key_size ({self.attention_heads} x {self.key_size}) must equal "
                 f"embed_dim ({self.embed_dim}) with an even key_size"
             )
+        eps = self.layer_norm_eps
+        if isinstance(eps, bool) or not isinstance(eps, int | float) or not 0 < eps < 1:
+            raise CheckpointError(f"{where}: layer_norm_eps must lie between 0 and 1, got {eps!r}")
+        if not isinstance(self.num_hidden_layers_head, int):
+            raise CheckpointError(f"{where}: num_hidden_layers_head must be a whole number")
+        species = self.species_to_token_id
+        size = self.conditions_vocab_size[0] if self.conditions_vocab_size else 0
+        if not isinstance(species, Mapping) or not all(
+            isinstance(token, int) and 0 <= token < size for token in species.values()
+        ):
+            raise CheckpointError(
+                f"{where}: species_to_token_id must map names to ids below {size} (conditions_vocab_size)"
+            )
         if len(self.conditions_vocab_size) > 1:
             raise CheckpointError(f"{where}: more than one condition is not supported, only species")
 

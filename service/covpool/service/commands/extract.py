@@ -28,6 +28,7 @@ from covpool.store.zarr_store import Store
 @click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)
 @click.option("--device", help="Torch device; CUDA where there is one.")
 @click.option("--download", is_flag=True, help="Fetch a hub id that is not in the local hub cache.")
+@click.option("--again", is_flag=True, help="Compute what is cached too, to mend damaged entries.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per sequence on standard output.")
 def extract(
     fasta: Path,
@@ -40,6 +41,7 @@ def extract(
     dtype: str,
     device: str | None,
     download: bool,
+    again: bool,
     as_json: bool,
 ) -> None:
     """Extract every sequence of FASTA that the store lacks; what is cached is not computed again.
@@ -66,7 +68,7 @@ def extract(
                 click.echo(f"Notice: {notice}", err=True)
             key = MomentsKey(sequence.digest, len(sequence), recipe)
             names[key].append(sequence.name)
-            if key not in cache:
+            if again or key not in cache:
                 missing[key] = sequence
         for key in names:
             if key not in missing:

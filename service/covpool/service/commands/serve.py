@@ -10,6 +10,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from covpool.service.app import create_app
+from covpool.service.offered import Offered
 from covpool.service.settings import Settings
 from covpool.store.zarr_store import Store
 
@@ -50,14 +51,17 @@ def serve(
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise click.UsageError(f"{wrong}; see --help, and the COVPOOL_ variables set here") from error
-    # Here a store that cannot be opened is one line; inside the server it would be a trace.
+    # Here a store or model that cannot be opened is one line; inside the server it would be a trace.
+    if settings.store.startswith("memory://"):
+        raise click.UsageError("--store memory:// cannot be shared with the workers; give a directory")
     Store.open(settings.store, catalog=settings.catalog).close()
+    offered = Offered.read(settings.models, settings.bottlenecks)
     # Bound here and not by uvicorn, so that the port is known, and taken, before anything is started.
     listener = _listen(settings.host, settings.port)
     address, number = listener.getsockname()[:2]
     click.echo(f"covpool serves http://{address}:{number} from {settings.store}")
     config = uvicorn.Config(
-        create_app(settings),
+        create_app(settings, offered),
         loop="uvloop",
         http="httptools",
         log_config=None,
