@@ -73,6 +73,14 @@ def test_a_damaged_weight_file_is_refused(tmp_path: Path, damage: bytes) -> None
         ({"use_skip_connection": False}, "use_skip_connection=False is not supported"),
         ({"deconv_phase": "even"}, "deconv_phase='even' is not supported"),
         ({"model_type": "bert"}, "model_type 'bert' is not one of"),
+        ({"model_type": [1]}, "is not one of"),
+        ({"conditions_vocab_size": 5}, "of the wrong kind"),
+        ({"conditions_vocab_size": [9], "species_to_token_id": {"a": "x"}}, "ids below 9"),
+        ({"conditions_vocab_size": [9], "species_to_token_id": {"a": 99}}, "ids below 9"),
+        ({"species_to_token_id": [1]}, "must map names to ids"),
+        ({"layer_norm_eps": float("nan")}, "layer_norm_eps"),
+        ({"layer_norm_eps": "x"}, "layer_norm_eps"),
+        ({"num_hidden_layers_head": "z"}, "num_hidden_layers_head"),
     ],
 )
 def test_an_impossible_config_is_refused_with_its_field(
@@ -151,3 +159,11 @@ def test_layers_name_width_and_resolution_of_every_tap() -> None:
 def test_a_config_field_at_its_default_is_as_good_as_absent(tmp_path: Path) -> None:
     plain = describe(str(checkpoint(tmp_path / "a", num_hidden_layers_head=None))).weights
     assert describe(str(checkpoint(tmp_path / "b", num_hidden_layers_head=0))).weights == plain
+
+
+@pytest.mark.parametrize("card", ['{"max_bases": "many"}', '{"default_layer": "zzz"}', "{"])
+def test_a_bad_card_is_refused_when_the_model_is_described(tmp_path: Path, card: str) -> None:
+    where = checkpoint(tmp_path / "m")
+    (where / "covpool.json").write_text(card)
+    with pytest.raises(CheckpointError, match=r"covpool\.json"):
+        describe(str(where))

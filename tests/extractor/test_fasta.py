@@ -88,6 +88,8 @@ def test_a_missing_final_line_ending_loses_nothing() -> None:
         (b">p\nMSTNPKPQRKTKRNTNRRPQ\n", "record 1: p: .*protein"),
         (b">a\nAC\xffGT\n", "is not text"),
         (b"\x1f\x8b", "truncated|corrupt|damaged"),
+        (b"\x28\xb5\x2f\xfd" + b"0" * 20, "not FASTA|not text"),
+        (b"BZh91AY&SY" + b"0" * 20, "not FASTA|not text"),
         (b"\x00\x01\x02\x03", "not FASTA|binary"),
     ],
 )

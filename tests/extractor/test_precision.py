@@ -60,6 +60,13 @@ def test_a_conditioned_model_runs_in_bfloat16(tmp_path: Path) -> None:
     assert error < BFLOAT16_TOLERANCE * np.linalg.norm(exact.second_moment)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_the_recipe_of_an_adapter_names_the_dtype_that_ran(directory: str, dtype: str) -> None:
+    adapter = load_adapter(directory, device="cpu", dtype=dtype)
+    assert adapter.recipe("up.6").dtype == dtype
+    assert adapter.recipe("up.6") == adapter.model.recipe("up.6", dtype=dtype)
+
+
 def test_a_dtype_may_be_torchs_own(directory: str) -> None:
     assert load_adapter(directory, dtype=torch.float64).dtype == torch.float64
 

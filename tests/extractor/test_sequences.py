@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from covpool.extractor import SequenceError, normalise, reverse_complement
+from covpool.extractor import Sequence, SequenceError, normalise, reverse_complement
 
 BASES = st.text("ACGTN", min_size=1, max_size=200)
 
@@ -78,3 +78,9 @@ def test_any_text_is_normalised_or_refused_with_our_error(text: str) -> None:
     except SequenceError:
         return
     assert set(found.bases) <= set("ACGTN")
+
+
+@pytest.mark.parametrize("bases", ["", "acgt", "ACGU", "AC GT"])
+def test_a_sequence_holds_normalised_bases_or_is_refused(bases: str) -> None:
+    with pytest.raises(SequenceError, match="not normalised"):
+        Sequence("s", bases)

@@ -168,3 +168,12 @@ def test_either_sequences_or_a_job_are_needed(http: httpx.Client, body: dict[str
     response = post(http, body)
     assert response.status_code == 422
     assert "either 'input'" in response.json()["detail"]
+
+
+def test_the_bottleneck_serves_requests_beyond_the_documented_context_too(http: httpx.Client) -> None:
+    plain, beyond = (
+        http.post("/v1/embeddings", json={"input": "ACGTTGCA" * 9, "beyond_context": flag}).json()["data"][0]
+        for flag in (False, True)
+    )
+    assert plain["key"] != beyond["key"]
+    assert plain["embedding"] == beyond["embedding"]

@@ -158,3 +158,24 @@ def test_a_gzip_bomb_is_refused_without_being_unpacked(http: httpx.Client) -> No
 
 def test_the_service_is_well_after_all_this(http: httpx.Client) -> None:
     assert http.get("/health/ready").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/v1/embeddings", b'{"job": "\\ud800"}', (404, 422)),
+        ("/v1/embeddings", b'{"input": ">\\ud800\\nACGT\\n"}', (422,)),
+        ("/v1/jobs", b'{"input": ">\\ud800\\nACGT\\n"}', (422,)),
+    ],
+)
+def test_text_that_no_encoding_takes_is_a_problem_and_no_bug(
+    http: httpx.Client, path: str, body: bytes, status: tuple[int, ...]
+) -> None:
+    response = http.post(path, content=body, headers={"content-type": "application/json"})
+    assert response.status_code in status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_an_upload_in_another_compression_is_refused(http: httpx.Client) -> None:
+    response = http.post("/v1/jobs", files={"fasta": ("x.zst", b"\x28\xb5\x2f\xfd" + b"0" * 20)})
+    assert response.status_code == 422
