@@ -231,3 +231,75 @@ def test_output_that_nobody_reads_to_the_end_is_no_error(service: Running) -> No
     )
     os.close(writer)
     assert "Traceback" not in found.stderr
+
+
+def test_ids_that_look_like_markup_are_shown_as_they_are(service: Running, tmp_path: Path) -> None:
+    source = tmp_path / "markup.fa"
+    source.write_text(">[/x]\nACGUACGU\n>a[bold]x\nACGUU\n")
+    found = covpool("embed", source, "--out", tmp_path / "o.npz", url=service.url)
+    assert found.returncode == 0, found.stderr
+    assert "Notice: [/x]: 2 U read as T" in found.stderr
+    assert "Notice: a[bold]x: 2 U read as T" in found.stderr
+    with np.load(tmp_path / "o.npz") as saved:
+        assert list(saved["names"]) == ["[/x]", "a[bold]x"]
+
+
+@pytest.mark.parametrize("out", ["nowhere/o.npz", "o", "o.txt"])
+def test_an_output_that_cannot_be_written_is_refused_before_any_work(
+    service: Running, fasta: Path, tmp_path: Path, out: str
+) -> None:
+    found = covpool("embed", fasta, "--out", tmp_path / out, url=service.url)
+    assert found.returncode == 2
+    assert "--out" in found.stderr
+    assert "bases" not in found.stderr
+
+
+@pytest.mark.parametrize("arguments", [("fetch", "../jobs"), ("status", ""), ("status", "x")])
+def test_what_names_no_job_or_key_is_refused_without_asking(arguments: tuple[str, str]) -> None:
+    found = covpool(*arguments)
+    assert found.returncode == 1
+    assert "64 hexadecimal digits" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_a_damaged_entry_is_mended_by_extracting_again(fasta: Path, tmp_path: Path) -> None:
+    store = tmp_path / "s"
+    first = covpool("extract", fasta, "--store", store, "--json")
+    chunk = next(store.glob("arrays/*/second_moment/c.0.0.0"))
+    chunk.write_bytes(chunk.read_bytes()[:-5] + b"xxxxx")
+    with Store.open(store) as damaged:
+        assert len(damaged.verify()) == 1
+    again = covpool("extract", fasta, "--store", store, "--json", "--again")
+    assert first.returncode == again.returncode == 0, again.stderr
+    with Store.open(store) as mended:
+        assert mended.verify() == []
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
+def test_a_broken_checkpoint_is_refused_in_one_line_before_anything_is_served(
+    tmp_path: Path, file: str
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / file).write_text("{")
+    for arguments in (
+        ("serve", "--store", str(tmp_path / "s"), "--model", str(broken)),
+        ("models", str(broken)),
+    ):
+        found = covpool(*arguments)
+        assert found.returncode == 1
+        assert found.stderr.startswith("Error: ")
+        assert "serves http" not in found.stdout
+
+
+def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
+    from covpool.extractor import describe
+
+    source = describe("ntv3-mini").checkpoint.directory
+    twin = tmp_path / "ntv3-mini"
+    twin.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (twin / name).write_bytes((source / name).read_bytes())
+    found = covpool("serve", "--store", tmp_path / "s", "--model", twin)
+    assert found.returncode == 1
+    assert "two models are called 'ntv3-mini'" in found.stderr
