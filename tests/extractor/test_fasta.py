@@ -83,6 +83,7 @@ def test_a_missing_final_line_ending_loses_nothing() -> None:
         (b">a\nACGT\n>b\n>c\nA\n", "record 2: b: the sequence is empty"),
         (b">a\nACGT\n>b\n", "record 2: b: the sequence is empty"),
         (b">a\nACGT\n>a\nGG\n", r"record 2 \(a\): the id occurs twice, first in record 1"),
+        (b">a\x00b\nACGT\n", "record 1: the id holds control characters"),
         (b">\nACGT\n", r"record 1 \(unnamed\): the header has no id"),
         (b">a\nAC\x01GT\n", r"record 1: a: character '\\x01' at position 3"),
         (b">p\nMSTNPKPQRKTKRNTNRRPQ\n", "record 1: p: .*protein"),

@@ -58,6 +58,8 @@ def _records(file: BinaryIO, label: str, max_bases: int | None) -> Iterator[Sequ
                 where = f"{label}: record {number} ({name or 'unnamed'})"
                 if not name:
                     raise SequenceError(f"{where}: the header has no id; write '>id'")
+                if not name.isprintable():
+                    raise SequenceError(f"{label}: record {number}: the id holds control characters")
                 if name in seen:
                     raise SequenceError(
                         f"{where}: the id occurs twice, first in record {seen[name]}; rename one"
