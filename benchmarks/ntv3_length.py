@@ -22,7 +22,7 @@ import torch
 
 from covpool.extractor import Model, SecondMoment, describe, read_fasta
 from covpool.extractor.adapters.ntv3 import NTv3Adapter, token_ids
-from covpool.extractor.networks.ntv3 import AdaptiveNorm, NTv3
+from covpool.extractor.networks.ntv3 import NTv3
 from covpool.extractor.networks.ntv3_config import NTv3Config
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "ecoli_320kb.fa.gz"
@@ -78,9 +78,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     device, dtype = torch.device(options.device), getattr(torch, options.dtype)
     bases = _bases(options.fasta, options.point)
     torch.manual_seed(SEED)
-    network = NTv3(_config(options.shape)).to(device=device, dtype=dtype)
-    for norm in [m for m in network.modules() if isinstance(m, AdaptiveNorm)]:
-        norm.to(torch.promote_types(dtype, torch.float32))
+    network = NTv3(_config(options.shape)).cast(device, dtype)
     adapter = NTv3Adapter(_described(), network)
     layer = f"up.{network.config.num_downsamples - 1}"
     total = SecondMoment(network.config.widths[0], device=device)

@@ -2,8 +2,7 @@
 
 ServiceError
 ├── JobNotFoundError (LookupError)     no job of that id
-├── RequestError (ValueError)          a request that is well-formed but cannot be served as asked
-└── WorkerError (RuntimeError)         a task failed in a way that more attempts may mend
+└── RequestError (ValueError)          a request that is well-formed but cannot be served as asked
 """
 
 
@@ -17,7 +16,3 @@ class JobNotFoundError(ServiceError, LookupError):
 
 class RequestError(ServiceError, ValueError):
     """A request that cannot be served as asked; the message says what to change."""
-
-
-class WorkerError(ServiceError, RuntimeError):
-    """A task could not be run now."""

@@ -71,10 +71,6 @@ class Supervisor:
         """Workers running now."""
         return sum(child is not None and child.process.poll() is None for child in self._children)
 
-    def pids(self) -> list[int]:
-        """Process ids of the workers running now."""
-        return [c.process.pid for c in self._children if c is not None and c.process.poll() is None]
-
     def _keep(self, slot: int) -> None:
         pause = RESTART_S
         while True:

@@ -35,7 +35,7 @@ class Extraction:
         sequences: list[Sequence],
         *,
         progress: Callable[[int], None] | None = None,
-        also: Callable[[Connection, MomentsKey], None] | None = None,
+        also: Callable[[MomentsKey, Connection], None] | None = None,
     ) -> Iterator[MomentsKey]:
         """Compute the moments of sequences and cache them; yields each key once it is cached.
 
@@ -62,7 +62,7 @@ class Extraction:
         adapter = self._adapter(model, recipe.dtype)
         for index, found in extract_many(adapter, sequences, [recipe.layer], options, progress):
             key = MomentsKey(sequences[index].digest, len(sequences[index]), recipe)
-            ending = None if also is None else partial(_call, also, key)
+            ending = None if also is None else partial(also, key)
             self._store.put(key, found[recipe.layer].astype(STORED_DTYPE), also=ending)
             yield key
 
@@ -70,10 +70,6 @@ class Extraction:
         if (model.weights, dtype) not in self._adapters:
             self._adapters[model.weights, dtype] = load_model(model, device=self._device, dtype=dtype)
         return self._adapters[model.weights, dtype]
-
-
-def _call(also: Callable[[Connection, MomentsKey], None], key: MomentsKey, connection: Connection) -> None:
-    also(connection, key)
 
 
 @contextmanager

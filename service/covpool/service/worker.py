@@ -70,7 +70,7 @@ class Worker:
                     task.key.recipe,
                     [sequence],
                     progress=progress,
-                    also=lambda connection, found: Queue.finish(connection, found.digest),
+                    also=lambda found, connection: Queue.finish(connection, found.digest),
                 ):
                     log.info("task %s is done", key)
         except ExtractionError as error:

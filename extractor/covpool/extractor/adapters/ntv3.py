@@ -13,7 +13,7 @@ from covpool.extractor.adapters.adapter import Block
 from covpool.extractor.adapters.batching import token_budget
 from covpool.extractor.models import Layer, Model, Options
 from covpool.extractor.networks.checkpoint_weights import load_published
-from covpool.extractor.networks.ntv3 import AdaptiveNorm, NTv3
+from covpool.extractor.networks.ntv3 import NTv3
 from covpool.extractor.networks.ntv3_config import NTv3Config
 from covpool.extractor.networks.ntv3_tiles import TiledForward
 from covpool.extractor.sequences import Sequence, as_sequence
@@ -73,12 +73,7 @@ class NTv3Adapter:
         """The adapter of a described checkpoint, on `device` in `dtype`."""
         network = NTv3(cast(NTv3Config, model.config))
         load_published(network, model.checkpoint.weights, rename=partial(published_key, network.config))
-        network.to(device=device, dtype=dtype)
-        if dtype.itemsize < torch.float32.itemsize:
-            # Norms and their modulation stay float32, as published; see `AdaptiveNorm`.
-            for norm in [m for m in network.modules() if isinstance(m, AdaptiveNorm)]:
-                norm.float()
-        return cls(model, network)
+        return cls(model, network.cast(device, dtype))
 
     @property
     def layers(self) -> tuple[Layer, ...]:

@@ -5,6 +5,7 @@ published state-dict names below `core.`. Source: InstaDeep, bioRxiv 2025.12.22.
 """
 
 from collections.abc import Iterator
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -308,6 +309,14 @@ class NTv3(nn.Module):
             for i in reversed(range(n))
         )
         self.lm_head = LanguageHead(config)
+
+    def cast(self, device: torch.device, dtype: torch.dtype) -> Self:
+        """Move to a device and compute dtype; norms and their modulation are never narrower than float32."""
+        self.to(device=device, dtype=dtype)
+        for module in self.modules():
+            if isinstance(module, AdaptiveNorm):
+                module.to(torch.promote_types(dtype, torch.float32))
+        return self
 
     def condition(self, species: Tensor | None) -> Tensor | None:
         """Embedding (b, c) of species ids (b,); None for a model without conditions."""
