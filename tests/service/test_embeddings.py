@@ -177,3 +177,15 @@ def test_the_bottleneck_serves_requests_beyond_the_documented_context_too(http: 
     )
     assert plain["key"] != beyond["key"]
     assert plain["embedding"] == beyond["embedding"]
+
+
+def test_plain_kinds_are_served_by_name_and_join_with_the_bottleneck(http: httpx.Client) -> None:
+    bases = "GATTACA" * 30
+    (default,) = embed(http, input=bases)
+    name = post(http, {"input": bases}).json()["bottleneck"]
+    (mean,) = embed(http, input=bases, bottleneck="mean")
+    (both,) = embed(http, input=bases, bottleneck=f"mean+covariance+{name}")
+    assert mean["shape"] == [64]
+    assert both["shape"] == [64 + 64 * 65 // 2 + 16 * 16]
+    assert both["embedding"][:64] == mean["embedding"]
+    assert both["embedding"][-256:] == default["embedding"]

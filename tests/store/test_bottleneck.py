@@ -17,7 +17,8 @@ RECIPE = example_key("a").recipe
 def example_bottleneck(width: int = 8, k: int = 3, dtype: str = "float32") -> Bottleneck:
     rng = np.random.default_rng(7)
     left, right = rng.normal(size=(2, width, k)).astype(dtype)
-    return Bottleneck(left, right, "example-3", RECIPE, {"method": "random", "samples": 5, "share": 0.5})
+    fit = {"method": "random", "samples": 5, "share": 0.5}
+    return Bottleneck(left, right, name="example-3", recipe=RECIPE, fit=fit)
 
 
 def test_the_embedding_is_l_transposed_c_r() -> None:
@@ -118,7 +119,7 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path, damage: str) -> None:
     if damage == "missing":
         path.unlink()
     elif damage == "other":
-        path.write_bytes(whole.replace(b'"covpool_bottleneck":"1"', b'"covpool_bottleneck":"9"'))
+        path.write_bytes(whole.replace(b'"covpool_pooling":"2"', b'"covpool_pooling":"9"'))
     else:
         path.write_bytes({"truncated": whole[:-5], "empty": b"", "text": b"left, right\n" * 9}[damage])
     with pytest.raises(BottleneckError, match=r"b\.safetensors"):

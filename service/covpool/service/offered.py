@@ -8,8 +8,11 @@ from typing import Self
 from covpool.extractor.errors import ModelNotFoundError
 from covpool.extractor.models import Model, bundled_models, describe
 from covpool.service.errors import RequestError
-from covpool.store.bottleneck import Bottleneck
+from covpool.store.errors import PoolingError
 from covpool.store.keys import Recipe
+from covpool.store.poolings.files import load_pooling
+from covpool.store.poolings.fitted import FittedPooling
+from covpool.store.poolings.kinds import Pooling, pooling
 
 BOTTLENECK_PATTERN = "bottleneck*.safetensors"
 
@@ -19,7 +22,7 @@ class Offered:
     """Models and bottlenecks by name. Only these are reachable: no request names a path."""
 
     models: dict[str, Model] = field(default_factory=dict)
-    bottlenecks: dict[str, Bottleneck] = field(default_factory=dict)
+    bottlenecks: dict[str, FittedPooling] = field(default_factory=dict)
 
     @classmethod
     def read(cls, models: Iterable[str] = (), bottlenecks: Path | None = None) -> Self:
@@ -43,9 +46,9 @@ class Offered:
             for path in sorted(model.checkpoint.directory.glob(BOTTLENECK_PATTERN))
         ]
         files += sorted(bottlenecks.glob("*.safetensors")) if bottlenecks else []
-        loaded: dict[str, Bottleneck] = {}
+        loaded: dict[str, FittedPooling] = {}
         for path in files:
-            bottleneck = Bottleneck.load(path)
+            bottleneck = load_pooling(path)
             if bottleneck.name in loaded:
                 raise RequestError(f"{path}: a second bottleneck called {bottleneck.name!r}; remove one")
             loaded[bottleneck.name] = bottleneck
@@ -61,19 +64,20 @@ class Offered:
             raise ModelNotFoundError(f"model {name!r} is not served here; choose {', '.join(self.models)}")
         return self.models[name]
 
-    def bottleneck(self, name: str | None, recipe: Recipe) -> Bottleneck:
-        """The bottleneck called `name`, or the first that fits the recipe.
+    def bottleneck(self, name: str | None, recipe: Recipe) -> Pooling:
+        """The pooling called `name` (fitted, plain, or joined with `+`), or the first fitted one that fits.
 
         Raises:
             RequestError: there is none of that name, or none that fits.
             BottleneckError: the named one was fitted on other moments.
         """
         if name is not None:
-            if name not in self.bottlenecks:
-                known = ", ".join(self.bottlenecks) or "none"
-                raise RequestError(f"bottleneck {name!r} is not served here; there is {known}")
-            self.bottlenecks[name].require(recipe)
-            return self.bottlenecks[name]
+            try:
+                named = pooling(name, self.bottlenecks)
+            except PoolingError as error:
+                raise RequestError(str(error)) from error
+            named.require(recipe)
+            return named
         found = self.default_bottleneck(recipe)
         if found is None:
             raise RequestError(
@@ -82,7 +86,7 @@ class Offered:
             )
         return found
 
-    def default_bottleneck(self, recipe: Recipe) -> Bottleneck | None:
+    def default_bottleneck(self, recipe: Recipe) -> FittedPooling | None:
         """The first bottleneck fitted in the recipe's feature space; None when there is none."""
         for bottleneck in self.bottlenecks.values():
             if bottleneck.recipe and bottleneck.recipe.feature_space == recipe.feature_space:

@@ -49,7 +49,9 @@ class EmbeddingRequest(ExtractionOptions):
     input: str | list[str] | None = Field(None, description="As in a job; or give `job` instead.")
     job: str | None = Field(None, description="Embed the records of this job; its options then hold.")
     bottleneck: str | None = Field(
-        None, description="A name from `/v1/bottlenecks`; the model's default one when omitted."
+        None,
+        description="A name from `/v1/bottlenecks`, a plain kind (mean, std, second_moment, covariance, "
+        "root, newton_schulz, log), or several joined with +; the model's default bottleneck when omitted.",
     )
     encoding_format: Literal["float", "base64"] = Field(
         "float", description="JSON numbers, or base64 of little-endian float32."
@@ -65,12 +67,12 @@ class Usage(_Body):
 
 
 class Embedding(_Body):
-    """Embedding M = Lᵀ C R of one sequence, row-major."""
+    """Embedding of one sequence, row-major."""
 
     object: Literal["embedding"] = "embedding"
     index: int
     embedding: list[float] | str
-    shape: Annotated[list[int], Field(description="[k, k]")]
+    shape: Annotated[list[int], Field(description="[k, k], or [k] for a vector")]
     name: str
     key: str = Field(description="Key of the moments it was computed from; see `/v1/moments/{key}`.")
 
@@ -138,13 +140,15 @@ class Model(_Body):
 
 
 class Bottleneck(_Body):
-    """A pair of projections this service applies."""
+    """A fitted pooling this service applies: a pair of projections, or linear scores."""
 
     name: str
     model: str
     layer: str
     width: int
-    k: int
+    k: int = Field(description="side of M, or number of scores")
+    kind: str = Field(description="bottleneck (M = Lᵀ C R) or scores")
+    shape: list[int] = Field(description="of an embedding: [k, k] or [k]")
     fit: dict[str, str | float | int] = Field(description="How it was fitted; says nothing about quality.")
 
 

@@ -6,9 +6,16 @@ from .errors import FormatVersionError as FormatVersionError
 from .errors import InvalidMomentsError as InvalidMomentsError
 from .errors import KeyNotFoundError as KeyNotFoundError
 from .errors import LocationError as LocationError
+from .errors import PoolingError as PoolingError
 from .errors import StoreError as StoreError
 from .keys import MomentsKey as MomentsKey
 from .keys import Recipe as Recipe
 from .keys import sequence_digest as sequence_digest
 from .moments import Moments as Moments
+from .poolings.files import load_pooling as load_pooling
+from .poolings.kinds import KINDS as KINDS
+from .poolings.kinds import Pooling as Pooling
+from .poolings.kinds import pooling as pooling
+from .poolings.table import Embeddings as Embeddings
+from .poolings.table import embed_all as embed_all
 from .zarr_store import Store as Store

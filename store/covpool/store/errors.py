@@ -7,6 +7,7 @@ StoreError
 ├── InvalidMomentsError (ValueError)     the moments offered are not finite, not symmetric, or misshapen
 ├── CapacityError (OverflowError)        the namespace's fixed-size array has no free row left
 ├── LocationError (ValueError)           the location string names no supported kind of store
+├── PoolingError (ValueError)            there is no pooling of that name, or it cannot be applied to these
 └── BottleneckError (ValueError)         a bottleneck file is unreadable, or made for other moments
 """
 
@@ -41,6 +42,10 @@ class CapacityError(StoreError, OverflowError):
 
 class LocationError(StoreError, ValueError):
     """A location string that no kind of store answers to."""
+
+
+class PoolingError(StoreError, ValueError):
+    """No pooling of that name, or moments that do not go into one table."""
 
 
 class BottleneckError(StoreError, ValueError):

@@ -40,4 +40,4 @@ def fit_mean_eigenvectors(moments: Iterable[Moments], recipe: Recipe, *, k: int,
         "share_of_trace": float(values[::-1][:k].sum() / values.sum()),
     }
     projection = np.ascontiguousarray(top, dtype=np.float32)
-    return Bottleneck(projection, projection, name, recipe, fit)
+    return Bottleneck(projection, projection, name=name, recipe=recipe, fit=fit)

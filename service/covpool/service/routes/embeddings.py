@@ -79,7 +79,8 @@ def _embed(request: schemas.EmbeddingRequest, job: Job, context: Context) -> sch
     bottleneck = context.offered.bottleneck(request.bottleneck, job.recipe)
     data = []
     for index, record in enumerate(job.records):
-        embedding = bottleneck.embed(context.store.get(record.key)).ravel()
+        found = bottleneck.embed(context.store.get(record.key))
+        embedding = found.ravel()
         data.append(
             schemas.Embedding(
                 index=index,
@@ -88,7 +89,7 @@ def _embed(request: schemas.EmbeddingRequest, job: Job, context: Context) -> sch
                     if request.encoding_format == "base64"
                     else np.asarray(embedding, np.float64).tolist()
                 ),
-                shape=[bottleneck.k, bottleneck.k],
+                shape=list(found.shape),
                 name=record.name,
                 key=record.key,
             )

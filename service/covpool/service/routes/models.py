@@ -48,7 +48,9 @@ def bottlenecks(context: Service) -> list[schemas.Bottleneck]:
             model=one.recipe.model if one.recipe else "",
             layer=one.recipe.layer if one.recipe else "",
             width=one.width,
-            k=one.k,
+            k=one.shape[-1],
+            kind=one.kind,
+            shape=list(one.shape),
             fit=dict(one.fit),
         )
         for one in context.offered.bottlenecks.values()

@@ -1,0 +1,194 @@
+"""Plain pooling kinds: what can be read off moments without a fit, alone or joined with `+`.
+
+`pooling("mean+covariance")` joins two; a fitted pooling takes part under its own name. Matrices become
+half-vectors (see `half_vector`), everything is float64.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covpool.store.errors import PoolingError
+from covpool.store.keys import Recipe
+from covpool.store.moments import Moments
+from covpool.store.poolings.half_vector import half_length, half_vector, pairs
+from covpool.store.poolings.roots import matrix_log, matrix_root, newton_schulz_root
+
+Vector = NDArray[np.float64]
+
+#: Joins pooling names; no fitted pooling may be called by a name that holds it.
+JOIN = "+"
+
+
+class Pooling(Protocol):
+    """A rule that turns moments into an embedding of fixed shape."""
+
+    @property
+    def name(self) -> str:
+        """What requests and tables call it."""
+
+    @property
+    def standardise(self) -> bool:
+        """Whether a probe should z-score the entries; False where their relative scale carries meaning."""
+
+    @property
+    def parts(self) -> "tuple[Pooling, ...]":
+        """What is joined; itself alone for one that joins nothing."""
+
+    def size(self, width: int) -> int:
+        """Numbers in the embedding of moments of `width` features."""
+
+    def embed(self, moments: Moments) -> NDArray[np.float64]:
+        """The embedding, float64, a vector or (k, k)."""
+
+    def feature_names(self, width: int) -> list[str]:
+        """One name per number of the flattened embedding of moments of `width` features."""
+
+    def require(self, recipe: Recipe) -> None:
+        """Refuse moments of a recipe it was not made for."""
+
+
+@dataclass(frozen=True)
+class PlainPooling:
+    """A kind that needs no fit.
+
+    Attributes:
+        name: its key in `KINDS`.
+        summary: one line.
+        matrix: whether it is the half-vector of a (d, d) matrix, else a vector of d numbers.
+        pool: the rule.
+    """
+
+    name: str
+    summary: str
+    matrix: bool
+    pool: Callable[[Moments], Vector]
+
+    #: Entries of one kind differ in scale by orders of magnitude.
+    standardise = True
+
+    @property
+    def parts(self) -> tuple[Pooling, ...]:
+        """Itself."""
+        return (self,)
+
+    def size(self, width: int) -> int:
+        """Numbers in the embedding of moments of `width` features."""
+        return half_length(width) if self.matrix else width
+
+    def embed(self, moments: Moments) -> Vector:
+        """(d,) or (d (d + 1) / 2,) float64."""
+        return self.pool(moments)
+
+    def feature_names(self, width: int) -> list[str]:
+        """`mean[3]`, `covariance[3,5]`, …"""
+        if self.matrix:
+            return [f"{self.name}[{i},{j}]" for i, j in pairs(width)]
+        return [f"{self.name}[{i}]" for i in range(width)]
+
+    def require(self, recipe: Recipe) -> None:
+        """Every recipe is taken."""
+
+
+@dataclass(frozen=True)
+class JoinedPooling:
+    """Several poolings side by side, each left as it is; `parts` tells a probe where one ends."""
+
+    parts: tuple[Pooling, ...]
+
+    @property
+    def name(self) -> str:
+        """The names of the parts, joined."""
+        return JOIN.join(part.name for part in self.parts)
+
+    @property
+    def standardise(self) -> bool:
+        """Whether every part should be z-scored; a probe that finds False asks the parts."""
+        return all(part.standardise for part in self.parts)
+
+    def size(self, width: int) -> int:
+        """Sum over the parts."""
+        return sum(part.size(width) for part in self.parts)
+
+    def embed(self, moments: Moments) -> Vector:
+        """The flattened embeddings of the parts, one after another."""
+        return np.concatenate([part.embed(moments).ravel() for part in self.parts])
+
+    def feature_names(self, width: int) -> list[str]:
+        """Those of the parts."""
+        return [name for part in self.parts for name in part.feature_names(width)]
+
+    def require(self, recipe: Recipe) -> None:
+        """Every part must take the recipe."""
+        for part in self.parts:
+            part.require(recipe)
+
+
+def _mean(moments: Moments) -> Vector:
+    return moments.mean.astype(np.float64)
+
+
+def _std(moments: Moments) -> Vector:
+    mean = moments.mean.astype(np.float64)
+    # Rounding can leave the variance of a constant feature just below 0.
+    return np.sqrt(np.maximum(np.diagonal(moments.second_moment).astype(np.float64) - mean**2, 0))
+
+
+def _second_moment(moments: Moments) -> Vector:
+    return half_vector(moments.second_moment)
+
+
+def _covariance(moments: Moments) -> Vector:
+    return half_vector(moments.astype(np.float64).covariance())
+
+
+def _root(moments: Moments) -> Vector:
+    return half_vector(matrix_root(moments.second_moment))
+
+
+def _newton_schulz(moments: Moments) -> Vector:
+    return half_vector(newton_schulz_root(moments.second_moment))
+
+
+def _log(moments: Moments) -> Vector:
+    return half_vector(matrix_log(moments.second_moment))
+
+
+KINDS: Mapping[str, PlainPooling] = {
+    kind.name: kind
+    for kind in (
+        PlainPooling("mean", "mean of every feature", False, _mean),
+        PlainPooling("std", "standard deviation of every feature (by T, not T - 1)", False, _std),
+        PlainPooling("second_moment", "C = XᵀX / T, uncentred", True, _second_moment),
+        PlainPooling("covariance", "C - X̄ X̄ᵀ, centred", True, _covariance),
+        PlainPooling("root", "C^½ by eigendecomposition", True, _root),
+        PlainPooling("newton_schulz", "C^½ by five Newton-Schulz iterations", True, _newton_schulz),
+        PlainPooling("log", "log C, log-Euclidean", True, _log),
+    )
+}
+
+
+def pooling(name: str, fitted: Mapping[str, Pooling] | None = None) -> Pooling:
+    """The pooling called `name`: a fitted one, a plain kind, or several joined with `+`.
+
+    Args:
+        name: for example "mean", "mean+covariance", "ntv3-mini.up.6.k16", "mean+ntv3-mini.up.6.k16".
+        fitted: fitted poolings by name.
+
+    Raises:
+        PoolingError: a part is neither; the message lists what there is.
+    """
+    known: dict[str, Pooling] = {**KINDS, **(fitted or {})}
+    parts = []
+    for part in name.split(JOIN):
+        if part not in known:
+            raise PoolingError(
+                f"pooling {name!r}: there is no {part!r}; join with {JOIN} any of {', '.join(known)}"
+            )
+        parts.append(known[part])
+    if len(set(name.split(JOIN))) < len(parts):
+        raise PoolingError(f"pooling {name!r}: a part is named twice; name each once")
+    return parts[0] if len(parts) == 1 else JoinedPooling(tuple(parts))

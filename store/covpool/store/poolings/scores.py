@@ -1,0 +1,91 @@
+"""Linear scores of a plain kind: scale or project the features, pool, standardise, multiply by loadings.
+
+    scores = Wᵀ ((kind(PᵀD C D P) - centre) / spread)
+
+Spectral-root PCA is this with the kind "root" and principal axes W; reduced-rank ridge has supervised ones.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covpool.store.errors import BottleneckError
+from covpool.store.moments import FloatArray, Moments
+from covpool.store.poolings.fitted import FittedPooling
+from covpool.store.poolings.kinds import pooling
+from covpool.store.poolings.projection import project
+
+
+@dataclass(frozen=True, eq=False)
+class LinearScores(FittedPooling):
+    """k scores of a pooling kind; a vector (k,), left unscaled.
+
+    Attributes:
+        features: name of the plain kind, or of several joined, for p numbers.
+        projection: (d,) factors D, or (d, c) matrix D P, applied to the activations first.
+        centre: (p,) training means of the kind's numbers.
+        spread: (p,) training standard deviations, 1 where a number never varies.
+        loadings: (p, k) W.
+
+    Raises:
+        BottleneckError: shapes do not fit each other, or a value is not finite.
+        PoolingError: the kind is unknown.
+    """
+
+    features: str
+    projection: FloatArray
+    centre: FloatArray
+    spread: FloatArray
+    loadings: FloatArray
+
+    kind: ClassVar[str] = "scores"
+
+    def __post_init__(self) -> None:
+        size = pooling(self.features).size(self.projection.shape[-1])
+        if self.loadings.shape[:-1] != (size,) or not self.centre.shape == self.spread.shape == (size,):
+            raise BottleneckError(
+                f"bottleneck {self.name!r}: centre {self.centre.shape}, spread {self.spread.shape} and "
+                f"loadings {self.loadings.shape} must be ({size},), ({size},) and ({size}, k)"
+            )
+        super().__post_init__()
+
+    @property
+    def width(self) -> int:
+        """Number of features d it takes."""
+        return int(self.projection.shape[0])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(k,)"""
+        return (int(self.loadings.shape[1]),)
+
+    def embed(self, moments: Moments) -> NDArray[np.float64]:
+        """(k,) scores, computed in float64.
+
+        Raises:
+            BottleneckError: the widths differ.
+        """
+        self.require_width(moments)
+        numbers = pooling(self.features).embed(project(moments, self.projection))
+        scores: NDArray[np.float64] = ((numbers - self.centre) / self.spread) @ self.loadings
+        return scores
+
+    def feature_names(self, width: int) -> list[str]:
+        """`score[0]`, …"""
+        return [f"score[{index}]" for index in range(self.shape[0])]
+
+    def tensors(self) -> Mapping[str, FloatArray]:
+        """The four arrays."""
+        return {
+            "projection": self.projection,
+            "centre": self.centre,
+            "spread": self.spread,
+            "loadings": self.loadings,
+        }
+
+    def settings(self) -> Mapping[str, str]:
+        """The kind."""
+        return {"features": self.features}
