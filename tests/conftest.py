@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from covpool.clients import Client
+from tests.postgres import PostgresServer, postgres_server
 from tests.service.running import Running, running_service
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -17,6 +18,28 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 def own_cache_directory(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Digests of the tests' weight files are not remembered in the user's home, here or in subprocesses."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real Postgres server, shared by the session."""
+    with postgres_server() as found:
+        yield found
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer) -> Iterator[str]:
+    """A fresh Postgres database."""
+    with postgres.database() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A fresh database of each kind; SQLite lies where a store in `tmp_path` has its own."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'catalog.sqlite'}"
+    return str(request.getfixturevalue("postgres_url"))
 
 
 @pytest.fixture(scope="session")

@@ -16,19 +16,19 @@ WRITER = """
 import sys
 from covpool.store import Store
 from covpool.store.testing import example_key, example_moments
-directory, *names = sys.argv[1:]
+directory, catalog, *names = sys.argv[1:]
 print("imported", flush=True)
 sys.stdin.readline()
-with Store.open(directory) as store:
+with Store.open(directory, catalog=catalog or None) as store:
     for name in names:
         store.put(example_key(name), example_moments(name, 64))
         print(name, flush=True)
 """
 
 
-def writer(directory: Path, names: list[str]) -> "subprocess.Popen[str]":
+def writer(directory: Path, names: list[str], catalog: str = "") -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(directory), *names],
+        [sys.executable, "-c", WRITER, str(directory), catalog, *names],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -51,18 +51,21 @@ def assert_all_read_back(store: Store, names: set[str]) -> None:
         assert found.second_moment.tobytes() == expected.second_moment.tobytes()
 
 
-def test_processes_writing_overlapping_keys_of_a_new_store_lose_none(tmp_path: Path) -> None:
+def test_processes_writing_overlapping_keys_of_a_new_store_lose_none(
+    tmp_path: Path, database_url: str
+) -> None:
     names = [f"gene{i}" for i in range(40)]
-    shuffled = [random.Random(seed).sample(names, 30) for seed in range(3)]
-    writers = [writer(tmp_path, chosen) for chosen in shuffled]
+    shuffled = [random.Random(seed).sample(names, 30) for seed in range(8)]
+    writers = [writer(tmp_path, chosen, database_url) for chosen in shuffled]
     for process in writers:
         go(process)
     for process, chosen in zip(writers, shuffled, strict=True):
         out, err = process.communicate(timeout=60)
         assert process.returncode == 0, err
         assert out.split() == chosen
-    with Store.open(tmp_path) as store:
+    with Store.open(tmp_path, catalog=database_url) as store:
         assert_all_read_back(store, set().union(*shuffled))
+        assert store.verify() == []
         entries = store.catalog.entries()
         assert len({entry.row for entry in entries}) == len(entries) == len(set().union(*shuffled))
         assert len({entry.namespace.id for entry in entries}) == 1

@@ -1,6 +1,7 @@
 from .bottleneck import Bottleneck as Bottleneck
 from .errors import BottleneckError as BottleneckError
 from .errors import CapacityError as CapacityError
+from .errors import CatalogError as CatalogError
 from .errors import CorruptEntryError as CorruptEntryError
 from .errors import FormatVersionError as FormatVersionError
 from .errors import InvalidMomentsError as InvalidMomentsError

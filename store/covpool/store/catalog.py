@@ -1,19 +1,20 @@
 """Catalog: which keys are stored, in which namespace and row; the only thing readers trust.
 
 A row is reserved, its chunks are written, and it is flipped to ready last; only ready rows are read.
-The service keeps its job table in the same database (SQLite in WAL mode by default).
+SQLite (WAL mode) by default, or Postgres; the service keeps its job tables in the same database.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from covpool.store.errors import CapacityError, InvalidMomentsError
-from covpool.store.keys import MomentsKey, Recipe
+from covpool.store.engines import alone, insert_if_absent, reading, writing
+from covpool.store.errors import CapacityError, InvalidMomentsError, StoreError
+from covpool.store.keys import MomentsKey, Recipe, is_digest
 from covpool.store.schema import Namespace, check_version, version_text
 
 metadata = sa.MetaData()
@@ -36,6 +37,8 @@ _namespaces = sa.Table(
     sa.Column("dtype", sa.String(16), nullable=False),
     sa.Column("codec", sa.Text, nullable=False),
     sa.Column("capacity", sa.Integer, nullable=False),
+    # Rows handed out so far; never lowered, so that no row is given to a second key.
+    sa.Column("next_row", sa.Integer, nullable=False),
 )
 
 _entries = sa.Table(
@@ -83,62 +86,25 @@ class Entry:
         return MomentsKey(self.sequence, self.length, self.namespace.recipe)
 
 
-def open_engine(url: str) -> Engine:
-    """An engine for `url`; SQLite in WAL mode with explicit transactions."""
-    if not url.startswith("sqlite"):
-        return sa.create_engine(url, pool_pre_ping=True)
-    in_memory = url == "sqlite://"
-    engine = (
-        # One connection is the database: every thread shares it.
-        sa.create_engine(url, poolclass=sa.StaticPool, connect_args={"check_same_thread": False})
-        if in_memory
-        else sa.create_engine(url)
-    )
-
-    @sa.event.listens_for(engine, "connect")
-    def configure(connection: object, _: object) -> None:
-        # The driver's own transaction control is switched off: `begin` below is explicit.
-        connection.isolation_level = None  # type: ignore[attr-defined]
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=NORMAL",
-            "busy_timeout=30000",
-            "foreign_keys=ON",
-        ):
-            connection.execute(f"PRAGMA {pragma}")  # type: ignore[attr-defined]
-
-    @sa.event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        # A reader that turns writer half-way fails at once when another writes; so writers say so first.
-        write = connection.get_execution_options().get("write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-    return engine
-
-
 class Catalog:
     """Look-ups and the reserve → ready protocol over one database."""
 
     def __init__(self, engine: Engine, where: str) -> None:
         self.engine = engine
         with self.writing() as connection:
+            alone(connection, "covpool tables")
             metadata.create_all(connection)
+            insert_if_absent(connection, _meta, [{"name": "format", "value": version_text()}])
             found = connection.scalar(sa.select(_meta.c.value).where(_meta.c.name == "format"))
-            if found is None:
-                connection.execute(sa.insert(_meta).values(name="format", value=version_text()))
-        check_version(found or version_text(), where)
+        check_version(str(found), where)
 
-    @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """A transaction that writes; committed on leaving, rolled back on an exception."""
-        with self.engine.connect().execution_options(write=True) as connection, connection.begin():
-            yield connection
+    def writing(self) -> AbstractContextManager[Connection]:
+        """A transaction that writes, see `engines.writing`."""
+        return writing(self.engine)
 
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """A transaction that only reads, from one snapshot."""
-        with self.engine.connect() as connection, connection.begin():
-            yield connection
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A transaction that only reads, see `engines.reading`."""
+        return reading(self.engine)
 
     def reserve(self, key: MomentsKey, namespace: Namespace) -> tuple[Namespace, int]:
         """The arrays and row that belong to `key`: the ones it already has, else the next free row.
@@ -149,51 +115,58 @@ class Catalog:
         """
         with self.writing() as connection:
             if (entry := self._find(connection, key.digest)) is not None:
-                if entry.namespace.id != namespace.id:
-                    raise InvalidMomentsError(
-                        f"{key}: is stored as {entry.namespace.width} x {entry.namespace.dtype} with codec "
-                        f"{entry.namespace.codec}; offer it so (Moments.astype), or drop the old entry"
-                    )
-                return entry.namespace, entry.row
-            known = self._namespace(connection, namespace.id)
-            if known is None:
-                connection.execute(sa.insert(_namespaces).values(_namespace_row(namespace)))
-                known = namespace
-            last = sa.select(sa.func.max(_entries.c.row)).where(_entries.c.namespace == known.id)
-            highest = connection.scalar(last)
-            row = 0 if highest is None else highest + 1
-            if row >= known.capacity:
-                raise CapacityError(
-                    f"namespace {known.id} ({known.recipe.model}, {known.recipe.layer}) holds "
-                    f"{known.capacity:,} matrices and is full; open a second store"
+                return self._own_row(key, entry, namespace)
+            insert_if_absent(connection, _namespaces, [_namespace_row(namespace)])
+            # The namespace's row is the lock: one writer at a time hands out rows of its arrays.
+            query = sa.select(_namespaces).where(_namespaces.c.id == namespace.id).with_for_update()
+            found = connection.execute(query).one()
+            known = _namespace_of(found)
+            row = {
+                "key": key.digest,
+                "namespace": known.id,
+                "row": found.next_row,
+                "state": "reserved",
+                "sequence": key.sequence,
+                "length": key.length,
+            }
+            if found.next_row < known.capacity and insert_if_absent(connection, _entries, [row]):
+                connection.execute(
+                    sa.update(_namespaces)
+                    .where(_namespaces.c.id == known.id)
+                    .values(next_row=found.next_row + 1)
                 )
-            connection.execute(
-                sa.insert(_entries).values(
-                    key=key.digest,
-                    namespace=known.id,
-                    row=row,
-                    state="reserved",
-                    sequence=key.sequence,
-                    length=key.length,
-                )
+                return known, found.next_row
+            # Another writer was faster with this key, or there is no room for it.
+            if (rival := self._find(connection, key.digest)) is not None:
+                return self._own_row(key, rival, namespace)
+            raise CapacityError(
+                f"namespace {known.id} ({known.recipe.model}, {known.recipe.layer}) holds "
+                f"{known.capacity:,} matrices and is full; open a second store"
             )
-            return known, row
 
     def flip_ready(
         self, key: MomentsKey, count: int, also: Callable[[Connection], None] | None = None
     ) -> None:
-        """Make a written row readable; `also` runs in the same transaction, so both happen or neither."""
+        """Make a written row readable; `also` runs in the same transaction, so both happen or neither.
+
+        Raises:
+            StoreError: the reservation is gone (removed as abandoned); put again.
+        """
         with self.writing() as connection:
-            connection.execute(
+            flipped = connection.execute(
                 sa.update(_entries)
                 .where(_entries.c.key == key.digest)
                 .values(state="ready", count=count, created=datetime.now(UTC))
             )
+            if flipped.rowcount != 1:
+                raise StoreError(f"{key}: its reservation was removed while it was written; put it again")
             if also is not None:
                 also(connection)
 
     def find(self, key: str) -> Entry | None:
         """The entry of a key digest, ready or not."""
+        if not is_digest(key):
+            return None
         with self.reading() as connection:
             return self._find(connection, key)
 
@@ -234,9 +207,14 @@ class Catalog:
         row = connection.execute(_select_entries().where(_entries.c.key == key)).one_or_none()
         return None if row is None else _entry(row)
 
-    def _namespace(self, connection: Connection, namespace: str) -> Namespace | None:
-        row = connection.execute(sa.select(_namespaces).where(_namespaces.c.id == namespace)).one_or_none()
-        return None if row is None else _namespace_of(row)
+    @staticmethod
+    def _own_row(key: MomentsKey, entry: Entry, namespace: Namespace) -> tuple[Namespace, int]:
+        if entry.namespace.id != namespace.id:
+            raise InvalidMomentsError(
+                f"{key}: is stored as {entry.namespace.width} x {entry.namespace.dtype} with codec "
+                f"{entry.namespace.codec}; offer it so (Moments.astype), or drop the old entry"
+            )
+        return entry.namespace, entry.row
 
 
 def _select_entries() -> "sa.Select[tuple[object, ...]]":
@@ -254,6 +232,7 @@ def _namespace_row(namespace: Namespace) -> dict[str, object]:
         "dtype": namespace.dtype,
         "codec": namespace.codec,
         "capacity": namespace.capacity,
+        "next_row": 0,
     }
 
 

@@ -6,6 +6,7 @@ StoreError
 ├── FormatVersionError (ValueError)      the directory was written by another major format version
 ├── InvalidMomentsError (ValueError)     the moments offered are not finite, not symmetric, or misshapen
 ├── CapacityError (OverflowError)        the namespace's fixed-size array has no free row left
+├── CatalogError (OSError)               the catalog's database cannot be reached, or refused
 ├── LocationError (ValueError)           the location string names no supported kind of store
 ├── PoolingError (ValueError)            there is no pooling of that name, or it cannot be applied to these
 └── BottleneckError (ValueError)         a bottleneck file is unreadable, or made for other moments
@@ -38,6 +39,10 @@ class InvalidMomentsError(StoreError, ValueError):
 
 class CapacityError(StoreError, OverflowError):
     """A namespace is full."""
+
+
+class CatalogError(StoreError, OSError):
+    """The catalog's database cannot be reached, or refused."""
 
 
 class LocationError(StoreError, ValueError):

@@ -9,12 +9,12 @@ from types import TracebackType
 from typing import Self
 
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import SQLAlchemyError
 from zarr.abc.store import Store as ZarrStorage
 from zarr.storage import LocalStore, MemoryStore
 
-from covpool.store.catalog import Catalog, Entry, open_engine
-from covpool.store.errors import CorruptEntryError, KeyNotFoundError, LocationError, StoreError
+from covpool.store.catalog import Catalog, Entry
+from covpool.store.engines import open_engine
+from covpool.store.errors import CatalogError, CorruptEntryError, KeyNotFoundError, LocationError
 from covpool.store.keys import MomentsKey
 from covpool.store.moments import Moments
 from covpool.store.schema import CATALOG_FILE, Namespace
@@ -51,6 +51,7 @@ class Store:
 
         Raises:
             LocationError: the location is of no supported kind, is a file, or cannot be created.
+            CatalogError: the database named by `catalog` cannot be reached, or refused.
             FormatVersionError: it was written in another major format version.
         """
         text = str(location)
@@ -71,7 +72,9 @@ class Store:
         try:
             found = Catalog(open_engine(catalog or url), text)
             open_root(storage, text)
-        except (SQLAlchemyError, OSError, JSONDecodeError, KeyError) as error:
+        except (OSError, JSONDecodeError, KeyError) as error:
+            if isinstance(error, CatalogError) and catalog is not None:
+                raise
             raise LocationError(
                 f"{text}: the catalog or the arrays cannot be opened ({_first_line(error)}); "
                 "check the permissions, the free space, and that nothing else wrote there"
@@ -98,6 +101,7 @@ class Store:
                 stored in another dtype.
             CapacityError: the namespace is full.
             StoreError: the storage refused; nothing became readable.
+            CatalogError: the catalog's database refused, or was lost on the way; nothing became readable.
         """
         moments.validate()
         wanted = Namespace(key.recipe, moments.width, str(moments.dtype))
@@ -106,11 +110,8 @@ class Store:
             arrays = self._namespace_arrays(namespace)
             arrays.write(row, key.digest, key.sequence, key.length, moments)
             self.catalog.flip_ready(key, moments.count, also)
-        except SQLAlchemyError as error:
-            raise StoreError(
-                f"{key}: the catalog refused ({_first_line(error)}); nothing became readable, make room or "
-                "fix the permissions and put it again"
-            ) from error
+        except CatalogError as error:
+            raise CatalogError(f"{key}: nothing became readable; {error}") from error
 
     def get(self, key: MomentsKey | str) -> Moments:
         """The moments of a key, given whole or as its digest.

@@ -2,11 +2,11 @@
 
 from fastapi import APIRouter
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import JSONResponse, Response
 
 from covpool.service.context import Service
 from covpool.service.schemas import Health
+from covpool.store import CatalogError
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -29,8 +29,8 @@ def ready(context: Service) -> Response:
     try:
         with context.store.catalog.reading() as connection:
             connection.execute(text("SELECT 1"))
-    except SQLAlchemyError as error:
-        return _health(503, f"database: {type(error).__name__}")
+    except CatalogError as error:
+        return _health(503, f"database: {type(error.__cause__).__name__}")
     if wanted and not alive:
         return _health(503, f"workers: 0 of {wanted} alive")
     return _health(200, f"workers: {alive} of {wanted} alive")

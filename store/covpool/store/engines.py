@@ -1,0 +1,159 @@
+"""Engines: one way to open SQLite and Postgres, and transactions that mean the same on both.
+
+A writing transaction sees what others have committed and takes its locks before it changes anything
+(SQLite: the file's write lock; Postgres: the rows it selects for update). A reading one sees one snapshot.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from covpool.store.errors import CatalogError, LocationError
+
+#: Seconds until an unreachable Postgres server is given up.
+CONNECT_TIMEOUT_S = 10
+
+_POSTGRES_DRIVER = "postgresql+psycopg"
+
+
+def open_engine(url: str) -> Engine:
+    """An engine for `url`: sqlite:///path (WAL mode), sqlite:// (in memory), or postgresql://user:password@host/name.
+
+    Raises:
+        LocationError: the URL is no URL, names another kind of database, or its driver is not installed.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except ArgumentError as error:
+        raise LocationError(
+            "the catalog's URL cannot be read; write sqlite:///path or postgresql://user:password@host/name"
+        ) from error
+    if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
+        return _sqlite(parsed)
+    if parsed.drivername in ("postgres", "postgresql", _POSTGRES_DRIVER):
+        return _postgres(parsed.set(drivername=_POSTGRES_DRIVER))
+    raise LocationError(
+        f"{parsed.drivername}: not a database that holds a catalog; write sqlite:///path or "
+        "postgresql://user:password@host/name"
+    )
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that writes; committed on leaving, rolled back on an exception.
+
+    Raises:
+        CatalogError: the database cannot be reached, or refused.
+    """
+    with _named(engine), engine.connect() as connection:
+        connection.execution_options(write=True)
+        with connection.begin():
+            yield connection
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A transaction that only reads, from one snapshot.
+
+    Raises:
+        CatalogError: the database cannot be reached, or refused.
+    """
+    with _named(engine), engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        with connection.begin():
+            yield connection
+
+
+def alone(connection: Connection, subject: str) -> None:
+    """Wait until no other transaction holds `subject`, and hold it until this one ends.
+
+    For steps that no row can stand for. A writing transaction on SQLite is alone already.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(subject, 0))))
+
+
+def insert_if_absent(connection: Connection, table: sa.Table, rows: list[dict[str, object]]) -> int:
+    """Insert those of `rows` that collide with no row already there; returns how many were new.
+
+    Of writers inserting the same row at once one does it, and the others wait for it and skip.
+    """
+    if not rows:
+        return 0
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    # What comes back is what was inserted; the drivers' row counts differ.
+    statement = insert(table).on_conflict_do_nothing().returning(*table.primary_key)
+    return len(connection.execute(statement, rows).all())
+
+
+def shown(url: str | URL) -> str:
+    """`url` as it may be shown: without its password."""
+    return sa.make_url(url).render_as_string(hide_password=True)
+
+
+def _sqlite(url: URL) -> Engine:
+    in_memory = url.database in (None, "", ":memory:")
+    engine = (
+        # One connection is the database: every thread shares it.
+        sa.create_engine(url, poolclass=sa.StaticPool, connect_args={"check_same_thread": False})
+        if in_memory
+        else sa.create_engine(url)
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def configure(connection: object, _: object) -> None:
+        # The driver's own transaction control is switched off: `begin` below is explicit.
+        connection.isolation_level = None  # type: ignore[attr-defined]
+        for pragma in (
+            "busy_timeout=30000",
+            "journal_mode=WAL",
+            "synchronous=NORMAL",
+            "foreign_keys=ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}")  # type: ignore[attr-defined]
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A reader that turns writer half-way fails at once when another writes; so writers say so first.
+        write = connection.get_execution_options().get("write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def _postgres(url: URL) -> Engine:
+    if find_spec("psycopg") is None:
+        raise LocationError(
+            f"{shown(url)}: the Postgres driver is not installed; pip install 'covpool[postgres]'"
+        )
+    if not url.database:
+        raise LocationError(f"{shown(url)}: names no database; write postgresql://user:password@host/name")
+    arguments = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_TIMEOUT_S}
+    # A connection that died while it lay idle in the pool is replaced instead of failing its next user.
+    return sa.create_engine(url, pool_pre_ping=True, connect_args=arguments)
+
+
+@contextmanager
+def _named(engine: Engine) -> Iterator[None]:
+    """Database errors as ours, with the database's name and without its password."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise CatalogError(
+            f"database {shown(engine.url)}: {_told(error, engine.url)}; check that it runs, "
+            "the URL, its permissions and free space, and try again (repeating is harmless)"
+        ) from error
+
+
+def _told(error: SQLAlchemyError, url: URL) -> str:
+    """The first line of what the driver said, without the password."""
+    # Without the statement and its parameters, which SQLAlchemy appends.
+    message = str(getattr(error, "orig", None) or error).strip()
+    first = (message.splitlines() or [type(error).__name__])[0]
+    return first.replace(str(url.password), "***") if url.password else first
