@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
-from covpool.clients import Client, JobTimeoutError, ProblemError, UnreachableError
+from covpool.clients import Client, JobFailedError, JobTimeoutError, ProblemError, UnreachableError
 from covpool.clients.errors import ClientError
 from covpool.service.schemas import Job
 from covpool.store import Store
@@ -111,7 +111,7 @@ def test_the_index_goes_on_over_pages(client: Client, service: Running) -> None:
 
 @pytest.mark.parametrize(
     ("sequences", "words"),
-    [("MKLPEFIQ", "protein"), ("", "empty"), ([], "at least one"), (["ACGT", "AC-GT"], "sequence 2")],
+    [("MKLPEFIQ", "protein"), ("", "empty"), ([], "at least one"), (["AC-GT", "-"], "sequence 1")],
     ids=["protein", "empty", "no sequence", "gap"],
 )
 def test_a_refusal_is_an_error_with_status_title_and_remedy(
@@ -124,6 +124,12 @@ def test_a_refusal_is_an_error_with_status_title_and_remedy(
     assert words in caught.value.detail
     assert isinstance(caught.value, ClientError)
     assert isinstance(caught.value, ValueError)
+
+
+def test_a_job_with_a_bad_record_fails_by_its_name_and_keeps_the_others(client: Client) -> None:
+    with pytest.raises(JobFailedError, match=r"1 of 2 records failed, first sequence 2: .*gaps"):
+        client.embed(["ACGTT", "AC-GT"])
+    assert [record.state for record in client.submit(["ACGTT", "AC-GT"]).records] == ["done", "failed"]
 
 
 def test_what_is_not_there_is_a_404(client: Client) -> None:

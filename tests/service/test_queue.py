@@ -3,14 +3,14 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy.engine import Connection
 
 from covpool.service.errors import JobNotFoundError
-from covpool.service.queue import Job, Queue, Request
+from covpool.service.queue import Job, Queue, Request, Task
 from covpool.store import MomentsKey, Store, sequence_digest
 from covpool.store.testing import example_key, example_moments
 
@@ -24,7 +24,16 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def request(bases: str, name: str = "gene") -> Request:
-    return Request(name, MomentsKey(sequence_digest(bases), len(bases), RECIPE), bases)
+    return Request(name, MomentsKey(sequence_digest(bases), len(bases), RECIPE), bases, len(bases))
+
+
+def claim(queue: Queue, worker: str = "w") -> Task | None:
+    found = queue.claim(worker)
+    return found[0] if found else None
+
+
+def finishing(key: MomentsKey, worker: str = "w") -> Callable[[Connection], None]:
+    return lambda connection: Queue.finish(connection, key.digest, worker)
 
 
 def submit(queue: Queue, *sequences: str) -> str:
@@ -44,10 +53,10 @@ def states(job: Job) -> list[str]:
 def test_a_claimed_task_is_what_was_submitted(store: Store) -> None:
     queue = Queue(store.catalog)
     submit(queue, "ACGTN")
-    task = queue.claim("w")
+    task = claim(queue, "w")
     assert task is not None
     assert (task.key, task.bases, task.attempts) == (request("ACGTN").key, "ACGTN", 1)
-    assert queue.claim("w") is None
+    assert claim(queue, "w") is None
 
 
 def test_the_same_request_is_the_same_job_and_one_task(store: Store) -> None:
@@ -65,7 +74,7 @@ def test_tasks_are_claimed_oldest_first(store: Store) -> None:
     sequences = ["A", "C", "G", "T", "AA", "CC"]
     for bases in sequences:
         submit(queue, bases)
-    claimed = [task.bases for _ in sequences if (task := queue.claim("w")) is not None]
+    claimed = [task.bases for _ in sequences if (task := claim(queue, "w")) is not None]
     assert claimed == sequences
 
 
@@ -81,88 +90,91 @@ def test_what_is_cached_is_not_queued(store: Store) -> None:
 def test_a_lease_is_exclusive_until_it_expires_and_then_taken_over(store: Store) -> None:
     queue = Queue(store.catalog, lease_s=0.3)
     submit(queue, "ACGT")
-    first = queue.claim("one")
+    first = claim(queue, "one")
     assert first is not None
-    assert queue.claim("two") is None
+    assert claim(queue, "two") is None
     time.sleep(0.35)
-    second = queue.claim("two")
+    second = claim(queue, "two")
     assert second is not None
     assert (second.key, second.attempts) == (first.key, 2)
-    assert not queue.heartbeat(first.key.digest, "one", 1), "it is no longer the first worker's"
-    assert queue.heartbeat(first.key.digest, "two", 1)
+    assert queue.heartbeat("one", {first.key.digest: 1}), "it is no longer the first worker's"
+    assert not queue.heartbeat("two", {first.key.digest: 1})
 
 
 def test_a_heartbeat_keeps_the_lease_and_shows_progress(store: Store) -> None:
     queue = Queue(store.catalog, lease_s=0.4)
     job = submit(queue, "ACGT")
-    task = queue.claim("one")
+    task = claim(queue, "one")
     assert task is not None
     for done in (1, 2, 3):
         time.sleep(0.2)
-        assert queue.heartbeat(task.key.digest, "one", done)
-        assert queue.claim("two") is None
+        assert not queue.heartbeat("one", {task.key.digest: done})
+        assert claim(queue, "two") is None
         assert queue.job(job).records[0].tokens_done == done
 
 
 def test_the_task_of_a_dead_worker_is_free_at_once(store: Store) -> None:
     queue = Queue(store.catalog, lease_s=1000)
     submit(queue, "ACGT", "TTTT")
-    first, second = queue.claim("dead"), queue.claim("alive")
+    first, second = claim(queue, "dead"), claim(queue, "alive")
     assert first is not None
     assert second is not None
     queue.release("dead")
-    taken = queue.claim("alive")
+    taken = claim(queue, "alive")
     assert taken is not None
     assert taken.key == first.key
-    assert queue.claim("alive") is None
+    assert claim(queue, "alive") is None
 
 
 def test_a_task_that_kills_its_workers_is_set_aside(store: Store) -> None:
     queue = Queue(store.catalog, max_attempts=2)
     job = submit(queue, "ACGT")
     for attempt in (1, 2):
-        task = queue.claim(f"w{attempt}")
+        task = claim(queue, f"w{attempt}")
         assert task is not None
         assert task.attempts == attempt
         queue.release(f"w{attempt}")
-    assert queue.claim("w3") is None
+    assert claim(queue, "w3") is None
     found = queue.job(job)
     assert found.state == "failed"
     assert found.records[0].error is not None
-    assert "2 times" in found.records[0].error
-    assert tasks(store)[0][1:] == ("failed", 2, 1), "failed, and its bases are emptied"
+    assert found.records[0].state == "quarantined"
+    assert "2 attempts" in found.records[0].error
+    assert tasks(store)[0][1:] == ("quarantined", 2, 1), "and its bases are emptied"
 
 
 def test_a_failure_that_may_pass_is_tried_again_while_attempts_are_left(store: Store) -> None:
     queue = Queue(store.catalog, max_attempts=2)
     job, key = submit(queue, "ACGT"), request("ACGT").key.digest
-    assert queue.claim("w") is not None
+    assert claim(queue, "w") is not None
     queue.fail(key, "w", "disk full", retry=True)
     assert queue.job(job).state == "queued"
-    task = queue.claim("w")
+    task = claim(queue, "w")
     assert task is not None
     assert (task.bases, task.attempts) == ("ACGT", 2)
     queue.fail(key, "w", "disk full", retry=True)
-    assert queue.claim("w") is None
-    assert (queue.job(job).state, queue.job(job).records[0].error) == ("failed", "disk full")
+    assert claim(queue, "w") is None
+    found = queue.job(job).records[0]
+    assert found.state == "quarantined"
+    assert found.error == "2 attempts, then set aside; the last error: disk full"
     assert tasks(store)[0][3] == 1, "its bases are emptied"
 
 
 def test_a_failure_that_cannot_pass_is_final(store: Store) -> None:
     queue = Queue(store.catalog)
     job, key = submit(queue, "ACGT"), request("ACGT").key.digest
-    queue.claim("w")
+    claim(queue, "w")
     queue.fail(key, "w", "not DNA", retry=False)
-    assert queue.claim("w") is None
+    assert claim(queue, "w") is None
     assert queue.job(job).records[0].error == "not DNA"
 
 
 def test_the_failure_of_a_worker_that_lost_its_lease_changes_nothing(store: Store) -> None:
     queue = Queue(store.catalog)
     job, key = submit(queue, "ACGT"), request("ACGT").key.digest
-    queue.claim("slow")
+    claim(queue, "slow")
     queue.release("slow")
-    queue.claim("quick")
+    claim(queue, "quick")
     queue.fail(key, "slow", "too late", retry=False)
     assert queue.job(job).state == "running"
 
@@ -170,12 +182,12 @@ def test_the_failure_of_a_worker_that_lost_its_lease_changes_nothing(store: Stor
 def test_submitting_a_failed_job_again_queues_it_anew(store: Store) -> None:
     queue = Queue(store.catalog)
     job, key = submit(queue, "ACGT"), request("ACGT").key.digest
-    queue.claim("w")
+    claim(queue, "w")
     queue.fail(key, "w", "out of memory", retry=False)
     assert submit(queue, "ACGT") == job
     found = queue.job(job)
     assert (found.state, found.records[0].error) == ("queued", None)
-    task = queue.claim("w")
+    task = claim(queue, "w")
     assert task is not None
     assert (task.bases, task.attempts) == ("ACGT", 1)
 
@@ -183,9 +195,9 @@ def test_submitting_a_failed_job_again_queues_it_anew(store: Store) -> None:
 def test_submitting_does_not_disturb_a_running_task(store: Store) -> None:
     queue = Queue(store.catalog)
     submit(queue, "ACGT")
-    assert queue.claim("w") is not None
+    assert claim(queue, "w") is not None
     submit(queue, "ACGT")
-    assert queue.claim("other") is None
+    assert claim(queue, "other") is None
     assert tasks(store)[0][1:3] == ("running", 1)
 
 
@@ -194,16 +206,16 @@ def test_a_task_ends_in_the_transaction_that_makes_its_moments_readable(store: S
     job, key = submit(queue, "ACGT"), request("ACGT").key
 
     def finish_and_break(connection: Connection) -> None:
-        Queue.finish(connection, key.digest)
+        Queue.finish(connection, key.digest, "w")
         raise ZeroDivisionError
 
-    queue.claim("w")
+    claim(queue, "w")
     with pytest.raises(ZeroDivisionError):
         store.put(key, example_moments("a"), also=finish_and_break)
     assert key not in store
     assert queue.job(job).state == "running"
     assert tasks(store)[0][1:] == ("running", 1, 0)
-    store.put(key, example_moments("a"), also=lambda connection: Queue.finish(connection, key.digest))
+    store.put(key, example_moments("a"), also=finishing(key))
     assert key in store
     assert queue.job(job).state == "done"
     assert tasks(store)[0][1:] == ("done", 1, 1), "done, and its bases are emptied"
@@ -214,8 +226,8 @@ def test_a_record_that_vanished_from_the_store_fails_with_the_remedy_and_can_be_
 ) -> None:
     queue = Queue(store.catalog)
     job, key = submit(queue, "ACGT"), request("ACGT").key
-    queue.claim("w")
-    store.put(key, example_moments("a"), also=lambda connection: Queue.finish(connection, key.digest))
+    claim(queue, "w")
+    store.put(key, example_moments("a"), also=finishing(key))
     with store.catalog.writing() as connection:
         connection.exec_driver_sql("DELETE FROM entries")
     found = queue.job(job)
@@ -231,16 +243,16 @@ def test_a_job_is_done_when_all_are_and_failed_when_none_is_left_to_run(store: S
     job = submit(queue, "A", "C", "G")
 
     def run_one() -> None:
-        task = queue.claim("w")
+        task = claim(queue, "w")
         assert task is not None
         assert queue.job(job).state == "running"
         moments = example_moments(task.bases)
-        store.put(task.key, moments, also=lambda c: Queue.finish(c, task.key.digest))
+        store.put(task.key, moments, also=finishing(task.key))
 
     assert queue.job(job).state == "queued"
     run_one()
     assert queue.job(job).state == "running"
-    failing = queue.claim("w")
+    failing = claim(queue, "w")
     assert failing is not None
     queue.fail(failing.key.digest, "w", "bad", retry=False)
     assert sorted(states(queue.job(job))) == ["done", "failed", "queued"]
@@ -250,7 +262,7 @@ def test_a_job_is_done_when_all_are_and_failed_when_none_is_left_to_run(store: S
     assert submit(queue, "A", "C", "G") == job
     run_one()
     assert queue.job(job).state == "done"
-    assert queue.claim("w") is None
+    assert claim(queue, "w") is None
 
 
 def test_records_keep_their_order_and_names(store: Store) -> None:
@@ -277,7 +289,7 @@ def test_a_task_that_ends_while_it_is_submitted_again_is_not_queued_again(
 ) -> None:
     queue = Queue(store.catalog)
     submit(queue, "ACGT")
-    task = queue.claim("w")
+    task = claim(queue, "w")
     assert task is not None
     writing = store.catalog.writing
 
@@ -285,21 +297,20 @@ def test_a_task_that_ends_while_it_is_submitted_again_is_not_queued_again(
         # The task ends after the second submission has begun, just before it takes the write lock.
         monkeypatch.undo()
         key = task.key
-        store.put(key, example_moments("a"), also=lambda connection: Queue.finish(connection, key.digest))
+        store.put(key, example_moments("a"), also=finishing(key))
         return writing()
 
     monkeypatch.setattr(store.catalog, "writing", ending_first)
     job = submit(queue, "ACGT")
-    assert queue.claim("w") is None
+    assert claim(queue, "w") is None
     assert queue.job(job).state == "done"
 
 
 def test_a_worker_leaves_alone_what_it_cannot_run(store: Store) -> None:
     queue = Queue(store.catalog)
     submit(queue, "ACGT")
-    assert queue.claim("other", weights=["0" * 64]) is None
-    task = queue.claim("able", weights=[example_key("any").recipe.weights])
-    assert task is not None
+    assert queue.claim("other", weights=["0" * 64]) == []
+    assert len(queue.claim("able", weights=[example_key("any").recipe.weights])) == 1
 
 
 def test_jobs_outlive_the_process_that_queued_them(tmp_path: Path) -> None:
@@ -308,7 +319,7 @@ def test_jobs_outlive_the_process_that_queued_them(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         queue = Queue(store.catalog)
         assert queue.job(job).state == "queued"
-        assert queue.claim("w") is not None
+        assert claim(queue, "w") is not None
 
 
 CLAIMER = """
@@ -319,8 +330,8 @@ with Store.open(sys.argv[1]) as store:
     queue = Queue(store.catalog)
     print("ready", flush=True)
     sys.stdin.readline()
-    while (task := queue.claim(sys.argv[2])) is not None:
-        print(task.bases, flush=True)
+    while (tasks := queue.claim(sys.argv[2])):
+        print(tasks[0].bases, flush=True)
 """
 
 

@@ -29,14 +29,14 @@ def assert_problem(response: httpx.Response, status: int, *words: str) -> None:
         ({"input": "ACGT", "model": "/etc"}, 404, ["'/etc'", "not served"]),
         ({"input": "ACGT", "model": "../ntv3-mini"}, 404, ["not served"]),
         ({"input": "ACGT", "layer": "up.99"}, 404, ["'up.99'", "up.6"]),
-        ({"input": ["ACGT", "MKLPEFIQ"]}, 422, ["sequence 2", "position 3", "protein"]),
-        ({"input": ">a\nACGT\n>b\nMKVLEF\n"}, 422, ["record 2", "b", "protein"]),
+        ({"input": ["MKLPEFIQ"]}, 422, ["sequence 1", "position 3", "protein"]),
+        ({"input": ">a\nMKLPEFIQ\n>b\nMKVLEF\n"}, 422, ["record 1", "a", "protein"]),
         ({"input": "ACGT\x00ACGT"}, 422, ["sequence 1", "position 5", "binary"]),
         ({"input": "ACG-T"}, 422, ["position 4", "gaps"]),
         ({"input": ""}, 422, ["sequence 1", "empty"]),
         ({"input": " \n\t"}, 422, ["empty"]),
         ({"input": []}, 422, ["list is empty"]),
-        ({"input": ["ACGT", ""]}, 422, ["sequence 2", "empty"]),
+        ({"input": ["", ""]}, 422, ["sequence 1", "empty"]),
         ({"input": ">a\n"}, 422, ["a", "empty"]),
         ({"input": ">a\nACGT\n>b\nAC\n>a\nGG\n"}, 422, ["record 3 (a)", "twice", "rename"]),
         ({"input": "ACGT", "skip_tokens": 4}, 422, ["skip_tokens=4", "skip fewer"]),
@@ -53,6 +53,28 @@ def test_a_request_that_cannot_be_served_says_why(
     http: httpx.Client, route: str, body: Any, status: int, words: list[str]
 ) -> None:
     assert_problem(http.post(route, json=body), status, *words)
+
+
+@pytest.mark.parametrize(
+    ("input", "words"),
+    [
+        (["ACGT", "MKLPEFIQ"], ["sequence 2", "position 3", "protein"]),
+        (">a\nACGT\n>b\nMKVLEF\n", ["record 2", "b", "protein"]),
+        (["ACGT", ""], ["sequence 2", "empty"]),
+    ],
+    ids=str,
+)
+def test_a_bad_record_fails_alone_in_a_job_and_is_refused_where_every_embedding_is_needed(
+    http: httpx.Client, input: Any, words: list[str]
+) -> None:
+    assert_problem(http.post(EMBED, json={"input": input}), 422, *words)
+    job = http.post(JOBS, json={"input": input}, headers={"Prefer": "wait=30"}).json()
+    assert job["state"] == "failed"
+    good, bad = job["records"]
+    assert (good["state"], bad["state"], bad["key"]) == ("done", "failed", "")
+    for word in words:
+        assert word in bad["error"]
+    assert http.head(f"/v1/moments/{good['key']}").status_code == 200
 
 
 @pytest.mark.parametrize("route", [EMBED, JOBS])
@@ -130,7 +152,7 @@ def test_a_wrong_page_size_is_refused(http: httpx.Client, query: str) -> None:
         (b"", ["no FASTA record"]),
         (b"ACGT\n", ["line 1", "not FASTA"]),
         (b">a\nACGT\n>a\nACGT\n", ["twice"]),
-        (b">a\nACGT\n>b\nMKLPEF\n", ["record 2", "protein"]),
+        (b">a\nMKLPEF\n>b\nMKLPEF\n", ["record 1", "protein"]),
         (b">a\nAC\xffGT\n", ["not text"]),
         (gzip.compress(b">a\n" + b"ACGT" * 1000)[:-12], ["truncated"]),
         (gzip.compress(b">a\nACGT\n")[:-1], ["truncated"]),

@@ -150,7 +150,7 @@ class Client:
         """The job once it is done.
 
         Raises:
-            JobFailedError: a record failed.
+            JobFailedError: a record failed, or the job was cancelled.
             JobTimeoutError: it took longer than `timeout_s`.
         """
         started, pause = time.monotonic(), _FIRST_PAUSE_S
@@ -158,7 +158,7 @@ class Client:
             found = self.job(job)
             if progress is not None:
                 progress(found)
-            if found.state == "failed":
+            if found.state in ("failed", "cancelled"):
                 raise JobFailedError(_failure(found))
             if found.state == "done":
                 return found
@@ -243,9 +243,9 @@ def _check_digest(text: str, what: str) -> None:
 
 
 def _failure(job: Job) -> str:
-    failed = [record for record in job.records if record.state == "failed"]
-    first = f"{failed[0].name}: {failed[0].error}"
-    return f"job {job.id}: {len(failed)} of {len(job.records)} records failed, first {first}"
+    left = [record for record in job.records if record.state != "done"]
+    first = f"{left[0].name}: {left[0].error or left[0].state}"
+    return f"job {job.id}: {len(left)} of {len(job.records)} records {job.state}, first {first}"
 
 
 def _problem(response: httpx.Response) -> ProblemError:

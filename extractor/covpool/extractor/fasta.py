@@ -6,6 +6,7 @@ Parsing is dnaio's; what it leaves open (damaged compression, duplicate ids, non
 import io
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +19,14 @@ from covpool.extractor.sequences import Sequence, normalise
 _GZIP_MAGIC = b"\x1f\x8b"
 #: The empty block that ends every complete bgzip file (SAM specification, section 4.1.2).
 _BGZIP_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A record that is not DNA; `error` names it and says why."""
+
+    name: str
+    error: str
 
 
 def read_fasta(
@@ -34,6 +43,16 @@ def read_fasta(
         SequenceError: the file is missing, empty, truncated, not FASTA or too large, a record is not DNA,
             or an id occurs twice. The message names file, record and line or position.
     """
+    for record in read_records(source, label=label, max_bases=max_bases):
+        if isinstance(record, Refused):
+            raise SequenceError(record.error)
+        yield record
+
+
+def read_records(
+    source: Path | bytes, *, label: str | None = None, max_bases: int | None = None
+) -> Iterator[Sequence | Refused]:
+    """As `read_fasta`, but a record that is not DNA is told of in its place, and the others follow."""
     label = label or (str(source) if isinstance(source, Path) else "FASTA")
     try:
         file: BinaryIO = source.open("rb") if isinstance(source, Path) else io.BytesIO(source)
@@ -44,7 +63,7 @@ def read_fasta(
         yield from _records(file, label, max_bases)
 
 
-def _records(file: BinaryIO, label: str, max_bases: int | None) -> Iterator[Sequence]:
+def _records(file: BinaryIO, label: str, max_bases: int | None) -> Iterator[Sequence | Refused]:
     seen: dict[str, int] = {}
     total = 0
     try:
@@ -68,11 +87,7 @@ def _records(file: BinaryIO, label: str, max_bases: int | None) -> Iterator[Sequ
                 total += len(record.sequence)
                 if max_bases is not None and total > max_bases:
                     raise SequenceError(_too_large(label, max_bases))
-                try:
-                    found = normalise(record.sequence, name)
-                except SequenceError as error:
-                    raise SequenceError(f"{label}: record {number}: {error}") from None
-                yield found
+                yield _normalised(record.sequence, name, f"{label}: record {number}")
     except dnaio.FastaFormatError as error:
         line = f", line {error.line + 1}" if error.line is not None else ""
         raise SequenceError(f"{label}{line}: not FASTA ({error.message}); begin with '>id'") from error
@@ -88,6 +103,13 @@ def _records(file: BinaryIO, label: str, max_bases: int | None) -> Iterator[Sequ
         ) from error
     if not seen:
         raise SequenceError(f"{label}: holds no FASTA record; begin with '>id' and bases below it")
+
+
+def _normalised(bases: str, name: str, where: str) -> Sequence | Refused:
+    try:
+        return normalise(bases, name)
+    except SequenceError as error:
+        return Refused(name, f"{where}: {error}")
 
 
 def _check_bgzip_end(file: BinaryIO, label: str) -> None:

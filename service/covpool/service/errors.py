@@ -2,6 +2,7 @@
 
 ServiceError
 ├── JobNotFoundError (LookupError)     no job of that id
+├── LeaseLostError (RuntimeError)      a worker ended a task that is no longer its own
 └── RequestError (ValueError)          a request that is well-formed but cannot be served as asked
 """
 
@@ -12,6 +13,10 @@ class ServiceError(Exception):
 
 class JobNotFoundError(ServiceError, LookupError):
     """No job of that id."""
+
+
+class LeaseLostError(ServiceError, RuntimeError):
+    """A task that was cancelled, or taken over by another worker."""
 
 
 class RequestError(ServiceError, ValueError):

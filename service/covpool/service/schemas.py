@@ -9,7 +9,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Strand = Literal["+", "-", "both"]
-State = Literal["queued", "running", "done", "failed"]
+#: Of a job.
+State = Literal["queued", "running", "done", "failed", "cancelled"]
+#: Of a record: a task whose attempts are used up is quarantined, with its last error.
+RecordState = Literal["queued", "running", "done", "failed", "quarantined", "cancelled"]
 
 NPY = "application/x-npy"
 SAFETENSORS = "application/x-safetensors"
@@ -93,9 +96,9 @@ class JobRecord(_Body):
     """One sequence of a job."""
 
     name: str
-    key: str
+    key: str = Field(description="key of its moments; empty for a record that was refused")
     length: int = Field(description="bp")
-    state: State
+    state: RecordState
     error: str | None = None
 
 
@@ -104,12 +107,12 @@ class Job(_Body):
 
     id: str
     state: State = Field(
-        description="done when every record is done; failed when one failed and none is left."
+        description="done when every record is done; failed when one failed and none is left to run."
     )
     created: datetime
     model: str
     layer: str
-    tokens: int = Field(description="bases to read, over all records and strands")
+    tokens: int = Field(description="to be computed, over all records and strands")
     tokens_done: int
     records: list[JobRecord]
     notices: list[str]

@@ -1,14 +1,20 @@
-"""Submission: the sequences and options of a request, checked and turned into keys."""
+"""Submission: the sequences and options of a request, checked and turned into keys.
 
+A record that is not DNA, or does not fit the model, becomes an unfit record of the job and spoils no other;
+only when none is fit is the request itself refused.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from covpool.extractor.errors import SequenceError
-from covpool.extractor.fasta import read_fasta
-from covpool.extractor.models import Model, Options, untrained_notice
-from covpool.extractor.sequences import Sequence, normalise
+from covpool.extractor.fasta import Refused, read_records
+from covpool.extractor.models import Layer, Model, Options, untrained_notice
+from covpool.extractor.sequences import Sequence as Bases
+from covpool.extractor.sequences import normalise
 from covpool.service.errors import RequestError
 from covpool.service.offered import Offered
-from covpool.service.queue import Request
+from covpool.service.queue import Request, Unfit
 from covpool.service.schemas import ExtractionOptions
 from covpool.service.settings import Settings
 from covpool.store.keys import MomentsKey, Recipe
@@ -20,49 +26,47 @@ class Submission:
 
     Attributes:
         recipe: shared by all records.
-        requests: the records in the order given.
+        requests: the records in the order given; one at least is fit.
         notices: what was changed in the input, and what must be known of the model.
     """
 
     recipe: Recipe
-    requests: list[Request]
+    requests: list[Request | Unfit]
     notices: list[str]
 
 
-def read_input(text: str | list[str] | bytes, settings: Settings) -> list[Sequence]:
-    """Normalised sequences of a request: one string, several, FASTA text, or an uploaded FASTA file.
+def read_input(text: str | list[str] | bytes, settings: Settings) -> list[Bases | Refused]:
+    """Records of a request: one string, several, FASTA text, or an uploaded FASTA file.
 
     Raises:
-        SequenceError: something is not DNA; record and position are named.
+        SequenceError: no record is DNA, or a FASTA file is damaged; record and position are named.
         RequestError: more records or bases than the service takes at once.
     """
-    if isinstance(text, list):
-        sequences = [normalise(one, f"sequence {index}") for index, one in enumerate(text, start=1)]
-    elif isinstance(text, bytes) or text.lstrip().startswith(">"):
-        data = text if isinstance(text, bytes) else text.lstrip().encode("utf-8", "surrogatepass")
-        sequences = []
-        for sequence in read_fasta(data, label="FASTA", max_bases=settings.max_bases):
-            sequences.append(sequence)
-            _check_count(len(sequences), settings)
-    else:
-        sequences = [normalise(text, "sequence 1")]
-    if not sequences:
+    found: list[Bases | Refused] = []
+    for record in _records(text, settings):
+        found.append(record)
+        if len(found) > settings.max_records:
+            raise RequestError(f"more than {settings.max_records:,} records in one request; split the file")
+    if not found:
         raise SequenceError("input: the list is empty; give at least one sequence")
-    _check_count(len(sequences), settings)
-    if (bases := sum(map(len, sequences))) > settings.max_bases:
+    refused = [one for one in found if isinstance(one, Refused)]
+    if len(refused) == len(found):
+        raise SequenceError(refused[0].error)
+    bases = sum(len(one) for one in found if isinstance(one, Bases))
+    if bases > settings.max_bases:
         raise RequestError(f"{bases:,} bases in one request; this service takes {settings.max_bases:,}")
-    return sequences
+    return found
 
 
 def prepare(
-    sequences: list[Sequence], request: ExtractionOptions, offered: Offered, settings: Settings
+    found: Sequence[Bases | Refused], request: ExtractionOptions, offered: Offered, settings: Settings
 ) -> Submission:
-    """Keys of the sequences under the request's options.
+    """Keys of the records under the request's options.
 
     Raises:
         ModelNotFoundError, LayerError, ConditionError: the service has no such model, the model no such
             layer or species.
-        SequenceError: the options leave nothing of a sequence, or it is longer than the model takes.
+        SequenceError: the options leave nothing of any sequence, or each is longer than the model takes.
     """
     model = offered.model(request.model)
     options = Options(
@@ -72,20 +76,44 @@ def prepare(
         beyond_context=request.beyond_context,
     )
     recipe = model.recipe(request.layer, options, dtype=settings.dtype)
-    for sequence in sequences:
-        model.check(len(sequence), sequence.name, model.layer(request.layer), options)
-    requests = [
-        Request(sequence.name, MomentsKey(sequence.digest, len(sequence), recipe), sequence.bases)
-        for sequence in sequences
-    ]
-    return Submission(recipe, requests, _notices(sequences, model))
+    layer = model.layer(request.layer)
+    requests = [_request(one, recipe, model, layer, options) for one in found]
+    unfit = [one for one in requests if isinstance(one, Unfit)]
+    if len(unfit) == len(requests):
+        raise SequenceError(unfit[0].error)
+    return Submission(recipe, requests, [*_notices(found, model)])
 
 
-def _notices(sequences: list[Sequence], model: Model) -> list[str]:
-    untrained = [] if model.trained else [untrained_notice(model)]
-    return untrained + [notice for sequence in sequences for notice in sequence.notices]
+def _records(text: str | list[str] | bytes, settings: Settings) -> Iterator[Bases | Refused]:
+    if isinstance(text, bytes) or (isinstance(text, str) and text.lstrip().startswith(">")):
+        data = text if isinstance(text, bytes) else text.lstrip().encode("utf-8", "surrogatepass")
+        yield from read_records(data, label="FASTA", max_bases=settings.max_bases)
+        return
+    for index, one in enumerate([text] if isinstance(text, str) else text, start=1):
+        name = f"sequence {index}"
+        try:
+            yield normalise(one, name)
+        except SequenceError as error:
+            yield Refused(name, str(error))
 
 
-def _check_count(count: int, settings: Settings) -> None:
-    if count > settings.max_records:
-        raise RequestError(f"more than {settings.max_records:,} records in one request; split the file")
+def _request(
+    one: Bases | Refused, recipe: Recipe, model: Model, layer: Layer, options: Options
+) -> Request | Unfit:
+    if isinstance(one, Refused):
+        return Unfit(one.name, one.error)
+    try:
+        model.check(len(one), one.name, layer, options)
+    except SequenceError as error:
+        return Unfit(one.name, str(error), len(one))
+    strands = 2 if options.strand == "both" else 1
+    key = MomentsKey(one.digest, len(one), recipe)
+    return Request(one.name, key, one.bases, strands * layer.tokens(len(one)))
+
+
+def _notices(found: Sequence[Bases | Refused], model: Model) -> Iterator[str]:
+    if not model.trained:
+        yield untrained_notice(model)
+    for one in found:
+        if isinstance(one, Bases):
+            yield from one.notices

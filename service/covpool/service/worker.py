@@ -43,10 +43,10 @@ class Worker:
         """Work until `stop` is called."""
         log.info("worker %s is ready", self.name)
         while not self._stop.is_set():
-            task = self._queue.claim(self.name, self._weights)
-            if task is None:
+            tasks = self._queue.claim(self.name, self._weights)
+            if not tasks:
                 self._stop.wait(self._settings.poll_s)
-            else:
+            for task in tasks:
                 self.work(task)
 
     def work(self, task: Task) -> None:
@@ -59,7 +59,7 @@ class Worker:
             done += tokens
 
         def beat() -> None:
-            self._queue.heartbeat(key, self.name, done)
+            self._queue.heartbeat(self.name, {key: done})
 
         try:
             model = self._offered.model(task.key.recipe.model)
@@ -70,7 +70,7 @@ class Worker:
                     task.key.recipe,
                     [sequence],
                     progress=progress,
-                    also=lambda found, connection: Queue.finish(connection, found.digest),
+                    also=lambda found, connection: Queue.finish(connection, found.digest, self.name),
                 ):
                     log.info("task %s is done", key)
         except ExtractionError as error:

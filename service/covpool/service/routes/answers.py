@@ -14,18 +14,15 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 def job_body(job: Job) -> schemas.Job:
     """The wire form of a job."""
-    strands = 2 if job.recipe.strand == "both" else 1
+    progress = job.progress
     return schemas.Job(
         id=job.id,
-        state=job.state,
+        state=progress.state,
         created=job.created,
         model=job.recipe.model,
         layer=job.recipe.layer,
-        tokens=strands * sum(record.length for record in job.records),
-        tokens_done=sum(
-            strands * record.length if record.state == "done" else record.tokens_done
-            for record in job.records
-        ),
+        tokens=progress.tokens,
+        tokens_done=progress.tokens_done,
         records=[
             schemas.JobRecord(
                 name=record.name,

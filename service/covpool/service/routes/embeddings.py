@@ -9,10 +9,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from covpool.extractor.errors import SequenceError
 from covpool.service import schemas
 from covpool.service.context import Context, Service
 from covpool.service.errors import RequestError
-from covpool.service.queue import Job
+from covpool.service.queue import Job, Unfit
 from covpool.service.routes.answers import PROBLEMS
 from covpool.service.routes.jobs import job_response
 from covpool.service.routes.waiting import preferred_wait, wait_for
@@ -49,7 +50,7 @@ async def embed(
     """Embeddings in the order of the input; waits up to `Prefer: wait=N` seconds for missing moments."""
     job = await run_in_threadpool(_job_of, request, context)
     found = await wait_for(context, job, preferred_wait(prefer, context, DEFAULT_WAIT_S))
-    if found.state not in ("done", "failed"):
+    if not found.progress.ended:
         return job_response(found)
     body = await run_in_threadpool(_embed, request, found, context)
     return Response(body.model_dump_json(), media_type="application/json")
@@ -66,15 +67,22 @@ def _job_of(request: schemas.EmbeddingRequest, context: Context) -> str:
     sequences = read_input(request.input, context.settings)
     submission = prepare(sequences, request, context.offered, context.settings)
     # Refused before anything is computed, not after.
+    for one in submission.requests:
+        if isinstance(one, Unfit):
+            raise SequenceError(one.error)
     context.offered.bottleneck(request.bottleneck, submission.recipe)
-    return context.queue.submit(submission.recipe, submission.requests, submission.notices)
+    return context.queue.submit(
+        submission.recipe, submission.requests, submission.notices, priority="interactive"
+    )
 
 
 def _embed(request: schemas.EmbeddingRequest, job: Job, context: Context) -> schemas.EmbeddingResponse:
-    failed = [record for record in job.records if record.state == "failed"]
-    if failed:
+    missing = [record for record in job.records if record.state != "done"]
+    if missing:
+        first = missing[0]
         raise RequestError(
-            f"{len(failed)} of {len(job.records)} records failed, first {failed[0].name}: {failed[0].error}"
+            f"{len(missing)} of {len(job.records)} records are not there, "
+            f"first {first.name}: {first.error or first.state}"
         )
     bottleneck = context.offered.bottleneck(request.bottleneck, job.recipe)
     data = []

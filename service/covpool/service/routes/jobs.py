@@ -79,7 +79,7 @@ def one(job: str, context: Service) -> schemas.Job:
 
 def job_response(job: Job) -> Response:
     """200 for a job that has ended, else 202; with its location either way."""
-    ended = job.state in ("done", "failed")
+    ended = job.progress.ended
     headers = {"Location": f"/v1/jobs/{job.id}"} | ({} if ended else {"Retry-After": "1"})
     return JSONResponse(job_body(job).model_dump(mode="json"), 200 if ended else 202, headers)
 

@@ -22,8 +22,8 @@ async def wait_for(context: Context, job: str, seconds: float) -> Job:
     """The job as soon as it has ended, or as it stands after so many seconds."""
     deadline = time.monotonic() + seconds
     while True:
-        found = await run_in_threadpool(context.queue.job, job)
+        progress = await run_in_threadpool(context.queue.progress, job)
         left = deadline - time.monotonic()
-        if found.state in ("done", "failed") or left <= 0:
-            return found
+        if progress.ended or left <= 0:
+            return await run_in_threadpool(context.queue.job, job)
         await asyncio.sleep(min(context.settings.poll_s, left))

@@ -1,0 +1,11 @@
+"""Queue: durable jobs, and tasks leased to workers, in the catalog's database."""
+
+from covpool.service.queue.queue import Queue as Queue
+from covpool.service.queue.values import Job as Job
+from covpool.service.queue.values import Progress as Progress
+from covpool.service.queue.values import Record as Record
+from covpool.service.queue.values import Request as Request
+from covpool.service.queue.values import Stats as Stats
+from covpool.service.queue.values import Task as Task
+from covpool.service.queue.values import Unfit as Unfit
+from covpool.service.queue.values import WorkerState as WorkerState

@@ -1,0 +1,122 @@
+"""Tables of the queue: the same on SQLite and Postgres; and the clock by which leases run out.
+
+Times are seconds since 1970. A task's primary key is the key of its result, so identical requests share it.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+
+metadata = sa.MetaData()
+
+tasks = sa.Table(
+    "tasks",
+    metadata,
+    sa.Column("key", sa.String(64), primary_key=True),
+    # queued, running; done, failed, quarantined, cancelled
+    sa.Column("state", sa.String(16), nullable=False),
+    # 0 interactive, 1 bulk
+    sa.Column("priority", sa.SmallInteger, nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+    sa.Column("recipe", sa.Text, nullable=False),
+    sa.Column("recipe_digest", sa.String(64), nullable=False),
+    sa.Column("weights", sa.String(64), nullable=False),
+    sa.Column("sequence", sa.String(64), nullable=False),
+    # bp
+    sa.Column("length", sa.BigInteger, nullable=False),
+    # tokens, over all strands
+    sa.Column("cost", sa.BigInteger, nullable=False),
+    # The bases themselves, compressed; emptied as soon as the task has ended.
+    sa.Column("bases", sa.LargeBinary),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("worker", sa.String(128)),
+    sa.Column("lease_until", sa.Float),
+    sa.Column("cancel", sa.Boolean, nullable=False),
+    sa.Column("tokens_done", sa.BigInteger, nullable=False),
+    # The last error, kept while the task is tried again.
+    sa.Column("error", sa.Text),
+    # Null while it is queued or running; a task that has ended starts anew when it is submitted again.
+    sa.Column("ended", sa.Float),
+    sa.Index("tasks_in_claim_order", "state", "priority", "created", "key"),
+    sa.Index("tasks_by_lease", "state", "lease_until"),
+)
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("recipe", sa.Text, nullable=False),
+    sa.Column("notices", sa.Text, nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+    sa.Column("cancelled", sa.Float),
+    sa.Index("jobs_by_age", "created", "id"),
+)
+
+records = sa.Table(
+    "job_records",
+    metadata,
+    sa.Column("job", sa.String(64), sa.ForeignKey("jobs.id"), primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    # Null for a record that was refused; then `error` says why.
+    sa.Column("key", sa.String(64), index=True),
+    sa.Column("length", sa.BigInteger, nullable=False),
+    sa.Column("cost", sa.BigInteger, nullable=False),
+    sa.Column("error", sa.Text),
+)
+
+workers = sa.Table(
+    "workers",
+    metadata,
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("started", sa.Float, nullable=False),
+    sa.Column("seen", sa.Float, nullable=False),
+    sa.Column("device", sa.String(64), nullable=False),
+    # Device memory in bytes; null while it is not known.
+    sa.Column("memory_used", sa.BigInteger),
+    sa.Column("memory_total", sa.BigInteger),
+    # Counted since it started.
+    sa.Column("tasks", sa.BigInteger, nullable=False),
+    sa.Column("tokens", sa.BigInteger, nullable=False),
+    sa.Column("batches", sa.BigInteger, nullable=False),
+)
+
+#: SQLite binds at most 32,766 values in one statement.
+MOST_VALUES = 10_000
+
+
+def now(connection: Connection) -> float:
+    """The time by which leases run out: the server's, where hosts whose clocks differ share a database."""
+    if connection.dialect.name == "postgresql":
+        asked = sa.select(sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()), sa.Float))
+        return float(connection.execute(asked).scalar_one())
+    return time.time()
+
+
+def insert_or_update(
+    connection: Connection,
+    table: sa.Table,
+    rows: Sequence[Mapping[str, object]],
+    *,
+    update: Sequence[str] = (),
+    where: "sa.ColumnElement[bool] | None" = None,
+) -> None:
+    """Insert rows; where a primary key exists, take over the columns `update` if `where` holds for it.
+
+    Without `update` an existing row stays as it is.
+    """
+    # One construct under two names; SQLAlchemy has no common type for them.
+    insert = postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    keys = list(table.primary_key.columns)
+    statement = (
+        insert.on_conflict_do_update(
+            index_elements=keys, set_={name: insert.excluded[name] for name in update}, where=where
+        )
+        if update
+        else insert.on_conflict_do_nothing(index_elements=keys)
+    )
+    if rows:
+        connection.execute(statement, [dict(row) for row in rows])
