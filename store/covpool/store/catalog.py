@@ -51,6 +51,7 @@ _entries = sa.Table(
     sa.Column("sequence", sa.String(64), nullable=False, index=True),
     sa.Column("length", sa.BigInteger, nullable=False),
     sa.Column("count", sa.BigInteger),
+    sa.Column("error", sa.Double),
     sa.Column("created", sa.DateTime(timezone=True)),
     sa.UniqueConstraint("namespace", "row"),
 )
@@ -68,6 +69,8 @@ class Entry:
         sequence: digest of the bases.
         length: their number, in bp.
         count: tokens the moments count; None until ready.
+        error: relative Frobenius error of the stored second moment, 0.0 if its codec is lossless; None
+            until ready.
         created: when it became ready, UTC; None until then.
     """
 
@@ -78,6 +81,7 @@ class Entry:
     sequence: str
     length: int
     count: int | None
+    error: float | None
     created: datetime | None
 
     @property
@@ -109,9 +113,11 @@ class Catalog:
     def reserve(self, key: MomentsKey, namespace: Namespace) -> tuple[Namespace, int]:
         """The arrays and row that belong to `key`: the ones it already has, else the next free row.
 
+        A key that has a row stays in its namespace, whatever codec is asked for.
+
         Raises:
             CapacityError: the namespace is full.
-            InvalidMomentsError: the key is stored in another dtype or codec.
+            InvalidMomentsError: the key is stored in another width or dtype.
         """
         with self.writing() as connection:
             if (entry := self._find(connection, key.digest)) is not None:
@@ -145,7 +151,11 @@ class Catalog:
             )
 
     def flip_ready(
-        self, key: MomentsKey, count: int, also: Callable[[Connection], None] | None = None
+        self,
+        key: MomentsKey,
+        count: int,
+        error: float,
+        also: Callable[[Connection], None] | None = None,
     ) -> None:
         """Make a written row readable; `also` runs in the same transaction, so both happen or neither.
 
@@ -156,7 +166,7 @@ class Catalog:
             flipped = connection.execute(
                 sa.update(_entries)
                 .where(_entries.c.key == key.digest)
-                .values(state="ready", count=count, created=datetime.now(UTC))
+                .values(state="ready", count=count, error=error, created=datetime.now(UTC))
             )
             if flipped.rowcount != 1:
                 raise StoreError(f"{key}: its reservation was removed while it was written; put it again")
@@ -209,10 +219,12 @@ class Catalog:
 
     @staticmethod
     def _own_row(key: MomentsKey, entry: Entry, namespace: Namespace) -> tuple[Namespace, int]:
-        if entry.namespace.id != namespace.id:
+        # Whatever codec is asked for, a key stays in the namespace it has a row in.
+        stored = entry.namespace
+        if (stored.width, stored.dtype) != (namespace.width, namespace.dtype):
             raise InvalidMomentsError(
-                f"{key}: is stored as {entry.namespace.width} x {entry.namespace.dtype} with codec "
-                f"{entry.namespace.codec}; offer it so (Moments.astype), or drop the old entry"
+                f"{key}: is stored as {stored.width} x {stored.dtype}; offer it so (Moments.astype), "
+                "or drop the old entry"
             )
         return entry.namespace, entry.row
 
@@ -250,6 +262,7 @@ def _entry(row: "sa.Row[tuple[object, ...]]") -> Entry:
         row.length,
         # `row.count` is the tuple method.
         row._mapping["count"],
+        row.error,
         # SQLite keeps no time zone.
         row.created and row.created.replace(tzinfo=UTC),
     )

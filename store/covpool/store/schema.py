@@ -1,24 +1,21 @@
 """The on-disk schema as constants: what FORMAT.md describes and the arrays follow."""
 
 import struct
-import zlib
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
+from covpool.store.codecs.lossless import Lossless
 from covpool.store.errors import FormatVersionError
 from covpool.store.keys import Recipe, canonical_json, sha256
-from covpool.store.moments import FloatArray
 
 #: (major, minor); a reader refuses another major version and reads any minor one.
-FORMAT_VERSION = (1, 0)
+FORMAT_VERSION = (2, 0)
 
 #: Rows of every array of a namespace. Fixed at creation, so that writers never resize; costs no space.
 CAPACITY = 1_000_000
-
-#: Codec chain of the lossless default: packed form, bit-shuffled LZ4, checksum.
-CODEC = "rfp+blosc-lz4-bitshuffle+crc32c"
 
 ARRAYS = "arrays"
 CATALOG_FILE = "catalog.sqlite"
@@ -28,8 +25,8 @@ MEAN = "mean"
 RECORD = "record"
 
 #: Bytes of a row of `record`, see `Record`.
-RECORD_BYTES = 84
-_RECORD = struct.Struct("<32s32sqqI")
+RECORD_BYTES = 96
+_RECORD = struct.Struct("<32s32sqqdII")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +37,14 @@ class Namespace:
         recipe: shared by every row.
         width: number of features d.
         dtype: "float32" or "float64".
-        codec: how a row is packed and compressed.
+        codec: id of how a second moment is compressed, see `covpool.store.codecs`.
         capacity: rows of the arrays.
     """
 
     recipe: Recipe
     width: int
     dtype: str
-    codec: str = CODEC
+    codec: str = Lossless.id
     capacity: int = CAPACITY
 
     @property
@@ -65,31 +62,39 @@ class Record:
         sequence: digest of the bases.
         count: tokens.
         length: bp.
-        checksum: CRC-32 of the row's mean followed by its packed second moment, uncompressed.
+        error: relative Frobenius error of the stored second moment against the one put; 0.0 if lossless.
+        mean_checksum: CRC-32C that ends the row's chunk of `mean`.
+        second_moment_checksum: CRC-32C that ends the row's chunk of `second_moment`.
     """
 
     key: str
     sequence: str
     count: int
     length: int
-    checksum: int
+    error: float
+    mean_checksum: int
+    second_moment_checksum: int
 
     def to_bytes(self) -> bytes:
-        """Two 32-byte digests, two int64 and one uint32, little-endian."""
+        """Two 32-byte digests, two int64, one float64 and two uint32, little-endian."""
         return _RECORD.pack(
-            bytes.fromhex(self.key), bytes.fromhex(self.sequence), self.count, self.length, self.checksum
+            bytes.fromhex(self.key),
+            bytes.fromhex(self.sequence),
+            self.count,
+            self.length,
+            self.error,
+            self.mean_checksum,
+            self.second_moment_checksum,
         )
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """What `to_bytes` wrote."""
-        key, sequence, count, length, checksum = _RECORD.unpack(data)
-        return cls(key.hex(), sequence.hex(), count, length, checksum)
-
-
-def row_checksum(mean: FloatArray, packed: FloatArray) -> int:
-    """CRC-32 over both arrays: it ties together the chunks of a row, each of which has one of its own."""
-    return zlib.crc32(np.ascontiguousarray(packed).data, zlib.crc32(np.ascontiguousarray(mean).data))
+    def from_bytes(cls, data: bytes | NDArray[np.uint8]) -> Self:
+        """What `to_bytes` wrote; bytes of another size raise `ValueError`."""
+        try:
+            key, sequence, *numbers = _RECORD.unpack(bytes(data))
+        except struct.error as error:
+            raise ValueError(f"a record has {RECORD_BYTES} bytes ({error})") from error
+        return cls(key.hex(), sequence.hex(), *numbers)
 
 
 def check_version(version: str, where: str) -> None:

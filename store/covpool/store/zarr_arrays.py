@@ -1,7 +1,6 @@
 """Zarr arrays of one namespace: one chunk per matrix, written and read whole.
 
-Convention: arrays have a fixed capacity and are never resized; a row that was never written reads as NaN
-(or zero bytes), which no stored row can hold.
+Convention: arrays have a fixed capacity and are never resized.
 """
 
 from contextlib import suppress
@@ -10,12 +9,16 @@ from typing import Any
 import numpy as np
 import zarr
 from zarr.abc.store import Store as ZarrStorage
-from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
+from zarr.codecs import Crc32cCodec
 from zarr.errors import ContainsArrayError, ContainsGroupError
 
+from covpool.store.codecs import codec_of
 from covpool.store.errors import CorruptEntryError, StoreError
+from covpool.store.keys import MomentsKey
 from covpool.store.moments import Moments
-from covpool.store.packing import pack, packed_shape, unpack
+from covpool.store.objects import Objects
+from covpool.store.packing import packed_shape
+from covpool.store.rows import MEAN_CODEC, decode_record, decode_row, encode_row
 from covpool.store.schema import (
     ARRAYS,
     MEAN,
@@ -25,7 +28,6 @@ from covpool.store.schema import (
     Namespace,
     Record,
     check_version,
-    row_checksum,
     version_text,
 )
 
@@ -33,36 +35,41 @@ _FORMAT = "covpool_format"
 
 
 class NamespaceArrays:
-    """The arrays `second_moment`, `mean` and `record` of one namespace."""
+    """The arrays `second_moment`, `mean` and `record` of one namespace.
+
+    zarr makes the arrays and describes them; rows are read and written as whole chunks, in the very bytes
+    zarr would write, because a chunk that is missing must be an error here and not a fill value.
+    """
 
     def __init__(self, storage: ZarrStorage, namespace: Namespace) -> None:
         self.namespace = namespace
         self.path = f"{ARRAYS}/{namespace.id}"
+        self._objects = Objects(storage)
         _open_group(storage, self.path, _attributes(namespace))
-        n, d = namespace.capacity, namespace.width
-        self._second_moment = _open_array(
-            storage, f"{self.path}/{SECOND_MOMENT}", (n, *packed_shape(d)), namespace.dtype
-        )
-        self._mean = _open_array(storage, f"{self.path}/{MEAN}", (n, d), namespace.dtype)
-        self._record = _open_array(storage, f"{self.path}/{RECORD}", (n, RECORD_BYTES), "uint8")
+        n, d, item = namespace.capacity, namespace.width, np.dtype(namespace.dtype).itemsize
+        packed, dtype = codec_of(namespace.codec).zarr_arguments(item), namespace.dtype
+        plain = {"compressors": [Crc32cCodec()]}
+        _open_array(storage, f"{self.path}/{SECOND_MOMENT}", (n, *packed_shape(d)), dtype, packed)
+        _open_array(storage, f"{self.path}/{MEAN}", (n, d), dtype, MEAN_CODEC.zarr_arguments(item))
+        _open_array(storage, f"{self.path}/{RECORD}", (n, RECORD_BYTES), "uint8", plain)
 
-    def write(self, row: int, key: str, sequence: str, length: int, moments: Moments) -> None:
+    def write(self, row: int, key: MomentsKey, moments: Moments) -> Record:
         """Write one row; each chunk replaces its predecessor atomically.
 
         Raises:
             StoreError: the storage refused (disk full, no permission); nothing became readable.
         """
-        packed = pack(moments.second_moment)
-        record = Record(key, sequence, moments.count, length, row_checksum(moments.mean, packed))
+        chunks, record = encode_row(self.namespace, key, moments)
         try:
-            self._mean[row] = moments.mean
-            self._second_moment[row] = packed
-            self._record[row] = np.frombuffer(record.to_bytes(), np.uint8)
+            self._objects.write(self._chunk(MEAN, row), chunks.mean)
+            self._objects.write(self._chunk(SECOND_MOMENT, row), chunks.second_moment)
+            self._objects.write(self._chunk(RECORD, row), chunks.record)
         except OSError as error:
             raise StoreError(
                 f"{key}: could not be written under {self.path} ({error}); nothing was cached, "
                 "make room or fix the permissions and put it again"
             ) from error
+        return record
 
     def read(self, row: int, key: str) -> Moments:
         """The moments of one row.
@@ -70,23 +77,19 @@ class NamespaceArrays:
         Raises:
             CorruptEntryError: a chunk is missing, fails its checksum, or belongs to another key.
         """
-        where = f"{key}: row {row} of {self.path}"
-        remedy = "compute it again (covpool extract --again)"
         try:
-            record: Any = self._record[row]
-            mean: Any = self._mean[row]
-            packed: Any = self._second_moment[row]
-        except (ValueError, RuntimeError, OSError) as error:
-            raise CorruptEntryError(f"{where} is damaged ({error}); {remedy}") from error
-        found = Record.from_bytes(record.tobytes())
-        if found.key != key:
-            what = "is missing" if not record.any() else f"holds another key ({found.key})"
-            raise CorruptEntryError(f"{where} {what}; {remedy}")
-        if np.isnan(packed[0, 0]) or np.isnan(mean[0]):
-            raise CorruptEntryError(f"{where} lacks a chunk; {remedy}")
-        if found.checksum != row_checksum(mean, packed):
-            raise CorruptEntryError(f"{where} has chunks that do not belong together; {remedy}")
-        return Moments(found.count, mean, unpack(packed, self.namespace.width))
+            record = decode_record(self._objects.read(self._chunk(RECORD, row)), key)
+            mean = self._objects.read(self._chunk(MEAN, row))
+            return decode_row(
+                self.namespace, record, mean, self._objects.read(self._chunk(SECOND_MOMENT, row))
+            )
+        except (CorruptEntryError, OSError) as error:
+            raise CorruptEntryError(
+                f"{key}: row {row} of {self.path}: {error}; compute it again (covpool extract --again)"
+            ) from error
+
+    def _chunk(self, array: str, row: int) -> str:
+        return f"{self.path}/{array}/c.{row}.0" + (".0" if array == SECOND_MOMENT else "")
 
 
 def open_root(storage: ZarrStorage, where: str) -> None:
@@ -119,11 +122,12 @@ def _open_group(storage: ZarrStorage, path: str, attributes: dict[str, Any]) -> 
     return zarr.open_group(storage, path=path, mode="r")
 
 
-def _open_array(storage: ZarrStorage, path: str, shape: tuple[int, ...], dtype: str) -> "zarr.Array[Any]":
+def _open_array(
+    storage: ZarrStorage, path: str, shape: tuple[int, ...], dtype: str, codecs: dict[str, Any]
+) -> None:
     with suppress(FileNotFoundError):
-        return zarr.open_array(storage, path=path, mode="r+")
-    item = np.dtype(dtype).itemsize
-    shuffled = BloscCodec(typesize=item, cname="lz4", clevel=5, shuffle=BloscShuffle.bitshuffle)
+        zarr.open_array(storage, path=path, mode="r")
+        return
     with suppress(ContainsArrayError):
         zarr.create_array(
             storage,
@@ -131,9 +135,8 @@ def _open_array(storage: ZarrStorage, path: str, shape: tuple[int, ...], dtype: 
             shape=shape,
             chunks=(1, *shape[1:]),
             dtype=dtype,
-            compressors=[shuffled, Crc32cCodec()] if item > 1 else [Crc32cCodec()],
-            fill_value=np.nan if item > 1 else 0,
+            fill_value=0 if dtype == "uint8" else np.nan,
             chunk_key_encoding={"name": "default", "separator": "."},
             config={"write_empty_chunks": True},
+            **codecs,
         )
-    return zarr.open_array(storage, path=path, mode="r+")

@@ -13,6 +13,7 @@ from zarr.abc.store import Store as ZarrStorage
 from zarr.storage import LocalStore, MemoryStore
 
 from covpool.store.catalog import Catalog, Entry
+from covpool.store.codecs import codec_id
 from covpool.store.engines import open_engine
 from covpool.store.errors import CatalogError, CorruptEntryError, KeyNotFoundError, LocationError
 from covpool.store.keys import MomentsKey
@@ -35,25 +36,30 @@ class Store:
     Any number of processes may read and write the same directory at once.
     """
 
-    def __init__(self, storage: ZarrStorage, catalog: Catalog) -> None:
+    def __init__(self, storage: ZarrStorage, catalog: Catalog, codec: str = "lossless") -> None:
         self.catalog = catalog
+        self._codec = codec_id(codec)
         self._storage = storage
         self._arrays: dict[str, NamespaceArrays] = {}
         self._lock = Lock()
 
     @classmethod
-    def open(cls, location: str | Path, *, catalog: str | None = None) -> Self:
+    def open(cls, location: str | Path, *, catalog: str | None = None, codec: str = "lossless") -> Self:
         """Open a store, or create one in an empty or new directory.
 
         Args:
             location: a directory, or "memory://" for one that lives in this process only.
             catalog: database URL; by default SQLite inside the directory.
+            codec: how new keys are stored: "lossless" or "cold" (exact, about 5 % smaller, slower to write).
+                Reading needs none, and a key that has a row keeps the codec of that row.
 
         Raises:
             LocationError: the location is of no supported kind, is a file, or cannot be created.
             CatalogError: the database named by `catalog` cannot be reached, or refused.
             FormatVersionError: it was written in another major format version.
+            ValueError: there is no such codec.
         """
+        codec_id(codec)
         text = str(location)
         storage: ZarrStorage
         if text == "memory://":
@@ -79,7 +85,7 @@ class Store:
                 f"{text}: the catalog or the arrays cannot be opened ({_first_line(error)}); "
                 "check the permissions, the free space, and that nothing else wrote there"
             ) from error
-        return cls(storage, found)
+        return cls(storage, found, codec)
 
     def put(
         self,
@@ -104,12 +110,12 @@ class Store:
             CatalogError: the catalog's database refused, or was lost on the way; nothing became readable.
         """
         moments.validate()
-        wanted = Namespace(key.recipe, moments.width, str(moments.dtype))
+        wanted = Namespace(key.recipe, moments.width, str(moments.dtype), self._codec)
         try:
             namespace, row = self.catalog.reserve(key, wanted)
             arrays = self._namespace_arrays(namespace)
-            arrays.write(row, key.digest, key.sequence, key.length, moments)
-            self.catalog.flip_ready(key, moments.count, also)
+            record = arrays.write(row, key, moments)
+            self.catalog.flip_ready(key, moments.count, record.error, also)
         except CatalogError as error:
             raise CatalogError(f"{key}: nothing became readable; {error}") from error
 

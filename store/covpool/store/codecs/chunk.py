@@ -1,0 +1,73 @@
+"""What a codec is to the store, and the checksum that ends every chunk."""
+
+from typing import Any, NamedTuple, Protocol
+
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+from covpool.store.moments import FloatArray
+
+CHECKSUM_BYTES = 4
+
+
+class Encoded(NamedTuple):
+    """A packed matrix as bytes.
+
+    Attributes:
+        data: what goes to disk, before its checksum.
+        error: relative Frobenius error of what `data` decodes to, over the full matrix; 0.0 if lossless.
+    """
+
+    data: bytes
+    error: float
+
+
+class ChunkCodec(Protocol):
+    """One way to write a packed second moment (`covpool.store.packing`) as one chunk.
+
+    Encoding here and encoding by zarr through `zarr_arguments` give the same bytes; the store calls the codec
+    itself because zarr's way through an event loop costs more than the compression of a small matrix.
+    """
+
+    @property
+    def id(self) -> str:
+        """Name in the namespace's digest; says how the array is read."""
+
+    @property
+    def bound(self) -> float:
+        """Largest relative Frobenius error a stored matrix may have; 0.0 if lossless."""
+
+    def zarr_arguments(self, itemsize: int) -> dict[str, Any]:
+        """`serializer` and `compressors` for `zarr.create_array`, ending in crc32c."""
+
+    def encode(self, packed: FloatArray, count: int) -> Encoded:
+        """Bytes of a packed matrix that is the mean over `count` tokens."""
+
+    def decode(self, data: NDArray[np.uint8], shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """What `encode` was given, to within its error; raises ValueError or RuntimeError on nonsense."""
+
+
+def seal(data: bytes) -> bytes:
+    """CRC-32C of `data`, to be written after it: Zarr's `crc32c` codec."""
+    checksum: int = google_crc32c.value(data)
+    return checksum.to_bytes(CHECKSUM_BYTES, "little")
+
+
+def unseal(chunk: bytes) -> NDArray[np.uint8]:
+    """The chunk without its checksum, as a view.
+
+    Raises:
+        ValueError: the chunk is too short to have one, or it differs.
+    """
+    if len(chunk) < CHECKSUM_BYTES:
+        raise ValueError(f"{len(chunk)} bytes are too few")
+    data = np.frombuffer(chunk, np.uint8)[:-CHECKSUM_BYTES]
+    if google_crc32c.value(data) != checksum_of(chunk):
+        raise ValueError("its checksum differs")
+    return data
+
+
+def checksum_of(chunk: bytes) -> int:
+    """The checksum a sealed chunk ends in."""
+    return int.from_bytes(chunk[-CHECKSUM_BYTES:], "little")

@@ -1,0 +1,63 @@
+"""Whole objects by path in a Zarr storage, without an event loop where the storage is a directory.
+
+Convention: an object is replaced in one step or not at all; a path is relative to the store's root.
+"""
+
+from pathlib import Path
+from uuid import uuid4
+
+from zarr.abc.store import Store as ZarrStorage
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+from zarr.storage import LocalStore
+
+
+class Objects:
+    """Read, replace and delete objects; on a directory these are plain file calls."""
+
+    def __init__(self, storage: ZarrStorage) -> None:
+        self._storage = storage
+        self._root = Path(storage.root) if isinstance(storage, LocalStore) else None
+
+    def read(self, path: str) -> bytes | None:
+        """The object's bytes; None where there is none."""
+        if self._root is not None:
+            try:
+                return (self._root / path).read_bytes()
+            except FileNotFoundError:
+                return None
+        found = sync(self._storage.get(path, default_buffer_prototype()))
+        return None if found is None else found.to_bytes()
+
+    def write(self, path: str, *parts: bytes) -> None:
+        """Replace the object by the parts, one after the other."""
+        if self._root is not None:
+            _replace(self._root / path, parts)
+        else:
+            buffer = default_buffer_prototype().buffer.from_bytes(b"".join(parts))
+            sync(self._storage.set(path, buffer))
+
+    def delete(self, path: str) -> None:
+        """Remove the object if it is there."""
+        if self._root is not None:
+            (self._root / path).unlink(missing_ok=True)
+        else:
+            sync(self._storage.delete(path))
+
+
+def _replace(path: Path, parts: tuple[bytes, ...]) -> None:
+    # The suffix is the one zarr gives its own unfinished files.
+    partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
+    try:
+        file = partial.open("wb")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = partial.open("wb")
+    try:
+        with file:
+            for part in parts:
+                file.write(part)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
