@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from covpool.extractor.networks.ntv3_config import NTv3Config, UpsampleType
+from covpool.extractor.networks.rotary import rotate
 
 STEM_KERNEL = 15
 KERNEL = 5
@@ -218,12 +219,6 @@ def rotary_tables(
     positions = torch.arange(length, dtype=torch.float64, device=device)
     angles = torch.outer(positions, ROTARY_BASE**-steps)
     return angles.cos().to(dtype), angles.sin().to(dtype)
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate pairs (j, j + key_size / 2) of the last axis."""
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
 
 class TransformerBlock(nn.Module):
