@@ -112,7 +112,7 @@ def test_the_index_is_filtered_by_model_and_layer(http: httpx.Client, key: str) 
 
 
 def test_models_say_whether_they_are_trained_and_which_layers_they_have(http: httpx.Client) -> None:
-    (found,) = [one for one in http.get("/v1/models").json() if one["name"] == "ntv3-mini"]
+    (found,) = [one for one in http.get("/v1/models").json()["data"] if one["name"] == "ntv3-mini"]
     described = describe("ntv3-mini")
     assert found["trained"] is described.trained
     assert found["weights"] == described.weights
@@ -124,9 +124,11 @@ def test_models_say_whether_they_are_trained_and_which_layers_they_have(http: ht
 
 
 def test_the_default_bottleneck_of_a_model_is_listed(http: httpx.Client) -> None:
-    (model,) = [one for one in http.get("/v1/models").json() if one["name"] == "ntv3-mini"]
+    (model,) = [one for one in http.get("/v1/models").json()["data"] if one["name"] == "ntv3-mini"]
     (found,) = [
-        one for one in http.get("/v1/bottlenecks").json() if one["name"] == model["default_bottleneck"]
+        one
+        for one in http.get("/v1/bottlenecks").json()["data"]
+        if one["name"] == model["default_bottleneck"]
     ]
     assert (found["model"], found["layer"], found["k"]) == ("ntv3-mini", model["default_layer"], 16)
     assert found["fit"]

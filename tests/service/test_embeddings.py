@@ -142,7 +142,7 @@ def test_what_was_changed_in_the_input_is_told_for_each_spelling(http: httpx.Cli
 
 
 def test_an_untrained_model_says_so_in_every_answer(http: httpx.Client) -> None:
-    (model,) = [one for one in http.get("/v1/models").json() if one["name"] == "ntv3-mini"]
+    (model,) = [one for one in http.get("/v1/models").json()["data"] if one["name"] == "ntv3-mini"]
     notices = post(http, {"input": "ACGTACGT"}).json()["notices"]
     assert any("untrained" in notice for notice in notices) is not model["trained"]
 

@@ -74,9 +74,9 @@ def test_both_strands_count_twice(http: httpx.Client) -> None:
 
 def test_the_latest_job_comes_first(http: httpx.Client) -> None:
     ids = [http.post("/v1/jobs", json={"input": "ACGT" * n}).json()["id"] for n in (3, 5)]
-    listed = [job["id"] for job in http.get("/v1/jobs").json()]
+    listed = [job["id"] for job in http.get("/v1/jobs").json()["data"]]
     assert listed.index(ids[1]) < listed.index(ids[0])
-    assert len(http.get("/v1/jobs", params={"limit": 1}).json()) == 1
+    assert len(http.get("/v1/jobs", params={"limit": 1}).json()["data"]) == 1
 
 
 def test_bases_do_not_outlive_their_task(http: httpx.Client, service: Running) -> None:

@@ -98,14 +98,14 @@ def test_the_rejected_sequence_is_not_repeated_in_the_answer(http: httpx.Client)
 
 
 def test_an_unknown_bottleneck_is_refused_before_anything_is_computed(http: httpx.Client) -> None:
-    before = len(http.get("/v1/jobs", params={"limit": 100}).json())
+    before = len(http.get("/v1/jobs", params={"limit": 100}).json()["data"])
     response = http.post(EMBED, json={"input": "ACGTAACCGGTT", "bottleneck": "tea"})
     assert_problem(response, 422, "'tea'", "there is")
-    assert len(http.get("/v1/jobs", params={"limit": 100}).json()) == before
+    assert len(http.get("/v1/jobs", params={"limit": 100}).json()["data"]) == before
 
 
 def test_a_bottleneck_of_another_layer_is_refused(http: httpx.Client) -> None:
-    name = http.get("/v1/bottlenecks").json()[0]["name"]
+    name = http.get("/v1/bottlenecks").json()["data"][0]["name"]
     response = http.post(EMBED, json={"input": "ACGT", "layer": "stem", "bottleneck": name})
     assert_problem(response, 409, name, "layer")
 

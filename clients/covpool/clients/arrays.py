@@ -1,6 +1,8 @@
 """Wire bytes to numpy."""
 
 import base64
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load
 
+from covpool.clients.errors import ProblemError, UnreachableError
 from covpool.service.schemas import Embedding
 
 
@@ -43,3 +46,47 @@ def decode_embeddings(data: list[Embedding]) -> NDArray[np.float32]:
         for one in data
     ]
     return np.stack([row.reshape(one.shape) for row, one in zip(rows, data, strict=True)]).astype(np.float32)
+
+
+def decode_stream(keys: list[str], parts: Iterator[bytes]) -> Iterator[FetchedMoments]:
+    """The body of a stream of moments (see `MOMENTS_STREAM`), in the order of the keys it was asked for.
+
+    Raises:
+        ProblemError: a matrix is damaged at the service.
+        UnreachableError: the stream ends before its end, or holds other keys.
+    """
+    frames = _frames(parts)
+    for key in keys:
+        frame = next(frames, None)
+        if frame is None:
+            raise UnreachableError(f"{key}: the stream ended before it; fetch again from there")
+        notes = _metadata(frame)
+        if notes.get("key") != key:
+            raise UnreachableError(f"{key}: the stream holds {notes.get('key')} in its place; fetch again")
+        if "error" in notes:
+            raise ProblemError(500, "Cached matrix is damaged", notes["error"])
+        yield decode_moments(key, frame)
+
+
+def _frames(parts: Iterator[bytes]) -> Iterator[bytes]:
+    held = bytearray()
+
+    def take(size: int) -> bytes:
+        while len(held) < size:
+            part = next(parts, None)
+            if part is None:
+                raise UnreachableError("the stream of moments broke off; fetch again")
+            held.extend(part)
+        taken = bytes(held[:size])
+        del held[:size]
+        return taken
+
+    while size := int.from_bytes(take(8), "little"):
+        yield take(size)
+
+
+def _metadata(body: bytes) -> dict[str, str]:
+    """The text metadata in a safetensors header: a little-endian uint64 length, then so much JSON."""
+    size = int.from_bytes(body[:8], "little")
+    found: dict[str, str] = json.loads(body[8 : 8 + size]).get("__metadata__", {})
+    return found

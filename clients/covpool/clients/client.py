@@ -3,16 +3,16 @@
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import httpx
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 
-from covpool.clients.arrays import FetchedMoments, decode_embeddings, decode_moments
+from covpool.clients.arrays import FetchedMoments, decode_embeddings, decode_moments, decode_stream
 from covpool.clients.errors import (
     ClientError,
     JobFailedError,
@@ -21,12 +21,16 @@ from covpool.clients.errors import (
     UnreachableError,
 )
 from covpool.service.schemas import (
+    MOMENTS_STREAM,
+    MOST_KEYS,
     SAFETENSORS,
     EmbeddingResponse,
     IndexEntry,
     IndexPage,
     Job,
+    JobPage,
     Model,
+    ModelPage,
     Strand,
 )
 
@@ -173,35 +177,43 @@ class Client:
 
     def jobs(self) -> list[Job]:
         """The latest jobs, newest first."""
-        return TypeAdapter(list[Job]).validate_json(self._request("GET", "/v1/jobs").content)
+        return JobPage.model_validate_json(self._request("GET", "/v1/jobs").content).data
 
-    def moments(self, key: str) -> FetchedMoments:
-        """Count, mean and second moment of a key.
+    def cancel(self, job: Job | str) -> Job:
+        """Cancel a job: what is done of it stays cached, and what another job wants goes on."""
+        return Job.model_validate_json(self._request("DELETE", f"/v1/jobs/{_id(job)}").content)
+
+    @overload
+    def moments(self, key: str) -> FetchedMoments: ...
+    @overload
+    def moments(self, key: list[str]) -> Iterator[FetchedMoments]: ...
+    def moments(self, key: str | list[str]) -> FetchedMoments | Iterator[FetchedMoments]:
+        """Count, mean and second moment of a key; of several keys, one after another in their order.
+
+        Several come as streams, of which one matrix at a time is in memory here and at the service.
 
         Raises:
-            ProblemError: the key is not cached.
+            ProblemError: a key is not cached, or its matrix is damaged.
+            UnreachableError: the service went away, or sent half a stream.
         """
+        if not isinstance(key, str):
+            for one in key:
+                _check_digest(one, "a key")
+            return self._stream(key)
         _check_digest(key, "a key")
         response = self._request("GET", f"/v1/moments/{key}", headers={"Accept": SAFETENSORS})
         return decode_moments(key, response.content)
 
     def index(self, *, model: str | None = None, layer: str | None = None) -> Iterator[IndexEntry]:
         """Everything cached, in key order; pages are fetched as they are needed."""
-        after: str | None = None
-        while True:
-            parameters = {"model": model, "layer": layer, "after": after}
-            response = self._request(
-                "GET", "/v1/index", params={n: v for n, v in parameters.items() if v is not None}
-            )
-            page = IndexPage.model_validate_json(response.content)
-            yield from page.entries
-            if page.next is None:
-                return
-            after = page.next
+        for page in self._pages("/v1/index", model=model, layer=layer):
+            yield from IndexPage.model_validate_json(page).entries
 
     def models(self) -> list[Model]:
         """The models the service runs."""
-        return TypeAdapter(list[Model]).validate_json(self._request("GET", "/v1/models").content)
+        return [
+            model for page in self._pages("/v1/models") for model in ModelPage.model_validate_json(page).data
+        ]
 
     def close(self) -> None:
         """Close the connections."""
@@ -218,13 +230,42 @@ class Client:
     ) -> None:
         self.close()
 
-    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
+    def _pages(self, path: str, **query: str | None) -> Iterator[bytes]:
+        """Bodies of a list's pages; each names where the next begins."""
+        chosen = {name: value for name, value in query.items() if value is not None}
+        while True:
+            response = self._request("GET", path, params=chosen)
+            yield response.content
+            if (after := response.json()["next"]) is None:
+                return
+            chosen["after"] = after
+
+    def _stream(self, keys: list[str]) -> Iterator[FetchedMoments]:
+        for start in range(0, len(keys), MOST_KEYS):
+            body = {"keys": keys[start : start + MOST_KEYS]}
+            with (
+                self._transport(),
+                self._http.stream(
+                    "POST", "/v1/moments", json=body, headers={"Accept": MOMENTS_STREAM}
+                ) as response,
+            ):
+                if response.is_error:
+                    response.read()
+                    raise _problem(response)
+                yield from decode_stream(body["keys"], response.iter_bytes(1 << 20))
+
+    @contextmanager
+    def _transport(self) -> Iterator[None]:
         try:
-            response = self._http.request(method, path, **options)
+            yield
         except httpx.TransportError as error:
             raise UnreachableError(
                 f"{self._http.base_url}: no answer ({error}); is `covpool serve` running there?"
             ) from error
+
+    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        with self._transport():
+            response = self._http.request(method, path, **options)
         if response.is_error:
             raise _problem(response)
         return response

@@ -2,6 +2,8 @@
 
 ExtractionError
 ├── SequenceError (ValueError)      a sequence or FASTA file that is not DNA, or is damaged
+├── RegionError (ValueError)        a region that is no region, or lies outside its contig
+├── AnnotationError (ValueError)    an annotation that is not GFF3, or is damaged
 ├── ModelNotFoundError (LookupError) no bundled model, local directory or hub id of that name
 ├── CheckpointError (ValueError)    a checkpoint's files are missing, damaged or of another shape
 ├── LayerError (LookupError)        the model has no layer of that name
@@ -16,6 +18,14 @@ class ExtractionError(Exception):
 
 class SequenceError(ExtractionError, ValueError):
     """Input that is not DNA, or a damaged FASTA file."""
+
+
+class RegionError(ExtractionError, ValueError):
+    """A region that is no region, or lies outside its contig."""
+
+
+class AnnotationError(ExtractionError, ValueError):
+    """An annotation that is not GFF3, or is damaged."""
 
 
 class ModelNotFoundError(ExtractionError, LookupError):

@@ -5,15 +5,32 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from starlette.concurrency import run_in_threadpool
 
-from covpool.service import problems
+from covpool.service import openapi, problems
+from covpool.service.body_cache import BodyCache
 from covpool.service.context import Context
+from covpool.service.genomes import Genomes
+from covpool.service.middleware.envelope import Envelope
+from covpool.service.middleware.gate import Gate
+from covpool.service.middleware.rates import Rates
 from covpool.service.offered import Offered
 from covpool.service.queue import Queue
-from covpool.service.routes import embeddings, health, index, jobs, models, moments
+from covpool.service.routes import (
+    embeddings,
+    events,
+    genomes,
+    health,
+    index,
+    jobs,
+    models,
+    moments,
+    zarr_files,
+)
 from covpool.service.settings import Settings
 from covpool.service.supervisor import Supervisor
+from covpool.service.tokens import Tokens
 from covpool.store.zarr_store import Store
 
 
@@ -30,7 +47,16 @@ def create_app(settings: Settings | None = None, offered: Offered | None = None)
         with Store.open(chosen.store, catalog=chosen.catalog) as store:
             queue = Queue(store.catalog, lease_s=chosen.lease_s, max_attempts=chosen.max_attempts)
             supervisor = Supervisor(chosen, queue)
-            app.state.context = Context(chosen, store, queue, on_offer, supervisor)
+            app.state.context = Context(
+                chosen,
+                store,
+                queue,
+                on_offer,
+                supervisor,
+                Tokens(store.catalog),
+                Genomes(store.catalog),
+                BodyCache(chosen.body_cache),
+            )
             supervisor.start()
             try:
                 yield
@@ -42,8 +68,33 @@ def create_app(settings: Settings | None = None, offered: Offered | None = None)
         version=version("covpool"),
         summary="Second moments of genomic foundation model activations, cached, and their embeddings.",
         lifespan=lifespan,
+        # One page of the API is enough.
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
     )
     problems.install(app)
-    for route in (embeddings, jobs, moments, index, models, health):
+    openapi.install(app)
+    # The last one added is the outermost.
+    app.add_middleware(Gate, max_body=chosen.max_body, rates=Rates(chosen.rate_per_minute))
+    if chosen.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=chosen.cors_origins,
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Prefer", "Last-Event-ID", "Range"],
+            expose_headers=["ETag", "Location", "Retry-After", "X-Request-Id", "Covpool-Count"],
+        )
+    app.add_middleware(Envelope)
+    for route in (
+        embeddings,
+        jobs,
+        events,
+        moments,
+        index,
+        models,
+        genomes,
+        zarr_files,
+        health,
+    ):
         app.include_router(route.router)
     return app

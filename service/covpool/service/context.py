@@ -5,10 +5,13 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from covpool.service.body_cache import BodyCache
+from covpool.service.genomes import Genomes
 from covpool.service.offered import Offered
 from covpool.service.queue import Queue
 from covpool.service.settings import Settings
 from covpool.service.supervisor import Supervisor
+from covpool.service.tokens import Tokens
 from covpool.store.zarr_store import Store
 
 
@@ -21,6 +24,9 @@ class Context:
     queue: Queue
     offered: Offered
     supervisor: Supervisor
+    tokens: Tokens
+    genomes: Genomes
+    bodies: BodyCache
 
 
 def _context(request: Request) -> Context:

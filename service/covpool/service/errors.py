@@ -3,6 +3,8 @@
 ServiceError
 ├── JobNotFoundError (LookupError)     no job of that id
 ├── LeaseLostError (RuntimeError)      a worker ended a task that is no longer its own
+├── GenomeNotFoundError (LookupError)  no genome, contig or gene of that name
+├── QueueFullError (OverflowError)     more work is waiting than the service takes on
 └── RequestError (ValueError)          a request that is well-formed but cannot be served as asked
 """
 
@@ -17,6 +19,20 @@ class JobNotFoundError(ServiceError, LookupError):
 
 class LeaseLostError(ServiceError, RuntimeError):
     """A task that was cancelled, or taken over by another worker."""
+
+
+class GenomeNotFoundError(ServiceError, LookupError):
+    """No genome, contig or gene of that name."""
+
+
+class QueueFullError(ServiceError, OverflowError):
+    """More work is waiting than the service takes on.
+
+    Attributes:
+        retry_after_s: when to come again.
+    """
+
+    retry_after_s = 30
 
 
 class RequestError(ServiceError, ValueError):

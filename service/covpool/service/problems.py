@@ -13,9 +13,11 @@ from covpool.extractor.errors import (
     ExtractionError,
     LayerError,
     ModelNotFoundError,
+    RegionError,
     SequenceError,
 )
-from covpool.service.errors import JobNotFoundError, RequestError
+from covpool.service.errors import GenomeNotFoundError, JobNotFoundError, QueueFullError, RequestError
+from covpool.service.middleware.request_ids import request_id
 from covpool.service.schemas import PROBLEM, Problem
 from covpool.store.errors import BottleneckError, CorruptEntryError, KeyNotFoundError, StoreError
 
@@ -23,11 +25,14 @@ log = logging.getLogger(__name__)
 
 _STATUS: dict[type[Exception], tuple[int, str]] = {
     SequenceError: (422, "Not a DNA sequence"),
+    RegionError: (422, "No such region"),
     ModelNotFoundError: (404, "Unknown model"),
     LayerError: (404, "Unknown layer"),
     ConditionError: (422, "Species does not fit the model"),
     RequestError: (422, "Request cannot be served as asked"),
     JobNotFoundError: (404, "Unknown job"),
+    GenomeNotFoundError: (404, "Unknown genome or gene"),
+    QueueFullError: (429, "Queue is full"),
     KeyNotFoundError: (404, "Not cached"),
     BottleneckError: (409, "Bottleneck does not fit"),
     CorruptEntryError: (500, "Cached matrix is damaged"),
@@ -43,20 +48,32 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, _ours)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _validation)
-    app.add_exception_handler(Exception, _bug)
 
 
 def problem(request: Request, status: int, title: str, detail: str) -> Response:
     """A problem document about this request."""
-    body = Problem(title=title, status=status, detail=detail, instance=request.url.path)
+    # Text from a request may hold halves of characters, which no JSON may.
+    told = detail.encode("utf-8", "backslashreplace").decode()
+    body = Problem(
+        title=title, status=status, detail=told, instance=request.url.path, request_id=request_id.get()
+    )
     return JSONResponse(body.model_dump(), status, media_type=PROBLEM)
+
+
+def bug(request: Request, error: Exception) -> Response:
+    """The answer to an error that nobody foresaw; the log holds its trace, under the request's id."""
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return problem(request, 500, "Internal error", "the service failed on this request; its log says why")
 
 
 def _ours(request: Request, error: Exception) -> Response:
     status, title = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
     if status >= 500:
         log.error("%s %s: %s", request.method, request.url.path, error)
-    return problem(request, status, title, str(error))
+    response = problem(request, status, title, str(error))
+    if isinstance(error, QueueFullError):
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    return response
 
 
 def _http(request: Request, error: Exception) -> Response:
@@ -71,8 +88,3 @@ def _validation(request: Request, error: Exception) -> Response:
     # The rejected input itself is left out: it may be a sequence.
     details = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
     return problem(request, 422, "Request is not valid", details)
-
-
-def _bug(request: Request, error: Exception) -> Response:
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return problem(request, 500, "Internal error", "the service failed on this request; its log says why")

@@ -1,6 +1,7 @@
 """The wire contract: every request and response body (pydantic only; clients share this module).
 
-Convention: matrices travel as bytes (`/v1/moments`), never in JSON; embeddings are row-major k x k.
+Convention: matrices travel as bytes (`/v1/moments`), never in JSON; embeddings are row-major. Coordinates
+are 0-based and half-open, as everywhere in covpool.
 """
 
 from datetime import datetime
@@ -14,9 +15,18 @@ State = Literal["queued", "running", "done", "failed", "cancelled"]
 #: Of a record: a task whose attempts are used up is quarantined, with its last error.
 RecordState = Literal["queued", "running", "done", "failed", "quarantined", "cancelled"]
 
+Pooling = Literal["bottleneck", "mean", "second_moment"]
+
 NPY = "application/x-npy"
 SAFETENSORS = "application/x-safetensors"
+#: The second moment's chunk exactly as the store keeps it; `Covpool-Codec` says how to read it.
+STORED = "application/vnd.covpool.chunk"
+#: Frames of a little-endian uint64 length and so many bytes of safetensors; a length of zero ends them.
+MOMENTS_STREAM = "application/vnd.covpool.moments-stream"
 PROBLEM = "application/problem+json"
+
+#: Keys that one request may ask for.
+MOST_KEYS = 10_000
 
 
 class _Body(BaseModel):
@@ -38,19 +48,58 @@ class ExtractionOptions(_Body):
 
 
 class JobRequest(ExtractionOptions):
-    """Sequences to extract."""
+    """Sequences to extract: `input`, or `assembly` with `gene` or `region`."""
 
-    input: str | list[str] = Field(
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"input": ["ATGACCATG", "GGCTAA"], "model": "ntv3-mini"},
+                {"input": ">lacZ\nATGACCATGATTACG\n", "strand": "both"},
+                {"assembly": "ASM584v2", "gene": ["lacZ", "thrA"]},
+                {"assembly": "ASM584v2", "region": "NC_000913.3:336-2799:+"},
+            ]
+        }
+    )
+
+    input: str | list[str] | None = Field(
+        None,
         description="One sequence, several, or the text of a FASTA file (begins with '>').",
         examples=["ACGTACGTNNACGT", ["ATGACCATG", "GGCTAA"], ">lacZ\nATGACCATGATTACG\n"],
     )
+    assembly: str | None = Field(None, description="A name from `/v1/genomes`, for `gene` and `region`.")
+    gene: str | list[str] | None = Field(
+        None,
+        description="Genes of the assembly by id, symbol or alias, each read along its own strand.",
+        examples=["lacZ", ["b0344", "thrA"]],
+    )
+    region: str | list[str] | None = Field(
+        None,
+        description="`chrom:start-end` or `chrom:start-end:strand`, 0-based half-open; "
+        "a region on '-' is read as its reverse complement.",
+        examples=["NC_000913.3:336-2799:+"],
+    )
+    priority: Literal["interactive", "bulk"] = Field(
+        "bulk", description="interactive comes first; an embedding request always is"
+    )
 
 
-class EmbeddingRequest(ExtractionOptions):
+class EmbeddingRequest(JobRequest):
     """Sequences, or a finished job, to embed (the shape of OpenAI's embeddings request)."""
 
-    input: str | list[str] | None = Field(None, description="As in a job; or give `job` instead.")
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"input": "ATGACCATGATTACG", "model": "ntv3-mini"},
+                {"input": ["ATGACCATG", "GGCTAA"], "pooling": "mean", "encoding_format": "base64"},
+                {"assembly": "ASM584v2", "gene": "lacZ"},
+            ]
+        }
+    )
+
     job: str | None = Field(None, description="Embed the records of this job; its options then hold.")
+    pooling: Pooling = Field(
+        "bottleneck", description="M = Lᵀ C R (k x k), the mean (d), or C itself (d x d)."
+    )
     bottleneck: str | None = Field(
         None,
         description="A name from `/v1/bottlenecks`, a plain kind (mean, std, second_moment, covariance, "
@@ -70,12 +119,12 @@ class Usage(_Body):
 
 
 class Embedding(_Body):
-    """Embedding of one sequence, row-major."""
+    """Embedding of one sequence, row-major: M = Lᵀ C R unless another pooling was asked for."""
 
     object: Literal["embedding"] = "embedding"
     index: int
     embedding: list[float] | str
-    shape: Annotated[list[int], Field(description="[k, k], or [k] for a vector")]
+    shape: Annotated[list[int], Field(description="[k, k] or [d, d]; [k] or [d] for a vector")]
     name: str
     key: str = Field(description="Key of the moments it was computed from; see `/v1/moments/{key}`.")
 
@@ -87,7 +136,8 @@ class EmbeddingResponse(_Body):
     data: list[Embedding]
     model: str
     layer: str
-    bottleneck: str
+    pooling: Pooling
+    bottleneck: str = Field(description="empty for the other kinds of pooling")
     usage: Usage
     notices: list[str] = Field(description="What was changed in the input, or must be known of the model.")
 
@@ -118,6 +168,26 @@ class Job(_Body):
     notices: list[str]
 
 
+class JobPage(_Body):
+    """Jobs, newest first."""
+
+    object: Literal["list"] = "list"
+    data: list[Job]
+    next: str | None = Field(description="pass as `after` for the next page; null on the last")
+
+
+class JobProgress(_Body):
+    """How far a job is: the data of its events."""
+
+    job: str
+    state: State
+    tokens: int = Field(description="bases to read, over all records and strands")
+    tokens_done: int
+    records: int
+    records_done: int
+    records_failed: int
+
+
 class Layer(_Body):
     """A tap of a model."""
 
@@ -127,8 +197,10 @@ class Layer(_Body):
 
 
 class Model(_Body):
-    """A model this service runs."""
+    """A model this service runs; its first two fields are what OpenAI clients look for."""
 
+    id: str = Field(description="the name again")
+    object: Literal["model"] = "model"
     name: str
     family: str
     trained: bool = Field(description="false: seeded random weights, to try covpool and no more")
@@ -140,6 +212,14 @@ class Model(_Body):
     max_bases: int = Field(description="longest input the publisher documents, in bp")
     species: list[str] = Field(description="species the model must be conditioned on; mostly none")
     layers: list[Layer]
+
+
+class ModelPage(_Body):
+    """Models in the order of the service, the default first."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
+    next: str | None = Field(description="pass as `after` for the next page; null on the last")
 
 
 class Bottleneck(_Body):
@@ -155,6 +235,62 @@ class Bottleneck(_Body):
     fit: dict[str, str | float | int] = Field(description="How it was fitted; says nothing about quality.")
 
 
+class BottleneckPage(_Body):
+    """Bottlenecks in the order of the service."""
+
+    object: Literal["list"] = "list"
+    data: list[Bottleneck]
+    next: str | None = Field(description="pass as `after` for the next page; null on the last")
+
+
+class Genome(_Body):
+    """A registered assembly."""
+
+    name: str
+    digest: str = Field(description="SHA-256 of the FASTA file")
+    bases: int
+    genes: int
+    contigs: dict[str, int] = Field(description="lengths in bp by name")
+    aliases: dict[str, str] = Field(description="other names of contigs")
+
+
+class GenomePage(_Body):
+    """Registered assemblies by name."""
+
+    object: Literal["list"] = "list"
+    data: list[Genome]
+    next: str | None = Field(description="pass as `after` for the next page; null on the last")
+
+
+class Gene(_Body):
+    """A gene of an assembly; 0-based half-open."""
+
+    id: str
+    symbol: str
+    aliases: list[str]
+    chrom: str
+    start: int
+    end: int
+    strand: Literal["+", "-"]
+    biotype: str
+
+
+class GenePage(_Body):
+    """Genes of an assembly by id."""
+
+    object: Literal["list"] = "list"
+    data: list[Gene]
+    next: str | None = Field(description="pass as `after` for the next page; null on the last")
+
+
+class MomentsRequest(_Body):
+    """Keys to fetch in one answer."""
+
+    keys: list[Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = Field(
+        min_length=1, max_length=MOST_KEYS, description="from jobs, embeddings or the index"
+    )
+
+
 class IndexEntry(_Body):
     """One cached result."""
 
@@ -164,10 +300,14 @@ class IndexEntry(_Body):
     count: int = Field(description="tokens")
     width: int
     dtype: str
+    codec: str = Field(description="how the second moment is packed and compressed")
+    error: float = Field(description="relative Frobenius error of the stored second moment; 0 if lossless")
     model: str
     layer: str
     strand: Strand
     created: datetime
+    namespace: str = Field(description="group below `/zarr` that holds the arrays")
+    row: int = Field(description="row of those arrays")
 
 
 class IndexPage(_Body):
@@ -192,3 +332,4 @@ class Problem(BaseModel):
     status: int
     detail: str
     instance: str | None = None
+    request_id: str | None = Field(None, description="also in the log and the `X-Request-Id` header")

@@ -23,6 +23,17 @@ class Settings(BaseSettings):
     device: str | None = Field(None, description="torch device of the workers; CUDA where there is one")
     dtype: str = Field("float32", description="compute dtype, part of every recipe")
     max_bases: int = Field(50_000_000, gt=0, description="bases per request")
+    max_sequence: int = Field(10_000_000, gt=0, description="bases of one sequence of a request")
+    max_body: int = Field(128 << 20, gt=0, description="bytes of a request's body, before decompression")
+    max_queued: int = Field(100_000, gt=0, description="waiting tasks beyond which submissions are refused")
+    rate_per_minute: int = Field(
+        0, ge=0, description="requests per token (or address, where there are no tokens); 0 for no limit"
+    )
+    public_without_tokens: bool = Field(
+        False, description="listen beyond this machine although no token was made"
+    )
+    cors_origins: list[str] = Field([], description="web origins whose pages may ask; none by default")
+    body_cache: int = Field(256 << 20, ge=0, description="bytes of encoded matrices kept in memory")
     max_records: int = Field(10_000, gt=0, description="sequences per request")
     max_wait_s: float = Field(60.0, ge=0, description="longest time a request may wait for its result")
     lease_s: float = Field(30.0, gt=0, description="a task whose worker is silent this long is taken over")

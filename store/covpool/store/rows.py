@@ -99,6 +99,23 @@ def decode_row(
     return Moments(record.count, decoded, unpack(packed, namespace.width))
 
 
+def check_chunk(record: Record, second_moment: bytes | None) -> bytes:
+    """The chunk of a second moment, still encoded, when it is whole and the record's.
+
+    Raises:
+        CorruptEntryError: it is missing, damaged, or of another row.
+    """
+    if second_moment is None:
+        raise CorruptEntryError("second_moment is missing")
+    try:
+        unseal(second_moment)
+    except ValueError as error:
+        raise CorruptEntryError(f"second_moment is damaged ({error})") from error
+    if checksum_of(second_moment) != record.second_moment_checksum:
+        raise CorruptEntryError("second_moment does not belong to its record")
+    return second_moment
+
+
 def _decode(
     name: str,
     codec: ChunkCodec,

@@ -18,7 +18,7 @@ from covpool.store.keys import MomentsKey
 from covpool.store.moments import Moments
 from covpool.store.objects import Objects
 from covpool.store.packing import packed_shape
-from covpool.store.rows import MEAN_CODEC, decode_record, decode_row, encode_row
+from covpool.store.rows import MEAN_CODEC, check_chunk, decode_record, decode_row, encode_row
 from covpool.store.schema import (
     ARRAYS,
     MEAN,
@@ -83,6 +83,20 @@ class NamespaceArrays:
             return decode_row(
                 self.namespace, record, mean, self._objects.read(self._chunk(SECOND_MOMENT, row))
             )
+        except (CorruptEntryError, OSError) as error:
+            raise CorruptEntryError(
+                f"{key}: row {row} of {self.path}: {error}; compute it again (covpool extract --again)"
+            ) from error
+
+    def read_chunk(self, row: int, key: str) -> bytes:
+        """The chunk of a row's second moment, encoded as it is.
+
+        Raises:
+            CorruptEntryError: the chunk is missing, fails its checksum, or belongs to another key.
+        """
+        try:
+            record = decode_record(self._objects.read(self._chunk(RECORD, row)), key)
+            return check_chunk(record, self._objects.read(self._chunk(SECOND_MOMENT, row)))
         except (CorruptEntryError, OSError) as error:
             raise CorruptEntryError(
                 f"{key}: row {row} of {self.path}: {error}; compute it again (covpool extract --again)"

@@ -19,6 +19,7 @@ from covpool.store.errors import CatalogError, CorruptEntryError, KeyNotFoundErr
 from covpool.store.keys import MomentsKey
 from covpool.store.moments import Moments
 from covpool.store.schema import CATALOG_FILE, Namespace
+from covpool.store.stored_files import StoredFiles
 from covpool.store.zarr_arrays import NamespaceArrays, open_root
 
 
@@ -38,6 +39,8 @@ class Store:
 
     def __init__(self, storage: ZarrStorage, catalog: Catalog, codec: str = "lossless") -> None:
         self.catalog = catalog
+        #: The Zarr hierarchy's files as they lie there, for readers elsewhere.
+        self.files = StoredFiles(storage)
         self._codec = codec_id(codec)
         self._storage = storage
         self._arrays: dict[str, NamespaceArrays] = {}
@@ -127,6 +130,16 @@ class Store:
             CorruptEntryError: there is one, and it does not read back intact.
         """
         return self._read(self.entry(key))
+
+    def chunk(self, key: MomentsKey | str) -> bytes:
+        """The second moment's chunk of a key exactly as it lies in the store, its checksum tested.
+
+        Raises:
+            KeyNotFoundError: there is no ready entry.
+            CorruptEntryError: the chunk is missing, damaged, or another key's.
+        """
+        entry = self.entry(key)
+        return self._namespace_arrays(entry.namespace).read_chunk(entry.row, entry.key)
 
     def entry(self, key: MomentsKey | str) -> Entry:
         """The catalog's ready entry of a key.

@@ -1,5 +1,6 @@
 """Serve the HTTP API, with a supervised worker beside it."""
 
+import ipaddress
 import logging
 import socket
 from collections.abc import Sequence
@@ -10,8 +11,10 @@ import uvicorn
 from pydantic import ValidationError
 
 from covpool.service.app import create_app
+from covpool.service.middleware.request_ids import RequestIds
 from covpool.service.offered import Offered
 from covpool.service.settings import Settings
+from covpool.service.tokens import Tokens
 from covpool.store.zarr_store import Store
 
 
@@ -24,6 +27,9 @@ from covpool.store.zarr_store import Store
     "--model", "models", multiple=True, help="A checkpoint directory to serve besides the bundled ones."
 )
 @click.option(
+    "--public-without-tokens", is_flag=True, help="Listen beyond this machine although no token was made."
+)
+@click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning"]), default="info", show_default=True
 )
 def serve(
@@ -32,19 +38,27 @@ def serve(
     port: int | None,
     workers: int | None,
     models: Sequence[str],
+    public_without_tokens: bool,
     log_level: str,
 ) -> None:
     """Serve the HTTP API; every option can also be set as COVPOOL_NAME in the environment.
 
     Example: covpool serve --store genes.covpool --port 8000
     """
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    lines = logging.StreamHandler()
+    lines.addFilter(RequestIds())
+    logging.basicConfig(
+        level=log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s [%(request_id)s]: %(message)s",
+        handlers=[lines],
+    )
     chosen: dict[str, Any] = {
         "store": store,
         "host": host,
         "port": port,
         "workers": workers,
         "models": list(models) or None,
+        "public_without_tokens": public_without_tokens or None,
     }
     try:
         settings = Settings(**{name: value for name, value in chosen.items() if value is not None})
@@ -54,7 +68,8 @@ def serve(
     # Here a store or model that cannot be opened is one line; inside the server it would be a trace.
     if settings.store.startswith("memory://"):
         raise click.UsageError("--store memory:// cannot be shared with the workers; give a directory")
-    Store.open(settings.store, catalog=settings.catalog).close()
+    with Store.open(settings.store, catalog=settings.catalog) as opened:
+        _check_public(settings, Tokens(opened.catalog))
     offered = Offered.read(settings.models, settings.bottlenecks)
     # Bound here and not by uvicorn, so that the port is known, and taken, before anything is started.
     listener = _listen(settings.host, settings.port)
@@ -66,9 +81,28 @@ def serve(
         http="httptools",
         log_config=None,
         log_level=log_level,
-        access_log=log_level == "debug",
+        # The envelope logs requests, under their ids.
+        access_log=False,
+        server_header=False,
     )
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def _check_public(settings: Settings, tokens: Tokens) -> None:
+    """Refuse to serve other machines without asking them for a token."""
+    if tokens.needed or settings.public_without_tokens:
+        return
+    try:
+        addresses = {str(one[4][0]) for one in socket.getaddrinfo(settings.host or None, None)}
+    except OSError:
+        # Said better when it cannot be listened on.
+        return
+    # No host at all means every address.
+    if not settings.host or not all(ipaddress.ip_address(one).is_loopback for one in addresses):
+        raise click.UsageError(
+            f"--host {settings.host}: others could reach this service, and it has no tokens; make one with "
+            "`covpool token create`, or say --public-without-tokens"
+        )
 
 
 def _listen(host: str, port: int) -> socket.socket:

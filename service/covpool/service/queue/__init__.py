@@ -2,6 +2,7 @@
 
 from covpool.service.queue.queue import Queue as Queue
 from covpool.service.queue.values import Job as Job
+from covpool.service.queue.values import Priority as Priority
 from covpool.service.queue.values import Progress as Progress
 from covpool.service.queue.values import Record as Record
 from covpool.service.queue.values import Request as Request

@@ -37,6 +37,13 @@ def stats(catalog: Catalog) -> Stats:
     )
 
 
+def waiting(catalog: Catalog) -> int:
+    """See `Queue.waiting`."""
+    with catalog.reading() as connection:
+        query = sa.select(sa.func.count()).select_from(tasks).where(tasks.c.state == "queued")
+        return connection.scalar(query) or 0
+
+
 def announce(catalog: Catalog, worker: WorkerState) -> None:
     """See `Queue.announce`."""
     with catalog.writing() as connection:

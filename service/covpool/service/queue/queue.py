@@ -137,6 +137,10 @@ class Queue:
         """Depth and age of the queue."""
         return census.stats(self._catalog)
 
+    def waiting(self) -> int:
+        """Tasks that are queued."""
+        return census.waiting(self._catalog)
+
     def announce(self, worker: WorkerState) -> None:
         """Record that a worker is there, and what it says of itself."""
         census.announce(self._catalog, worker)

@@ -1,15 +1,7 @@
-"""Catalog and queue rows as wire bodies, and the documented errors that routes share."""
-
-from typing import Any
+"""Queue rows as wire bodies."""
 
 from covpool.service import schemas
 from covpool.service.queue import Job
-
-#: OpenAPI entries of the problem documents a route may answer with.
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    404: {"model": schemas.Problem, "description": "No such model, layer, job or key"},
-    422: {"model": schemas.Problem, "description": "Not DNA, or not a valid request"},
-}
 
 
 def job_body(job: Job) -> schemas.Job:

@@ -1,82 +1,91 @@
-"""Embeddings: M = Lᵀ C R from cached moments, computed here in numpy; missing moments become a job."""
+"""Embeddings from cached moments, computed here in numpy; missing moments become a job."""
 
 import base64
 from typing import Annotated
 
 import numpy as np
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Header, Request
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from covpool.extractor.errors import SequenceError
 from covpool.service import schemas
 from covpool.service.context import Context, Service
 from covpool.service.errors import RequestError
+from covpool.service.inputs import sequences_of
+from covpool.service.openapi import body_of, refusals
 from covpool.service.queue import Job, Unfit
-from covpool.service.routes.answers import PROBLEMS
-from covpool.service.routes.jobs import job_response
+from covpool.service.routes.jobs import enqueue, job_response
+from covpool.service.routes.reading import read_json_or_fasta
 from covpool.service.routes.waiting import preferred_wait, wait_for
-from covpool.service.submission import prepare, read_input
+from covpool.service.submission import prepare
+from covpool.service.tokens import allow
+from covpool.store.keys import Recipe
+from covpool.store.poolings.kinds import Pooling
 
-router = APIRouter(prefix="/v1/embeddings", tags=["embeddings"])
+router = APIRouter(prefix="/v1/embeddings", tags=["embeddings"], dependencies=[allow("submit")])
 
 #: Seconds a request waits when it does not say; short of what proxies and clients usually bear.
 DEFAULT_WAIT_S = 30.0
 
-
-def _json_only(request: Request) -> None:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise HTTPException(415, "send application/json; a FASTA file goes to /v1/jobs, then embed its job")
+#: Numbers in one answer: JSON is some fifteen times slower than bytes and holds up every other request.
+MOST_NUMBERS = {"float": 1 << 18, "base64": 1 << 23}
 
 
 @router.post(
     "",
     summary="Embed sequences",
-    dependencies=[Depends(_json_only)],
     response_model=schemas.EmbeddingResponse,
     responses={
         202: {"model": schemas.Job, "description": "Not ready in time; follow Location, then ask again"},
-        409: {"model": schemas.Problem, "description": "The bottleneck was fitted on other moments"},
-        **PROBLEMS,
+        **refusals(400, 404, 409, 415),
     },
+    openapi_extra=body_of(schemas.EmbeddingRequest, upload=True),
 )
 async def embed(
-    request: schemas.EmbeddingRequest,
-    context: Service,
-    prefer: Annotated[str | None, Header()] = None,
+    request: Request, context: Service, prefer: Annotated[str | None, Header(description="wait=N")] = None
 ) -> Response:
     """Embeddings in the order of the input; waits up to `Prefer: wait=N` seconds for missing moments."""
-    job = await run_in_threadpool(_job_of, request, context)
+    body, upload = await read_json_or_fasta(request, schemas.EmbeddingRequest)
+    job = await run_in_threadpool(_job_of, body, upload, context)
     found = await wait_for(context, job, preferred_wait(prefer, context, DEFAULT_WAIT_S))
     if not found.progress.ended:
         return job_response(found)
-    body = await run_in_threadpool(_embed, request, found, context)
-    return Response(body.model_dump_json(), media_type="application/json")
+    answer = await run_in_threadpool(_answer, body, found, context)
+    return Response(answer, media_type="application/json")
 
 
-def _job_of(request: schemas.EmbeddingRequest, context: Context) -> str:
-    if (request.input is None) == (request.job is None):
-        raise RequestError("give either 'input' (sequences) or 'job' (the id of a job), and not both")
+def _job_of(request: schemas.EmbeddingRequest, upload: bytes | None, context: Context) -> str:
     if request.job is not None:
-        recipe = context.queue.job(request.job).recipe
-        context.offered.bottleneck(request.bottleneck, recipe)
+        given = [
+            name for name in ("input", "gene", "region", "assembly") if getattr(request, name) is not None
+        ]
+        if given or upload is not None:
+            raise RequestError("give either 'input' (sequences) or 'job' (the id of a job), and not both")
+        _pooling_of(request, context.queue.job(request.job).recipe, context)
         return request.job
-    assert request.input is not None
-    sequences = read_input(request.input, context.settings)
+    if request.input is None and request.gene is None and request.region is None and upload is None:
+        raise RequestError("give either 'input' (sequences) or 'job' (the id of a job), and not both")
+    sequences = sequences_of(request, upload, context.genomes, context.settings)
     submission = prepare(sequences, request, context.offered, context.settings)
     # Refused before anything is computed, not after.
     for one in submission.requests:
         if isinstance(one, Unfit):
             raise SequenceError(one.error)
-    context.offered.bottleneck(request.bottleneck, submission.recipe)
-    return context.queue.submit(
-        submission.recipe, submission.requests, submission.notices, priority="interactive"
-    )
+    _pooling_of(request, submission.recipe, context)
+    return enqueue(submission, "interactive", context)
 
 
-def _embed(request: schemas.EmbeddingRequest, job: Job, context: Context) -> schemas.EmbeddingResponse:
+def _pooling_of(request: schemas.EmbeddingRequest, recipe: Recipe, context: Context) -> Pooling | None:
+    """The fitted or plain pooling asked for; None for C as it is."""
+    if request.pooling == "bottleneck":
+        return context.offered.bottleneck(request.bottleneck, recipe)
+    if request.bottleneck is not None:
+        raise RequestError(f"pooling {request.pooling!r} takes no bottleneck; leave one of them out")
+    return context.offered.bottleneck("mean", recipe) if request.pooling == "mean" else None
+
+
+def _answer(request: schemas.EmbeddingRequest, job: Job, context: Context) -> bytes:
     missing = [record for record in job.records if record.state != "done"]
     if missing:
         first = missing[0]
@@ -84,30 +93,43 @@ def _embed(request: schemas.EmbeddingRequest, job: Job, context: Context) -> sch
             f"{len(missing)} of {len(job.records)} records are not there, "
             f"first {first.name}: {first.error or first.state}"
         )
-    bottleneck = context.offered.bottleneck(request.bottleneck, job.recipe)
-    data = []
+    pooling = _pooling_of(request, job.recipe, context)
+    data: list[schemas.Embedding] = []
     for index, record in enumerate(job.records):
-        found = bottleneck.embed(context.store.get(record.key))
-        embedding = found.ravel()
+        moments = context.store.get(record.key)
+        embedding = moments.second_moment if pooling is None else pooling.embed(moments)
+        _check_size(embedding.size, len(job.records), request.encoding_format)
         data.append(
             schemas.Embedding(
                 index=index,
                 embedding=(
                     base64.b64encode(embedding.astype("<f4").tobytes()).decode("ascii")
                     if request.encoding_format == "base64"
-                    else np.asarray(embedding, np.float64).tolist()
+                    else embedding.ravel().astype(np.float64).tolist()
                 ),
-                shape=list(found.shape),
+                shape=list(embedding.shape),
                 name=record.name,
                 key=record.key,
             )
         )
     tokens = sum(record.length for record in job.records)
-    return schemas.EmbeddingResponse(
+    body = schemas.EmbeddingResponse(
         data=data,
         model=job.recipe.model,
         layer=job.recipe.layer,
-        bottleneck=bottleneck.name,
+        pooling=request.pooling,
+        bottleneck=pooling.name if pooling is not None and request.pooling == "bottleneck" else "",
         usage=schemas.Usage(prompt_tokens=tokens, total_tokens=tokens),
         notices=job.notices,
     )
+    return body.model_dump_json().encode()
+
+
+def _check_size(numbers: int, records: int, encoding: str) -> None:
+    if numbers * records > MOST_NUMBERS[encoding]:
+        other = "encoding_format base64, " if encoding == "float" else ""
+        raise RequestError(
+            f"{records} x {numbers:,} numbers are more than one answer takes "
+            f"({MOST_NUMBERS[encoding]:,}); ask for {other}fewer sequences at a time, "
+            "or fetch matrices as bytes from /v1/moments"
+        )

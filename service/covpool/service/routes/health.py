@@ -1,14 +1,18 @@
 """Health: alive, and ready to serve."""
 
+import anyio
 from fastapi import APIRouter
 from sqlalchemy import text
 from starlette.responses import JSONResponse, Response
 
-from covpool.service.context import Service
+from covpool.service.context import Context, Service
 from covpool.service.schemas import Health
 from covpool.store import CatalogError
 
 router = APIRouter(prefix="/health", tags=["health"])
+
+#: Threads of their own: when every other one is busy, the service is still seen to be there.
+_threads = anyio.CapacityLimiter(4)
 
 
 @router.get("/live", summary="Is the process alive?")
@@ -23,8 +27,12 @@ async def live() -> Health:
     response_model=Health,
     responses={503: {"model": Health, "description": "database or workers are gone"}},
 )
-def ready(context: Service) -> Response:
+async def ready(context: Service) -> Response:
     """503 while the database does not answer, or every worker that should run is gone."""
+    return await anyio.to_thread.run_sync(_ready, context, limiter=_threads)
+
+
+def _ready(context: Context) -> Response:
     wanted, alive = context.settings.workers, context.supervisor.alive
     try:
         with context.store.catalog.reading() as connection:

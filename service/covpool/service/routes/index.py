@@ -5,18 +5,23 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from covpool.service.context import Service
+from covpool.service.routes.pages import After, Limit
 from covpool.service.schemas import IndexEntry, IndexPage
+from covpool.service.tokens import allow
 
-router = APIRouter(prefix="/v1/index", tags=["index"])
+router = APIRouter(prefix="/v1/index", tags=["index"], dependencies=[allow("read")])
+
+
+Name = Annotated[str | None, Query(max_length=256)]
 
 
 @router.get("", summary="Cached results")
 def index(
     context: Service,
-    model: str | None = None,
-    layer: str | None = None,
-    after: Annotated[str | None, Query(description="last key of the page before")] = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    model: Name = None,
+    layer: Name = None,
+    after: After = None,
+    limit: Limit = 100,
 ) -> IndexPage:
     """Ready entries in key order, a page at a time."""
     found = context.store.catalog.entries(model=model, layer=layer, after=after, limit=limit + 1)
@@ -28,10 +33,14 @@ def index(
             count=entry.count,
             width=entry.namespace.width,
             dtype=entry.namespace.dtype,
+            codec=entry.namespace.codec,
+            error=entry.error,
             model=entry.namespace.recipe.model,
             layer=entry.namespace.recipe.layer,
             strand=entry.namespace.recipe.strand,
             created=entry.created,
+            namespace=entry.namespace.id,
+            row=entry.row,
         )
         for entry in found[:limit]
     ]

@@ -1,79 +1,68 @@
-"""Jobs: submit sequences or a FASTA file, look at progress."""
+"""Jobs: submit sequences or a FASTA file, look at progress, cancel."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
-from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from covpool.service import schemas
 from covpool.service.context import Context, Service
-from covpool.service.queue import Job
-from covpool.service.routes.answers import PROBLEMS, job_body
+from covpool.service.errors import QueueFullError
+from covpool.service.inputs import sequences_of
+from covpool.service.openapi import body_of, refusals
+from covpool.service.queue import Job, Priority, Unfit
+from covpool.service.routes.answers import job_body
+from covpool.service.routes.pages import After
+from covpool.service.routes.reading import read_json_or_fasta
 from covpool.service.routes.waiting import preferred_wait, wait_for
-from covpool.service.submission import prepare, read_input
+from covpool.service.submission import Submission, prepare
+from covpool.service.tokens import allow
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
-
-_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": {"$ref": "#/components/schemas/JobRequest"}},
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["fasta"],
-                    "properties": {
-                        "fasta": {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "plain, gzip or bgzip",
-                        },
-                        "model": {"type": "string"},
-                        "layer": {"type": "string"},
-                        "strand": {"enum": ["+", "-", "both"]},
-                        "skip_tokens": {"type": "integer", "minimum": 0},
-                        "species": {"type": "string"},
-                        "beyond_context": {"type": "boolean"},
-                    },
-                }
-            },
-        },
-    }
-}
 
 
 @router.post(
     "",
     summary="Submit sequences",
     response_model=schemas.Job,
-    responses={202: {"model": schemas.Job, "description": "Accepted; follow Location"}, **PROBLEMS},
-    openapi_extra=_BODY,
+    responses={
+        202: {"model": schemas.Job, "description": "Accepted; follow Location"},
+        **refusals(400, 404, 415),
+    },
+    openapi_extra=body_of(schemas.JobRequest, upload=True),
+    dependencies=[allow("submit")],
 )
 async def submit(
-    request: Request, context: Service, prefer: Annotated[str | None, Header()] = None
+    request: Request, context: Service, prefer: Annotated[str | None, Header(description="wait=N")] = None
 ) -> Response:
     """Queue what is not cached yet. 200 when everything is, else 202; the same request is the same job."""
-    options, text = await _read(request)
-    job = await run_in_threadpool(_submit, context, options, text)
+    body, upload = await read_json_or_fasta(request, schemas.JobRequest)
+    job = await run_in_threadpool(_submit, body, upload, context)
     found = await wait_for(context, job, preferred_wait(prefer, context, default=0))
     return job_response(found)
 
 
-@router.get("", summary="Latest jobs")
-def latest(context: Service, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> list[schemas.Job]:
+@router.get("", summary="Latest jobs", responses=refusals(404), dependencies=[allow("read")])
+def latest(
+    context: Service, after: After = None, limit: Annotated[int, Query(ge=1, le=100)] = 20
+) -> schemas.JobPage:
     """The latest jobs, newest first."""
-    return [job_body(job) for job in context.queue.jobs(limit)]
+    found = context.queue.jobs(limit + 1, after)
+    page = [job_body(job) for job in found[:limit]]
+    return schemas.JobPage(data=page, next=page[-1].id if len(found) > limit else None)
 
 
-@router.get("/{job}", summary="One job", responses=PROBLEMS)
+@router.get("/{job}", summary="One job", responses=refusals(404), dependencies=[allow("read")])
 def one(job: str, context: Service) -> schemas.Job:
     """State and progress of a job and of each record."""
+    return job_body(context.queue.job(job))
+
+
+@router.delete("/{job}", summary="Cancel a job", responses=refusals(404), dependencies=[allow("submit")])
+def cancel(job: str, context: Service) -> schemas.Job:
+    """End what is queued or running of it and no other job wants; what is done stays cached."""
+    context.queue.cancel(job)
     return job_body(context.queue.job(job))
 
 
@@ -84,26 +73,23 @@ def job_response(job: Job) -> Response:
     return JSONResponse(job_body(job).model_dump(mode="json"), 200 if ended else 202, headers)
 
 
-async def _read(request: Request) -> tuple[schemas.ExtractionOptions, str | list[str] | bytes]:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    try:
-        if kind == "multipart/form-data":
-            async with request.form(max_files=1, max_fields=8) as form:
-                fields: dict[str, Any] = dict(form)
-                file = fields.pop("fasta", None)
-                options = schemas.ExtractionOptions.model_validate(fields)
-                if not isinstance(file, UploadFile):
-                    raise HTTPException(422, "fasta: no file was sent; send the FASTA file in this field")
-                return options, await file.read()
-        if kind == "application/json":
-            body = schemas.JobRequest.model_validate_json(await request.body())
-            return schemas.ExtractionOptions(**body.model_dump(exclude={"input"})), body.input
-    except ValidationError as error:
-        raise RequestValidationError(error.errors()) from error
-    raise HTTPException(415, "send application/json, or multipart/form-data with a file field 'fasta'")
+def enqueue(submission: Submission, priority: Priority, context: Context) -> str:
+    """Queue a submission; returns the job's id.
+
+    Raises:
+        QueueFullError: too much waits already, and not everything asked for is cached.
+    """
+    limit = context.settings.max_queued
+    if (waiting := context.queue.waiting()) >= limit:
+        keys = {one.key.digest for one in submission.requests if not isinstance(one, Unfit)}
+        if context.store.catalog.ready_among(list(keys)) != keys:
+            raise QueueFullError(
+                f"{waiting:,} sequences wait, and this service queues {limit:,}; come again later"
+            )
+    return context.queue.submit(submission.recipe, submission.requests, submission.notices, priority)
 
 
-def _submit(context: Context, options: schemas.ExtractionOptions, text: str | list[str] | bytes) -> str:
-    sequences = read_input(text, context.settings)
-    submission = prepare(sequences, options, context.offered, context.settings)
-    return context.queue.submit(submission.recipe, submission.requests, submission.notices)
+def _submit(request: schemas.JobRequest, upload: bytes | None, context: Context) -> str:
+    sequences = sequences_of(request, upload, context.genomes, context.settings)
+    submission = prepare(sequences, request, context.offered, context.settings)
+    return enqueue(submission, request.priority, context)

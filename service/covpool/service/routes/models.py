@@ -5,12 +5,14 @@ from fastapi import APIRouter
 from covpool.extractor.models import Options
 from covpool.service import schemas
 from covpool.service.context import Service
+from covpool.service.routes.pages import After, Limit, page_after
+from covpool.service.tokens import allow
 
-router = APIRouter(prefix="/v1", tags=["models"])
+router = APIRouter(prefix="/v1", tags=["models"], dependencies=[allow("read")])
 
 
 @router.get("/models", summary="Models")
-def models(context: Service) -> list[schemas.Model]:
+def models(context: Service, after: After = None, limit: Limit = 100) -> schemas.ModelPage:
     """Every model served here, the bundled default first."""
     offered = context.offered
     body = []
@@ -20,6 +22,7 @@ def models(context: Service) -> list[schemas.Model]:
         default = offered.default_bottleneck(recipe)
         body.append(
             schemas.Model(
+                id=model.name,
                 name=model.name,
                 family=model.family.name,
                 trained=model.trained,
@@ -36,13 +39,14 @@ def models(context: Service) -> list[schemas.Model]:
                 ],
             )
         )
-    return body
+    page, following = page_after([(one.name, one) for one in body], after, limit)
+    return schemas.ModelPage(data=page, next=following)
 
 
 @router.get("/bottlenecks", summary="Bottlenecks")
-def bottlenecks(context: Service) -> list[schemas.Bottleneck]:
+def bottlenecks(context: Service, after: After = None, limit: Limit = 100) -> schemas.BottleneckPage:
     """Every bottleneck served here."""
-    return [
+    body = [
         schemas.Bottleneck(
             name=one.name,
             model=one.recipe.model if one.recipe else "",
@@ -55,3 +59,5 @@ def bottlenecks(context: Service) -> list[schemas.Bottleneck]:
         )
         for one in context.offered.bottlenecks.values()
     ]
+    page, following = page_after([(one.name, one) for one in body], after, limit)
+    return schemas.BottleneckPage(data=page, next=following)

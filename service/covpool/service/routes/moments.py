@@ -1,67 +1,148 @@
-"""Moments: one cached matrix as bytes, by key; immutable, so cached anywhere for ever."""
+"""Moments: cached matrices as bytes, by key; immutable, so cached anywhere for ever."""
 
 import io
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Header, Request
 from safetensors.numpy import save
-from starlette.responses import Response
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.responses import Response, StreamingResponse
 
-from covpool.service.context import Service
-from covpool.service.routes.answers import PROBLEMS
-from covpool.service.schemas import NPY, SAFETENSORS
-from covpool.store.errors import KeyNotFoundError
+from covpool.service.body_cache import Encoded
+from covpool.service.context import Context, Service
+from covpool.service.negotiation import preferred
+from covpool.service.openapi import body_of, refusals
+from covpool.service.routes.byte_answers import IMMUTABLE, in_bytes
+from covpool.service.routes.reading import read_json
+from covpool.service.schemas import MOMENTS_STREAM, NPY, SAFETENSORS, STORED, MomentsRequest
+from covpool.service.tokens import allow
+from covpool.store.catalog import Entry
+from covpool.store.errors import CorruptEntryError, KeyNotFoundError
 from covpool.store.keys import is_digest
 
-router = APIRouter(prefix="/v1/moments", tags=["moments"])
+router = APIRouter(prefix="/v1/moments", tags=["moments"], dependencies=[allow("read")])
+
+#: Each form has its own entity tag: the key, and what follows it.
+_TAGS = {NPY: "", SAFETENSORS: ".safetensors", STORED: ".chunk"}
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
 
 
-@router.api_route(
-    "/{key}",
-    methods=["GET", "HEAD"],
-    summary="One matrix",
-    response_class=Response,
-    responses={
+_ONE: dict[str, Any] = {
+    "summary": "One matrix",
+    "response_class": Response,
+    "responses": {
         200: {
-            "description": "The second moment C, (d, d), as npy; or count, mean and C as safetensors",
-            "content": {NPY: {}, SAFETENSORS: {}},
+            "description": "The second moment C, (d, d), as npy; count, mean and C as safetensors; or the "
+            "packed chunk of C as the store holds it",
+            "content": {NPY: _BYTES, SAFETENSORS: _BYTES, STORED: _BYTES},
+        },
+        206: {
+            "description": "The bytes of a single `Range`",
+            "content": {NPY: _BYTES, SAFETENSORS: _BYTES, STORED: _BYTES},
         },
         304: {"description": "Not modified: the client's copy is this key's"},
-        **PROBLEMS,
+        **refusals(404, 406, 416),
     },
-)
-def moments(
+}
+
+
+@router.head("/{key}", **_ONE)
+@router.get("/{key}", **_ONE)
+async def moments(
     key: str,
+    request: Request,
     context: Service,
-    accept: Annotated[str, Header()] = NPY,
-    if_none_match: Annotated[str | None, Header()] = None,
+    accept: Annotated[str | None, Header(description="weighed by quality; npy without it")] = None,
 ) -> Response:
-    """The second moment as npy; `Accept: application/x-safetensors` gives count and mean beside it."""
+    """The second moment in the form that `Accept` weighs highest; `ETag` is the key."""
     if not is_digest(key):
         raise KeyNotFoundError(
-            f"{key[:80]}: a key is 64 hexadecimal digits; take one from a job or the index"
+            f"{key[:80]!r}: a key is 64 hexadecimal digits; take one from a job or the index"
         )
+    form = preferred(accept, tuple(_TAGS))
+    if form is None:
+        raise HTTPException(406, f"there is {', '.join(_TAGS)}; accept one of them")
+    found = context.bodies.get(key, form)
+    if found is None:
+        found = await run_in_threadpool(_encoded, key, form, context)
+        context.bodies.put(key, found)
+    return in_bytes(request, found.body, found.media_type, found.headers)
+
+
+@router.post(
+    "",
+    summary="Many matrices in one answer",
+    response_class=Response,
+    openapi_extra=body_of(MomentsRequest),
+    responses={
+        200: {
+            "description": "Frames in the order of the keys, each a little-endian uint64 length and so many "
+            "bytes of safetensors (count, mean, second_moment; metadata `key`). A frame without tensors "
+            "has metadata `error`: that key's matrix is damaged. A length of zero ends the stream.",
+            "content": {MOMENTS_STREAM: _BYTES},
+        },
+        **refusals(404, 415),
+    },
+)
+async def many(request: Request, context: Service) -> Response:
+    """Count, mean and second moment of up to 10,000 keys, streamed; one matrix is in memory at a time."""
+    keys = (await read_json(request, MomentsRequest)).keys
+    ready = await run_in_threadpool(context.store.catalog.ready_among, keys)
+    if missing := [key for key in keys if key not in ready]:
+        raise KeyNotFoundError(
+            f"{len(missing)} of {len(keys)} keys are not in the store, first {missing[0]}; extract them first"
+        )
+    return StreamingResponse(_frames(keys, context), media_type=MOMENTS_STREAM)
+
+
+def _frames(keys: list[str], context: Context) -> Iterator[bytes]:
+    for key in keys:
+        try:
+            body = _as_safetensors(key, context)
+        except (CorruptEntryError, KeyNotFoundError) as error:
+            body = save({}, {"key": key, "error": str(error)})
+        yield len(body).to_bytes(8, "little")
+        yield body
+    yield bytes(8)
+
+
+def _encoded(key: str, form: str, context: Context) -> Encoded:
     entry = context.store.entry(key)
-    as_safetensors = SAFETENSORS in accept
-    # The key names the content, and nothing else will ever be served under it; each form has its own tag.
-    tag = f'"{key}.safetensors"' if as_safetensors else f'"{key}"'
-    headers = {
-        "ETag": tag,
+    encode = {NPY: _as_npy, SAFETENSORS: _as_safetensors, STORED: _as_stored}[form]
+    return Encoded(encode(key, context), form, _headers(entry, form))
+
+
+def _headers(entry: Entry, form: str) -> dict[str, str]:
+    return {
+        "ETag": f'"{entry.key}{_TAGS[form]}"',
         "Vary": "Accept",
-        "Cache-Control": "public, max-age=31536000, immutable",
+        "Cache-Control": IMMUTABLE,
         "Covpool-Count": str(entry.count),
+        "Covpool-Codec": entry.namespace.codec,
+        "Covpool-Error": repr(entry.error),
+        "Covpool-Dtype": entry.namespace.dtype,
+        "Covpool-Width": str(entry.namespace.width),
     }
-    if if_none_match is not None and (if_none_match.strip() == "*" or tag in if_none_match):
-        return Response(status_code=304, headers=headers)
-    found = context.store.get(key)
-    if as_safetensors:
-        tensors = {
-            "count": np.array([found.count], np.int64),
-            "mean": found.mean,
-            "second_moment": found.second_moment,
-        }
-        return Response(save(tensors, {"key": key}), media_type=SAFETENSORS, headers=headers)
+
+
+def _as_npy(key: str, context: Context) -> bytes:
     buffer = io.BytesIO()
-    np.save(buffer, found.second_moment, allow_pickle=False)
-    return Response(buffer.getvalue(), media_type=NPY, headers=headers)
+    np.save(buffer, context.store.get(key).second_moment, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _as_safetensors(key: str, context: Context) -> bytes:
+    found = context.store.get(key)
+    tensors = {
+        "count": np.array([found.count], np.int64),
+        "mean": found.mean,
+        "second_moment": found.second_moment,
+    }
+    return save(tensors, {"key": key})
+
+
+def _as_stored(key: str, context: Context) -> bytes:
+    return context.store.chunk(key)

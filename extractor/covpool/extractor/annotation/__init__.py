@@ -1,0 +1,1 @@
+"""Annotation: where the genes of a genome lie."""

@@ -1,0 +1,320 @@
+"""Genomes: assemblies the service reads genes and regions from, registered by the one who runs it.
+
+No request names a file: a registration holds the FASTA's path and digest, its contigs with their lengths and
+aliases, and the genes of one annotation with every name they go by.
+"""
+
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from covpool.extractor.annotation.genes import Gene
+from covpool.extractor.annotation.gff3 import read_genes
+from covpool.extractor.genome import Genome, parse_region
+from covpool.extractor.sequences import Sequence
+from covpool.service.errors import GenomeNotFoundError, RequestError
+from covpool.store.catalog import Catalog
+
+metadata = sa.MetaData()
+
+_genomes = sa.Table(
+    "genomes",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("fasta", sa.Text, nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("contigs", sa.Text, nullable=False),
+    sa.Column("aliases", sa.Text, nullable=False),
+    sa.Column("annotation", sa.Text),
+    sa.Column("genes", sa.Integer, nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+)
+
+_genes = sa.Table(
+    "genome_genes",
+    metadata,
+    sa.Column("genome", sa.String(64), sa.ForeignKey("genomes.name"), primary_key=True),
+    sa.Column("id", sa.String(255), primary_key=True),
+    sa.Column("symbol", sa.Text, nullable=False),
+    sa.Column("chrom", sa.Text, nullable=False),
+    sa.Column("start", sa.BigInteger, nullable=False),
+    sa.Column("end", sa.BigInteger, nullable=False),
+    sa.Column("strand", sa.String(1), nullable=False),
+    sa.Column("biotype", sa.Text, nullable=False),
+    sa.Column("aliases", sa.Text, nullable=False),
+)
+
+_names = sa.Table(
+    "genome_gene_names",
+    metadata,
+    sa.Column("genome", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("gene", sa.String(255), primary_key=True),
+    # 0: it is the id; 1: the symbol; 2: an alias. The lowest that is there decides.
+    sa.Column("rank", sa.Integer, nullable=False),
+)
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LONGEST_NAME = 255
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A registered assembly.
+
+    Attributes:
+        name: what requests call it.
+        fasta: where this host finds its FASTA file.
+        digest: SHA-256 of that file.
+        contigs: lengths in bp by name.
+        aliases: other names of contigs.
+        genes: how many genes of it are known.
+    """
+
+    name: str
+    fasta: Path
+    digest: str
+    contigs: dict[str, int]
+    aliases: dict[str, str]
+    genes: int
+
+
+class Genomes:
+    """The assemblies of one database."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._open: dict[str, Genome] = {}
+        self._opening = threading.Lock()
+        with catalog.writing() as connection:
+            metadata.create_all(connection)
+
+    def add(
+        self, name: str, fasta: Path, annotation: Path | None = None, aliases: Mapping[str, str] | None = None
+    ) -> tuple[str, ...]:
+        """Register an assembly, or register it anew; returns what was left out of its annotation.
+
+        Args:
+            name: letters, digits and ._- (it becomes part of addresses).
+            fasta: plain or bgzip; must stay where it is.
+            annotation: GFF3 whose genes are found by name.
+            aliases: further names of contigs ("1", "chr1", "NC_000001.11"), to those of the FASTA file.
+
+        Raises:
+            RequestError: the name or an alias cannot be used, or a gene lies on no contig.
+            SequenceError, AnnotationError: a file cannot be read.
+        """
+        if _NAME.fullmatch(name) is None:
+            raise RequestError(f"genome name {name!r}: write up to 64 letters, digits and ._-")
+        fasta = fasta.resolve()
+        with Genome(fasta) as genome:
+            digest, contigs = genome.digest, genome.contigs
+        others = dict(aliases or {})
+        for alias, contig in others.items():
+            if contig not in contigs or alias in contigs:
+                raise RequestError(
+                    f"alias {alias!r} of {contig!r}: must be a new name of one of {_some(contigs)}"
+                )
+        found = read_genes(annotation) if annotation is not None else None
+        notices = list(found.notices) if found else []
+        genes: dict[str, Gene] = {}
+        for gene in found.genes if found else ():
+            contig = others.get(gene.chrom, gene.chrom)
+            if contig not in contigs:
+                raise RequestError(
+                    f"{annotation}: gene {gene.id} lies on {gene.chrom!r}, which {fasta} does not hold; "
+                    f"give an alias of one of {_some(contigs)}"
+                )
+            if gene.end > contigs[contig] or len(gene.id) > _LONGEST_NAME:
+                notices.append(
+                    f"gene {gene.id[:80]}: ends behind its contig, or has too long an id; left out"
+                )
+            else:
+                genes[gene.id] = gene
+        with self._catalog.writing() as connection:
+            _delete(connection, name)
+            connection.execute(
+                sa.insert(_genomes).values(
+                    name=name,
+                    fasta=str(fasta),
+                    digest=digest,
+                    contigs=json.dumps(contigs),
+                    aliases=json.dumps(others),
+                    annotation=None if annotation is None else str(annotation.resolve()),
+                    genes=len(genes),
+                    created=time.time(),
+                )
+            )
+            if genes:
+                rows = [_gene_row(name, gene, others) for gene in genes.values()]
+                connection.execute(sa.insert(_genes), rows)
+                connection.execute(
+                    sa.insert(_names), [row for gene in genes.values() for row in _name_rows(name, gene)]
+                )
+        return tuple(notices)
+
+    def remove(self, name: str) -> None:
+        """Forget an assembly; its files and what was computed of it stay.
+
+        Raises:
+            GenomeNotFoundError: none is called so.
+        """
+        self.get(name)
+        with self._catalog.writing() as connection:
+            _delete(connection, name)
+
+    def all(self) -> list[Registration]:
+        """Every assembly, by name."""
+        with self._catalog.reading() as connection:
+            rows = connection.execute(sa.select(_genomes).order_by(_genomes.c.name)).all()
+        return [_registration(row) for row in rows]
+
+    def get(self, name: str) -> Registration:
+        """The assembly of this name.
+
+        Raises:
+            GenomeNotFoundError: none is called so; the message lists those there are.
+        """
+        with self._catalog.reading() as connection:
+            row = connection.execute(sa.select(_genomes).where(_genomes.c.name == name)).one_or_none()
+        if row is None:
+            known = ", ".join(one.name for one in self.all()) or "none; `covpool genome add` registers one"
+            raise GenomeNotFoundError(f"no assembly is called {name!r}; there is {known}")
+        return _registration(row)
+
+    def genes(
+        self, name: str, *, called: str | None = None, after: str | None = None, limit: int = 100
+    ) -> list[Gene]:
+        """Genes of an assembly by id; with `called`, those that go by that name.
+
+        Raises:
+            GenomeNotFoundError: there is no such assembly.
+        """
+        self.get(name)
+        query = sa.select(_genes).where(_genes.c.genome == name).order_by(_genes.c.id).limit(limit)
+        if called is not None:
+            ids = sa.select(_names.c.gene).where(_names.c.genome == name, _names.c.name == called)
+            query = query.where(_genes.c.id.in_(ids))
+        if after is not None:
+            query = query.where(_genes.c.id > after)
+        with self._catalog.reading() as connection:
+            return [_gene(row) for row in connection.execute(query)]
+
+    def gene(self, name: str, called: str) -> Gene:
+        """The gene of an assembly with this id, else with this symbol, else with this alias.
+
+        Raises:
+            GenomeNotFoundError: there is no such assembly or gene.
+            RequestError: several genes go by that name; the message lists their ids.
+        """
+        assembly = self.get(name)
+        query = (
+            sa.select(_genes, _names.c.rank)
+            .join(_names, sa.and_(_names.c.genome == _genes.c.genome, _names.c.gene == _genes.c.id))
+            .where(_names.c.genome == name, _names.c.name == called)
+            .order_by(_names.c.rank, _genes.c.id)
+        )
+        with self._catalog.reading() as connection:
+            rows = connection.execute(query).all()
+        if not rows:
+            raise GenomeNotFoundError(
+                f"no gene of {name} is called {called[:80]!r}; its {assembly.genes:,} genes are listed in "
+                f"/v1/genomes/{name}/genes"
+            )
+        best = [row for row in rows if row.rank == rows[0].rank]
+        if len(best) > 1:
+            raise RequestError(
+                f"{len(best)} genes of {name} are called {called[:80]!r}; ask by id: "
+                + ", ".join(row.id for row in best[:10])
+            )
+        return _gene(best[0])
+
+    def gene_sequence(self, name: str, called: str) -> Sequence:
+        """The bases of a gene along its own strand, called as it was asked for.
+
+        Raises:
+            GenomeNotFoundError, RequestError: as `gene`.
+            SequenceError: the FASTA file is gone or not what was registered.
+        """
+        gene = self.gene(name, called)
+        genome = self._genome(self.get(name))
+        return genome.sequence(gene.chrom, gene.start, gene.end, gene.strand, name=called)
+
+    def region_sequence(self, name: str, text: str) -> Sequence:
+        """The bases of `chrom:start-end:strand` (0-based half-open), called as it was asked for.
+
+        Raises:
+            GenomeNotFoundError: there is no such assembly.
+            RegionError: the text is no region, or lies outside its contig.
+            SequenceError: the FASTA file is gone or not what was registered.
+        """
+        assembly = self.get(name)
+        chrom, start, end, strand = parse_region(text)
+        genome = self._genome(assembly)
+        return genome.sequence(assembly.aliases.get(chrom, chrom), start, end, strand, name=text.strip())
+
+    def close(self) -> None:
+        """Close the files."""
+        with self._opening:
+            for genome in self._open.values():
+                genome.close()
+            self._open.clear()
+
+    def _genome(self, assembly: Registration) -> Genome:
+        with self._opening:
+            found = self._open.get(assembly.digest)
+            if found is None:
+                found = Genome(assembly.fasta)
+                if found.digest != assembly.digest:
+                    found.close()
+                    raise RequestError(f"{assembly.name}: its FASTA file has changed since; register it anew")
+                self._open[assembly.digest] = found
+            return found
+
+
+def _some(contigs: Mapping[str, int]) -> str:
+    return ", ".join(list(contigs)[:5]) + (", …" if len(contigs) > 5 else "")
+
+
+def _delete(connection: Connection, name: str) -> None:
+    for table, column in ((_names, _names.c.genome), (_genes, _genes.c.genome), (_genomes, _genomes.c.name)):
+        connection.execute(sa.delete(table).where(column == name))
+
+
+def _gene_row(genome: str, gene: Gene, aliases: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "genome": genome,
+        "id": gene.id,
+        "symbol": gene.symbol,
+        "chrom": aliases.get(gene.chrom, gene.chrom),
+        "start": gene.start,
+        "end": gene.end,
+        "strand": gene.strand,
+        "biotype": gene.biotype,
+        "aliases": json.dumps(gene.aliases),
+    }
+
+
+def _name_rows(genome: str, gene: Gene) -> Iterator[dict[str, Any]]:
+    ranks = dict.fromkeys(gene.aliases, 2) | {gene.symbol: 1} | {gene.id: 0}
+    for name, rank in ranks.items():
+        if name and len(name) <= _LONGEST_NAME:
+            yield {"genome": genome, "name": name, "gene": gene.id, "rank": rank}
+
+
+def _gene(row: Any) -> Gene:
+    aliases = tuple(json.loads(row.aliases))
+    return Gene(row.id, row.symbol, row.chrom, row.start, row.end, row.strand, aliases, row.biotype)
+
+
+def _registration(row: Any) -> Registration:
+    contigs, aliases = json.loads(row.contigs), json.loads(row.aliases)
+    return Registration(row.name, Path(row.fasta), row.digest, contigs, aliases, row.genes)

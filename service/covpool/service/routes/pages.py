@@ -1,0 +1,30 @@
+"""Pages of lists that are in memory already: a slice after a name."""
+
+from collections.abc import Sequence
+from typing import Annotated, TypeVar
+
+from fastapi import Query
+
+from covpool.service.errors import RequestError
+
+T = TypeVar("T")
+
+After = Annotated[str | None, Query(max_length=256, description="`next` of the page before")]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+
+
+def page_after(items: Sequence[tuple[str, T]], after: str | None, limit: int) -> tuple[list[T], str | None]:
+    """Up to `limit` of the named items after the one called `after`, and the name to go on from.
+
+    Raises:
+        RequestError: none is called so.
+    """
+    start = 0
+    if after is not None:
+        names = [name for name, _ in items]
+        if after not in names:
+            raise RequestError(f"after={after!r}: no entry is called so; begin again without it")
+        start = names.index(after) + 1
+    page = items[start : start + limit]
+    more = start + limit < len(items)
+    return [item for _, item in page], page[-1][0] if more and page else None

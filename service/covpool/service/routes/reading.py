@@ -1,0 +1,108 @@
+"""Reading request bodies: JSON or a form with a FASTA file, parsed off the event loop, nothing taken twice.
+
+Bodies are read by hand and not by FastAPI because a megabase of JSON would hold up every other request, and
+because both JSON objects and forms let the last of two equal names win without a word.
+"""
+
+import json
+from collections import Counter
+from typing import Any, NoReturn, TypeVar
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+B = TypeVar("B", bound=BaseModel)
+
+_FASTA = "fasta"
+#: Of a form's fields that are no file: options, which are short.
+_LONGEST_FIELD = 4096
+_MOST_FIELDS = 16
+
+
+async def read_json(request: Request, kind: type[B]) -> B:
+    """The JSON body as this model.
+
+    Raises:
+        RequestValidationError: it is no JSON, names a field twice, or does not fit the model.
+        HTTPException: 415, it is of another content type.
+    """
+    if _content_type(request) != "application/json":
+        raise HTTPException(415, "send application/json")
+    return await run_in_threadpool(_parse, await request.body(), kind)
+
+
+async def read_json_or_fasta(request: Request, kind: type[B]) -> tuple[B, bytes | None]:
+    """The JSON body as this model; or a form's fields as this model, and its FASTA file.
+
+    Raises:
+        RequestValidationError, HTTPException: as `read_json`; also 422 for a field sent twice, and 400 for
+            a form that cannot be read.
+    """
+    found = _content_type(request)
+    if found == "multipart/form-data":
+        return await _read_form(request, kind)
+    if found != "application/json":
+        raise HTTPException(415, "send application/json, or multipart/form-data with a file field 'fasta'")
+    return await read_json(request, kind), None
+
+
+async def _read_form(request: Request, kind: type[B]) -> tuple[B, bytes]:
+    async with request.form(max_files=1, max_fields=_MOST_FIELDS, max_part_size=_LONGEST_FIELD) as form:
+        items = form.multi_items()
+        twice = [name for name, times in Counter(name for name, _ in items).items() if times > 1]
+        if twice:
+            raise HTTPException(422, f"{twice[0]}: sent more than once; send each field once")
+        fields = dict(items)
+        file = fields.pop(_FASTA, None)
+        options = _validate(fields, kind)
+        if not isinstance(file, UploadFile):
+            raise HTTPException(422, "fasta: no file was sent; send the FASTA file in this field")
+        return options, await file.read()
+
+
+def _content_type(request: Request) -> str:
+    if "content-encoding" in request.headers:
+        raise HTTPException(415, "send the body without Content-Encoding; a FASTA file may itself be gzip")
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _parse(body: bytes, kind: type[B]) -> B:
+    try:
+        found = json.loads(body, object_pairs_hook=_each_once, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        # The error's own text is left out where it may repeat the body.
+        what = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
+        what = str(error) if isinstance(error, _NotOurJson) else what
+        raise RequestValidationError([_error(f"not JSON ({what}); send one JSON object")]) from None
+    return _validate(found, kind)
+
+
+def _validate(found: Any, kind: type[B]) -> B:
+    try:
+        return kind.model_validate(found)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_input=False, include_url=False)) from None
+
+
+class _NotOurJson(ValueError):
+    """JSON by the letter, but not what may be sent."""
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
+        raise _NotOurJson(f"{twice[:40]!r} is given more than once")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise _NotOurJson(f"{name} is no JSON number")
+
+
+def _error(message: str) -> dict[str, Any]:
+    return {"type": "value_error", "loc": ("body",), "msg": message}

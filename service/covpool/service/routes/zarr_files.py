@@ -1,0 +1,57 @@
+"""Zarr files: the store's arrays, read-only, for any Zarr reader over HTTP.
+
+`zarr.open_group("http://…/zarr/<namespace>")` works without listing: Zarr v3 asks for `zarr.json` and chunks
+by name. Rows are found in `/v1/index`; chunks of rows that are not listed there must not be read.
+"""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from covpool.service.context import Service
+from covpool.service.openapi import refusals
+from covpool.service.routes.byte_answers import wanted_range
+from covpool.service.tokens import allow
+
+router = APIRouter(prefix="/zarr", tags=["zarr"], dependencies=[allow("read")])
+
+_SCHEMA = {"schema": {"type": "string", "format": "binary"}}
+_BYTES = {"application/octet-stream": _SCHEMA, "application/json": {"schema": {"type": "object"}}}
+
+
+_FILE: dict[str, Any] = {
+    "summary": "A file of the Zarr hierarchy",
+    "response_class": Response,
+    "responses": {
+        200: {"description": "The bytes as stored", "content": _BYTES},
+        206: {"description": "The bytes of a single `Range`", "content": _BYTES},
+        **refusals(404, 416),
+    },
+}
+
+
+@router.head("/{path:path}", **_FILE)
+@router.get("/{path:path}", **_FILE)
+async def stored_file(path: str, request: Request, context: Service) -> Response:
+    """`zarr.json` of root, namespace or array, or a chunk; anything else does not exist."""
+    files = context.store.files
+    size = await files.size(path)
+    if size is None:
+        raise HTTPException(404, "no such file in the store; namespaces and rows are listed in /v1/index")
+    part = wanted_range(request, "", size)
+    if isinstance(part, Response):
+        return part
+    start, end = part or (0, size)
+    headers = {"Accept-Ranges": "bytes", "Cache-Control": "no-cache"}
+    if part is not None:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    kind = "application/json" if path.endswith("zarr.json") else "application/octet-stream"
+    status = 206 if part is not None else 200
+    if request.method == "HEAD":
+        return Response(None, status, headers | {"Content-Length": str(end - start)}, kind)
+    body = await files.read(path, start, end)
+    if body is None:
+        raise HTTPException(404, "the file is gone; ask /v1/index anew")
+    return Response(body, status, headers, kind)

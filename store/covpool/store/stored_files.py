@@ -1,0 +1,42 @@
+"""Stored files: bytes of the Zarr hierarchy exactly as they lie in the store, for readers elsewhere.
+
+Only paths that the format itself makes exist here: digests, array names and chunk numbers.
+"""
+
+import re
+
+from zarr.abc.store import RangeByteRequest
+from zarr.abc.store import Store as ZarrStorage
+from zarr.core.buffer import default_buffer_prototype
+
+from covpool.store.schema import ARRAYS
+
+_NAMESPACE = "[0-9a-f]{32}"
+_PATH = re.compile(
+    rf"(?:{_NAMESPACE}/(?:[a-z][a-z0-9_]{{0,31}}/)?)?zarr\.json"
+    rf"|{_NAMESPACE}/[a-z][a-z0-9_]{{0,31}}/c(?:\.[0-9]{{1,9}}){{1,4}}"
+)
+
+
+class StoredFiles:
+    """Read-only bytes by path below `arrays/`."""
+
+    def __init__(self, storage: ZarrStorage) -> None:
+        self._storage = storage
+
+    async def size(self, path: str) -> int | None:
+        """Bytes of a file; None when there is none, or the path is none of the format's."""
+        if _PATH.fullmatch(path) is None:
+            return None
+        try:
+            return await self._storage.getsize(f"{ARRAYS}/{path}")
+        except FileNotFoundError:
+            return None
+
+    async def read(self, path: str, start: int, end: int) -> bytes | None:
+        """Bytes [start, end) of a file; None when there is none, or the path is none of the format's."""
+        if _PATH.fullmatch(path) is None:
+            return None
+        wanted = RangeByteRequest(start, end)
+        found = await self._storage.get(f"{ARRAYS}/{path}", default_buffer_prototype(), wanted)
+        return None if found is None else found.to_bytes()
