@@ -18,8 +18,8 @@ RECIPE = example_key("a").recipe
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path) as opened:
+def store(tmp_path: Path, database_url: str) -> Iterator[Store]:
+    with Store.open(tmp_path, catalog=database_url) as opened:
         yield opened
 
 
@@ -313,10 +313,10 @@ def test_a_worker_leaves_alone_what_it_cannot_run(store: Store) -> None:
     assert len(queue.claim("able", weights=[example_key("any").recipe.weights])) == 1
 
 
-def test_jobs_outlive_the_process_that_queued_them(tmp_path: Path) -> None:
-    with Store.open(tmp_path) as store:
+def test_jobs_outlive_the_process_that_queued_them(tmp_path: Path, database_url: str) -> None:
+    with Store.open(tmp_path, catalog=database_url) as store:
         job = submit(Queue(store.catalog), "ACGT")
-    with Store.open(tmp_path) as store:
+    with Store.open(tmp_path, catalog=database_url) as store:
         queue = Queue(store.catalog)
         assert queue.job(job).state == "queued"
         assert claim(queue, "w") is not None
@@ -326,7 +326,7 @@ CLAIMER = """
 import sys
 from covpool.service.queue import Queue
 from covpool.store import Store
-with Store.open(sys.argv[1]) as store:
+with Store.open(sys.argv[1], catalog=sys.argv[3]) as store:
     queue = Queue(store.catalog)
     print("ready", flush=True)
     sys.stdin.readline()
@@ -335,13 +335,15 @@ with Store.open(sys.argv[1]) as store:
 """
 
 
-def test_processes_that_claim_at_once_never_share_a_task(store: Store, tmp_path: Path) -> None:
+def test_processes_that_claim_at_once_never_share_a_task(
+    store: Store, tmp_path: Path, database_url: str
+) -> None:
     queue = Queue(store.catalog, lease_s=1000)
     sequences = [bases * n for n in range(1, 31) for bases in ("A", "C", "G", "T")]
     submit(queue, *sequences)
     claimers = [
         subprocess.Popen(
-            [sys.executable, "-c", CLAIMER, str(tmp_path), name],
+            [sys.executable, "-c", CLAIMER, str(tmp_path), name, database_url],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

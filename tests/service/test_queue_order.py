@@ -19,8 +19,8 @@ OTHER = dataclasses.replace(RECIPE, layer="layer.1")
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path) as opened:
+def store(tmp_path: Path, database_url: str) -> Iterator[Store]:
+    with Store.open(tmp_path, catalog=database_url) as opened:
         yield opened
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from covpool.extractor.accumulate import SecondMoment
 from covpool.extractor.adapters.adapter import Adapter, Block
-from covpool.extractor.adapters.batching import MEMORY_SHARE, batches, free_bytes
+from covpool.extractor.adapters.batching import batches, usable_bytes
 from covpool.extractor.errors import ActivationError
 from covpool.extractor.models import Layer, Options
 from covpool.extractor.sequences import Sequence, as_sequence, reverse_complement
@@ -69,7 +69,7 @@ def extract_many(
     """
     sums = sum(adapter.model.layer(name).width ** 2 for name in layers)
     # A member holds its float64 sums and, at the end, its float64 result.
-    most = int(MEMORY_SHARE * free_bytes(adapter.device)) // max(1, 16 * sums)
+    most = usable_bytes(adapter.device) // max(1, 16 * sums)
     for group in batches([len(sequence) for sequence in sequences], adapter.budget, most):
         members = [sequences[index] for index in group]
         found = extract_batch(adapter, members, layers, options or Options(), progress)

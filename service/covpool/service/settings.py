@@ -38,4 +38,12 @@ class Settings(BaseSettings):
     max_wait_s: float = Field(60.0, ge=0, description="longest time a request may wait for its result")
     lease_s: float = Field(30.0, gt=0, description="a task whose worker is silent this long is taken over")
     max_attempts: int = Field(3, gt=0, description="times a task is tried before it is set aside")
+    drain_s: float = Field(
+        20.0, ge=0, description="time a worker that was told to stop may take to finish its batch"
+    )
+    batch_tokens: int = Field(65_536, gt=0, description="tokens that a worker claims at once")
+    batch_records: int = Field(64, gt=0, description="sequences that a worker claims at once, at most")
+    model_memory: int | None = Field(
+        None, gt=0, description="bytes for loaded models' weights; half of the device's memory by default"
+    )
     poll_s: float = Field(0.05, gt=0, description="how often idle workers and waiting requests look")

@@ -19,7 +19,8 @@ log = logging.getLogger(__name__)
 RESTART_S = 0.5
 LONGEST_RESTART_S = 30.0
 YOUNG_S = 10.0
-DRAIN_S = 20.0
+#: Seconds for a worker to put its tasks back, after its time of grace.
+LEAVE_S = 5.0
 
 
 @dataclass
@@ -50,17 +51,17 @@ class Supervisor:
             thread.start()
 
     def stop(self) -> None:
-        """Let each worker finish its task, up to `DRAIN_S`; then kill it."""
+        """Let each worker finish its batch, within the time of grace; kill what is left after it."""
         with self._starting:
             self._stop.set()
         for child in filter(None, self._children):
             child.process.terminate()
-        deadline = time.monotonic() + DRAIN_S
+        deadline = time.monotonic() + self._settings.drain_s + LEAVE_S
         for child in filter(None, self._children):
             try:
                 child.process.wait(max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                log.warning("worker %s did not drain in %.0f s; killed", child.name, DRAIN_S)
+                log.warning("worker %s did not stop in time; killed", child.name)
                 child.process.kill()
                 child.process.wait()
         for thread in self._threads:
@@ -96,7 +97,7 @@ class Supervisor:
         }
         # The worker reads its standard input to learn of our end; nothing is ever written to it.
         process = subprocess.Popen(
-            [sys.executable, "-m", "covpool.service.supervised_worker", name],
+            [sys.executable, "-m", "covpool.service.worker", name],
             stdin=subprocess.PIPE,
             env=environment,
             # An interrupt typed at the terminal is for us; we drain the workers.

@@ -1,11 +1,13 @@
 """Tasks: what a job runs; the one place where the extractor's results meet the store."""
 
-import threading
+import gc
+import logging
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from pathlib import Path
 
-from sqlalchemy.engine import Connection
+import psutil
+import torch
 
 from covpool.extractor.adapters.adapter import Adapter
 from covpool.extractor.adapters.registry import load_model
@@ -14,19 +16,43 @@ from covpool.extractor.extraction import extract_many
 from covpool.extractor.models import Model, Options
 from covpool.extractor.sequences import Sequence
 from covpool.store.keys import MomentsKey, Recipe
+from covpool.store.moments import Moments
 from covpool.store.zarr_store import Store
+
+log = logging.getLogger(__name__)
 
 #: Dtype in which moments are cached; sums are float64 until then.
 STORED_DTYPE = "float32"
+#: Share of the device's memory that loaded models may take, when no number of bytes is set.
+MODEL_SHARE = 0.5
+
+_WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin")
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out; torch has no class of its own for the CPU's."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    said = ("can't allocate memory", "not enough memory")
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in said)
 
 
 class Extraction:
-    """Runs keys through adapters, loaded on first use, and puts the moments into a store."""
+    """Runs keys through adapters, loaded on first use, and puts the moments into a store.
 
-    def __init__(self, store: Store, *, device: str | None = None) -> None:
+    Args:
+        store: where moments go.
+        device: torch's name of it; CUDA where there is one, by default.
+        model_memory: bytes that the weights of loaded models may take; those used least recently make
+            room. Half of the device's memory by default. One model is always kept.
+    """
+
+    def __init__(self, store: Store, *, device: str | None = None, model_memory: int | None = None) -> None:
         self._store = store
-        self._device = device
-        self._adapters: dict[tuple[str, str], Adapter] = {}
+        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._model_memory = model_memory
+        # The one used last comes last.
+        self._adapters: OrderedDict[tuple[str, str], tuple[Adapter, int]] = OrderedDict()
 
     def run(
         self,
@@ -35,9 +61,27 @@ class Extraction:
         sequences: list[Sequence],
         *,
         progress: Callable[[int], None] | None = None,
-        also: Callable[[MomentsKey, Connection], None] | None = None,
     ) -> Iterator[MomentsKey]:
         """Compute the moments of sequences and cache them; yields each key once it is cached.
+
+        Arguments, order and errors as in `moments`.
+
+        Raises:
+            StoreError: the store refused; nothing was cached of the sequences not yielded.
+        """
+        for key, found in self.moments(model, recipe, sequences, progress=progress):
+            self._store.put(key, found.astype(STORED_DTYPE))
+            yield key
+
+    def moments(
+        self,
+        model: Model,
+        recipe: Recipe,
+        sequences: list[Sequence],
+        *,
+        progress: Callable[[int], None] | None = None,
+    ) -> Iterator[tuple[MomentsKey, Moments]]:
+        """Compute the moments of sequences, float64, each with its key.
 
         Short sequences share a forward, so keys come in another order than the sequences.
 
@@ -46,13 +90,13 @@ class Extraction:
             recipe: of all the keys.
             sequences: normalised.
             progress: called with the number of tokens done since the last call.
-            also: joins the transaction that makes a key's moments ready.
 
         Raises:
             ExtractionError: the model's weights changed since the recipe was made, or a sequence or its
-                activations are unfit; nothing was cached of the sequences not yielded.
-            StoreError: the store refused; the same holds.
+                activations are unfit.
         """
+        if not sequences:
+            return
         options = Options.of(recipe)
         if model.recipe(recipe.layer, options, dtype=recipe.dtype) != recipe:
             raise ExtractionError(
@@ -61,30 +105,56 @@ class Extraction:
             )
         adapter = self._adapter(model, recipe.dtype)
         for index, found in extract_many(adapter, sequences, [recipe.layer], options, progress):
-            key = MomentsKey(sequences[index].digest, len(sequences[index]), recipe)
-            ending = None if also is None else partial(also, key)
-            self._store.put(key, found[recipe.layer].astype(STORED_DTYPE), also=ending)
-            yield key
+            yield MomentsKey(sequences[index].digest, len(sequences[index]), recipe), found[recipe.layer]
+
+    def device_memory(self) -> tuple[str, int, int]:
+        """Torch's name of the device, and its memory in bytes: used, and in all."""
+        if self._device.type == "cuda":
+            free, total = torch.cuda.mem_get_info(self._device)
+            return str(self._device), total - free, total
+        memory = psutil.virtual_memory()
+        return str(self._device), memory.total - memory.available, memory.total
+
+    def free_memory(self) -> None:
+        """Give back what torch keeps in reserve."""
+        gc.collect()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    @property
+    def loaded(self) -> list[str]:
+        """Names of the models in memory, the one used last at the end."""
+        return [adapter.model.name for adapter, _ in self._adapters.values()]
 
     def _adapter(self, model: Model, dtype: str) -> Adapter:
-        if (model.weights, dtype) not in self._adapters:
-            self._adapters[model.weights, dtype] = load_model(model, device=self._device, dtype=dtype)
-        return self._adapters[model.weights, dtype]
+        named = (model.weights, dtype)
+        if named not in self._adapters:
+            self._make_room(_bytes_on_disk(model))
+            adapter = load_model(model, device=str(self._device), dtype=dtype)
+            self._adapters[named] = (adapter, _bytes(adapter))
+            self._make_room(0)
+        self._adapters.move_to_end(named)
+        return self._adapters[named][0]
+
+    def _make_room(self, wanted: int) -> None:
+        """Unload the models used least recently until so many bytes fit beside the others."""
+        most = self._model_memory
+        if most is None:
+            most = int(MODEL_SHARE * self.device_memory()[2])
+        keep = 0 if wanted else 1
+        while len(self._adapters) > keep and wanted + sum(size for _, size in self._adapters.values()) > most:
+            _, (adapter, _) = self._adapters.popitem(last=False)
+            log.info("unloaded %s to make room", adapter.model.name)
+            del adapter
+            self.free_memory()
 
 
-@contextmanager
-def every(seconds: float, call: Callable[[], None]) -> Iterator[None]:
-    """Run `call` in a thread every so many seconds while the body runs."""
-    stop = threading.Event()
+def _bytes(adapter: Adapter) -> int:
+    """Bytes of the weights an adapter holds."""
+    networks = [value for value in vars(adapter).values() if isinstance(value, torch.nn.Module)]
+    return sum(tensor.nbytes for network in networks for tensor in network.state_dict().values())
 
-    def loop() -> None:
-        while not stop.wait(seconds):
-            call()
 
-    thread = threading.Thread(target=loop, name="heartbeat", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+def _bytes_on_disk(model: Model) -> int:
+    folder: Path = model.checkpoint.directory
+    return sum(file.stat().st_size for file in folder.iterdir() if file.suffix in _WEIGHT_FILES)

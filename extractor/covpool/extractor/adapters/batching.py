@@ -1,6 +1,8 @@
 """Batching: which sequences share a forward, and how many bases one forward may hold."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import psutil
 import torch
@@ -11,6 +13,19 @@ MEMORY_SHARE = 0.25
 MOST_BASES = {"cpu": 16_384, "cuda": 262_144}
 
 
+_share: ContextVar[float] = ContextVar("share of the usual memory", default=1.0)
+
+
+@contextmanager
+def memory_share(share: float) -> Iterator[None]:
+    """Let forwards take only `share` of what they usually may, while the body runs."""
+    token = _share.set(share)
+    try:
+        yield
+    finally:
+        _share.reset(token)
+
+
 def free_bytes(device: torch.device) -> int:
     """Memory that is free on a device now, in bytes."""
     if device.type == "cuda":
@@ -18,10 +33,16 @@ def free_bytes(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
+def usable_bytes(device: torch.device) -> int:
+    """Memory that one forward may take on a device now, in bytes."""
+    return int(_share.get() * MEMORY_SHARE * free_bytes(device))
+
+
 def token_budget(device: torch.device, bytes_per_base: int) -> int:
     """Bases that one forward may hold on this device, from the memory that is free now."""
-    fitting = int(MEMORY_SHARE * free_bytes(device)) // bytes_per_base
-    return max(1, min(fitting, MOST_BASES.get(device.type, MOST_BASES["cpu"])))
+    fitting = usable_bytes(device) // bytes_per_base
+    most = int(_share.get() * MOST_BASES.get(device.type, MOST_BASES["cpu"]))
+    return max(1, min(fitting, most))
 
 
 def batches(lengths: Sequence[int], budget: int, most: int) -> list[list[int]]:

@@ -4,7 +4,7 @@ import logging
 
 import click
 
-from covpool.service.worker import main
+from covpool.service.worker.loop import main
 
 
 @click.command

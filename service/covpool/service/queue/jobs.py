@@ -10,10 +10,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from covpool.service.errors import JobNotFoundError
-from covpool.service.queue.tables import MOST_VALUES, insert_or_update, jobs, now, records, tasks
+from covpool.service.queue.tables import MOST_VALUES, insert_or_update, jobs, lock, now, records, tasks
 from covpool.service.queue.values import PRIORITIES, Job, Priority, Progress, Record, Request, Unfit
 from covpool.service.schemas import RecordState
 from covpool.store.catalog import Catalog
+from covpool.store.engines import insert_if_absent
 from covpool.store.keys import Recipe, canonical_json, is_digest, sha256
 
 #: Columns of a task that a new submission sets back when the task had ended.
@@ -36,9 +37,7 @@ def submit(
         time = now(connection)
         # A task that is just ending is waited for here, so that what follows sees its result.
         for part in _parts(keys):
-            connection.execute(
-                sa.select(tasks.c.key).where(tasks.c.key.in_(part)).order_by(tasks.c.key).with_for_update()
-            )
+            lock(connection, tasks.c.key.in_(part))
         cached = catalog.ready_among(keys, connection)
         missing = [wanted[key] for key in keys if key not in cached]
         rows = [_task_row(one, recipe, priority, time) for one in missing]
@@ -57,7 +56,7 @@ def submit(
             "cancelled": None,
         }
         insert_or_update(connection, jobs, [head], update=["cancelled"])
-        insert_or_update(
+        insert_if_absent(
             connection,
             records,
             [
@@ -128,12 +127,10 @@ def cancel(catalog: Catalog, job: str) -> None:
     with catalog.writing() as connection:
         _head(connection, job)
         own = sa.select(records.c.key).where(records.c.job == job, records.c.key.is_not(None))
+        # A submission that wants one of them waits for this, or this for it.
+        lock(connection, tasks.c.key.in_(own))
         time = now(connection)
         connection.execute(sa.update(jobs).where(jobs.c.id == job).values(cancelled=time))
-        # A submission that wants one of them waits for this, or this for it.
-        connection.execute(
-            sa.select(tasks.c.key).where(tasks.c.key.in_(own)).order_by(tasks.c.key).with_for_update()
-        )
         others = (
             sa.select(records.c.key)
             .join(jobs, records.c.job == jobs.c.id)

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from covpool.service.errors import LeaseLostError
-from covpool.service.queue.tables import now, tasks
+from covpool.service.queue.tables import lock, now, tasks
 from covpool.service.queue.values import Task
 from covpool.store.catalog import Catalog
 from covpool.store.keys import MomentsKey, Recipe
@@ -149,6 +149,7 @@ def release(catalog: Catalog, worker: str, max_attempts: int) -> None:
     """See `Queue.release`."""
     with catalog.writing() as connection:
         held = sa.and_(tasks.c.worker == worker, tasks.c.state == "running")
+        lock(connection, held)
         _put_back(connection, held, error="its worker died", max_attempts=max_attempts)
 
 

@@ -96,27 +96,24 @@ def now(connection: Connection) -> float:
     return time.time()
 
 
+def lock(connection: Connection, which: "sa.ColumnElement[bool]") -> None:
+    """Hold tasks until the transaction ends; always in one order, so that no two wait for each other."""
+    connection.execute(sa.select(tasks.c.key).where(which).order_by(tasks.c.key).with_for_update())
+
+
 def insert_or_update(
     connection: Connection,
     table: sa.Table,
     rows: Sequence[Mapping[str, object]],
-    *,
-    update: Sequence[str] = (),
+    update: Sequence[str],
     where: "sa.ColumnElement[bool] | None" = None,
 ) -> None:
-    """Insert rows; where a primary key exists, take over the columns `update` if `where` holds for it.
-
-    Without `update` an existing row stays as it is.
-    """
+    """Insert rows; where a primary key exists, take over the columns `update` if `where` holds for it."""
     # One construct under two names; SQLAlchemy has no common type for them.
     insert = postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
-    keys = list(table.primary_key.columns)
-    statement = (
-        insert.on_conflict_do_update(
-            index_elements=keys, set_={name: insert.excluded[name] for name in update}, where=where
-        )
-        if update
-        else insert.on_conflict_do_nothing(index_elements=keys)
-    )
+    values = {name: insert.excluded[name] for name in update}
     if rows:
-        connection.execute(statement, [dict(row) for row in rows])
+        connection.execute(
+            insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=values, where=where),
+            [dict(row) for row in rows],
+        )

@@ -1,9 +1,9 @@
-"""Entry of a supervised worker process: `python -m covpool.service.supervised_worker NAME`."""
+"""A worker under supervision: `python -m covpool.service.worker NAME`; it ends with its parent."""
 
 import logging
 import sys
 
-from covpool.service.worker import main
+from covpool.service.worker.loop import main
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

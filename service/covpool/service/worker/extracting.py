@@ -1,0 +1,196 @@
+"""Extracting: the child process of a worker; it holds the models, computes, and puts into the store.
+
+Started as `python -m covpool.service.worker.extracting WORKER`. It ends when its standard input does: a
+worker that is gone, for whatever reason, leaves no child behind.
+"""
+
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.engine import Connection
+
+from covpool.extractor.adapters.batching import memory_share
+from covpool.extractor.errors import ExtractionError
+from covpool.extractor.sequences import Sequence
+from covpool.service.errors import LeaseLostError
+from covpool.service.offered import Offered
+from covpool.service.queue import Queue
+from covpool.service.settings import Settings
+from covpool.service.tasks import STORED_DTYPE, Extraction, out_of_memory
+from covpool.service.worker.faults import Fault, InputFault, MemoryFault, StoreFault, UnforeseenFault
+from covpool.service.worker.lines import Lines, Message
+from covpool.store.errors import CapacityError, InvalidMomentsError, StoreError
+from covpool.store.keys import MomentsKey, Recipe
+from covpool.store.moments import Moments
+from covpool.store.zarr_store import Store
+
+#: Seconds between two messages about progress.
+TELL_S = 0.2
+
+log = logging.getLogger(__name__)
+
+
+class _AllDroppedError(Exception):
+    """Nothing of the batch is wanted any more."""
+
+
+class _Batch:
+    """The tasks of one run: how far each is, and which are still wanted."""
+
+    def __init__(self, lines: Lines, dropped: set[str], costs: dict[str, int]) -> None:
+        self._lines = lines
+        self._dropped = dropped
+        # The longest are run first, so they are the ones whose tokens arrive.
+        self._left = dict(sorted(costs.items(), key=lambda item: -item[1]))
+        self._told = 0.0
+        self._tokens = 0
+
+    def progress(self, tokens: int) -> None:
+        """Tell of tokens done, now and then; stop when no task is wanted any more."""
+        self._tokens += tokens
+        if self._left and self._dropped.issuperset(self._left):
+            raise _AllDroppedError
+        if time.monotonic() < self._told + TELL_S:
+            return
+        self._told = time.monotonic()
+        spread, done = self._tokens, {}
+        for key, cost in self._left.items():
+            done[key] = min(cost, spread)
+            spread -= done[key]
+        self._lines.send(progress=done)
+
+    def wanted(self, key: str) -> bool:
+        """Whether its result is still to be cached."""
+        return key not in self._dropped
+
+    def settle(self, key: str, *, done: bool) -> None:
+        """Tell that a task is over."""
+        self._tokens = max(0, self._tokens - self._left.pop(key))
+        self._lines.send(**{"done" if done else "dropped": key})
+
+    def drop_rest(self) -> None:
+        """Tell that all that is left was dropped."""
+        for key in list(self._left):
+            self.settle(key, done=False)
+
+
+class Extracting:
+    """Runs batches as they are asked for."""
+
+    def __init__(self, worker: str, settings: Settings, store: Store, lines: Lines) -> None:
+        self._worker = worker
+        self._store = store
+        self._lines = lines
+        self._offered = Offered.read(settings.models)
+        self._extraction = Extraction(store, device=settings.device, model_memory=settings.model_memory)
+        self._runs: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._dropped: set[str] = set()
+
+    def listen(self) -> None:
+        """Take messages until the worker is gone, then end this process."""
+        for message in self._lines.receive():
+            if "drop" in message:
+                self._dropped.update(message["drop"])
+            else:
+                self._runs.put(message)
+        # Without waiting for the forward in hand: nobody would take its result.
+        os._exit(0)
+
+    def work(self) -> None:
+        """Run what is asked for, for ever."""
+        self._lines.send(device=self._extraction.device_memory())
+        while True:
+            message = self._runs.get()
+            self._dropped.clear()
+            with self._faults_told():
+                self._run(message)
+                self._lines.send(device=self._extraction.device_memory())
+                self._lines.send(end=True)
+
+    def _run(self, message: Message) -> None:
+        recipe = Recipe.from_json(message["recipe"])
+        keys = [MomentsKey(digest, length, recipe) for digest, length, _, _ in message["run"]]
+        bases = {key: text for key, (_, _, text, _) in zip(keys, message["run"], strict=True)}
+        costs = {key.digest: cost for key, (_, _, _, cost) in zip(keys, message["run"], strict=True)}
+        batch = _Batch(self._lines, self._dropped, costs)
+        # What was cached meanwhile, by another command say, is not computed again.
+        ready = self._store.catalog.ready_among([key.digest for key in keys])
+        for key in keys:
+            if key.digest in ready:
+                self._end(batch, key, None)
+        missing = [Sequence(key.digest[:12], bases[key]) for key in keys if key.digest not in ready]
+        model = self._offered.model(recipe.model)
+        try:
+            with memory_share(message["share"]):
+                for key, moments in self._extraction.moments(model, recipe, missing, progress=batch.progress):
+                    self._end(batch, key, moments)
+        except _AllDroppedError:
+            batch.drop_rest()
+
+    def _end(self, batch: _Batch, key: MomentsKey, moments: Moments | None) -> None:
+        """Cache moments and end their task in one transaction; None: they are cached already."""
+
+        def ending(connection: Connection) -> None:
+            Queue.finish(connection, key.digest, self._worker)
+
+        try:
+            if not batch.wanted(key.digest):
+                raise LeaseLostError(f"task {key}: was cancelled")
+            # What another worker made ready is being read: it is not written over.
+            if moments is None or key in self._store:
+                with self._store.catalog.writing() as connection:
+                    ending(connection)
+            else:
+                self._store.put(key, moments.astype(STORED_DTYPE), also=ending)
+        except LeaseLostError as lost:
+            log.info("%s", lost)
+            batch.settle(key.digest, done=False)
+        else:
+            batch.settle(key.digest, done=True)
+
+    @contextmanager
+    def _faults_told(self) -> Iterator[None]:
+        fault: type[Fault]
+        try:
+            yield
+            return
+        except (ExtractionError, CapacityError, InvalidMomentsError) as found:
+            error, fault = str(found), InputFault
+        except StoreError as found:
+            error, fault = str(found), StoreFault
+        except Exception as found:
+            error = f"{type(found).__name__}: {found}"
+            fault = MemoryFault if out_of_memory(found) else UnforeseenFault
+            if fault is UnforeseenFault:
+                log.exception("a batch failed")
+        # Only now, when the exception no longer holds the tensors of its frames.
+        if fault is MemoryFault:
+            self._extraction.free_memory()
+        self._lines.send(fault=fault.kind, error=error)
+
+
+def main() -> None:
+    """Serve the worker named by the first argument, under the settings of the environment."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # An interrupt or a stop meant for all processes of a service is the worker's to act on.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Messages go over what was standard output; whatever else is printed goes to the log.
+    outgoing = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    settings = Settings()
+    with Store.open(settings.store, catalog=settings.catalog) as store:
+        extracting = Extracting(sys.argv[1], settings, store, Lines(sys.stdin.buffer, outgoing))
+        threading.Thread(target=extracting.listen, name="listen", daemon=True).start()
+        extracting.work()
+
+
+if __name__ == "__main__":
+    main()

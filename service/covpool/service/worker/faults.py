@@ -1,0 +1,76 @@
+"""Faults: why a batch ended before its end, as the child says it and the worker acts on it.
+
+Fault
+├── InputFault      the input is at fault: trying again would fail again
+├── MemoryFault     the device or the host ran out of memory
+├── DeathFault      the child died: killed, or ended by a fault of the device
+├── StoreFault      the store or the database refused; no task is to blame
+└── UnforeseenFault anything else
+"""
+
+import signal
+from typing import ClassVar
+
+from covpool.service.errors import ServiceError
+
+
+class Fault(ServiceError):
+    """Root of the faults; `kind` is its name between child and worker."""
+
+    kind: ClassVar[str]
+
+    @property
+    def hungry(self) -> bool:
+        """Whether less memory might have prevented it."""
+        return False
+
+
+class InputFault(Fault):
+    """The input is at fault: trying again would fail again."""
+
+    kind = "input"
+
+
+class MemoryFault(Fault):
+    """The device or the host ran out of memory."""
+
+    kind = "memory"
+
+    @property
+    def hungry(self) -> bool:
+        """Always."""
+        return True
+
+
+class StoreFault(Fault):
+    """The store or the database refused; no task is to blame."""
+
+    kind = "store"
+
+
+class UnforeseenFault(Fault):
+    """Anything else."""
+
+    kind = "unforeseen"
+
+
+class DeathFault(Fault):
+    """The child died. `code` is its exit code, negative for a signal, as `subprocess` gives it."""
+
+    kind = "death"
+
+    def __init__(self, code: int) -> None:
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        super().__init__(f"the process that ran it {how}")
+        self.code = code
+
+    @property
+    def hungry(self) -> bool:
+        """After SIGKILL: that is how the kernel ends what takes too much memory."""
+        return self.code == -signal.SIGKILL
+
+
+#: What a child may report of itself, by kind.
+REPORTED: dict[str, type[Fault]] = {
+    fault.kind: fault for fault in (InputFault, MemoryFault, StoreFault, UnforeseenFault)
+}

@@ -1,0 +1,215 @@
+"""Worker: claims tasks, lets its child run them, keeps their leases; one worker, one device.
+
+This process loads no model, so it is small and outlives what kills its child. Started by the supervisor it
+holds a pipe from its parent as standard input: when the parent is gone, for whatever reason, the pipe ends
+and the worker stops.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from covpool.service.offered import Offered
+from covpool.service.queue import Queue, Task, WorkerState
+from covpool.service.settings import Settings
+from covpool.service.worker.child import Child
+from covpool.service.worker.faults import Fault, InputFault, StoreFault
+from covpool.service.worker.isolation import isolate
+from covpool.store.errors import StoreError
+from covpool.store.zarr_store import Store
+
+log = logging.getLogger(__name__)
+
+#: Seconds to wait after the store or the database refused; doubled while it goes on refusing.
+PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
+#: Heartbeats in the time of a lease.
+BEATS = 6
+
+
+class _GraceOverError(Exception):
+    """The worker was told to stop, and its batch took longer than it may."""
+
+
+class Worker:
+    """The claim → run → settle loop.
+
+    Args:
+        settings: of the service; the child reads the same from the environment.
+        store: whose catalog's database holds the queue.
+        name: under which tasks are leased; made up by default.
+    """
+
+    def __init__(self, settings: Settings, store: Store, *, name: str | None = None) -> None:
+        self.name = name or f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._settings = settings
+        self._queue = Queue(store.catalog, lease_s=settings.lease_s, max_attempts=settings.max_attempts)
+        self._weights = [model.weights for model in Offered.read(settings.models).models.values()]
+        self._child = Child(self.name)
+        self._stop = threading.Event()
+        self._grace_over = threading.Event()
+        # Tasks leased now, by key; their heartbeat is this worker's duty.
+        self._held: dict[str, Task] = {}
+        self._tasks = self._tokens = self._batches = 0
+        self._pause = PAUSE_S
+
+    def stop(self) -> None:
+        """Finish the batch in hand, within the time of grace, then leave `run`."""
+        if not self._stop.is_set():
+            self._stop.set()
+            timer = threading.Timer(self._settings.drain_s, self._end_grace)
+            timer.daemon = True
+            timer.start()
+
+    def run(self) -> None:
+        """Work until `stop` is called."""
+        self._queue.sweep()
+        # Loading torch takes seconds: better now than when the first task waits.
+        self._child.start()
+        with self._heartbeats():
+            log.info("worker %s is ready", self.name)
+            while not self._stop.is_set():
+                try:
+                    tasks = self._claim()
+                    if tasks:
+                        self._work(tasks)
+                    else:
+                        self._stop.wait(self._settings.poll_s)
+                except StoreError as error:
+                    self._rest(str(error))
+        self._child.close()
+        self._leave()
+
+    def _claim(self) -> list[Task]:
+        tasks = self._queue.claim(
+            self.name,
+            self._weights,
+            tokens=self._settings.batch_tokens,
+            count=self._settings.batch_records,
+        )
+        self._held = {task.key.digest: task for task in tasks}
+        return tasks
+
+    def _work(self, tasks: list[Task]) -> None:
+        # A task that was tried before is alone; each further attempt begins with less memory.
+        share = 0.5 ** (tasks[0].attempts - 1)
+        try:
+            for task, fault in isolate(tasks, self._run, share):
+                if fault is not None:
+                    self._fail(task, fault)
+                del self._held[task.key.digest]
+            self._pause = PAUSE_S
+        except _GraceOverError:
+            log.warning("worker %s: time of grace is over, %d tasks go back", self.name, len(self._held))
+            self._queue.give_back(self.name, list(self._held))
+        except StoreFault as fault:
+            for key in list(self._held):
+                self._queue.fail(key, self.name, str(fault), retry=True)
+            self._rest(str(fault))
+        finally:
+            self._held = {}
+            self._batches += 1
+
+    def _run(self, tasks: list[Task], share: float) -> Iterator[Task]:
+        try:
+            for task, done in self._child.run(tasks, share):
+                if done:
+                    self._tasks += 1
+                    self._tokens += task.cost
+                else:
+                    self._queue.give_back(self.name, [task.key.digest])
+                yield task
+        except Fault as fault:
+            if self._grace_over.is_set():
+                raise _GraceOverError from fault
+            log.warning("worker %s: %d tasks met a fault: %s", self.name, len(tasks), fault)
+            raise
+
+    def _fail(self, task: Task, fault: Fault) -> None:
+        key = task.key.digest
+        log.warning("task %s, attempt %d: %s", key, task.attempts, fault)
+        self._queue.fail(key, self.name, str(fault), retry=not isinstance(fault, InputFault))
+
+    def _rest(self, why: str) -> None:
+        log.error("worker %s rests for %.1f s: %s", self.name, self._pause, why)
+        self._stop.wait(self._pause)
+        self._pause = min(2 * self._pause, LONGEST_PAUSE_S)
+
+    def _end_grace(self) -> None:
+        self._grace_over.set()
+        self._child.kill()
+
+    def _leave(self) -> None:
+        try:
+            self._queue.leave(self.name)
+        except StoreError as error:
+            log.warning("worker %s could not take leave: %s", self.name, error)
+
+    @contextmanager
+    def _heartbeats(self) -> Iterator[None]:
+        """Renew the leases in a thread of their own while the body runs: a forward may take long."""
+        over = threading.Event()
+
+        def loop() -> None:
+            while True:
+                try:
+                    self._beat()
+                except StoreError as error:
+                    log.warning("worker %s: no heartbeat: %s", self.name, error)
+                if over.wait(self._settings.lease_s / BEATS):
+                    return
+
+        thread = threading.Thread(target=loop, name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _beat(self) -> None:
+        tokens = self._child.tokens
+        progress = {key: tokens.get(key, 0) for key in list(self._held)}
+        if progress:
+            self._child.drop(self._queue.heartbeat(self.name, progress))
+        device = self._child.device
+        self._queue.announce(
+            WorkerState(
+                self.name,
+                device.name,
+                device.memory_used,
+                device.memory_total,
+                self._tasks,
+                self._tokens,
+                self._batches,
+            )
+        )
+
+
+def main(name: str | None = None, *, supervised: bool = False) -> None:
+    """Run a worker under the settings of the environment until SIGTERM, SIGINT or the parent's end."""
+    settings = Settings()
+    with Store.open(settings.store, catalog=settings.catalog) as store:
+        worker = Worker(settings, store, name=name)
+
+        def on_signal(_: int, __: FrameType | None) -> None:
+            worker.stop()
+
+        signal.signal(signal.SIGTERM, on_signal)
+        signal.signal(signal.SIGINT, on_signal)
+        if supervised:
+            threading.Thread(target=_stop_with_parent, args=(worker,), daemon=True).start()
+        worker.run()
+
+
+def _stop_with_parent(worker: Worker) -> None:
+    # Not through a buffer, whose lock a thread must not hold when the interpreter ends.
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    worker.stop()

@@ -1,0 +1,85 @@
+"""Isolation: innocent tasks complete whatever their batch mates do, and only the one at fault is left."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from covpool.service.worker.faults import DeathFault, Fault, InputFault, MemoryFault, StoreFault
+from covpool.service.worker.isolation import LEAST_SHARE, isolate
+
+
+@given(st.integers(1, 40), st.sets(st.integers(0, 39)), st.integers(0, 5))
+def test_only_the_poisonous_are_left(count: int, poison: set[int], early: int) -> None:
+    def run(batch: list[int], share: float) -> Iterator[int]:
+        # Some are done before the poison acts, as they are in a batch of several forwards.
+        for item in batch[:early]:
+            if item not in poison:
+                yield item
+        if poison.intersection(batch):
+            raise DeathFault(-11)
+        yield from batch[early:]
+
+    outcome = dict(isolate(range(count), run))
+    assert sorted(outcome) == list(range(count))
+    assert {item for item, fault in outcome.items() if fault is not None} == poison & set(range(count))
+
+
+def test_a_clean_batch_is_run_once_and_whole() -> None:
+    runs: list[list[int]] = []
+
+    def run(batch: list[int], share: float) -> list[int]:
+        runs.append(batch)
+        return batch[::-1]
+
+    assert [item for item, _ in isolate(range(4), run)] == [3, 2, 1, 0]
+    assert runs == [[0, 1, 2, 3]]
+
+
+def test_every_run_after_a_want_of_memory_has_half_the_share() -> None:
+    asked: list[tuple[int, float]] = []
+
+    def run(batch: list[int], share: float) -> list[int]:
+        asked.append((len(batch), share))
+        if len(batch) * share > 0.5:
+            raise MemoryFault("out of memory")
+        return batch
+
+    assert all(fault is None for _, fault in isolate(range(4), run))
+    assert asked == [(4, 1.0), (2, 0.5), (1, 0.25), (1, 0.25), (2, 0.5), (1, 0.25), (1, 0.25)]
+
+
+@pytest.mark.parametrize("fault", [MemoryFault("out of memory"), DeathFault(-9)], ids=str)
+def test_a_task_alone_that_wants_memory_is_tried_with_less_and_then_fails(fault: Fault) -> None:
+    shares: list[float] = []
+
+    def run(batch: list[str], share: float) -> list[str]:
+        shares.append(share)
+        raise fault
+
+    assert list(isolate(["a"], run)) == [("a", fault)]
+    assert shares == [1.0, 0.5, LEAST_SHARE]
+
+
+def test_a_fault_of_the_input_is_not_tried_again() -> None:
+    runs = 0
+
+    def run(batch: list[str], share: float) -> list[str]:
+        nonlocal runs
+        runs += 1
+        raise InputFault("overflow")
+
+    ((item, fault),) = isolate(["a"], run)
+    assert (item, str(fault), runs) == ("a", "overflow", 1)
+
+
+def test_a_fault_of_the_store_is_nobodys() -> None:
+    def run(batch: list[str], share: float) -> Iterator[str]:
+        yield "a"
+        raise StoreFault("disk full")
+
+    outcome = isolate(["a", "b"], run)
+    assert next(outcome) == ("a", None)
+    with pytest.raises(StoreFault):
+        next(outcome)
