@@ -4,6 +4,7 @@ from pathlib import Path
 
 from covpool.extractor import describe, read_fasta
 from covpool.extractor.pooling.mean_eigenvectors import fit_mean_eigenvectors
+from covpool.extractor.pooling.source import MomentsList
 from covpool.service.tasks import Extraction
 from covpool.store import Store
 
@@ -19,9 +20,8 @@ def main() -> None:
     with Store.open("memory://") as store:
         sequences = list(read_fasta(GENES))
         keys = list(Extraction(store).run(model, recipe, sequences))
-        bottleneck = fit_mean_eigenvectors(
-            map(store.get, keys), recipe, k=K, name=f"{MODEL}.{recipe.layer}.k{K}"
-        )
+        source = MomentsList([store.get(key) for key in keys], recipe)
+        bottleneck = fit_mean_eigenvectors(source, k=K, name=f"{MODEL}.{recipe.layer}.k{K}")
     path = model.checkpoint.directory / f"bottleneck-{K}.safetensors"
     bottleneck.save(path)
     print(f"{bottleneck.name}: {dict(bottleneck.fit)}")

@@ -232,7 +232,9 @@ class Bottleneck(_Body):
     k: int = Field(description="side of M, or number of scores")
     kind: str = Field(description="bottleneck (M = Lᵀ C R) or scores")
     shape: list[int] = Field(description="of an embedding: [k, k] or [k]")
-    fit: dict[str, str | float | int] = Field(description="How it was fitted; says nothing about quality.")
+    fit: dict[str, str | float | int | list[float]] = Field(
+        description="How it was fitted; says nothing about quality."
+    )
 
 
 class BottleneckPage(_Body):

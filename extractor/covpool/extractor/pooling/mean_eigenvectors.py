@@ -1,43 +1,48 @@
-"""Bottleneck from the eigenvectors of the mean cached moment: closed form, tied, no model needed."""
+"""Bottleneck from the eigenvectors of the mean cached moment: closed form, tied, one pass."""
 
-from collections.abc import Iterable
+from concurrent.futures import Executor
 
-import numpy as np
-
+from covpool.extractor.pooling.source import MomentsSource
+from covpool.extractor.pooling.summary import Scaling, summarise
+from covpool.extractor.pooling.tied import check_k, tied_bottleneck
 from covpool.store.bottleneck import Bottleneck
-from covpool.store.keys import Recipe
-from covpool.store.moments import Moments
 
 
-def fit_mean_eigenvectors(moments: Iterable[Moments], recipe: Recipe, *, k: int, name: str) -> Bottleneck:
-    """Tied bottleneck L = R whose columns are the top-k eigenvectors of the mean second moment.
+def fit_mean_eigenvectors(
+    source: MomentsSource,
+    *,
+    k: int,
+    name: str,
+    scaling: Scaling = "none",
+    executor: Executor | None = None,
+) -> Bottleneck:
+    """Tied bottleneck L = R = D U: U are the top-k eigenvectors of D C̄ D, C̄ the mean second moment.
 
     Every sequence weighs the same, whatever its length. One pass; holds one d x d sum in float64.
     Eigenvectors are ordered by falling eigenvalue and signed so that their largest entry is positive.
 
     Args:
-        moments: of one recipe.
-        recipe: that recipe, kept in the bottleneck.
+        source: training moments.
         k: columns, at most the width.
         name: what requests will call it.
+        scaling: D, see `Scaling`.
+        executor: computes parts of the pass in parallel.
 
     Raises:
-        ValueError: there are no moments, or k exceeds their width.
+        PoolingError: there are no moments, or k exceeds their width.
     """
-    total, count = None, 0
-    for one in moments:
-        c = one.second_moment.astype(np.float64)
-        total = c if total is None else total + c
-        count += 1
-    if total is None or not 1 <= k <= len(total):
-        raise ValueError(f"cannot fit k={k} on {count} moments of width {0 if total is None else len(total)}")
-    values, vectors = np.linalg.eigh(total / count)
-    top = vectors[:, ::-1][:, :k]
-    top = top * np.sign(top[np.abs(top).argmax(0), np.arange(k)])
+    check_k(source, k)
+    summary = summarise(source, executor)
+    scale = summary.scale(scaling)
+    vectors, values = summary.eigenvectors(k, scale)
     fit = {
         "method": "eigenvectors of the mean second moment",
-        "sequences": count,
-        "share_of_trace": float(values[::-1][:k].sum() / values.sum()),
+        "scaling": scaling,
+        "sequences": summary.sequences,
+        "tokens": summary.tokens,
+        "share_of_trace": float(values[:k].sum() / values.sum()),
+        "curve": [float(value) for value in (values / values.sum()).cumsum()[: 4 * k]],
+        "curve_of": "share of the trace",
+        "curve_by": "number of eigenvectors",
     }
-    projection = np.ascontiguousarray(top, dtype=np.float32)
-    return Bottleneck(projection, projection, name=name, recipe=recipe, fit=fit)
+    return tied_bottleneck(vectors, scale, name, source.recipe, fit)
