@@ -17,7 +17,9 @@ from covpool.store import (
     LocationError,
     Moments,
     Store,
+    StoreError,
 )
+from covpool.store.rows import encode_row
 from covpool.store.schema import CATALOG_FILE, Namespace
 from covpool.store.testing import example_key, example_moments
 from tests.store.places import Place
@@ -123,8 +125,60 @@ def test_a_reserved_row_cannot_be_read(place: Place) -> None:
         with pytest.raises(KeyNotFoundError):
             store.get(key)
         store.put(key, moments)
-        assert store.entry(key).row == 0
+        assert store.entry(key).row == 1
         assert_same_bits(store.get(key), moments)
+
+
+def test_other_moments_under_a_key_take_a_new_row_and_retire_the_old_one(tmp_path: Path) -> None:
+    key = example_key("a")
+    with Store.open(tmp_path) as store:
+        store.put(key, example_moments("a"))
+        store.put(key, example_moments("b"))
+        assert store.entry(key).row == 1
+        assert len(store) == 1
+        assert_same_bits(store.get(key), example_moments("b"))
+    assert states(tmp_path) == ["retired", "ready"]
+
+
+def test_a_reader_that_was_sent_to_a_row_since_replaced_and_swept_reads_the_new_one(tmp_path: Path) -> None:
+    key = example_key("a")
+    with Store.open(tmp_path) as store:
+        store.put(key, example_moments("a"))
+        stale = store.entry(key)
+        store.put(key, example_moments("b"))
+        for path in tmp_path.glob("arrays/*/*/c.0.*"):
+            path.unlink()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store, "entry", lambda _: stale)
+            assert_same_bits(store.get(key), example_moments("b"))
+
+
+def test_a_writer_whose_reservation_was_given_up_is_told_so(tmp_path: Path) -> None:
+    key, moments = example_key("a"), example_moments("a")
+    with Store.open(tmp_path) as store:
+        place = store.catalog.reserve(key, Namespace(key.recipe, moments.width, "float32"))
+        _, record = encode_row(place.namespace, key, moments)
+        store.catalog.give_up(place)
+        with pytest.raises(StoreError, match=r"row 0 was taken for abandoned.*put it again"):
+            store.catalog.flip_ready(key, place, record)
+        assert key not in store
+        store.put(key, moments)
+        with pytest.raises(StoreError, match="given up"):
+            store.catalog.flip_ready(key, place, record)
+        assert_same_bits(store.get(key), moments)
+
+
+def test_putting_the_same_again_still_runs_what_shares_its_transaction(tmp_path: Path) -> None:
+    seen: list[int] = []
+    with Store.open(tmp_path) as store:
+        for _ in range(2):
+            store.put(
+                example_key("a"),
+                example_moments("a"),
+                also=lambda connection: seen.append(connection.exec_driver_sql("SELECT 1").scalar_one()),
+            )
+    assert seen == [1, 1]
+    assert states(tmp_path) == ["ready"]
 
 
 def test_nothing_is_readable_when_the_shared_transaction_fails(place: Place) -> None:
@@ -219,6 +273,13 @@ def test_directories_are_made_on_the_way(tmp_path: Path) -> None:
     with Store.open(tmp_path / "a" / "b") as store:
         store.put(example_key("a"), example_moments("a"))
     assert (tmp_path / "a" / "b" / CATALOG_FILE).is_file()
+
+
+def states(directory: Path) -> list[str]:
+    connection = sqlite3.connect(directory / CATALOG_FILE)
+    found = connection.execute("SELECT state FROM entries ORDER BY row").fetchall()
+    connection.close()
+    return [state for (state,) in found]
 
 
 def set_catalog_version(directory: Path, version: str) -> None:

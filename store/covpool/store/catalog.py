@@ -1,6 +1,7 @@
 """Catalog: which keys are stored, in which namespace and row; the only thing readers trust.
 
-A row is reserved, its chunks are written, and it is flipped to ready last; only ready rows are read.
+A row is reserved, its chunks are written, and it is flipped to ready last; only ready rows are read. A row
+is written once: putting other moments under a key takes a new row, and the flip retires the old one.
 SQLite (WAL mode) by default, or Postgres; the service keeps its job tables in the same database.
 """
 
@@ -15,7 +16,7 @@ from sqlalchemy.engine import Connection, Engine
 from covpool.store.engines import alone, insert_if_absent, reading, writing
 from covpool.store.errors import CapacityError, InvalidMomentsError, StoreError
 from covpool.store.keys import MomentsKey, Recipe, is_digest
-from covpool.store.schema import Namespace, check_version, version_text
+from covpool.store.schema import Namespace, Record, check_version, version_text
 
 metadata = sa.MetaData()
 
@@ -37,24 +38,50 @@ _namespaces = sa.Table(
     sa.Column("dtype", sa.String(16), nullable=False),
     sa.Column("codec", sa.Text, nullable=False),
     sa.Column("capacity", sa.Integer, nullable=False),
-    # Rows handed out so far; never lowered, so that no row is given to a second key.
-    sa.Column("next_row", sa.Integer, nullable=False),
+    # Rows are handed out once and never again, so that a writer long thought dead hits nobody's row.
+    sa.Column("next_row", sa.Integer, nullable=False, default=0),
 )
+
+RESERVED, READY, RETIRED = "reserved", "ready", "retired"
 
 _entries = sa.Table(
     "entries",
     metadata,
-    sa.Column("key", sa.String(64), primary_key=True),
-    sa.Column("namespace", sa.String(32), sa.ForeignKey("namespaces.id"), nullable=False),
-    sa.Column("row", sa.Integer, nullable=False),
+    sa.Column("namespace", sa.String(32), sa.ForeignKey("namespaces.id"), primary_key=True),
+    sa.Column("generation", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("row", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("key", sa.String(64), nullable=False, index=True),
     sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("since", sa.DateTime(timezone=True), nullable=False),
     sa.Column("sequence", sa.String(64), nullable=False, index=True),
     sa.Column("length", sa.BigInteger, nullable=False),
     sa.Column("count", sa.BigInteger),
     sa.Column("error", sa.Double),
+    sa.Column("checksum", sa.BigInteger),
     sa.Column("created", sa.DateTime(timezone=True)),
-    sa.UniqueConstraint("namespace", "row"),
 )
+sa.Index(
+    "one_ready_row_per_key",
+    _entries.c.key,
+    unique=True,
+    sqlite_where=_entries.c.state == READY,
+    postgresql_where=_entries.c.state == READY,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One row of one set of arrays.
+
+    Attributes:
+        namespace: the arrays' namespace.
+        generation: 0 for the arrays that writers fill, 1 and up for their compacted copies.
+        row: the row there.
+    """
+
+    namespace: Namespace
+    generation: int
+    row: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,26 +90,39 @@ class Entry:
 
     Attributes:
         key: the key's digest.
-        namespace: the arrays that hold it.
-        row: its row there.
-        ready: whether it may be read.
+        place: where its row lies.
+        state: "reserved" (being written), "ready" (may be read) or "retired" (replaced or given up, until
+            `gc` removes it).
+        since: when it came into that state, UTC.
         sequence: digest of the bases.
         length: their number, in bp.
         count: tokens the moments count; None until ready.
         error: relative Frobenius error of the stored second moment, 0.0 if its codec is lossless; None
             until ready.
+        checksum: CRC-32C of the row's record; None until ready.
         created: when it became ready, UTC; None until then.
     """
 
     key: str
-    namespace: Namespace
-    row: int
-    ready: bool
+    place: Place
+    state: str
+    since: datetime
     sequence: str
     length: int
     count: int | None
     error: float | None
+    checksum: int | None
     created: datetime | None
+
+    @property
+    def namespace(self) -> Namespace:
+        """The arrays' namespace."""
+        return self.place.namespace
+
+    @property
+    def row(self) -> int:
+        """The row in its arrays."""
+        return self.place.row
 
     @property
     def moments_key(self) -> MomentsKey:
@@ -110,71 +150,122 @@ class Catalog:
         """A transaction that only reads, see `engines.reading`."""
         return reading(self.engine)
 
-    def reserve(self, key: MomentsKey, namespace: Namespace) -> tuple[Namespace, int]:
-        """The arrays and row that belong to `key`: the ones it already has, else the next free row.
+    def reserve(self, key: MomentsKey, namespace: Namespace) -> Place:
+        """A row of its own for one writing of `key`; nobody else is ever given it.
 
-        A key that has a row stays in its namespace, whatever codec is asked for.
+        A key that is ready stays in its namespace, whatever codec is asked for.
 
         Raises:
             CapacityError: the namespace is full.
             InvalidMomentsError: the key is stored in another width or dtype.
         """
         with self.writing() as connection:
-            if (entry := self._find(connection, key.digest)) is not None:
-                return self._own_row(key, entry, namespace)
+            entry = self._find(connection, key.digest)
+            if entry is not None:
+                stored = entry.namespace
+                if (stored.width, stored.dtype) != (namespace.width, namespace.dtype):
+                    raise InvalidMomentsError(
+                        f"{key}: is stored as {stored.width} x {stored.dtype}; offer it so (Moments.astype), "
+                        "or drop the old entry"
+                    )
+                namespace = stored
             insert_if_absent(connection, _namespaces, [_namespace_row(namespace)])
             # The namespace's row is the lock: one writer at a time hands out rows of its arrays.
             query = sa.select(_namespaces).where(_namespaces.c.id == namespace.id).with_for_update()
             found = connection.execute(query).one()
-            known = _namespace_of(found)
-            row = {
-                "key": key.digest,
-                "namespace": known.id,
-                "row": found.next_row,
-                "state": "reserved",
-                "sequence": key.sequence,
-                "length": key.length,
-            }
-            if found.next_row < known.capacity and insert_if_absent(connection, _entries, [row]):
-                connection.execute(
-                    sa.update(_namespaces)
-                    .where(_namespaces.c.id == known.id)
-                    .values(next_row=found.next_row + 1)
+            place = Place(_namespace_of(found), 0, found.next_row)
+            if place.row >= place.namespace.capacity:
+                raise CapacityError(
+                    f"namespace {place.namespace.id} ({key.recipe.model}, {key.recipe.layer}) has handed out "
+                    f"all its {place.namespace.capacity:,} rows; open a second store"
                 )
-                return known, found.next_row
-            # Another writer was faster with this key, or there is no room for it.
-            if (rival := self._find(connection, key.digest)) is not None:
-                return self._own_row(key, rival, namespace)
-            raise CapacityError(
-                f"namespace {known.id} ({known.recipe.model}, {known.recipe.layer}) holds "
-                f"{known.capacity:,} matrices and is full; open a second store"
+            connection.execute(
+                sa.update(_namespaces).where(_namespaces.c.id == namespace.id).values(next_row=place.row + 1)
             )
+            connection.execute(
+                sa.insert(_entries).values(
+                    namespace=namespace.id,
+                    generation=0,
+                    row=place.row,
+                    key=key.digest,
+                    state=RESERVED,
+                    since=datetime.now(UTC),
+                    sequence=key.sequence,
+                    length=key.length,
+                )
+            )
+            return place
 
     def flip_ready(
         self,
         key: MomentsKey,
-        count: int,
-        error: float,
+        place: Place,
+        record: Record,
+        *,
+        instead_of: Place | None = None,
         also: Callable[[Connection], None] | None = None,
     ) -> None:
-        """Make a written row readable; `also` runs in the same transaction, so both happen or neither.
+        """Make a written row the one that is read, and retire the one that was.
+
+        A row with the same checksum that another writer made ready meanwhile stays, and this one is retired:
+        writers of the same moments end in one row. `also` runs in the same transaction, so all of it happens
+        or nothing.
+
+        Args:
+            key: whose row it is.
+            place: the reserved row.
+            record: what was written there.
+            instead_of: a ready row known to be damaged, to be replaced whatever its checksum.
+            also: more to do in the transaction.
 
         Raises:
-            StoreError: the reservation is gone (removed as abandoned); put again.
+            StoreError: the reservation was given up (`gc` retires those it takes for abandoned).
         """
+        now = datetime.now(UTC)
         with self.writing() as connection:
+            # Writers of one key take turns: each locks the rows of all (SQLite has one writer anyhow).
+            of_key = sa.select(_entries.c.row).where(_entries.c.key == key.digest)
+            connection.execute(of_key.order_by(_entries.c.row).with_for_update())
+            ready = self._find(connection, key.digest)
+            same = ready is not None and ready.place != instead_of and ready.checksum == record.checksum
+            values = (
+                {"state": RETIRED}
+                if same
+                else {
+                    "state": READY,
+                    "count": record.count,
+                    "error": record.error,
+                    "checksum": record.checksum,
+                    "created": now,
+                }
+            )
+            if ready is not None and not same:
+                connection.execute(
+                    sa.update(_entries).where(_at(ready.place)).values(state=RETIRED, since=now)
+                )
             flipped = connection.execute(
                 sa.update(_entries)
-                .where(_entries.c.key == key.digest)
-                .values(state="ready", count=count, error=error, created=datetime.now(UTC))
+                .where(_at(place), _entries.c.state == RESERVED)
+                .values(since=now, **values)
             )
             if flipped.rowcount != 1:
-                raise StoreError(f"{key}: its reservation was removed while it was written; put it again")
+                raise StoreError(
+                    f"{key}: its reserved row {place.row} was taken for abandoned and given up; put it again"
+                )
             if also is not None:
                 also(connection)
 
+    def give_up(self, place: Place) -> None:
+        """Retire a reserved row whose writing failed."""
+        with self.writing() as connection:
+            connection.execute(
+                sa.update(_entries)
+                .where(_at(place), _entries.c.state == RESERVED)
+                .values(state=RETIRED, since=datetime.now(UTC))
+            )
+
     def find(self, key: str) -> Entry | None:
-        """The entry of a key digest, ready or not."""
+        """The ready entry of a key digest."""
         if not is_digest(key):
             return None
         with self.reading() as connection:
@@ -187,7 +278,7 @@ class Catalog:
             # SQLite binds at most 32,766 values in one statement.
             for start in range(0, len(keys), 10_000):
                 query = sa.select(_entries.c.key).where(
-                    _entries.c.key.in_(keys[start : start + 10_000]), _entries.c.state == "ready"
+                    _entries.c.key.in_(keys[start : start + 10_000]), _entries.c.state == READY
                 )
                 found.update(connection.scalars(query))
         return found
@@ -201,7 +292,7 @@ class Catalog:
         limit: int | None = None,
     ) -> list[Entry]:
         """Ready entries in key order, after the key `after`."""
-        query = _select_entries().where(_entries.c.state == "ready").order_by(_entries.c.key)
+        query = _select_entries().where(_entries.c.state == READY).order_by(_entries.c.key)
         if model is not None:
             query = query.where(_namespaces.c.model == model)
         if layer is not None:
@@ -214,19 +305,17 @@ class Catalog:
             return [_entry(row) for row in connection.execute(query)]
 
     def _find(self, connection: Connection, key: str) -> Entry | None:
-        row = connection.execute(_select_entries().where(_entries.c.key == key)).one_or_none()
+        query = _select_entries().where(_entries.c.key == key, _entries.c.state == READY)
+        row = connection.execute(query).one_or_none()
         return None if row is None else _entry(row)
 
-    @staticmethod
-    def _own_row(key: MomentsKey, entry: Entry, namespace: Namespace) -> tuple[Namespace, int]:
-        # Whatever codec is asked for, a key stays in the namespace it has a row in.
-        stored = entry.namespace
-        if (stored.width, stored.dtype) != (namespace.width, namespace.dtype):
-            raise InvalidMomentsError(
-                f"{key}: is stored as {stored.width} x {stored.dtype}; offer it so (Moments.astype), "
-                "or drop the old entry"
-            )
-        return entry.namespace, entry.row
+
+def _at(place: Place) -> "sa.ColumnElement[bool]":
+    return sa.and_(
+        _entries.c.namespace == place.namespace.id,
+        _entries.c.generation == place.generation,
+        _entries.c.row == place.row,
+    )
 
 
 def _select_entries() -> "sa.Select[tuple[object, ...]]":
@@ -255,14 +344,15 @@ def _namespace_of(row: "sa.Row[tuple[object, ...]]") -> Namespace:
 def _entry(row: "sa.Row[tuple[object, ...]]") -> Entry:
     return Entry(
         row.key,
-        _namespace_of(row),
-        row.row,
-        row.state == "ready",
+        Place(_namespace_of(row), row.generation, row.row),
+        row.state,
+        row.since.replace(tzinfo=UTC),
         row.sequence,
         row.length,
         # `row.count` is the tuple method.
         row._mapping["count"],
         row.error,
+        row.checksum,
         # SQLite keeps no time zone.
         row.created and row.created.replace(tzinfo=UTC),
     )

@@ -6,6 +6,7 @@ Convention: an object is replaced in one step or not at all; a path is relative 
 from pathlib import Path
 from uuid import uuid4
 
+from zarr.abc.store import RangeByteRequest, SuffixByteRequest
 from zarr.abc.store import Store as ZarrStorage
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
@@ -27,6 +28,18 @@ class Objects:
             except FileNotFoundError:
                 return None
         found = sync(self._storage.get(path, default_buffer_prototype()))
+        return None if found is None else found.to_bytes()
+
+    def read_part(self, path: str, start: int, size: int) -> bytes | None:
+        """`size` bytes from `start` on, fewer where the object ends; None where there is none."""
+        return self._read_range(path, RangeByteRequest(start, start + size))
+
+    def read_end(self, path: str, size: int) -> bytes | None:
+        """The last `size` bytes, fewer where the object is smaller; None where there is none."""
+        return self._read_range(path, SuffixByteRequest(size))
+
+    def _read_range(self, path: str, which: RangeByteRequest | SuffixByteRequest) -> bytes | None:
+        found = sync(self._storage.get(path, default_buffer_prototype(), which))
         return None if found is None else found.to_bytes()
 
     def write(self, path: str, *parts: bytes) -> None:

@@ -22,7 +22,7 @@ from covpool.store.schema import Namespace, Record
 MEAN_CODEC = Lossless()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Row:
     """The chunks of one row, as they lie on disk.
 

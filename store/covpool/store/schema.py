@@ -4,6 +4,7 @@ import struct
 from dataclasses import dataclass
 from typing import Self
 
+import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
@@ -53,6 +54,17 @@ class Namespace:
         return sha256(canonical_json([self.recipe.digest, self.width, self.dtype, self.codec]))[:32]
 
 
+def generation_path(namespace: Namespace, generation: int) -> str:
+    """Where arrays lie: the namespace's own (generation 0), or those of its compacted copy n."""
+    live = f"{ARRAYS}/{namespace.id}"
+    return f"{live}/compacted.{generation}" if generation else live
+
+
+def chunk_path(path: str, array: str, index: int) -> str:
+    """The object of one chunk, or shard, of an array of the group `path`."""
+    return f"{path}/{array}/c.{index}.0" + (".0" if array == SECOND_MOMENT else "")
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """A row of `record`: whose the row is, and what belongs together in it.
@@ -74,6 +86,12 @@ class Record:
     error: float
     mean_checksum: int
     second_moment_checksum: int
+
+    @property
+    def checksum(self) -> int:
+        """CRC-32C that ends the row's chunk of `record`: it stands for all three chunks of the row."""
+        found: int = google_crc32c.value(self.to_bytes())
+        return found
 
     def to_bytes(self) -> bytes:
         """Two 32-byte digests, two int64, one float64 and two uint32, little-endian."""

@@ -3,7 +3,9 @@
 Convention: arrays have a fixed capacity and are never resized.
 """
 
-from contextlib import suppress
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from covpool.store.keys import MomentsKey
 from covpool.store.moments import Moments
 from covpool.store.objects import Objects
 from covpool.store.packing import packed_shape
-from covpool.store.rows import MEAN_CODEC, check_chunk, decode_record, decode_row, encode_row
+from covpool.store.rows import MEAN_CODEC, Row, check_chunk, decode_record, decode_row, encode_row
 from covpool.store.schema import (
     ARRAYS,
     MEAN,
@@ -28,22 +30,76 @@ from covpool.store.schema import (
     Namespace,
     Record,
     check_version,
+    chunk_path,
+    generation_path,
     version_text,
 )
 
 _FORMAT = "covpool_format"
 
 
-class NamespaceArrays:
-    """The arrays `second_moment`, `mean` and `record` of one namespace.
+class RowArrays(ABC):
+    """The arrays `second_moment`, `mean` and `record`, to be read one row at a time.
 
     zarr makes the arrays and describes them; rows are read and written as whole chunks, in the very bytes
     zarr would write, because a chunk that is missing must be an error here and not a fill value.
+
+    Attributes:
+        namespace: what the rows have in common; its codec is the one they are encoded in.
+        path: the group the arrays lie in.
     """
+
+    namespace: Namespace
+    path: str
+
+    @abstractmethod
+    def chunk(self, array: str, row: int) -> bytes | None:
+        """One chunk of one row as it was encoded; None where there is none."""
+
+    def row(self, row: int) -> Row | None:
+        """The chunks of one row; None if one of them is missing."""
+        record, mean, second_moment = (self.chunk(array, row) for array in (RECORD, MEAN, SECOND_MOMENT))
+        if record is None or mean is None or second_moment is None:
+            return None
+        return Row(record, mean, second_moment)
+
+    def read(self, row: int, key: str) -> Moments:
+        """The moments of one row.
+
+        Raises:
+            CorruptEntryError: a chunk is missing, fails its checksum, or belongs to another key.
+        """
+        with self._naming(row, key):
+            record = decode_record(self.chunk(RECORD, row), key)
+            mean, second_moment = self.chunk(MEAN, row), self.chunk(SECOND_MOMENT, row)
+            return decode_row(self.namespace, record, mean, second_moment)
+
+    def read_chunk(self, row: int, key: str) -> bytes:
+        """The chunk of a row's second moment, encoded as it is.
+
+        Raises:
+            CorruptEntryError: the chunk is missing, fails its checksum, or belongs to another key.
+        """
+        with self._naming(row, key):
+            record = decode_record(self.chunk(RECORD, row), key)
+            return check_chunk(record, self.chunk(SECOND_MOMENT, row))
+
+    @contextmanager
+    def _naming(self, row: int, key: str) -> Iterator[None]:
+        try:
+            yield
+        except (CorruptEntryError, OSError) as error:
+            raise CorruptEntryError(
+                f"{key}: row {row} of {self.path}: {error}; compute it again (covpool extract --again)"
+            ) from error
+
+
+class NamespaceArrays(RowArrays):
+    """The arrays of one namespace that writers fill: one object per chunk, one chunk per row."""
 
     def __init__(self, storage: ZarrStorage, namespace: Namespace) -> None:
         self.namespace = namespace
-        self.path = f"{ARRAYS}/{namespace.id}"
+        self.path = generation_path(namespace, 0)
         self._objects = Objects(storage)
         _open_group(storage, self.path, _attributes(namespace))
         n, d, item = namespace.capacity, namespace.width, np.dtype(namespace.dtype).itemsize
@@ -61,9 +117,9 @@ class NamespaceArrays:
         """
         chunks, record = encode_row(self.namespace, key, moments)
         try:
-            self._objects.write(self._chunk(MEAN, row), chunks.mean)
-            self._objects.write(self._chunk(SECOND_MOMENT, row), chunks.second_moment)
-            self._objects.write(self._chunk(RECORD, row), chunks.record)
+            self._objects.write(chunk_path(self.path, MEAN, row), chunks.mean)
+            self._objects.write(chunk_path(self.path, SECOND_MOMENT, row), chunks.second_moment)
+            self._objects.write(chunk_path(self.path, RECORD, row), chunks.record)
         except OSError as error:
             raise StoreError(
                 f"{key}: could not be written under {self.path} ({error}); nothing was cached, "
@@ -71,39 +127,9 @@ class NamespaceArrays:
             ) from error
         return record
 
-    def read(self, row: int, key: str) -> Moments:
-        """The moments of one row.
-
-        Raises:
-            CorruptEntryError: a chunk is missing, fails its checksum, or belongs to another key.
-        """
-        try:
-            record = decode_record(self._objects.read(self._chunk(RECORD, row)), key)
-            mean = self._objects.read(self._chunk(MEAN, row))
-            return decode_row(
-                self.namespace, record, mean, self._objects.read(self._chunk(SECOND_MOMENT, row))
-            )
-        except (CorruptEntryError, OSError) as error:
-            raise CorruptEntryError(
-                f"{key}: row {row} of {self.path}: {error}; compute it again (covpool extract --again)"
-            ) from error
-
-    def read_chunk(self, row: int, key: str) -> bytes:
-        """The chunk of a row's second moment, encoded as it is.
-
-        Raises:
-            CorruptEntryError: the chunk is missing, fails its checksum, or belongs to another key.
-        """
-        try:
-            record = decode_record(self._objects.read(self._chunk(RECORD, row)), key)
-            return check_chunk(record, self._objects.read(self._chunk(SECOND_MOMENT, row)))
-        except (CorruptEntryError, OSError) as error:
-            raise CorruptEntryError(
-                f"{key}: row {row} of {self.path}: {error}; compute it again (covpool extract --again)"
-            ) from error
-
-    def _chunk(self, array: str, row: int) -> str:
-        return f"{self.path}/{array}/c.{row}.0" + (".0" if array == SECOND_MOMENT else "")
+    def chunk(self, array: str, row: int) -> bytes | None:
+        """One chunk of one row, as it lies on disk."""
+        return self._objects.read(chunk_path(self.path, array, row))
 
 
 def open_root(storage: ZarrStorage, where: str) -> None:

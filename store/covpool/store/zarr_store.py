@@ -1,26 +1,31 @@
 """Store: moments by key, in Zarr arrays behind a catalog."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from json import JSONDecodeError
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from sqlalchemy.engine import Connection
 from zarr.abc.store import Store as ZarrStorage
 from zarr.storage import LocalStore, MemoryStore
 
-from covpool.store.catalog import Catalog, Entry
+from covpool.store.catalog import Catalog, Entry, Place
 from covpool.store.codecs import codec_id
+from covpool.store.compacted_arrays import CompactedArrays
 from covpool.store.engines import open_engine
 from covpool.store.errors import CatalogError, CorruptEntryError, KeyNotFoundError, LocationError
 from covpool.store.keys import MomentsKey
 from covpool.store.moments import Moments
+from covpool.store.rows import encode_row
 from covpool.store.schema import CATALOG_FILE, Namespace
 from covpool.store.stored_files import StoredFiles
-from covpool.store.zarr_arrays import NamespaceArrays, open_root
+from covpool.store.zarr_arrays import NamespaceArrays, RowArrays, open_root
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class Store:
         self.files = StoredFiles(storage)
         self._codec = codec_id(codec)
         self._storage = storage
-        self._arrays: dict[str, NamespaceArrays] = {}
+        self._arrays: dict[tuple[str, int], RowArrays] = {}
         self._lock = Lock()
 
     @classmethod
@@ -97,7 +102,10 @@ class Store:
         *,
         also: Callable[[Connection], None] | None = None,
     ) -> None:
-        """Cache moments under a key. Putting a key again rewrites its own row, so repeats are harmless.
+        """Cache moments under a key; putting the same again changes nothing.
+
+        Other moments under a stored key, or the same where the stored ones are damaged, take a row of their
+        own and replace the old one in a single step: a reader sees the ones or the others.
 
         Args:
             key: the identity of the moments.
@@ -115,10 +123,24 @@ class Store:
         moments.validate()
         wanted = Namespace(key.recipe, moments.width, str(moments.dtype), self._codec)
         try:
-            namespace, row = self.catalog.reserve(key, wanted)
-            arrays = self._namespace_arrays(namespace)
-            record = arrays.write(row, key, moments)
-            self.catalog.flip_ready(key, moments.count, record.error, also)
+            stored = self.catalog.find(key.digest)
+            if stored is not None and self._holds(stored, key, moments):
+                if also is not None:
+                    with self.catalog.writing() as connection:
+                        also(connection)
+                return
+            place = self.catalog.reserve(key, wanted)
+            try:
+                arrays = self._arrays_of(place)
+                assert isinstance(arrays, NamespaceArrays)
+                record = arrays.write(place.row, key, moments)
+                self.catalog.flip_ready(
+                    key, place, record, instead_of=None if stored is None else stored.place, also=also
+                )
+            except Exception:
+                with suppress(CatalogError):
+                    self.catalog.give_up(place)
+                raise
         except CatalogError as error:
             raise CatalogError(f"{key}: nothing became readable; {error}") from error
 
@@ -129,7 +151,7 @@ class Store:
             KeyNotFoundError: there is no ready entry.
             CorruptEntryError: there is one, and it does not read back intact.
         """
-        return self._read(self.entry(key))
+        return self._stored(key, lambda arrays, entry: arrays.read(entry.row, entry.key))
 
     def chunk(self, key: MomentsKey | str) -> bytes:
         """The second moment's chunk of a key exactly as it lies in the store, its checksum tested.
@@ -138,8 +160,7 @@ class Store:
             KeyNotFoundError: there is no ready entry.
             CorruptEntryError: the chunk is missing, damaged, or another key's.
         """
-        entry = self.entry(key)
-        return self._namespace_arrays(entry.namespace).read_chunk(entry.row, entry.key)
+        return self._stored(key, lambda arrays, entry: arrays.read_chunk(entry.row, entry.key))
 
     def entry(self, key: MomentsKey | str) -> Entry:
         """The catalog's ready entry of a key.
@@ -148,13 +169,12 @@ class Store:
             KeyNotFoundError: there is none.
         """
         found = self.catalog.find(str(key))
-        if found is None or not found.ready:
+        if found is None:
             raise KeyNotFoundError(f"{key}: not in the store; extract it first")
         return found
 
     def __contains__(self, key: MomentsKey | str) -> bool:
-        found = self.catalog.find(str(key))
-        return found is not None and found.ready
+        return self.catalog.find(str(key)) is not None
 
     def __len__(self) -> int:
         return len(self.catalog.entries())
@@ -189,20 +209,48 @@ class Store:
     ) -> None:
         self.close()
 
-    def _read(self, entry: Entry) -> Moments:
-        return self._namespace_arrays(entry.namespace).read(entry.row, entry.key)
+    def _stored(self, key: MomentsKey | str, take: Callable[[RowArrays, Entry], T]) -> T:
+        entry = self.entry(key)
+        while True:
+            try:
+                return take(self._arrays_of(entry.place), entry)
+            except CorruptEntryError:
+                # Replaced since the catalog was asked, and the old row swept: the new one is read.
+                current = self.catalog.find(entry.key)
+                if current is None or current.place == entry.place:
+                    raise
+                entry = current
 
-    def _namespace_arrays(self, namespace: Namespace) -> NamespaceArrays:
+    def _holds(self, entry: Entry, key: MomentsKey, moments: Moments) -> bool:
+        """Whether exactly what these moments are encoded as is stored there, intact."""
+        if (moments.width, str(moments.dtype)) != (entry.namespace.width, entry.namespace.dtype):
+            return False
+        try:
+            arrays = self._arrays_of(entry.place)
+            stored = arrays.row(entry.row)
+        except CorruptEntryError:
+            return False
+        return stored == encode_row(arrays.namespace, key, moments)[0]
+
+    def _read(self, entry: Entry) -> Moments:
+        return self._arrays_of(entry.place).read(entry.row, entry.key)
+
+    def _arrays_of(self, place: Place) -> RowArrays:
+        which = (place.namespace.id, place.generation)
         with self._lock:
-            if namespace.id not in self._arrays:
+            if which not in self._arrays:
                 try:
-                    self._arrays[namespace.id] = NamespaceArrays(self._storage, namespace)
+                    self._arrays[which] = (
+                        CompactedArrays(self._storage, place.namespace, place.generation)
+                        if place.generation
+                        else NamespaceArrays(self._storage, place.namespace)
+                    )
                 except (JSONDecodeError, KeyError, OSError) as error:
                     raise CorruptEntryError(
-                        f"namespace {namespace.id}: array metadata is damaged ({_first_line(error)}); "
+                        f"namespace {place.namespace.id}: array metadata is damaged ({_first_line(error)}); "
                         "restore the zarr.json files, or compute its entries again in a new store"
                     ) from error
-            return self._arrays[namespace.id]
+            return self._arrays[which]
 
 
 def _first_line(error: Exception) -> str:

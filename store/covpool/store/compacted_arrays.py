@@ -1,0 +1,120 @@
+"""The arrays of a compacted copy: many rows in one object, written once and then only read.
+
+Convention: a shard is a Zarr v3 `sharding_indexed` chunk with its index at the end: the encoded rows, then
+one (offset, size) pair of uint64 per row, little-endian, then the CRC-32C of those pairs. A row's bytes are
+those of the array it came from, unless the copy has a codec of its own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.abc.store import Store as ZarrStorage
+from zarr.codecs import BytesCodec, Crc32cCodec
+
+from covpool.store.codecs import codec_of
+from covpool.store.codecs.chunk import CHECKSUM_BYTES, seal, unseal
+from covpool.store.errors import CorruptEntryError
+from covpool.store.objects import Objects
+from covpool.store.packing import packed_shape
+from covpool.store.rows import MEAN_CODEC, Row
+from covpool.store.schema import (
+    MEAN,
+    RECORD,
+    RECORD_BYTES,
+    SECOND_MOMENT,
+    Namespace,
+    chunk_path,
+    generation_path,
+)
+from covpool.store.zarr_arrays import RowArrays
+
+#: Offset and size of a row that a shard does not hold.
+_ABSENT = np.uint64(2**64 - 1)
+_PAIR_BYTES = 16
+
+CODEC, SHARD_ROWS, SEALED = "codec", "rows_per_shard", "sealed"
+
+
+class CompactedArrays(RowArrays):
+    """Generation 1 and up of a namespace's arrays, see `covpool.store.maintenance.compact`.
+
+    Raises:
+        FileNotFoundError: there is no such copy.
+    """
+
+    def __init__(self, storage: ZarrStorage, namespace: Namespace, generation: int) -> None:
+        self.path = generation_path(namespace, generation)
+        attributes = zarr.open_group(storage, path=self.path, mode="r").attrs
+        self.namespace = replace(namespace, codec=str(attributes[CODEC]))
+        self._shard_rows = int(str(attributes[SHARD_ROWS]))
+        self._objects = Objects(storage)
+
+    def chunk(self, array: str, row: int) -> bytes | None:
+        """One row's part of its shard."""
+        path = chunk_path(self.path, array, row // self._shard_rows)
+        index = self._objects.read_end(path, self._shard_rows * _PAIR_BYTES + CHECKSUM_BYTES)
+        if index is None:
+            return None
+        try:
+            pairs = unseal(index).view("<u8").reshape(self._shard_rows, 2)
+        except ValueError as error:
+            raise CorruptEntryError(f"{path}: the index of the shard is damaged ({error})") from error
+        offset, size = pairs[row % self._shard_rows]
+        return None if size == _ABSENT else self._objects.read_part(path, int(offset), int(size))
+
+    def write_shard(self, index: int, rows: Sequence[Row]) -> None:
+        """Write the rows from `index` times the rows of a shard on, one object per array."""
+        for array in (RECORD, MEAN, SECOND_MOMENT):
+            chunks = [getattr(row, array) for row in rows]
+            self._objects.write(
+                chunk_path(self.path, array, index), *chunks, shard_index(chunks, self._shard_rows)
+            )
+
+
+def shard_index(chunks: Sequence[bytes], shard_rows: int) -> bytes:
+    """What follows the chunks of a shard that lie one after the other."""
+    pairs = np.full((shard_rows, 2), _ABSENT, "<u8")
+    pairs[: len(chunks), 1] = [len(chunk) for chunk in chunks]
+    pairs[: len(chunks), 0] = np.cumsum([0, *(len(chunk) for chunk in chunks[:-1])])
+    index = pairs.tobytes()
+    return index + seal(index)
+
+
+def create_compacted(
+    storage: ZarrStorage, namespace: Namespace, generation: int, *, codec: str, rows: int, shard_rows: int
+) -> CompactedArrays:
+    """Make the arrays of a copy of `rows` rows, or open those an interrupted compaction left.
+
+    Args:
+        storage: where.
+        namespace: whose copy it is.
+        generation: its number, from 1.
+        codec: id of the codec its rows are encoded in.
+        rows: how many there will be.
+        shard_rows: rows in one shard.
+    """
+    path = generation_path(namespace, generation)
+    attributes = {CODEC: codec, SHARD_ROWS: shard_rows, SEALED: False}
+    zarr.create_group(storage, path=path, attributes=attributes, overwrite=True)
+    d, item = namespace.width, np.dtype(namespace.dtype).itemsize
+    plain: dict[str, Any] = {"serializer": BytesCodec(), "compressors": [Crc32cCodec()]}
+    for array, shape, dtype, codecs in (
+        (SECOND_MOMENT, packed_shape(d), namespace.dtype, codec_of(codec).zarr_arguments(item)),
+        (MEAN, (d,), namespace.dtype, MEAN_CODEC.zarr_arguments(item)),
+        (RECORD, (RECORD_BYTES,), "uint8", plain),
+    ):
+        zarr.create_array(
+            storage,
+            name=f"{path}/{array}",
+            shape=(rows, *shape),
+            chunks=(1, *shape),
+            shards=(shard_rows, *shape),
+            dtype=dtype,
+            fill_value=0 if dtype == "uint8" else np.nan,
+            chunk_key_encoding={"name": "default", "separator": "."},
+            **codecs,
+        )
+    return CompactedArrays(storage, namespace, generation)
