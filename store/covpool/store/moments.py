@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from covpool.store.errors import InvalidMomentsError
+from covpool.store.tiles import asymmetry
 
 MomentsT = TypeVar("MomentsT", bound="Moments")
 FloatArray = NDArray[np.float32] | NDArray[np.float64]
@@ -73,17 +74,17 @@ class Moments:
             InvalidMomentsError: a value is not finite, or the second moment is not symmetric to
                 `SYMMETRY_TOLERANCE` of its largest entry.
         """
-        # One pass finds NaN and infinity: both survive a maximum.
-        largest = float(np.abs(self.second_moment).max())
+        # NaN and infinity both survive a maximum or a minimum.
+        largest = float(max(self.second_moment.max(), -self.second_moment.min()))
         if not (np.isfinite(largest) and np.isfinite(self.mean).all()):
             raise InvalidMomentsError(
                 "moments: a value is not finite; the activations overflowed or held NaN, "
                 "try a wider compute dtype"
             )
-        asymmetry = float(np.abs(self.second_moment - self.second_moment.T).max())
-        if asymmetry > SYMMETRY_TOLERANCE * largest:
+        difference = asymmetry(self.second_moment)
+        if difference > SYMMETRY_TOLERANCE * largest:
             raise InvalidMomentsError(
-                f"moments: second moment is not symmetric (largest difference {asymmetry:.3g} "
+                f"moments: second moment is not symmetric (largest difference {difference:.3g} "
                 f"against a largest entry of {largest:.3g})"
             )
 

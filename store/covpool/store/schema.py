@@ -8,6 +8,7 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
+from covpool.store.codecs import codec_of
 from covpool.store.codecs.lossless import Lossless
 from covpool.store.errors import FormatVersionError
 from covpool.store.keys import Recipe, canonical_json, sha256
@@ -47,6 +48,11 @@ class Namespace:
     dtype: str
     codec: str = Lossless.id
     capacity: int = CAPACITY
+
+    @property
+    def bound(self) -> float:
+        """Largest relative Frobenius error its codec allows; 0.0 if lossless."""
+        return codec_of(self.codec).bound
 
     @property
     def id(self) -> str:

@@ -3,6 +3,7 @@
 Convention: arrays have a fixed capacity and are never resized.
 """
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +13,7 @@ import numpy as np
 import zarr
 from zarr.abc.store import Store as ZarrStorage
 from zarr.codecs import Crc32cCodec
-from zarr.errors import ContainsArrayError, ContainsGroupError
+from zarr.errors import ContainsArrayError, ContainsGroupError, ZarrUserWarning
 
 from covpool.store.codecs import codec_of
 from covpool.store.errors import CorruptEntryError, StoreError
@@ -102,12 +103,10 @@ class NamespaceArrays(RowArrays):
         self.path = generation_path(namespace, 0)
         self._objects = Objects(storage)
         _open_group(storage, self.path, _attributes(namespace))
-        n, d, item = namespace.capacity, namespace.width, np.dtype(namespace.dtype).itemsize
-        packed, dtype = codec_of(namespace.codec).zarr_arguments(item), namespace.dtype
-        plain = {"compressors": [Crc32cCodec()]}
-        _open_array(storage, f"{self.path}/{SECOND_MOMENT}", (n, *packed_shape(d)), dtype, packed)
-        _open_array(storage, f"{self.path}/{MEAN}", (n, d), dtype, MEAN_CODEC.zarr_arguments(item))
-        _open_array(storage, f"{self.path}/{RECORD}", (n, RECORD_BYTES), "uint8", plain)
+        with warnings.catch_warnings():
+            # pcodec is no core codec, which zarr remarks on at every array; FORMAT.md says it once.
+            warnings.simplefilter("ignore", ZarrUserWarning)
+            _open_arrays(storage, self.path, namespace)
 
     def write(self, row: int, key: MomentsKey, moments: Moments) -> Record:
         """Write one row; each chunk replaces its predecessor atomically.
@@ -160,6 +159,15 @@ def _open_group(storage: ZarrStorage, path: str, attributes: dict[str, Any]) -> 
     with suppress(ContainsGroupError, ContainsArrayError):
         zarr.create_group(storage, path=path, attributes=attributes)
     return zarr.open_group(storage, path=path, mode="r")
+
+
+def _open_arrays(storage: ZarrStorage, path: str, namespace: Namespace) -> None:
+    n, d, dtype = namespace.capacity, namespace.width, namespace.dtype
+    item = np.dtype(dtype).itemsize
+    packed, plain = codec_of(namespace.codec).zarr_arguments(item), {"compressors": [Crc32cCodec()]}
+    _open_array(storage, f"{path}/{SECOND_MOMENT}", (n, *packed_shape(d)), dtype, packed)
+    _open_array(storage, f"{path}/{MEAN}", (n, d), dtype, MEAN_CODEC.zarr_arguments(item))
+    _open_array(storage, f"{path}/{RECORD}", (n, RECORD_BYTES), "uint8", plain)
 
 
 def _open_array(

@@ -58,7 +58,8 @@ class Store:
         Args:
             location: a directory, or "memory://" for one that lives in this process only.
             catalog: database URL; by default SQLite inside the directory.
-            codec: how new keys are stored: "lossless" or "cold" (exact, about 5 % smaller, slower to write).
+            codec: how new keys are stored: "lossless", "cold" (exact, about 5 % smaller, slower to write), or
+                "bounded:1e-4" (lossy, with that relative Frobenius error at most; see `Entry.error`).
                 Reading needs none, and a key that has a row keeps the codec of that row.
 
         Raises:
