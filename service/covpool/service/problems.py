@@ -55,7 +55,12 @@ def problem(request: Request, status: int, title: str, detail: str) -> Response:
     # Text from a request may hold halves of characters, which no JSON may.
     told = detail.encode("utf-8", "backslashreplace").decode()
     body = Problem(
-        title=title, status=status, detail=told, instance=request.url.path, request_id=request_id.get()
+        title=title,
+        status=status,
+        detail=told,
+        message=f"{title}: {told}",
+        instance=request.url.path,
+        request_id=request_id.get(),
     )
     return JSONResponse(body.model_dump(), status, media_type=PROBLEM)
 

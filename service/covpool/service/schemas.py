@@ -333,5 +333,6 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
+    message: str = Field(description="title and detail, where OpenAI clients look for them")
     instance: str | None = None
     request_id: str | None = Field(None, description="also in the log and the `X-Request-Id` header")

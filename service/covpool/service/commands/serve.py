@@ -69,7 +69,7 @@ def serve(
     if settings.store.startswith("memory://"):
         raise click.UsageError("--store memory:// cannot be shared with the workers; give a directory")
     with Store.open(settings.store, catalog=settings.catalog) as opened:
-        _check_public(settings, Tokens(opened.catalog))
+        check_public(settings, Tokens(opened.catalog))
     offered = Offered.read(settings.models, settings.bottlenecks)
     # Bound here and not by uvicorn, so that the port is known, and taken, before anything is started.
     listener = _listen(settings.host, settings.port)
@@ -88,21 +88,28 @@ def serve(
     uvicorn.Server(config).run(sockets=[listener])
 
 
-def _check_public(settings: Settings, tokens: Tokens) -> None:
-    """Refuse to serve other machines without asking them for a token."""
-    if tokens.needed or settings.public_without_tokens:
+def check_public(settings: Settings, tokens: Tokens) -> None:
+    """Refuse to serve other machines without asking them for a token.
+
+    Raises:
+        click.UsageError: with both remedies.
+    """
+    if tokens.needed or settings.public_without_tokens or _is_loopback(settings.host):
         return
+    raise click.UsageError(
+        f"--host {settings.host}: others could reach this service, and it has no tokens; make one with "
+        "`covpool token create`, or say --public-without-tokens"
+    )
+
+
+def _is_loopback(host: str) -> bool:
     try:
-        addresses = {str(one[4][0]) for one in socket.getaddrinfo(settings.host or None, None)}
+        # No host at all means every address.
+        addresses = {str(one[4][0]) for one in socket.getaddrinfo(host, 0)} if host else {"0.0.0.0"}
     except OSError:
-        # Said better when it cannot be listened on.
-        return
-    # No host at all means every address.
-    if not settings.host or not all(ipaddress.ip_address(one).is_loopback for one in addresses):
-        raise click.UsageError(
-            f"--host {settings.host}: others could reach this service, and it has no tokens; make one with "
-            "`covpool token create`, or say --public-without-tokens"
-        )
+        # No address at all; that it cannot be listened on is said when it is tried.
+        return True
+    return all(ipaddress.ip_address(one).is_loopback for one in addresses)
 
 
 def _listen(host: str, port: int) -> socket.socket:
