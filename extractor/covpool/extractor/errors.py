@@ -8,6 +8,7 @@ ExtractionError
 ├── CheckpointError (ValueError)    a checkpoint's files are missing, damaged or of another shape
 ├── LayerError (LookupError)        the model has no layer of that name
 ├── ConditionError (ValueError)     the model needs a species, knows another, or takes none
+├── EvaluationError (ValueError)    annotation, labels or tracks that do not fit or are damaged
 └── ActivationError (ArithmeticError) activations overflowed or held NaN, or did not arrive in full
 """
 
@@ -42,6 +43,10 @@ class LayerError(ExtractionError, LookupError):
 
 class ConditionError(ExtractionError, ValueError):
     """A species that does not fit the model."""
+
+
+class EvaluationError(ExtractionError, ValueError):
+    """Annotation, labels or tracks that an evaluation cannot use."""
 
 
 class ActivationError(ExtractionError, ArithmeticError):

@@ -1,0 +1,265 @@
+"""Comparison of representations under one protocol: the same folds, the same search, the same scores.
+
+In each fold the probe's penalty (and the weight of a block added to the baseline) is chosen by the fold after
+it, trained on the others; then the probe is fitted again on everything but the fold and scores it. Every
+representation gets the log length as a small extra block, the baselines too.
+"""
+
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Ordered
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from covpool.extractor.errors import EvaluationError
+from covpool.extractor.evaluation.intervals import area_gene_draws, pearson_gene_draws, target_draws
+from covpool.extractor.evaluation.ridge import (
+    FIRST_PENALTIES,
+    Features,
+    Index,
+    Ridge,
+    best_on_grid,
+    best_penalty,
+    design,
+)
+from covpool.extractor.evaluation.scores import Table, Vector, auroc, auroc_and_influence, pearson, r_squared
+from covpool.extractor.evaluation.splits import Folds
+from covpool.extractor.evaluation.targets import Targets
+
+#: Features and their weights.
+Blocks = list[tuple[Features, float]]
+
+#: Weight of the log length: 5 % of the squared norm of the block it stands beside.
+LENGTH_WEIGHT = 0.05**0.5
+#: log10 of the weights of a representation beside the baseline's 1; a grid that grows as the penalties' does.
+FIRST_WEIGHTS = (-1.0, -0.5, 0.0)
+WEIGHT_LIMITS = (-2.0, 1.0)
+WEIGHT_STEP = 0.5
+#: Targets by whose mean score penalties and weights are chosen, drawn once for all representations.
+CHOOSING_TARGETS = 256
+
+
+@dataclass(frozen=True)
+class Representation:
+    """A way to turn genes into numbers.
+
+    Attributes:
+        name: in tables.
+        group: "baseline", "model" or "control".
+        embed: blocks of features of all genes, each weighing the same; whatever is fitted is fitted on the
+            training genes given.
+    """
+
+    name: str
+    group: str
+    embed: Callable[[Index], tuple[Features, ...]]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one representation reached, alone or added to another.
+
+    Attributes:
+        name, group: of the representation.
+        added_to: name of the baseline it stands beside; "" alone.
+        numbers: features per gene, the baseline's not counted.
+        folds: numbers of the folds scored, F.
+        scores: (F, targets) AUROC or Pearson's r; NaN where a fold cannot score a target.
+        r2: (F, targets) for tracks, else None.
+        validation: (F,) mean score of the choosing fold at what was chosen.
+        penalties, weights: (F,) log10 of what was chosen; weights are NaN alone.
+        target_draws, gene_draws: (draws,) bootstrap of `score`.
+    """
+
+    name: str
+    group: str
+    added_to: str
+    numbers: int
+    folds: tuple[int, ...]
+    scores: Table = field(repr=False)
+    r2: Table | None = field(repr=False)
+    validation: Vector = field(repr=False)
+    penalties: Vector = field(repr=False)
+    weights: Vector = field(repr=False)
+    target_draws: Vector = field(repr=False)
+    gene_draws: Vector = field(repr=False)
+
+    @property
+    def score(self) -> float:
+        """Mean over folds of the mean over targets."""
+        return float(np.nanmean(np.nanmean(self.scores, axis=1)))
+
+    @property
+    def mean_r2(self) -> float | None:
+        """The same of R², for tracks."""
+        return None if self.r2 is None else float(np.nanmean(np.nanmean(self.r2, axis=1)))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The genes' targets and folds, and how representations are scored on them.
+
+    Attributes:
+        targets: of all genes.
+        folds: (genes,) fold of each; a negative number leaves a gene out.
+        length: log length of the genes.
+        outer: folds to score; all by default. Development leaves the test fold out of `folds`; the final
+            test scores it alone.
+        seed: of the choosing targets and the bootstrap.
+    """
+
+    targets: Targets
+    folds: Folds
+    length: Features
+    outer: tuple[int, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.known) < 3:
+            raise EvaluationError(
+                "a comparison needs three folds: one to test, one to choose by, one to train"
+            )
+
+    @property
+    def known(self) -> tuple[int, ...]:
+        """Numbers of all folds."""
+        return tuple(int(fold) for fold in np.unique(self.folds[self.folds >= 0]))
+
+    @property
+    def scored(self) -> tuple[int, ...]:
+        """Numbers of the folds that are tested."""
+        return self.outer or self.known
+
+    def run(
+        self, representations: Ordered[Representation], progress: Callable[[str], None] | None = None
+    ) -> Iterator[Result]:
+        """Results as they become ready: every representation alone, and added to the strongest baseline.
+
+        Baselines come first; the strongest is the one with the best mean validation score.
+        """
+        tell = progress or (lambda name: None)
+        strongest: tuple[float, Representation] | None = None
+        for one in representations:
+            if one.group == "baseline":
+                tell(one.name)
+                (alone,) = self._results(one, None)
+                yield alone
+                validation = float(alone.validation.mean())
+                if strongest is None or validation > strongest[0]:
+                    strongest = validation, one
+        for one in representations:
+            if one.group != "baseline":
+                tell(one.name)
+                yield from self._results(one, strongest[1] if strongest else None)
+
+    def _results(self, one: Representation, baseline: Representation | None) -> Iterator[Result]:
+        found: dict[str, list[_FoldScore]] = {"": []}
+        numbers = 0
+        for fold in self.scored:
+            training = np.flatnonzero((self.folds >= 0) & (self.folds != fold))
+            own = _weighing(one.embed(training), 1.0)
+            numbers = sum(features.values.shape[1] for features, _ in own)
+            length = (self.length, LENGTH_WEIGHT)
+            found[""].append(self._fold([*own, length], fold))
+            if baseline is not None:
+                beside = [*_weighing(baseline.embed(training), 1.0), length]
+                found.setdefault(baseline.name, []).append(self._weighted(beside, own, fold))
+        for added_to, scores in found.items():
+            table = np.stack([score.values for score in scores])
+            r2 = None if scores[0].r2 is None else np.stack([s.r2 for s in scores if s.r2 is not None])
+            yield Result(
+                name=one.name,
+                group=one.group,
+                added_to=added_to,
+                numbers=numbers,
+                folds=self.scored,
+                scores=table,
+                r2=r2,
+                validation=np.array([score.validation for score in scores]),
+                penalties=np.array([score.penalty for score in scores]),
+                weights=np.array([score.weight for score in scores]),
+                target_draws=target_draws(table, seed=self.seed),
+                gene_draws=np.mean([score.gene_draws for score in scores], axis=0),
+            )
+
+    def _weighted(self, beside: Blocks, own: Blocks, fold: int) -> "_FoldScore":
+        """The representation beside a baseline, its weight chosen by the choosing fold."""
+        chosen: dict[float, tuple[float, float]] = {}
+
+        def both(weight: float) -> Blocks:
+            return [*beside, *((features, 10**weight * share) for features, share in own)]
+
+        def score(weight: float) -> float:
+            # Penalties chosen for another weight are where the search for this one begins.
+            near = [round(penalty) for penalty, _ in chosen.values()]
+            first = (near[-1] - 1.0, float(near[-1]), near[-1] + 1.0) if near else FIRST_PENALTIES
+            chosen[weight] = self._choose(both(weight), fold, first)
+            return chosen[weight][1]
+
+        weight, _ = best_on_grid(score, FIRST_WEIGHTS, WEIGHT_LIMITS, WEIGHT_STEP)
+        return self._test(both(weight), fold, *chosen[weight], weight)
+
+    def _fold(self, blocks: Blocks, fold: int) -> "_FoldScore":
+        return self._test(blocks, fold, *self._choose(blocks, fold, FIRST_PENALTIES), np.nan)
+
+    def _choose(self, blocks: Blocks, fold: int, first: Ordered[float]) -> tuple[float, float]:
+        """(log10 penalty, score) by the fold after `fold`, which is not trained on either."""
+        others = [number for number in self.known if number != fold]
+        choosing = next((number for number in others if number > fold), others[0])
+        fit = np.flatnonzero(np.isin(self.folds, [number for number in others if number != choosing]))
+        held = np.flatnonzero(self.folds == choosing)
+        columns = self._choosing_targets()
+        x = design(blocks, fit)
+        ridge = Ridge(x[fit], self.targets.values[np.ix_(fit, columns)])
+        observed = self.targets.values[np.ix_(held, columns)].T
+        rule = auroc if self.targets.kind == "terms" else pearson
+
+        def score(penalty: float) -> float:
+            found = rule(ridge.scores(x[held], 10**penalty), observed)
+            # A constant prediction correlates with nothing.
+            return float(np.nanmean(found if self.targets.kind == "terms" else np.nan_to_num(found)))
+
+        return best_penalty(score, first)
+
+    def _test(
+        self,
+        blocks: Blocks,
+        fold: int,
+        penalty: float,
+        validation: float,
+        weight: float,
+    ) -> "_FoldScore":
+        fit = np.flatnonzero((self.folds >= 0) & (self.folds != fold))
+        held = np.flatnonzero(self.folds == fold)
+        x = design(blocks, fit)
+        predicted = Ridge(x[fit], self.targets.values[fit]).scores(x[held], 10**penalty)
+        observed = np.ascontiguousarray(self.targets.values[held].T)
+        if self.targets.kind == "terms":
+            values, influence = auroc_and_influence(predicted, observed)
+            scored = np.isfinite(values)
+            mean = influence[scored].mean(0)
+            draws = np.nanmean(values) + area_gene_draws(mean, fold, seed=self.seed)
+            return _FoldScore(values, None, penalty, weight, validation, draws)
+        draws = pearson_gene_draws(predicted, observed, fold, seed=self.seed)
+        values, r2 = pearson(predicted, observed), r_squared(predicted, observed)
+        return _FoldScore(values, r2, penalty, weight, validation, draws)
+
+    def _choosing_targets(self) -> Index:
+        count = self.targets.values.shape[1]
+        random = np.random.default_rng((self.seed, count))
+        return np.sort(random.permutation(count)[:CHOOSING_TARGETS])
+
+
+def _weighing(blocks: tuple[Features, ...], weight: float) -> Blocks:
+    """Blocks of equal weight whose squared weights add up to that of one block."""
+    return [(features, weight / len(blocks) ** 0.5) for features in blocks]
+
+
+@dataclass(frozen=True)
+class _FoldScore:
+    values: Vector
+    r2: Vector | None
+    penalty: float
+    weight: float
+    validation: float
+    gene_draws: Vector

@@ -1,0 +1,92 @@
+"""An ontology: terms of an OBO file and what lies above them over is_a and part_of.
+
+Parsing is obonet's; retired ids, obsolete terms and roots are decided here.
+"""
+
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import obonet
+from networkx import MultiDiGraph, descendants, is_directed_acyclic_graph
+from xopen import xopen
+
+from covpool.extractor.errors import EvaluationError
+
+#: Relations over which an annotation passes to the term above (the true-path rule).
+RELATIONS = ("is_a", "part_of")
+
+
+@dataclass(frozen=True)
+class Ontology:
+    """Live terms of an ontology.
+
+    Attributes:
+        graph: edges from each term to those above it, over `RELATIONS`.
+        names: of each term.
+        replaced: current ids of alternative ids.
+    """
+
+    graph: "MultiDiGraph[str]" = field(repr=False)
+    names: dict[str, str] = field(repr=False)
+    replaced: dict[str, str] = field(repr=False)
+
+    @cached_property
+    def roots(self) -> frozenset[str]:
+        """Terms with nothing above them; to be annotated with one says nothing."""
+        return frozenset(term for term in self.names if self.graph.out_degree(term) == 0)
+
+    def propagate(self, terms: Iterable[str]) -> set[str]:
+        """The terms and all above them, roots left out; unknown and obsolete ids count nothing."""
+        found: set[str] = set()
+        for term in terms:
+            current = self.replaced.get(term, term)
+            if current in self.names and current not in found:
+                found |= {current} | self._above(current)
+        return found - self.roots
+
+    def knows(self, term: str) -> bool:
+        """Whether it is an id, or an alternative id, of a live term."""
+        return term in self.names or term in self.replaced
+
+    def _above(self, term: str) -> set[str]:
+        if term not in self._cache:
+            self._cache[term] = set(descendants(self.graph, term))
+        return self._cache[term]
+
+    @cached_property
+    def _cache(self) -> dict[str, set[str]]:
+        return {}
+
+
+def read_ontology(path: Path) -> Ontology:
+    """The ontology of an OBO file, plain or gzip.
+
+    Raises:
+        EvaluationError: the file cannot be read, is not OBO, or its relations run in a circle.
+    """
+    try:
+        with xopen(path, "rt", encoding="utf-8", threads=0) as file:
+            found = obonet.read_obo(file)
+    except (OSError, EOFError, ValueError, KeyError, zlib.error) as error:
+        raise EvaluationError(f"{path}: cannot be read as OBO ({error})") from error
+    graph: MultiDiGraph[str] = MultiDiGraph()
+    data: dict[str, dict[str, Any]] = {term: found.nodes[term] for term in found}
+    names = {term: str(body.get("name", term)) for term, body in data.items() if body}
+    graph.add_nodes_from(names)
+    graph.add_edges_from(
+        (term, above)
+        for term, above, relation in found.edges(keys=True)
+        if relation in RELATIONS and term in names and above in names
+    )
+    if not names:
+        raise EvaluationError(f"{path}: holds no live term; give an ontology in OBO format")
+    if not is_directed_acyclic_graph(graph):
+        raise EvaluationError(f"{path}: is_a and part_of run in a circle; fetch the file again")
+    replaced = {
+        old: term for term, body in data.items() for old in body.get("alt_id", ()) if old not in names
+    }
+    return Ontology(graph, names, replaced)

@@ -1,0 +1,96 @@
+"""Representations to compare: baselines of the sequence, and poolings of moments whatever made them."""
+
+from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Ordered
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from covpool.extractor.evaluation.baselines import codon_usage, log_length, word_frequencies
+from covpool.extractor.evaluation.compare import Representation
+from covpool.extractor.evaluation.genes import Gene
+from covpool.extractor.evaluation.ridge import Features, Index
+from covpool.store.moments import Moments
+from covpool.store.poolings.kinds import Pooling, pooling
+
+#: Powers of the log length in the baseline that knows nothing else.
+LENGTH_POWERS = 3
+
+#: A pooling fitted on the moments of training genes, in the order of their indices.
+Fit = Callable[[Ordered[Moments]], Pooling]
+
+
+def baselines(genes: Ordered[Gene]) -> list[Representation]:
+    """Length, 4-mer frequencies, codon usage, and the last two side by side."""
+    length = Features(log_length(genes, LENGTH_POWERS))
+    words = Features(word_frequencies(gene.sequence.bases for gene in genes))
+    codons = Features(codon_usage(gene.coding for gene in genes))
+    return [
+        fixed("length", "baseline", length),
+        fixed("4-mers", "baseline", words),
+        fixed("codons", "baseline", codons),
+        fixed("codons + 4-mers", "baseline", codons, words),
+    ]
+
+
+def fixed(name: str, group: str, *blocks: Features) -> Representation:
+    """A representation that nothing is fitted for."""
+    return Representation(name, group, lambda training: blocks)
+
+
+def pooled(
+    source: str,
+    group: str,
+    moments: Ordered[Moments],
+    kinds: Ordered[str],
+    fits: Mapping[str, Fit] | None = None,
+) -> list[Representation]:
+    """Poolings of the genes' moments, named "source: kind".
+
+    Args:
+        source: what made the moments.
+        group: "model" or "control".
+        moments: of every gene.
+        kinds: plain poolings, as `covpool.store.pooling` names them.
+        fits: fitted poolings by name; fitted anew in every fold, on its training genes.
+
+    Raises:
+        PoolingError: a kind is unknown.
+    """
+    plain = [Representation(f"{source}: {kind}", group, _Plain(moments, pooling(kind))) for kind in kinds]
+    fitted = [
+        Representation(f"{source}: {name}", group, _Fitted(moments, fit))
+        for name, fit in (fits or {}).items()
+    ]
+    return plain + fitted
+
+
+@dataclass
+class _Plain:
+    """Embeddings under a pooling that nothing is fitted for, computed on first use."""
+
+    moments: Ordered[Moments] = field(repr=False)
+    pooling: Pooling
+    _blocks: tuple[Features, ...] = ()
+
+    def __call__(self, training: Index) -> tuple[Features, ...]:
+        if not self._blocks:
+            self._blocks = (_features(self.moments, self.pooling),)
+        return self._blocks
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """Embeddings under a pooling that is fitted on the training genes of each fold."""
+
+    moments: Ordered[Moments] = field(repr=False)
+    fit: Fit
+
+    def __call__(self, training: Index) -> tuple[Features, ...]:
+        found = self.fit([self.moments[index] for index in training])
+        return tuple(_features(self.moments, part) for part in found.parts)
+
+
+def _features(moments: Ordered[Moments], part: Pooling) -> Features:
+    rows = [part.embed(one).ravel().astype(np.float32) for one in moments]
+    return Features(np.stack(rows), part.standardise)

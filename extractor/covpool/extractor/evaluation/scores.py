@@ -1,0 +1,72 @@
+"""Scores of predictions within one fold: area under the ROC curve, Pearson's r, R².
+
+Convention: matrices are (targets, genes); a target that a fold cannot score is NaN.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from covpool.extractor.evaluation.targets import Matrix
+
+Vector = npt.NDArray[np.float64]
+Table = npt.NDArray[np.float64]
+
+
+def auroc(scores: Matrix, labels: Matrix) -> Vector:
+    """(targets,) share of pairs of one positive and one negative gene that are in order; ties count half."""
+    return auroc_and_influence(scores, labels)[0]
+
+
+def auroc_and_influence(scores: Matrix, labels: Matrix) -> tuple[Vector, Table]:
+    """(targets,) areas and (targets, genes) influence of each gene on them.
+
+    The influence is that of DeLong, DeLong and Clarke-Pearson (1988): a positive's share of negatives below
+    it minus the area, over the number of positives; negatives likewise. Each row adds up to 0.
+    """
+    order = scores.argsort(axis=1)
+    ranked = np.take_along_axis(scores, order, 1)
+    positive = np.take_along_axis(labels, order, 1)
+    targets, genes = scores.shape
+    places = np.arange(genes)
+    # First and last place of the run of equal scores that a place belongs to.
+    new = np.ones((targets, genes), dtype=bool)
+    np.not_equal(ranked[:, 1:], ranked[:, :-1], out=new[:, 1:])
+    first = np.maximum.accumulate(np.where(new, places, 0), axis=1)
+    ends = np.ones((targets, genes), dtype=bool)
+    ends[:, :-1] = new[:, 1:]
+    last = np.minimum.accumulate(np.where(ends, places, genes)[:, ::-1], axis=1)[:, ::-1]
+    before: Table = np.concatenate((np.zeros((targets, 1)), np.cumsum(positive, axis=1)), axis=1)
+    positives_below = (np.take_along_axis(before, first, 1) + np.take_along_axis(before, last + 1, 1)) / 2
+    below = (first + last + 1) / 2
+    p = positive.sum(1, dtype=np.float64)[:, None]
+    n = genes - p
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = np.where(positive > 0, (below - positives_below) / n, 1 - positives_below / p)
+        area = (shares * positive).sum(1, keepdims=True) / p
+        sorted_influence = (shares - area) / np.where(positive > 0, p, n)
+    unscored = ((p == 0) | (n == 0))[:, 0]
+    area[unscored] = np.nan
+    sorted_influence[unscored] = 0
+    influence = np.empty_like(sorted_influence)
+    np.put_along_axis(influence, order, sorted_influence, 1)
+    return area[:, 0], influence
+
+
+def pearson(predicted: Table | Matrix, observed: Table | Matrix) -> Vector:
+    """(targets,) correlation of predictions and observations; NaN where either is constant."""
+    x = predicted.astype(np.float64)
+    y = observed.astype(np.float64)
+    x -= x.mean(1, keepdims=True)
+    y -= y.mean(1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r: Vector = (x * y).sum(1) / np.sqrt((x**2).sum(1) * (y**2).sum(1))
+    return r
+
+
+def r_squared(predicted: Matrix, observed: Matrix) -> Vector:
+    """(targets,) share of the fold's variance that is explained; below 0 where its mean does better."""
+    y = observed.astype(np.float64)
+    residual = ((y - predicted) ** 2).sum(1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r2: Vector = 1 - residual / ((y - y.mean(1, keepdims=True)) ** 2).sum(1)
+    return r2

@@ -1,0 +1,152 @@
+"""Evaluate embeddings of a genome's genes by linear probes: Gene Ontology terms, or signal tracks."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from covpool.extractor.evaluation.gene_terms import MIN_GENES, term_targets
+from covpool.extractor.evaluation.genes import Gene, read_genes
+from covpool.extractor.evaluation.intervals import interval
+from covpool.extractor.evaluation.ontology import read_ontology
+from covpool.extractor.evaluation.report import write_report
+from covpool.extractor.evaluation.splits import FOLDS
+from covpool.extractor.evaluation.targets import Targets
+from covpool.extractor.evaluation.tracks import track_targets
+from covpool.extractor.models import DTYPES, Options, describe
+from covpool.service.evaluation import POOLINGS, Design
+from covpool.service.evaluation import evaluate as results_of
+from covpool.store.zarr_store import Store
+
+F = TypeVar("F", bound=Callable[..., object])
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def _common(command: F) -> F:
+    """What both kinds of targets share."""
+    options = (
+        click.argument("fasta", type=_FILE),
+        click.argument("gff3", type=_FILE),
+        click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True,
+                     help="Directory for scores.parquet, table.md and scores.png."),
+        click.option("--store", default="covpool-store", show_default=True, help="Directory of the store."),
+        click.option("--model", default="ntv3-mini", show_default=True,
+                     help="Bundled name, directory or hub id."),
+        click.option("--layer", help="A layer of the model; its default one when omitted."),
+        click.option("--strand", type=click.Choice(["+", "-", "both"]), default="+", show_default=True),
+        click.option("--species", default="", help="For a model that is conditioned on one."),
+        click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True),
+        click.option("--device", help="Torch device; CUDA where there is one."),
+        click.option("--pooling", "poolings", multiple=True,
+                     help=f"Instead of {', '.join(POOLINGS)}; repeat for several."),
+        click.option("--controls/--no-controls", default=True, show_default=True,
+                     help="Compare one-hot windows and a random convolution too."),
+        click.option("--untrained/--no-untrained", default=True, show_default=True,
+                     help="Compare the same network with random weights too."),
+        click.option("--leave-out", multiple=True, metavar="ATTRIBUTE=VALUE",
+                     help="Leave out genes with this GFF3 attribute; repeat for several."),
+        click.option("--split", type=click.Choice(["blocks", "chromosomes"]), default="blocks",
+                     show_default=True, help="Held out together: contiguous blocks, or whole contigs."),
+        click.option("--folds", type=click.IntRange(3), default=FOLDS, show_default=True),
+        click.option("--together", is_flag=True, help="Keep paralogues in one fold."),
+        click.option("--part", type=click.Choice(["all", "development", "test"]), default="all",
+                     show_default=True,
+                     help="All folds in turn; all but the last, for choices; or only the last, once."),
+        click.option("--every", type=click.IntRange(1), default=1, help="Use one gene in so many."),
+        click.option("--json", "as_json", is_flag=True, help="One JSON object per result."),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.group
+def evaluate() -> None:
+    """Probe frozen embeddings of a genome's genes, beside baselines and controls.
+
+    Example: covpool evaluate go genome.fa genes.gff3 --ontology go-basic.obo --terms genes.gaf --out results
+    """
+
+
+@evaluate.command
+@_common
+@click.option("--ontology", type=_FILE, required=True, help="OBO file, plain or gzip.")
+@click.option(
+    "--terms", type=_FILE, help="GAF, or a table of gene and terms; the GFF3's Ontology_term by default."
+)
+@click.option("--min-genes", type=click.IntRange(1), default=MIN_GENES, show_default=True)
+def go(ontology: Path, terms: Path | None, min_genes: int, **common: Any) -> None:
+    """Gene Ontology terms, propagated over is_a and part_of; scored by AUROC within folds.
+
+    Example: covpool evaluate go genome.fa genes.gff3 --ontology go-basic.obo --terms genes.gaf --out results
+    """
+    genes, targets = term_targets(_genes(common), read_ontology(ontology), terms, min_genes=min_genes)
+    _run(genes, targets, common)
+
+
+@evaluate.command
+@_common
+@click.option(
+    "--tracks",
+    type=_FILE,
+    required=True,
+    help="Table with the columns sample, strand (+, -, .) and file (bedGraph or bigWig).",
+)
+@click.option(
+    "--per-bases", type=float, default=1.0, show_default=True, help="Mean signal per so many bases."
+)
+def tracks(tracks: Path, per_bases: float, **common: Any) -> None:
+    """Signal tracks: log(1 + mean signal) of each gene, sense and antisense; scored by Pearson's r.
+
+    Example: covpool evaluate tracks genome.fa genes.gff3 --tracks tracks.tsv --out results
+    """
+    genes = _genes(common)
+    _run(genes, track_targets(genes, tracks, per_bases=per_bases), common)
+
+
+def _genes(common: dict[str, Any]) -> list[Gene]:
+    left_out = [one.partition("=") for one in common["leave_out"]]
+    if any(not sign for _, sign, _ in left_out):
+        raise click.UsageError("--leave-out needs ATTRIBUTE=VALUE, for example orf_classification=Dubious")
+    genes = read_genes(
+        common["fasta"], common["gff3"], leave_out=[(name, value) for name, _, value in left_out]
+    )
+    return genes[:: common["every"]]
+
+
+def _run(genes: list[Gene], targets: Targets, common: dict[str, Any]) -> None:
+    design = Design(
+        model=describe(common["model"]),
+        layer=common["layer"],
+        options=Options(strand=common["strand"], condition=common["species"]),
+        dtype=common["dtype"],
+        device=common["device"],
+        poolings=common["poolings"] or POOLINGS,
+        controls=common["controls"],
+        untrained=common["untrained"],
+        split=common["split"],
+        folds=common["folds"],
+        together=common["together"],
+        part=common["part"],
+    )
+    click.echo(f"{len(genes):,} genes, {len(targets.names):,} {targets.kind}", err=True)
+    found = []
+    with Store.open(common["store"]) as store:
+        for one in results_of(design, store, genes, targets, lambda text: click.echo(text, err=True)):
+            found.append(one)
+            low, high = interval(one.gene_draws)
+            line = {
+                "representation": one.name,
+                "added_to": one.added_to,
+                "numbers": one.numbers,
+                "score": round(one.score, 4),
+                "low": round(low, 4),
+                "high": round(high, 4),
+                "validation": round(float(one.validation.mean()), 4),
+            }
+            click.echo(json.dumps(line) if common["as_json"] else "\t".join(map(str, line.values())))
+    for path in write_report(found, targets, common["out"]):
+        click.echo(f"wrote {path}", err=True)

@@ -1,0 +1,100 @@
+"""The command `covpool evaluate` from files to scores, on a made-up genome of genes that differ in codons."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from covpool.extractor.errors import EvaluationError
+from covpool.service.commands.evaluate import evaluate
+from covpool.store import Store
+
+GENES = 40
+OBO = "".join(
+    f"[Term]\nid: GO:{i:07d}\nname: n{i}\n" + ("is_a: GO:0000000\n" if i else "") + "\n" for i in range(3)
+)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A genome on both strands: genes of term 1 are rich in A and T, and their track is high."""
+    folder = tmp_path_factory.mktemp("genome")
+    random = np.random.default_rng(0)
+    contig, gff, terms, plus = "", [], [], []
+    for number in range(GENES):
+        is_rich = random.random() < 0.5
+        length = 3 * int(random.integers(40, 90))
+        bases = "".join(
+            random.choice(list("ACGT"), length, p=[0.4, 0.1, 0.1, 0.4] if is_rich else [0.25] * 4)
+        )
+        start, end = len(contig) + 1, len(contig) + length
+        strand = "+-"[number % 2]
+        contig += bases + "ACGT" * 5
+        gff += [f"c\tx\t{kind}\t{start}\t{end}\t.\t{strand}\t0\t" for kind in ("gene", "CDS")]
+        gff[-2] += f"ID=g{number};kind={number % 4}"
+        gff[-1] += f"Parent=g{number}"
+        terms.append(f"g{number}\t" + ("GO:0000001" if is_rich else "GO:0000002"))
+        plus.append(f"c\t{start - 1}\t{end}\t{5 * is_rich + random.random()}")
+    (folder / "g.fa").write_text(f">c\n{contig}\n")
+    (folder / "g.gff3").write_text("\n".join(["##gff-version 3", *gff]) + "\n")
+    (folder / "terms.tsv").write_text("\n".join(terms) + "\n")
+    (folder / "x.bedGraph").write_text("\n".join(plus) + "\n")
+    (folder / "tracks.tsv").write_text("sample\tstrand\tfile\ns\t.\tx.bedGraph\n")
+    (folder / "go.obo").write_text(OBO)
+    return folder
+
+
+def run(files: Path, kind: str, *more: str) -> Result:
+    own = {
+        "go": ["--ontology", str(files / "go.obo"), "--terms", str(files / "terms.tsv"), "--min-genes", "5"],
+        "tracks": ["--tracks", str(files / "tracks.tsv")],
+    }[kind]
+    common = [str(files / "g.fa"), str(files / "g.gff3"), "--store", str(files / "store"), "--folds", "3"]
+    arguments = [kind, *common, *own, "--pooling", "mean", "--pooling", "mean+std", *more]
+    return CliRunner().invoke(evaluate, arguments, catch_exceptions=False)
+
+
+def lines(result: Result) -> dict[tuple[str, str], float]:
+    assert result.exit_code == 0, result.output
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    return {(one["representation"], one["added_to"]): one["score"] for one in found}
+
+
+def test_terms_are_evaluated_beside_baselines_and_controls(files: Path, tmp_path: Path) -> None:
+    found = lines(run(files, "go", "--out", str(tmp_path), "--json"))
+    alone = {name for name, added_to in found if not added_to}
+    assert {"length", "4-mers", "codons", "codons + 4-mers", "ntv3-mini: mean", "untrained: mean"} <= alone
+    assert {"random convolution: second_moment", "one-hot windows: second_moment"} <= alone
+    assert found["codons", ""] > 0.9 and found["ntv3-mini: mean", ""] > 0.9
+    assert {path.name for path in tmp_path.iterdir()} == {"scores.parquet", "table.md", "scores.png"}
+    with Store.open(files / "store") as store:
+        # The trained and the untrained network, each gene once.
+        assert len(store) == 2 * GENES
+    again = run(files, "go", "--out", str(tmp_path), "--json")
+    assert "extracted" not in again.stderr and lines(again) == found
+
+
+def test_tracks_are_evaluated_on_what_the_store_already_holds(files: Path, tmp_path: Path) -> None:
+    found = lines(
+        run(
+            files, "tracks", "--out", str(tmp_path), "--no-controls", "--no-untrained", "--json", "--together"
+        )
+    )
+    assert found["codons", ""] > 0.7
+    assert not {name for name, _ in found} & {"untrained: mean", "one-hot windows: mean"}
+
+
+def test_parts_of_the_folds_are_evaluated_alone(files: Path, tmp_path: Path) -> None:
+    few = ["--no-controls", "--no-untrained", "--json", "--folds", "4", "--leave-out", "kind=3"]
+    development = run(files, "go", "--out", str(tmp_path / "a"), "--part", "development", *few)
+    test = run(files, "go", "--out", str(tmp_path / "b"), "--part", "test", *few)
+    assert lines(development).keys() == lines(test).keys()
+    assert f"{GENES * 3 // 4} genes" in test.stderr
+
+
+def test_wrong_use_is_answered_with_what_to_do(files: Path, tmp_path: Path) -> None:
+    assert "ATTRIBUTE=VALUE" in run(files, "go", "--out", str(tmp_path), "--leave-out", "x").output
+    with pytest.raises(EvaluationError, match="split by blocks"):
+        run(files, "go", "--out", str(tmp_path), "--split", "chromosomes")
