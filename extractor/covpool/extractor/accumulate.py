@@ -3,11 +3,15 @@
 Convention: sums are never divided; `SecondMoment.moments` divides by the count on read-out.
 """
 
+from typing import Self
+
 import torch
 from torch import Tensor
 
 from covpool.extractor.errors import ActivationError
 from covpool.store.moments import Moments
+from covpool.store.packing import pack, unpack
+from covpool.store.partials import PartialSums
 
 #: Tokens per product. Products accumulate at most this many terms in the activations' precision; larger
 #: blocks are split, smaller ones staged, so that the result does not depend on how the tokens arrive.
@@ -24,6 +28,7 @@ class SecondMoment:
        accumulation, and added to float64 sums.
     3. `merge` adds the sums of another accumulator.
     4. `moments` reads out count, mean and second moment.
+    5. `partial` keeps an unfinished accumulation, `resume` goes on with it, to the same bits.
 
     Because staging cuts the token stream at fixed places, the same tokens in the same order give the same
     bits for any block sizes.
@@ -109,6 +114,35 @@ class SecondMoment:
                 "activations overflowed or held NaN; nothing was kept, try a wider compute dtype"
             )
         return Moments(self.count, mean.double().cpu().numpy(), second_moment.double().cpu().numpy())
+
+    @torch.inference_mode()
+    def partial(self, position: int) -> PartialSums:
+        """Everything needed to go on later as if nothing had happened; `position` is kept with it."""
+        stage = torch.empty(0, self.width) if self._stage is None else self._stage[: self._staged]
+        wide = stage.float() if stage.element_size() < 4 else stage
+        return PartialSums(
+            position=position,
+            count=self.count,
+            sums=self._sum.cpu().numpy().copy(),
+            products=pack(self._products.cpu().numpy()),
+            staged=wide.cpu().numpy().copy(),
+            staged_dtype=str(stage.dtype).removeprefix("torch."),
+        )
+
+    @classmethod
+    @torch.inference_mode()
+    def resume(cls, partial: PartialSums, *, device: str | torch.device = "cpu") -> Self:
+        """The accumulator that `partial` was taken of; adding the same rows then gives the same bits."""
+        sums = torch.from_numpy(partial.sums)
+        found = cls(len(sums), device=device, dtype=sums.dtype)
+        found.count = partial.count
+        found._sum.copy_(sums)
+        found._products.copy_(torch.from_numpy(unpack(partial.products, len(sums))))
+        staged = torch.from_numpy(partial.staged).to(device, getattr(torch, partial.staged_dtype))
+        if len(staged):
+            found._stage_for(staged)[: len(staged)] = staged
+            found._staged = len(staged)
+        return found
 
     def _stage_for(self, block: Tensor) -> Tensor:
         if self._stage is None:

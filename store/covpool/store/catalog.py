@@ -288,6 +288,7 @@ class Catalog:
         *,
         model: str | None = None,
         layer: str | None = None,
+        sequence: str | None = None,
         after: str | None = None,
         limit: int | None = None,
     ) -> list[Entry]:
@@ -297,6 +298,8 @@ class Catalog:
             query = query.where(_namespaces.c.model == model)
         if layer is not None:
             query = query.where(_namespaces.c.layer == layer)
+        if sequence is not None:
+            query = query.where(_entries.c.sequence == sequence)
         if after is not None:
             query = query.where(_entries.c.key > after)
         if limit is not None:

@@ -1,8 +1,11 @@
 """Store: moments by key, in Zarr arrays behind a catalog."""
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from json import JSONDecodeError
 from pathlib import Path
 from threading import Lock
@@ -17,9 +20,11 @@ from covpool.store.catalog import Catalog, Entry, Place
 from covpool.store.codecs import codec_id
 from covpool.store.compacted_arrays import CompactedArrays
 from covpool.store.engines import open_engine
-from covpool.store.errors import CatalogError, CorruptEntryError, KeyNotFoundError, LocationError
-from covpool.store.keys import MomentsKey
+from covpool.store.errors import CatalogError, CorruptEntryError, KeyNotFoundError, LocationError, StoreError
+from covpool.store.keys import MomentsKey, is_digest
 from covpool.store.moments import Moments
+from covpool.store.objects import Objects
+from covpool.store.partials import FOLDER, PartialSums
 from covpool.store.rows import encode_row
 from covpool.store.schema import CATALOG_FILE, Namespace
 from covpool.store.stored_files import StoredFiles
@@ -48,6 +53,7 @@ class Store:
         self.files = StoredFiles(storage)
         self._codec = codec_id(codec)
         self._storage = storage
+        self._objects = Objects(storage)
         self._arrays: dict[tuple[str, int], RowArrays] = {}
         self._lock = Lock()
 
@@ -142,6 +148,8 @@ class Store:
                 with suppress(CatalogError):
                     self.catalog.give_up(place)
                 raise
+            with suppress(OSError):
+                self.drop_partial(key)
         except CatalogError as error:
             raise CatalogError(f"{key}: nothing became readable; {error}") from error
 
@@ -153,6 +161,60 @@ class Store:
             CorruptEntryError: there is one, and it does not read back intact.
         """
         return self._stored(key, lambda arrays, entry: arrays.read(entry.row, entry.key))
+
+    def get_many(self, keys: Iterable[MomentsKey | str], *, threads: int = 2) -> Iterator[Moments]:
+        """Moments of many keys, in their order, read ahead on several threads.
+
+        At most `2 * threads` matrices are held beyond the one that was handed out.
+
+        Raises:
+            KeyNotFoundError, CorruptEntryError: as `get`, when the turn of that key comes.
+            ValueError: there is not even one thread.
+        """
+        if threads < 1:
+            raise ValueError(f"threads must be at least 1, got {threads}")
+        return self._read_ahead(iter(keys), threads)
+
+    def _read_ahead(self, keys: Iterator[MomentsKey | str], threads: int) -> Iterator[Moments]:
+        with ThreadPoolExecutor(threads, thread_name_prefix="covpool-get") as pool:
+            waiting = deque(pool.submit(self.get, key) for key in islice(keys, 2 * threads))
+            try:
+                while waiting:
+                    moments = waiting.popleft().result()
+                    waiting.extend(pool.submit(self.get, key) for key in islice(keys, 1))
+                    yield moments
+            finally:
+                # Whoever stops early does not wait for what was read ahead.
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def put_partial(self, key: MomentsKey | str, partial: PartialSums) -> None:
+        """Keep the sums of an unfinished computation, in place of earlier ones of the same key.
+
+        They are dropped when the key becomes ready.
+
+        Raises:
+            StoreError: the storage refused; the earlier sums, if any, are still there.
+        """
+        try:
+            self._objects.write(_partial_path(key), partial.to_bytes(str(key)))
+        except OSError as error:
+            raise StoreError(
+                f"{key}: its partial sums could not be written ({error}); make room or fix the permissions"
+            ) from error
+
+    def get_partial(self, key: MomentsKey | str) -> PartialSums | None:
+        """The sums kept for a key; None if there are none.
+
+        Raises:
+            CorruptEntryError: they do not read back intact.
+            FormatVersionError: another version of covpool wrote them.
+        """
+        content = self._objects.read(_partial_path(key))
+        return None if content is None else PartialSums.from_bytes(content, str(key))
+
+    def drop_partial(self, key: MomentsKey | str) -> None:
+        """Forget the sums kept for a key, if there are any."""
+        self._objects.delete(_partial_path(key))
 
     def chunk(self, key: MomentsKey | str) -> bytes:
         """The second moment's chunk of a key exactly as it lies in the store, its checksum tested.
@@ -180,9 +242,14 @@ class Store:
     def __len__(self) -> int:
         return len(self.catalog.entries())
 
-    def keys(self) -> Iterator[MomentsKey]:
-        """Every ready key, in the order of their digests."""
-        return (entry.moments_key for entry in self.catalog.entries())
+    def keys(self, *, sequence: str | None = None) -> Iterator[MomentsKey]:
+        """Every ready key, in the order of their digests.
+
+        Args:
+            sequence: digest of bases; then the keys of that sequence only, one per layer, selection and so on
+                (their recipes tell).
+        """
+        return (entry.moments_key for entry in self.catalog.entries(sequence=sequence))
 
     def verify(self) -> list[Problem]:
         """Read every ready entry back; what fails its checksum, lacks a chunk or is another key's."""
@@ -252,6 +319,13 @@ class Store:
                         "restore the zarr.json files, or compute its entries again in a new store"
                     ) from error
             return self._arrays[which]
+
+
+def _partial_path(key: MomentsKey | str) -> str:
+    # Part of a path: nothing but a digest may be one.
+    if not is_digest(str(key)):
+        raise ValueError(f"{key}: not a key; give a MomentsKey or its digest")
+    return f"{FOLDER}/{key}"
 
 
 def _first_line(error: Exception) -> str:
