@@ -14,7 +14,8 @@ from covpool.store.poolings.files import load_pooling
 from covpool.store.poolings.fitted import FittedPooling
 from covpool.store.poolings.kinds import Pooling, pooling
 
-BOTTLENECK_PATTERN = "bottleneck*.safetensors"
+#: Fitted poolings beside a model's weights; the first that fits a recipe is its default.
+BOTTLENECK_PATTERNS = ("bottleneck*.safetensors", "scores*.safetensors")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class Offered:
         files = [
             path
             for model in described.values()
-            for path in sorted(model.checkpoint.directory.glob(BOTTLENECK_PATTERN))
+            for pattern in BOTTLENECK_PATTERNS
+            for path in sorted(model.checkpoint.directory.glob(pattern))
         ]
         files += sorted(bottlenecks.glob("*.safetensors")) if bottlenecks else []
         loaded: dict[str, FittedPooling] = {}

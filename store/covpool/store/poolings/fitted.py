@@ -47,10 +47,7 @@ class FittedPooling(ABC):
     standardise: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if JOIN in self.name or self.name in KINDS:
-            raise BottleneckError(
-                f"bottleneck {self.name!r}: a name holds no {JOIN!r} and is none of {', '.join(KINDS)}"
-            )
+        check_name(self.name)
         for name, tensor in self.tensors().items():
             if not np.isfinite(tensor).all():
                 raise BottleneckError(f"bottleneck {self.name!r}: a value of {name} is not finite")
@@ -159,6 +156,18 @@ class FittedPooling(ABC):
             if isinstance(error, BottleneckError):
                 raise
             raise BottleneckError(f"{path}: not a readable bottleneck file ({error})") from error
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that would hide a plain kind or be read as several.
+
+    Raises:
+        BottleneckError: saying which names are taken.
+    """
+    if JOIN in name or name in KINDS:
+        raise BottleneckError(
+            f"bottleneck {name!r}: a name holds no {JOIN!r} and is none of {', '.join(KINDS)}"
+        )
 
 
 def kind_of(path: Path) -> str:

@@ -1,0 +1,106 @@
+"""Fit a bottleneck, or another pooling, on the cached moments of a store."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from covpool.extractor.pooling.curve import draw_fit
+from covpool.extractor.pooling.fits import METHODS
+from covpool.service.commands.stores import open_store, store_option
+from covpool.service.stored_moments import StoredMoments
+from covpool.service.training_set import keys_of, one_recipe, read_targets
+from covpool.store.poolings.fitted import check_name
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command("train-bottleneck")
+@store_option
+@click.option("--method", type=click.Choice(list(METHODS)), default="eigenvectors", show_default=True)
+@click.option("--k", type=click.IntRange(1), default=16, show_default=True, help="Side of M, or scores.")
+@click.option("--name", required=True, help="What requests will call it.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File; NAME.safetensors here.")
+@click.option("--fasta", type=FILE, help="Train on these sequences, in this order; on all when omitted.")
+@click.option("--model", help="Where the store has several.")
+@click.option("--layer", help="Where the store has several.")
+@click.option("--targets", type=FILE, help="TSV of numbers or 0/1 labels by sequence name, with a header.")
+@click.option("--scaling", type=click.Choice(["rms", "none"]), help="Divide features by their RMS or not.")
+@click.option("--features", help="Plain kind that scores are taken of; root when omitted.")
+@click.option("--directions", type=click.IntRange(1), help="Project a wide layer to so many first.")
+@click.option("--epochs", type=click.IntRange(1), help="Of a fit by gradient descent.")
+@click.option("--learning-rate", type=float, help="Of a fit by gradient descent.")
+@click.option("--seed", type=click.IntRange(0), help="Of a fit that draws numbers.")
+@click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="Keep and resume from here.")
+@click.option("--threads", type=click.IntRange(1), help="Read and compute parts of a pass in parallel.")
+@click.option("--dask", "scheduler", help="Address of a Dask scheduler that does so; it must see the store.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the fit here.")
+@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+def train_bottleneck(
+    store: str | None,
+    method: str,
+    k: int,
+    name: str,
+    out: Path | None,
+    fasta: Path | None,
+    model: str | None,
+    layer: str | None,
+    targets: Path | None,
+    threads: int | None,
+    scheduler: str | None,
+    plot: Path | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Fit on cached moments alone; no model runs. COVPOOL_BOTTLENECKS names the directory that is served.
+
+    Methods: eigenvectors, glram, glram-reweighted and autoencoder give M = Lᵀ C R; root-pca gives k scores;
+    ridge (scores) and end-to-end (M) need --targets and --fasta.
+
+    Example: covpool train-bottleneck --store genes.covpool --method root-pca --k 136 --name mine
+    """
+    if targets is not None and fasta is None:
+        raise click.UsageError("--targets go by sequence name: give the sequences with --fasta")
+    if threads is not None and scheduler is not None:
+        raise click.UsageError("give --threads or --dask, not both")
+    check_name(name)
+    chosen = {key: value for key, value in settings.items() if value is not None}
+    path = out or Path(f"{name}.safetensors")
+    with open_store(store) as opened, _executor(threads, scheduler) as executor:
+        keys = keys_of(opened, one_recipe(opened, model=model, layer=layer), fasta)
+        source = StoredMoments(partial(open_store, store), keys.values())
+        wanted = read_targets(targets, keys) if targets is not None else None
+        if executor is not None:
+            chosen["executor"] = executor
+        fitted = METHODS[method].fit(source, wanted, k=k, name=name, **chosen)
+    fitted.save(path)
+    if plot is not None:
+        draw_fit(fitted, plot)
+    body = {"name": name, "file": str(path), "shape": list(fitted.shape), "fit": dict(fitted.fit)}
+    if as_json:
+        click.echo(json.dumps(body))
+        return
+    shape = " x ".join(map(str, fitted.shape))
+    click.echo(f"{path}: {name}, width {fitted.width} to {shape}")
+    for label, value in fitted.fit.items():
+        if not isinstance(value, list):
+            click.echo(f"  {label}: {value}")
+
+
+@contextmanager
+def _executor(threads: int | None, scheduler: str | None) -> Iterator[Executor | None]:
+    if scheduler is not None:
+        from distributed import Client
+
+        with Client(scheduler) as client:  # type: ignore[no-untyped-call]
+            yield client.get_executor()
+    elif threads is not None:
+        with ThreadPoolExecutor(threads) as executor:
+            yield executor
+    else:
+        yield None
