@@ -9,6 +9,7 @@ import pytest
 
 from covpool.clients import Client
 from tests.postgres import PostgresServer, postgres_server
+from tests.s3 import S3Server, s3_server
 from tests.service.running import Running, running_service
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -40,6 +41,21 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'catalog.sqlite'}"
     return str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture(scope="session")
+def s3_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3-compatible server, shared by the session."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as found:
+        yield found
+
+
+@pytest.fixture
+def s3(s3_process: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """The S3 server, with this process's environment (and its subprocesses') set to speak to it."""
+    for name, value in s3_process.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_process
 
 
 @pytest.fixture(scope="session")

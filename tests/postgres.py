@@ -95,6 +95,8 @@ def postgres_server() -> Iterator[PostgresServer]:
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": directory,
             "max_connections": 200,
+            # Not that of the tests, nor UTC: no time may depend on it.
+            "timezone": "Asia/Kathmandu",
             # The data does not outlive the tests.
             "fsync": "off",
         }
@@ -117,8 +119,8 @@ def postgres_server() -> Iterator[PostgresServer]:
                 _wait(server, directory / "log")
                 yield server
             finally:
-                # Fast shutdown: it does not wait for clients.
-                process.send_signal(signal.SIGINT)
+                # Immediate shutdown: nothing has to be kept.
+                process.send_signal(signal.SIGQUIT)
                 process.wait(30)
     finally:
         shutil.rmtree(directory)

@@ -26,9 +26,9 @@ with Store.open(directory, catalog=catalog or None) as store:
 """
 
 
-def writer(directory: Path, names: list[str], catalog: str = "") -> "subprocess.Popen[str]":
+def writer(location: str | Path, names: list[str], catalog: str = "") -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(directory), catalog, *names],
+        [sys.executable, "-c", WRITER, str(location), catalog, *names],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

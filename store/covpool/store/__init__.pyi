@@ -8,11 +8,13 @@ from .errors import InvalidMomentsError as InvalidMomentsError
 from .errors import KeyNotFoundError as KeyNotFoundError
 from .errors import LocationError as LocationError
 from .errors import PoolingError as PoolingError
+from .errors import StorageError as StorageError
 from .errors import StoreError as StoreError
 from .keys import MomentsKey as MomentsKey
 from .keys import Recipe as Recipe
 from .keys import sequence_digest as sequence_digest
 from .moments import Moments as Moments
+from .names import Name as Name
 from .poolings.files import load_pooling as load_pooling
 from .poolings.kinds import KINDS as KINDS
 from .poolings.kinds import Pooling as Pooling

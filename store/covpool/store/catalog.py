@@ -13,60 +13,14 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from covpool.store.engines import alone, insert_if_absent, reading, writing
+from covpool.store.engines import insert_if_absent, reading, writing
 from covpool.store.errors import CapacityError, InvalidMomentsError, StoreError
 from covpool.store.keys import MomentsKey, Recipe, is_digest
 from covpool.store.schema import Namespace, Record, check_version, version_text
-
-metadata = sa.MetaData()
-
-_meta = sa.Table(
-    "store_meta",
-    metadata,
-    sa.Column("name", sa.String(64), primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
-)
-
-_namespaces = sa.Table(
-    "namespaces",
-    metadata,
-    sa.Column("id", sa.String(32), primary_key=True),
-    sa.Column("recipe", sa.Text, nullable=False),
-    sa.Column("model", sa.Text, nullable=False),
-    sa.Column("layer", sa.Text, nullable=False),
-    sa.Column("width", sa.Integer, nullable=False),
-    sa.Column("dtype", sa.String(16), nullable=False),
-    sa.Column("codec", sa.Text, nullable=False),
-    sa.Column("capacity", sa.Integer, nullable=False),
-    # Rows are handed out once and never again, so that a writer long thought dead hits nobody's row.
-    sa.Column("next_row", sa.Integer, nullable=False, default=0),
-)
-
-RESERVED, READY, RETIRED = "reserved", "ready", "retired"
-
-_entries = sa.Table(
-    "entries",
-    metadata,
-    sa.Column("namespace", sa.String(32), sa.ForeignKey("namespaces.id"), primary_key=True),
-    sa.Column("generation", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("row", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("key", sa.String(64), nullable=False, index=True),
-    sa.Column("state", sa.String(16), nullable=False),
-    sa.Column("since", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("sequence", sa.String(64), nullable=False, index=True),
-    sa.Column("length", sa.BigInteger, nullable=False),
-    sa.Column("count", sa.BigInteger),
-    sa.Column("error", sa.Double),
-    sa.Column("checksum", sa.BigInteger),
-    sa.Column("created", sa.DateTime(timezone=True)),
-)
-sa.Index(
-    "one_ready_row_per_key",
-    _entries.c.key,
-    unique=True,
-    sqlite_where=_entries.c.state == READY,
-    postgresql_where=_entries.c.state == READY,
-)
+from covpool.store.tables import READY, RESERVED, RETIRED, TABLES
+from covpool.store.tables import entries as _entries
+from covpool.store.tables import meta as _meta
+from covpool.store.tables import namespaces as _namespaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +89,14 @@ class Catalog:
 
     def __init__(self, engine: Engine, where: str) -> None:
         self.engine = engine
-        with self.writing() as connection:
-            alone(connection, "covpool tables")
-            metadata.create_all(connection)
-            insert_if_absent(connection, _meta, [{"name": "format", "value": version_text()}])
-            found = connection.scalar(sa.select(_meta.c.value).where(_meta.c.name == "format"))
+        TABLES.ensure(engine)
+        query = sa.select(_meta.c.value).where(_meta.c.name == "format")
+        with self.reading() as connection:
+            found = connection.scalar(query)
+        if found is None:
+            with self.writing() as connection:
+                insert_if_absent(connection, _meta, [{"name": "format", "value": version_text()}])
+                found = connection.scalar(query)
         check_version(str(found), where)
 
     def writing(self) -> AbstractContextManager[Connection]:
@@ -293,7 +250,7 @@ class Catalog:
         limit: int | None = None,
     ) -> list[Entry]:
         """Ready entries in key order, after the key `after`."""
-        query = _select_entries().where(_entries.c.state == READY).order_by(_entries.c.key)
+        query = select_entries().where(_entries.c.state == READY).order_by(_entries.c.key)
         if model is not None:
             query = query.where(_namespaces.c.model == model)
         if layer is not None:
@@ -305,12 +262,12 @@ class Catalog:
         if limit is not None:
             query = query.limit(limit)
         with self.reading() as connection:
-            return [_entry(row) for row in connection.execute(query)]
+            return [entry_of(row) for row in connection.execute(query)]
 
     def _find(self, connection: Connection, key: str) -> Entry | None:
-        query = _select_entries().where(_entries.c.key == key, _entries.c.state == READY)
+        query = select_entries().where(_entries.c.key == key, _entries.c.state == READY)
         row = connection.execute(query).one_or_none()
-        return None if row is None else _entry(row)
+        return None if row is None else entry_of(row)
 
 
 def _at(place: Place) -> "sa.ColumnElement[bool]":
@@ -321,8 +278,11 @@ def _at(place: Place) -> "sa.ColumnElement[bool]":
     )
 
 
-def _select_entries() -> "sa.Select[tuple[object, ...]]":
-    shared = [column for column in _namespaces.c if column.name not in ("id", "model", "layer")]
+def select_entries() -> "sa.Select[tuple[object, ...]]":
+    """Every entry with what its namespace tells; `entry_of` reads the rows."""
+    shared = [
+        column for column in _namespaces.c if column.name in ("recipe", "width", "dtype", "codec", "capacity")
+    ]
     return sa.select(_entries, *shared).join(_namespaces, _entries.c.namespace == _namespaces.c.id)
 
 
@@ -332,6 +292,7 @@ def _namespace_row(namespace: Namespace) -> dict[str, object]:
         "recipe": namespace.recipe.to_json(),
         "model": namespace.recipe.model,
         "layer": namespace.recipe.layer,
+        "selection": namespace.recipe.selection,
         "width": namespace.width,
         "dtype": namespace.dtype,
         "codec": namespace.codec,
@@ -344,7 +305,8 @@ def _namespace_of(row: "sa.Row[tuple[object, ...]]") -> Namespace:
     return Namespace(Recipe.from_json(row.recipe), row.width, row.dtype, row.codec, row.capacity)
 
 
-def _entry(row: "sa.Row[tuple[object, ...]]") -> Entry:
+def entry_of(row: "sa.Row[tuple[object, ...]]") -> Entry:
+    """The entry in a row of `select_entries`."""
     return Entry(
         row.key,
         Place(_namespace_of(row), row.generation, row.row),

@@ -4,6 +4,8 @@ A writing transaction sees what others have committed and takes its locks before
 (SQLite: the file's write lock; Postgres: the rows it selects for update). A reading one sees one snapshot.
 """
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -17,6 +19,9 @@ from covpool.store.errors import CatalogError, LocationError
 
 #: Seconds until an unreachable Postgres server is given up.
 CONNECT_TIMEOUT_S = 10
+
+#: Seconds that a writer on SQLite waits for its turn.
+BUSY_S = 30
 
 _POSTGRES_DRIVER = "postgresql+psycopg"
 
@@ -111,12 +116,12 @@ def _sqlite(url: URL) -> Engine:
         # The driver's own transaction control is switched off: `begin` below is explicit.
         connection.isolation_level = None  # type: ignore[attr-defined]
         for pragma in (
-            "busy_timeout=30000",
-            "journal_mode=WAL",
+            f"busy_timeout={BUSY_S * 1000}",
             "synchronous=NORMAL",
             "foreign_keys=ON",
         ):
             connection.execute(f"PRAGMA {pragma}")  # type: ignore[attr-defined]
+        _write_ahead(connection)
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -127,6 +132,19 @@ def _sqlite(url: URL) -> Engine:
     return engine
 
 
+def _write_ahead(connection: object) -> None:
+    """Switch to WAL mode; of several that do so at once on a new file some are refused without waiting."""
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")  # type: ignore[attr-defined]
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
 def _postgres(url: URL) -> Engine:
     if find_spec("psycopg") is None:
         raise LocationError(
@@ -134,7 +152,9 @@ def _postgres(url: URL) -> Engine:
         )
     if not url.database:
         raise LocationError(f"{shown(url)}: names no database; write postgresql://user:password@host/name")
-    arguments = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_TIMEOUT_S}
+    # Times come back in the session's zone; the catalog speaks of UTC.
+    defaults = {"connect_timeout": CONNECT_TIMEOUT_S, "options": "-c timezone=UTC"}
+    arguments = {name: value for name, value in defaults.items() if name not in url.query}
     # A connection that died while it lay idle in the pool is replaced instead of failing its next user.
     return sa.create_engine(url, pool_pre_ping=True, connect_args=arguments)
 

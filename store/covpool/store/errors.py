@@ -7,6 +7,7 @@ StoreError
 ├── InvalidMomentsError (ValueError)     the moments offered are not finite, not symmetric, or misshapen
 ├── CapacityError (OverflowError)        the namespace's fixed-size array has no free row left
 ├── CatalogError (OSError)               the catalog's database cannot be reached, or refused
+├── StorageError (OSError)               the object storage cannot be reached, or refused
 ├── LocationError (ValueError)           the location string names no supported kind of store
 ├── PoolingError (ValueError)            there is no pooling of that name, or it cannot be applied to these
 └── BottleneckError (ValueError)         a bottleneck file is unreadable, or made for other moments
@@ -43,6 +44,10 @@ class CapacityError(StoreError, OverflowError):
 
 class CatalogError(StoreError, OSError):
     """The catalog's database cannot be reached, or refused."""
+
+
+class StorageError(StoreError, OSError):
+    """The object storage cannot be reached, or refused."""
 
 
 class LocationError(StoreError, ValueError):

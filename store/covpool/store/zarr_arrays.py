@@ -16,7 +16,7 @@ from zarr.codecs import Crc32cCodec
 from zarr.errors import ContainsArrayError, ContainsGroupError, ZarrUserWarning
 
 from covpool.store.codecs import codec_of
-from covpool.store.errors import CorruptEntryError, StoreError
+from covpool.store.errors import CorruptEntryError, StorageError, StoreError
 from covpool.store.keys import MomentsKey
 from covpool.store.moments import Moments
 from covpool.store.objects import Objects
@@ -89,6 +89,9 @@ class RowArrays(ABC):
     def _naming(self, row: int, key: str) -> Iterator[None]:
         try:
             yield
+        except StorageError:
+            # Not to be reached is not damaged.
+            raise
         except (CorruptEntryError, OSError) as error:
             raise CorruptEntryError(
                 f"{key}: row {row} of {self.path}: {error}; compute it again (covpool extract --again)"

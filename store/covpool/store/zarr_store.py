@@ -1,36 +1,49 @@
 """Store: moments by key, in Zarr arrays behind a catalog."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from json import JSONDecodeError
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from sqlalchemy.engine import Connection
 from zarr.abc.store import Store as ZarrStorage
-from zarr.storage import LocalStore, MemoryStore
 
 from covpool.store.catalog import Catalog, Entry, Place
 from covpool.store.codecs import codec_id
 from covpool.store.compacted_arrays import CompactedArrays
 from covpool.store.engines import open_engine
-from covpool.store.errors import CatalogError, CorruptEntryError, KeyNotFoundError, LocationError, StoreError
+from covpool.store.errors import (
+    CatalogError,
+    CorruptEntryError,
+    KeyNotFoundError,
+    LocationError,
+    StorageError,
+    StoreError,
+)
 from covpool.store.keys import MomentsKey, is_digest
+from covpool.store.listing import list_entries
+from covpool.store.locations import catalog_url, open_storage
 from covpool.store.moments import Moments
+from covpool.store.names import Names
 from covpool.store.objects import Objects
 from covpool.store.partials import FOLDER, PartialSums
 from covpool.store.rows import encode_row
-from covpool.store.schema import CATALOG_FILE, Namespace
+from covpool.store.schema import Namespace
 from covpool.store.stored_files import StoredFiles
 from covpool.store.zarr_arrays import NamespaceArrays, RowArrays, open_root
 
 T = TypeVar("T")
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +62,7 @@ class Store:
 
     def __init__(self, storage: ZarrStorage, catalog: Catalog, codec: str = "lossless") -> None:
         self.catalog = catalog
+        self.names = Names(catalog)
         #: The Zarr hierarchy's files as they lie there, for readers elsewhere.
         self.files = StoredFiles(storage)
         self._codec = codec_id(codec)
@@ -58,46 +72,49 @@ class Store:
         self._lock = Lock()
 
     @classmethod
-    def open(cls, location: str | Path, *, catalog: str | None = None, codec: str = "lossless") -> Self:
-        """Open a store, or create one in an empty or new directory.
+    def open(
+        cls,
+        location: str | Path,
+        *,
+        catalog: str | None = None,
+        codec: str = "lossless",
+        options: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Open a store, or create one in an empty or new directory or prefix.
 
         Args:
-            location: a directory, or "memory://" for one that lives in this process only.
-            catalog: database URL; by default SQLite inside the directory.
+            location: a directory, "s3://bucket/prefix", or "memory://" for one that lives in this process.
+            catalog: database URL (sqlite:///path, postgresql://user:password@host/name); by default SQLite
+                inside the directory. Object storage needs one.
             codec: how new keys are stored: "lossless", "cold" (exact, about 5 % smaller, slower to write), or
                 "bounded:1e-4" (lossy, with that relative Frobenius error at most; see `Entry.error`).
                 Reading needs none, and a key that has a row keeps the codec of that row.
+            options: of object storage (endpoint, region, access_key_id, secret_access_key, …); what is not
+                named comes from the environment (AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID, …).
 
         Raises:
             LocationError: the location is of no supported kind, is a file, or cannot be created.
             CatalogError: the database named by `catalog` cannot be reached, or refused.
-            FormatVersionError: it was written in another major format version.
+            StorageError: the object storage cannot be reached, or refused.
+            FormatVersionError: it was written in another format, or its catalog is of another revision.
             ValueError: there is no such codec.
         """
         codec_id(codec)
-        text = str(location)
-        storage: ZarrStorage
-        if text == "memory://":
-            storage, url = MemoryStore(), "sqlite://"
-        elif "://" in text:
-            raise LocationError(f"{text}: not a kind of store; give a directory or memory://")
-        else:
-            directory = Path(location).expanduser().resolve()
-            try:
-                directory.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise LocationError(
-                    f"{directory}: cannot hold a store ({error.strerror}); give a writable directory"
-                ) from error
-            storage, url = LocalStore(directory), f"sqlite:///{directory / CATALOG_FILE}"
+        url, storage = catalog_url(location, catalog), open_storage(location, options)
+        engine = open_engine(url)
         try:
-            found = Catalog(open_engine(catalog or url), text)
-            open_root(storage, text)
+            found = Catalog(engine, str(location))
+            open_root(storage, str(location))
+        except StoreError as error:
+            engine.dispose()
+            # Of a database that nobody named the reader knows only the location.
+            if isinstance(error, CatalogError) and catalog is None:
+                raise LocationError(f"{location}: the catalog cannot be opened; {error}") from error
+            raise
         except (OSError, JSONDecodeError, KeyError) as error:
-            if isinstance(error, CatalogError) and catalog is not None:
-                raise
+            engine.dispose()
             raise LocationError(
-                f"{text}: the catalog or the arrays cannot be opened ({_first_line(error)}); "
+                f"{location}: the arrays cannot be opened ({_first_line(error)}); "
                 "check the permissions, the free space, and that nothing else wrote there"
             ) from error
         return cls(storage, found, codec)
@@ -251,6 +268,30 @@ class Store:
         """
         return (entry.moments_key for entry in self.catalog.entries(sequence=sequence))
 
+    def table(
+        self,
+        *,
+        model: str | None = None,
+        layer: str | None = None,
+        selection: str | None = None,
+        assembly: str | None = None,
+        state: str | None = "ready",
+        since: datetime | None = None,
+    ) -> "pa.Table":
+        """What is stored, one entry a row, as an Arrow table; see `listing.list_entries` for the columns.
+
+        `pyarrow.parquet.write_table(store.table(), path)` makes a Parquet file of it.
+        """
+        return list_entries(
+            self.catalog,
+            model=model,
+            layer=layer,
+            selection=selection,
+            assembly=assembly,
+            state=state,
+            since=since,
+        )
+
     def verify(self) -> list[Problem]:
         """Read every ready entry back; what fails its checksum, lacks a chunk or is another key's."""
         problems = []
@@ -313,6 +354,8 @@ class Store:
                         if place.generation
                         else NamespaceArrays(self._storage, place.namespace)
                     )
+                except StorageError:
+                    raise
                 except (JSONDecodeError, KeyError, OSError) as error:
                     raise CorruptEntryError(
                         f"namespace {place.namespace.id}: array metadata is damaged ({_first_line(error)}); "

@@ -1,0 +1,196 @@
+"""Buckets: arrays in S3-compatible object storage, through obstore; its failures as ours."""
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import timedelta
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Literal
+
+from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
+from zarr.abc.store import Store as ZarrStorage
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import ObjectStore
+
+from covpool.store.errors import LocationError, StorageError
+
+if TYPE_CHECKING:
+    from obstore.store import S3Store
+
+#: How long a request that fails for no fault of its own is repeated.
+RETRIES = 5
+RETRY_S = 60.0
+
+#: Signs of missing or refused credentials; without any, the address of a cloud machine's own is asked.
+_NOT_ALLOWED = ("401 Unauthorized", "403 Forbidden", "169.254.169.254")
+
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+
+
+def open_bucket(url: str, options: Mapping[str, str]) -> ZarrStorage:
+    """The storage under s3://bucket/prefix.
+
+    Endpoint, region and credentials come from `options` (endpoint, region, access_key_id,
+    secret_access_key, session_token, …), else from the environment (AWS_ENDPOINT_URL, AWS_REGION,
+    AWS_ACCESS_KEY_ID, …). Plain http is spoken when the endpoint says so.
+
+    Raises:
+        LocationError: obstore is not installed, the URL or an option is wrong, or there is no such bucket.
+        StorageError: the bucket cannot be reached, or may not be read.
+    """
+    if find_spec("obstore") is None:
+        raise LocationError(f"{url}: object storage is not installed; pip install 'covpool[s3]'")
+    import obstore
+    from obstore.exceptions import BaseError
+    from obstore.store import S3Store
+
+    named = (options.get("endpoint"), *(os.environ.get(name) for name in _ENDPOINTS))
+    endpoint = next((found for found in named if found), "")
+    try:
+        bucket = S3Store.from_url(
+            url,
+            config=dict(options),  # type: ignore[arg-type]
+            client_options={"allow_http": endpoint.startswith("http://"), "connect_timeout": "10s"},
+            retry_config={"max_retries": RETRIES, "retry_timeout": timedelta(seconds=RETRY_S)},
+        )
+    except (BaseError, ValueError) as error:
+        raise LocationError(f"{url}: {_told(error)}; write s3://bucket/prefix and known options") from error
+    with _named(url):
+        # A bucket that does not exist would read as one whose objects are all missing.
+        obstore.list_with_delimiter(bucket)
+    return Bucket(bucket, url)
+
+
+class Bucket(ObjectStore["S3Store"]):
+    """Zarr storage in a bucket; one object is written or replaced in one step.
+
+    Requests block a thread of Python's own each. obstore's asynchronous ones end in a thread that Python does
+    not know, and when the interpreter exits at that moment the process aborts (seen with zarr's own class).
+    """
+
+    def __init__(self, store: "S3Store", url: str, *, read_only: bool = False) -> None:
+        super().__init__(store, read_only=read_only)
+        self._url = url
+
+    def with_read_only(self, read_only: bool = False) -> "Bucket":
+        """The same bucket, for reading only or for both."""
+        return Bucket(self.store, self._url, read_only=read_only)
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """An object's bytes, or some of them; None where there is none."""
+        try:
+            found = await asyncio.to_thread(self._get, key, byte_range)
+        except FileNotFoundError:
+            return None
+        return prototype.buffer.from_bytes(found)
+
+    async def get_partial_values(
+        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+    ) -> list[Buffer | None]:
+        """Ranges of several objects."""
+        return await asyncio.gather(*(self.get(key, prototype, wanted) for key, wanted in key_ranges))
+
+    async def exists(self, key: str) -> bool:
+        """Whether there is such an object."""
+        try:
+            await self.getsize(key)
+        except FileNotFoundError:
+            return False
+        return True
+
+    async def getsize(self, key: str) -> int:
+        """Bytes of an object; `FileNotFoundError` where there is none."""
+        return await asyncio.to_thread(self._size, key)
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Write or replace an object."""
+        self._check_writable()
+        await asyncio.to_thread(self._put, key, value.to_bytes(), "overwrite")
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        """Write an object unless there is one."""
+        from obstore.exceptions import AlreadyExistsError
+
+        self._check_writable()
+        with suppress(AlreadyExistsError):
+            await asyncio.to_thread(self._put, key, value.to_bytes(), "create")
+
+    async def delete(self, key: str) -> None:
+        """Delete an object, if there is one."""
+        self._check_writable()
+        with suppress(FileNotFoundError):
+            await asyncio.to_thread(self._delete, key)
+
+    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:  # type: ignore[override]
+        """Names of all objects under a prefix."""
+        for name in await asyncio.to_thread(self._names, prefix):
+            yield name
+
+    def _get(self, key: str, byte_range: ByteRequest | None) -> bytes:
+        match byte_range:
+            case None:
+                wanted: tuple[int, int] | dict[str, int] | None = None
+            case RangeByteRequest(start=start, end=end):
+                wanted = (start, end)
+            case OffsetByteRequest(offset=offset):
+                wanted = {"offset": offset}
+            case SuffixByteRequest(suffix=suffix):
+                wanted = {"suffix": suffix}
+        with self._naming(key):
+            options = None if wanted is None else {"range": wanted}
+            return bytes(self.store.get(key, options=options).bytes())  # type: ignore[arg-type]
+
+    def _size(self, key: str) -> int:
+        with self._naming(key):
+            return int(self.store.head(key)["size"])
+
+    def _put(self, key: str, value: bytes, mode: Literal["create", "overwrite"]) -> None:
+        with self._naming(key):
+            self.store.put(key, value, mode=mode, use_multipart=False)
+
+    def _delete(self, key: str) -> None:
+        with self._naming(key):
+            self.store.delete(key)
+
+    def _names(self, prefix: str) -> list[str]:
+        with self._naming(prefix):
+            return [found["path"] for batch in self.store.list(prefix) for found in batch]
+
+    def _naming(self, key: str) -> AbstractContextManager[None]:
+        return _named(f"{self._url}/{key}")
+
+
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    """obstore's failures as ours, with the object's name and the remedy."""
+    from obstore.exceptions import AlreadyExistsError, BaseError
+
+    try:
+        yield
+    except AlreadyExistsError:
+        raise
+    except (BaseError, FileNotFoundError) as error:
+        told = _told(error)
+        if "NoSuchBucket" in told:
+            raise LocationError(f"{what}: there is no such bucket; create it, or mend the name") from error
+        if isinstance(error, FileNotFoundError):
+            raise
+        remedy = (
+            "check the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and what they may do"
+            if any(sign in told for sign in _NOT_ALLOWED)
+            else "check the endpoint (AWS_ENDPOINT_URL), the region and the network, and try again "
+            "(repeating is harmless)"
+        )
+        raise StorageError(f"{what}: {told}; {remedy}") from error
+
+
+def _told(error: Exception) -> str:
+    """The first line of what obstore said, with the server's code instead of its XML."""
+    text = str(error)
+    first = text.splitlines()[0].partition(": <?xml")[0]
+    code = re.search(r"<Code>(\w+)</Code>", text)
+    return f"{first} ({code.group(1)})" if code else first

@@ -1,0 +1,1 @@
+"""Commands of the store, one per file, each thin over the library."""

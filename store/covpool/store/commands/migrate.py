@@ -1,0 +1,46 @@
+"""Bring the tables of a store's database to the revision this covpool needs."""
+
+import json
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import click
+
+from covpool.store.engines import open_engine
+from covpool.store.errors import LocationError
+from covpool.store.locations import catalog_url
+from covpool.store.migrations import RoomTables
+from covpool.store.schema import CATALOG_FILE
+from covpool.store.tables import TABLES
+
+#: Rooms that keep tables in the same database name them here.
+GROUP = "covpool.tables"
+
+
+@click.command
+@click.argument("location")
+@click.option("--catalog", metavar="URL", help="Database of the catalog, where it is not the store's own.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per room on standard output.")
+def migrate(location: str, catalog: str | None, as_json: bool) -> None:
+    """Bring the tables of the store at LOCATION to the revision this covpool needs.
+
+    Each room's tables change in one transaction: wholly, or not at all. Make a backup of the database before.
+
+    Example: covpool store migrate genes.covpool
+    """
+    if catalog is None and not (Path(location) / CATALOG_FILE).is_file():
+        raise LocationError(f"{location}: holds no {CATALOG_FILE}; give the store's directory, or --catalog")
+    rooms: dict[str, RoomTables] = {"store": TABLES}
+    rooms.update((found.name, found.load()) for found in entry_points(group=GROUP))
+    engine = open_engine(catalog_url(location, catalog))
+    try:
+        for room, tables in rooms.items():
+            before, after = tables.migrate(engine)
+            if as_json:
+                click.echo(json.dumps({"room": room, "before": before, "after": after}))
+            elif before is None:
+                click.echo(f"{room}: no tables")
+            else:
+                click.echo(f"{room}: {before}" if before == after else f"{room}: {before} -> {after}")
+    finally:
+        engine.dispose()
