@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from typing import Any, Literal, Self
 
 Strand = Literal["+", "-", "both"]
@@ -74,7 +75,7 @@ class Recipe:
 
     def to_json(self) -> str:
         """Canonical JSON of all fields."""
-        return canonical_json(asdict(self))
+        return _recipe_json(self)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -91,7 +92,7 @@ class Recipe:
     @property
     def digest(self) -> str:
         """SHA-256 of the canonical JSON."""
-        return sha256(self.to_json())
+        return _recipe_digest(self)
 
     @property
     def feature_space(self) -> str:
@@ -104,6 +105,19 @@ class Recipe:
         for name in ("model", "context", "strand", "skip_tokens", "selection"):
             del shared[name]
         return sha256(canonical_json(shared))
+
+
+# Few recipes name many keys: what follows from one is worked out once.
+
+
+@lru_cache(maxsize=1024)
+def _recipe_json(recipe: Recipe) -> str:
+    return canonical_json(asdict(recipe))
+
+
+@lru_cache(maxsize=1024)
+def _recipe_digest(recipe: Recipe) -> str:
+    return sha256(recipe.to_json())
 
 
 @dataclass(frozen=True, slots=True)
