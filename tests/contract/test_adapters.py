@@ -6,17 +6,20 @@ import pytest
 import torch
 
 from covpool.extractor import Adapter, LayerError, SequenceError, load_adapter
+from tests.extractor import golden_evo2
 from tests.extractor.golden import checkpoint
 
 BASES = "ACGTTGCAAGCTNNGATTACA" * 31
-ADAPTERS = ["A", "B", "ntv3-mini"]
+ADAPTERS = ["A", "B", "ntv3-mini", "evo2"]
 
 
 @pytest.fixture(params=ADAPTERS)
 def adapter(request: pytest.FixtureRequest, tmp_path: Path) -> Adapter:
-    bundled = request.param == "ntv3-mini"
-    name = request.param if bundled else str(checkpoint(tmp_path / request.param, request.param))
-    return load_adapter(name)
+    if request.param == "ntv3-mini":
+        return load_adapter(request.param)
+    if request.param == "evo2":
+        return load_adapter(str(golden_evo2.checkpoint(tmp_path / request.param)))
+    return load_adapter(str(checkpoint(tmp_path / request.param, request.param)))
 
 
 def test_each_token_of_each_layer_arrives_once_and_in_order(adapter: Adapter) -> None:

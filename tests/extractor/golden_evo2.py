@@ -1,17 +1,20 @@
 """Golden Evo 2 data: a tiny seeded network and what the published implementation computed from it."""
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from safetensors.torch import load_file
 from torch import Tensor
 
 from covpool.extractor.networks.evo2 import Evo2
 from covpool.extractor.networks.evo2_config import Evo2Config
-from covpool.extractor.networks.evo2_schedules import Order, Schedule, run
+from covpool.extractor.networks.evo2_plan import Order, Schedule
+from covpool.extractor.networks.evo2_schedules import run
 from covpool.extractor.networks.evo2_weights import load
 
 GOLDEN = Path(__file__).parent.parent / "data" / "golden" / "evo2"
@@ -49,6 +52,29 @@ def activations(
         assert stage.start == arrived, "each token once and in order"
         parts[stage.name].append(stage.values)
     return {name: torch.cat(found, dim=1) for name, found in parts.items()}
+
+
+def checkpoint(directory: Path, **changes: Any) -> Path:
+    """The golden network as a checkpoint directory, with a changed configuration where asked."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "config.json").write_text(json.dumps(config(**changes)))
+    (directory / "model.safetensors").write_bytes((GOLDEN / "state_dict.safetensors").read_bytes())
+    return directory
+
+
+def pickled(directory: Path, parts: int = 1, extra: Mapping[str, object] | None = None) -> Path:
+    """The same as its publisher ships it: a yml, and one `.pt` file of `torch.save` or its parts."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "config.yml").write_text(yaml.safe_dump(config()))
+    file = directory / "tiny.pt"
+    torch.save(tensors("state_dict") | dict(extra or {}), file)
+    if parts > 1:
+        data = file.read_bytes()
+        file.unlink()
+        for part in range(parts):
+            cut = slice(part * len(data) // parts, (part + 1) * len(data) // parts)
+            (directory / f"tiny.pt.part{part}").write_bytes(data[cut])
+    return directory
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from covpool.extractor.networks.evo2_attention import KVCache
 from covpool.extractor.networks.evo2_filters import FilterState, LongHyena
-from covpool.extractor.networks.evo2_schedules import Schedule, run
+from covpool.extractor.networks.evo2_plan import Schedule
+from covpool.extractor.networks.evo2_schedules import run
 from tests.extractor.golden_evo2 import activations, network, relative_error, tensors
 
 EXACT = 1e-12

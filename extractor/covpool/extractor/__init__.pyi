@@ -6,6 +6,7 @@ from .annotation.genes import Gene as Gene
 from .annotation.gff3 import read_genes as read_genes
 from .errors import ActivationError as ActivationError
 from .errors import AnnotationError as AnnotationError
+from .errors import CapacityError as CapacityError
 from .errors import CheckpointError as CheckpointError
 from .errors import ConditionError as ConditionError
 from .errors import ExtractionError as ExtractionError

@@ -4,6 +4,7 @@ A name is a bundled model, a local directory, or a hub id; nothing is downloaded
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -15,33 +16,38 @@ from covpool.extractor.errors import CheckpointError, ModelNotFoundError
 from covpool.store.keys import canonical_json, sha256
 
 WEIGHTS = "model.safetensors"
+CONFIGS = ("config.json", "config.yml", "config.yaml")
 CARD = "covpool.json"
+
+#: `torch.save` files as published for Evo 2: whole, or cut into parts that follow one another.
+_PICKLED = re.compile(r"(?P<name>.+\.pt)(\.part(?P<part>\d+))?")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A directory with `config.json` and `model.safetensors`, as the publisher ships it.
+    """A directory with a configuration and weights, as the publisher ships it.
 
     Attributes:
         name: what the user calls the model; part of every recipe.
         directory: where the files lie.
-        config: the parsed `config.json`.
+        config_file: `config.json` or `config.yml`.
+        config: what it holds.
+        weights: the weight file; several when it is cut into parts, in their order.
         card: the parsed `covpool.json`, our notes beside a bundled model; {} elsewhere.
     """
 
     name: str
     directory: Path
+    config_file: Path
     config: Mapping[str, Any]
+    weights: tuple[Path, ...]
     card: Mapping[str, Any]
 
-    @property
-    def weights(self) -> Path:
-        """The weight file."""
-        return self.directory / WEIGHTS
-
     def digest(self, shape: Mapping[str, Any]) -> str:
-        """SHA-256 over the weight file's bytes and `shape`, the configuration that shapes the numbers."""
-        return sha256(canonical_json({"config": dict(shape), "weights": file_digest(self.weights)}))
+        """SHA-256 over the weight files' bytes and `shape`, the configuration that shapes the numbers."""
+        digests = [file_digest(path) for path in self.weights]
+        weights = digests[0] if len(digests) == 1 else digests
+        return sha256(canonical_json({"config": dict(shape), "weights": weights}))
 
 
 def bundled_names() -> tuple[str, ...]:
@@ -60,7 +66,8 @@ def locate(name: str, *, revision: str | None = None, download: bool = False) ->
 
     Raises:
         ModelNotFoundError: there is no such model here.
-        CheckpointError: the directory lacks `config.json` or `model.safetensors`, or the JSON is broken.
+        CheckpointError: the directory lacks configuration or weights, or holds several, or the
+            configuration is broken.
     """
     if name in bundled_names():
         return _read(name, bundled_directory() / name)
@@ -71,7 +78,7 @@ def locate(name: str, *, revision: str | None = None, download: bool = False) ->
         return _read(name, _from_hub(name, revision, download))
     raise ModelNotFoundError(
         f"model {name!r}: neither a bundled model ({', '.join(bundled_names())}) nor a directory "
-        "with config.json and model.safetensors"
+        "with configuration and weights"
     )
 
 
@@ -103,13 +110,56 @@ def _from_hub(name: str, revision: str | None, download: bool) -> Path:
 
 
 def _read(name: str, directory: Path) -> Checkpoint:
-    for file in ("config.json", WEIGHTS):
-        if not (directory / file).is_file():
-            raise CheckpointError(f"{directory}: {file} is missing; give the publisher's directory")
+    config = next((directory / file for file in CONFIGS if (directory / file).is_file()), None)
+    if config is None:
+        raise CheckpointError(
+            f"{directory}: config.json (or config.yml) is missing; give the publisher's directory"
+        )
     card = directory / CARD
     return Checkpoint(
-        name, directory, read_json(directory / "config.json"), read_json(card) if card.is_file() else {}
+        name,
+        directory,
+        config,
+        read_json(config) if config.suffix == ".json" else read_yaml(config),
+        _weights(directory),
+        read_json(card) if card.is_file() else {},
     )
+
+
+def _weights(directory: Path) -> tuple[Path, ...]:
+    """The safetensors file, else the one `.pt` file or its parts."""
+    if (directory / WEIGHTS).is_file():
+        return (directory / WEIGHTS,)
+    parts: dict[str, dict[int, Path]] = {}
+    for path in directory.iterdir():
+        if found := _PICKLED.fullmatch(path.name):
+            parts.setdefault(found["name"], {})[int(found["part"] or -1)] = path
+    if not parts:
+        raise CheckpointError(
+            f"{directory}: {WEIGHTS} is missing, and no .pt file stands in for it; "
+            "give the publisher's directory"
+        )
+    if len(parts) > 1:
+        raise CheckpointError(f"{directory}: several checkpoints ({', '.join(sorted(parts))}); keep one")
+    ((name, found_parts),) = parts.items()
+    if -1 in found_parts:
+        return (found_parts[-1],)
+    if missing := sorted(set(range(max(found_parts) + 1)) - found_parts.keys()):
+        raise CheckpointError(f"{directory}: {name}.part{missing[0]} is missing; fetch it again")
+    return tuple(found_parts[part] for part in sorted(found_parts))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; `CheckpointError` when it holds none."""
+    import yaml
+
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise CheckpointError(f"{path}: not readable YAML ({error}); fetch it again") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path}: expected a YAML mapping, found {type(found).__name__}")
+    return found
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -9,7 +9,8 @@ ExtractionError
 ├── LayerError (LookupError)        the model has no layer of that name
 ├── ConditionError (ValueError)     the model needs a species, knows another, or takes none
 ├── EvaluationError (ValueError)    annotation, labels or tracks that do not fit or are damaged
-└── ActivationError (ArithmeticError) activations overflowed or held NaN, or did not arrive in full
+├── ActivationError (ArithmeticError) activations overflowed or held NaN, or did not arrive in full
+└── CapacityError (MemoryError)     a sequence does not fit into the memory there is
 """
 
 
@@ -51,3 +52,7 @@ class EvaluationError(ExtractionError, ValueError):
 
 class ActivationError(ExtractionError, ArithmeticError):
     """Activations that must not enter a cache."""
+
+
+class CapacityError(ExtractionError, MemoryError):
+    """A sequence that does not fit into the memory of a device, whatever the schedule."""

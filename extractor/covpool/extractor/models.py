@@ -4,11 +4,13 @@ No torch here: the API process answers from these descriptions.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from difflib import get_close_matches
 from typing import Any, ClassVar, Protocol, Self
 
 from covpool.extractor.checkpoints import CARD, Checkpoint, bundled_names, locate
 from covpool.extractor.errors import CheckpointError, ConditionError, LayerError, SequenceError
+from covpool.extractor.networks.evo2_config import Evo2Config
 from covpool.extractor.networks.ntv3_config import NTv3Config
 from covpool.store.keys import STRANDS, Recipe, Strand
 
@@ -18,6 +20,8 @@ DTYPES = ("float32", "float64", "bfloat16")
 WHOLE = "whole"
 #: The same for a request that allows sequences longer than the model is documented for.
 BEYOND = "whole, beyond the documented context"
+#: An error lists the layers of a model that has no more than this many.
+_LAYERS_SHOWN = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +82,18 @@ class ModelConfig(Protocol):
     @property
     def conditions(self) -> tuple[str, ...]: ...
 
+    @property
+    def default_layer(self) -> str: ...
+
+    @property
+    def final_layer(self) -> str: ...
+
+    @property
+    def context(self) -> int: ...
+
+    @property
+    def numerics(self) -> str: ...
+
 
 @dataclass(frozen=True)
 class Family:
@@ -87,17 +103,17 @@ class Family:
         name: part of every recipe.
         adapter: "module:class".
         adapter_version: raised whenever our code changes the family's numbers beyond rounding.
-        read_config: checks a `config.json`.
-        max_bases: the longest input the publisher documents, in bp.
+        read_config: checks a parsed configuration.
         licence: notice for checkpoints that bring none of their own.
+        backends: other people's code that can run the family, "module:class" by name.
     """
 
     name: str
     adapter: str
     adapter_version: int
     read_config: Callable[[Mapping[str, Any], str], ModelConfig]
-    max_bases: int
     licence: str
+    backends: Mapping[str, str] = field(default_factory=dict)
 
 
 _NTV3 = Family(
@@ -105,12 +121,22 @@ _NTV3 = Family(
     "covpool.extractor.adapters.ntv3:NTv3Adapter",
     1,
     NTv3Config.from_json,
-    1_048_576,
     "published NTv3 weights: InstaDeep Open Model Licence, non-commercial, which covers outputs too",
 )
 
-#: By the `model_type` of config.json; pre- and post-trained NTv3 share their network.
-FAMILIES: dict[str, Family] = {"ntv3": _NTV3, "ntv3_posttrained": _NTV3}
+_EVO2 = Family(
+    "evo2",
+    "covpool.extractor.adapters.evo2:Evo2Adapter",
+    1,
+    Evo2Config.from_mapping,
+    "published Evo 2 weights: Apache-2.0 by their model cards; the publisher's terms decide",
+    {"vortex": "covpool.extractor.adapters.evo2_vortex:VortexAdapter"},
+)
+
+#: By `model_type`; pre- and post-trained NTv3 share their network.
+FAMILIES: dict[str, Family] = {"ntv3": _NTV3, "ntv3_posttrained": _NTV3, "evo2": _EVO2}
+#: Published Evo 2 configurations name no `model_type`; this field is theirs alone.
+_EVO2_FIELD = "hcl_layer_idxs"
 
 
 @dataclass(frozen=True)
@@ -136,7 +162,7 @@ class Model:
     @property
     def default_layer(self) -> str:
         """The layer used when none is asked for."""
-        return str(self.checkpoint.card.get("default_layer", self.layers[-1].name))
+        return str(self.checkpoint.card.get("default_layer", self.config.default_layer))
 
     @property
     def trained(self) -> bool:
@@ -156,7 +182,7 @@ class Model:
     @property
     def max_bases(self) -> int:
         """The longest input the publisher documents, in bp."""
-        return int(self.checkpoint.card.get("max_bases", self.family.max_bases))
+        return int(self.checkpoint.card.get("max_bases", self.config.context))
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -196,19 +222,30 @@ class Model:
             )
 
     def layer(self, name: str | None = None) -> Layer:
-        """The layer called `name`; the default one for None, the last one for "final".
+        """The layer called `name`; the default one for None, the last one before any head for "final".
 
         Raises:
-            LayerError: there is none; the message lists those there are.
+            LayerError: there is none; the message lists those there are, or the closest of very many.
         """
         wanted = self.default_layer if name is None else name
         if wanted == "final":
-            return self.layers[-1]
+            wanted = self.config.final_layer
         for layer in self.layers:
             if layer.name == wanted:
                 return layer
-        known = ", ".join(layer.name for layer in self.layers)
-        raise LayerError(f"model {self.name}: no layer {wanted!r}; it has {known} (and final)")
+        known = [layer.name for layer in self.layers]
+        if len(known) > _LAYERS_SHOWN:
+            close = get_close_matches(wanted, known, n=5, cutoff=0) if isinstance(wanted, str) else []
+            raise LayerError(
+                f"model {self.name}: no layer {wanted!r} among its {len(known)}; closest: {', '.join(close)} "
+                f"(`covpool models {self.name}` lists them; final is {self.config.final_layer})"
+            )
+        raise LayerError(f"model {self.name}: no layer {wanted!r}; it has {', '.join(known)} (and final)")
+
+    def numerics(self, dtype: str) -> str:
+        """A compute dtype as a recipe names it: with whatever else about the model's arithmetic matters."""
+        plain = dtype.partition(",")[0]
+        return f"{plain}, {self.config.numerics}" if self.config.numerics else plain
 
     def recipe(
         self, layer: str | None = None, options: Options | None = None, *, dtype: str = "float32"
@@ -228,7 +265,7 @@ class Model:
             weights=self.weights,
             adapter_version=self.family.adapter_version,
             layer=self.layer(layer).name,
-            dtype=dtype,
+            dtype=self.numerics(dtype),
             context=BEYOND if chosen.beyond_context else WHOLE,
             strand=chosen.strand,
             skip_tokens=chosen.skip_tokens,
@@ -244,8 +281,8 @@ def describe(name: str, *, revision: str | None = None, download: bool = False) 
             adapter reads.
     """
     checkpoint = locate(name, revision=revision, download=download)
-    where = str(checkpoint.directory / "config.json")
-    kind = checkpoint.config.get("model_type")
+    where = str(checkpoint.config_file)
+    kind = checkpoint.config.get("model_type", "evo2" if _EVO2_FIELD in checkpoint.config else None)
     if not isinstance(kind, str) or kind not in FAMILIES:
         raise CheckpointError(f"{where}: model_type {kind!r} is not one of {', '.join(FAMILIES)}")
     family = FAMILIES[kind]
@@ -269,8 +306,8 @@ def describe(name: str, *, revision: str | None = None, download: bool = False) 
 def _shape(config: ModelConfig) -> dict[str, Any]:
     """The configuration without what is at its default: a field added later leaves every old key valid."""
     neutral = {
-        field.name: field.default if field.default_factory is MISSING else field.default_factory()
-        for field in fields(config)
+        one.name: one.default if one.default_factory is MISSING else one.default_factory()
+        for one in fields(config)
     }
     return {name: value for name, value in asdict(config).items() if value != neutral[name]}
 

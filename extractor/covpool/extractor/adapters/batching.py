@@ -1,6 +1,6 @@
 """Batching: which sequences share a forward, and how many bases one forward may hold."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -38,11 +38,10 @@ def usable_bytes(device: torch.device) -> int:
     return int(_share.get() * MEMORY_SHARE * free_bytes(device))
 
 
-def token_budget(device: torch.device, bytes_per_base: int) -> int:
-    """Bases that one forward may hold on this device, from the memory that is free now."""
+def token_budget(device: torch.device, bytes_per_base: int, most: Mapping[str, int] = MOST_BASES) -> int:
+    """Bases that one forward may hold on this device, from the memory that is free now; at most `most`."""
     fitting = usable_bytes(device) // bytes_per_base
-    most = int(_share.get() * MOST_BASES.get(device.type, MOST_BASES["cpu"]))
-    return max(1, min(fitting, most))
+    return max(1, min(fitting, int(_share.get() * most.get(device.type, most["cpu"]))))
 
 
 def batches(lengths: Sequence[int], budget: int, most: int) -> list[list[int]]:

@@ -21,6 +21,7 @@ def load_adapter(
     dtype: str | torch.dtype | None = None,
     revision: str | None = None,
     download: bool = False,
+    backend: str | None = None,
 ) -> Adapter:
     """A model ready to run.
 
@@ -31,19 +32,31 @@ def load_adapter(
             default bfloat16 on CUDA and float32 elsewhere. It is part of the recipe.
         revision: branch, tag or commit of a hub id.
         download: fetch a hub id that is not in the local hub cache.
+        backend: other people's code to run the model with, for comparison ("vortex" for Evo 2); by default
+            covpool's own.
 
     Raises:
         ModelNotFoundError, CheckpointError: see `covpool.extractor.checkpoints.locate`.
-        ExtractionError: dtype or device is not available.
+        ExtractionError: dtype, device or backend is not available.
     """
-    return load_model(describe(name, revision=revision, download=download), device=device, dtype=dtype)
+    model = describe(name, revision=revision, download=download)
+    return load_model(model, device=device, dtype=dtype, backend=backend)
 
 
 def load_model(
-    model: Model, *, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
+    model: Model,
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    backend: str | None = None,
 ) -> Adapter:
-    """A described model ready to run; arguments and errors as in `load_adapter`."""
+    """A described model ready to run; arguments and errors as in `load_adapter`.
+
+    `dtype` may also be what a recipe of the model holds.
+    """
     named = None if dtype is None else str(dtype).removeprefix("torch.")
+    if named is not None and named == model.numerics(named):
+        named = named.partition(",")[0]
     if named is not None and named not in DTYPES:
         raise ExtractionError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
     try:
@@ -56,7 +69,11 @@ def load_model(
         raise ExtractionError("device 'cuda' was asked for, but torch sees no CUDA device; use 'cpu'")
     if not model.trained:
         log.warning(untrained_notice(model))
-    module, _, attribute = model.family.adapter.partition(":")
+    if backend is not None and backend not in model.family.backends:
+        known = ", ".join(model.family.backends) or "none"
+        raise ExtractionError(f"model {model.name}: no backend {backend!r}; beside covpool's own: {known}")
+    runs = model.family.adapter if backend is None else model.family.backends[backend]
+    module, _, attribute = runs.partition(":")
     adapter: Adapter = getattr(import_module(module), attribute).load(
         model, device=where, dtype=getattr(torch, named or _DEFAULT_DTYPE.get(where.type, "float32"))
     )

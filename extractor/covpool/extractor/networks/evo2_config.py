@@ -3,7 +3,7 @@
 Source: the yml files that Arc Institute's `evo2` package ships (StripedHyena 2; Brixi et al., 2025).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Self
 
@@ -185,6 +185,17 @@ class Evo2Config:
             found += [(f"blocks.{index}.{name}", width, 1) for name, width in steps]
             found.append((f"blocks.{index}", d, 1))
         return (*found, ("norm", d, 1), ("unembed", self.vocab_size, 1))
+
+    def last(self, names: Iterable[str]) -> str:
+        """The deepest of some taps."""
+        order = [name for name, _, _ in self.layers]
+        return max(names, key=order.index)
+
+    def depth(self, tap: str) -> int:
+        """How many blocks have to run for a tap."""
+        if tap in ("norm", "unembed"):
+            return self.num_layers
+        return int(tap.split(".")[1]) + 1 if tap.startswith("blocks.") else 0
 
     @property
     def default_layer(self) -> str:

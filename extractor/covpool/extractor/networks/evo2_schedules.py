@@ -8,39 +8,12 @@ Both give the same activations; only what the wanted taps need is computed.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from covpool.extractor.networks.evo2 import Evo2, Stages, State
-
-Order = Literal["piece-major", "layer-major"]
-ORDERS: tuple[Order, ...] = ("piece-major", "layer-major")
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How a sequence is run.
-
-    Attributes:
-        order: which loop is the outer one.
-        piece: tokens per step.
-        host_residual: layer-major keeps the residual stream in host memory.
-    """
-
-    order: Order
-    piece: int
-    host_residual: bool = False
-
-    def __post_init__(self) -> None:
-        if self.order not in ORDERS:
-            raise ValueError(f"schedule must be one of {', '.join(ORDERS)}, got {self.order!r}")
-        if self.piece < 1:
-            raise ValueError(f"a piece holds at least one token, got {self.piece}")
-
-    def __str__(self) -> str:
-        return f"{self.order}, residual on the host" if self.host_residual else self.order
+from covpool.extractor.networks.evo2_plan import Schedule
 
 
 @dataclass(frozen=True)
@@ -63,8 +36,7 @@ def run(network: Evo2, ids: Tensor, names: frozenset[str], schedule: Schedule) -
         names: wanted taps, of `network.config.layers`.
         schedule: how to run it.
     """
-    order = [name for name, _, _ in network.config.layers]
-    last = max(names, key=order.index)
+    last = network.config.last(names)
     evaluate = _piece_major if schedule.order == "piece-major" else _layer_major
     for stage in evaluate(network, ids, last, schedule):
         if stage.name in names:
@@ -75,7 +47,7 @@ def _piece_major(network: Evo2, ids: Tensor, last: str, schedule: Schedule) -> I
     batch, tokens = ids.shape
     states = [
         network.block(index).start(batch, tokens, schedule.piece)
-        for index in range(depth(last, network.config.num_layers))
+        for index in range(network.config.depth(last))
     ]
     for start in range(0, tokens, schedule.piece):
         for name, values in _all_layers(network, ids[:, start : start + schedule.piece], states):
@@ -101,7 +73,7 @@ def _layer_major(network: Evo2, ids: Tensor, last: str, schedule: Schedule) -> I
         x = network.embedding_layer(ids[:, start : start + schedule.piece].int())
         yield Stage("embedding_layer", start, x)
         stream[:, start : start + schedule.piece] = x
-    for index in range(depth(last, network.config.num_layers)):
+    for index in range(network.config.depth(last)):
         block = network.block(index)
         with resident(block, ids.device):
             state = block.start(batch, tokens, schedule.piece)
@@ -130,13 +102,6 @@ def _stream(network: Evo2, ids: Tensor, schedule: Schedule) -> Tensor:
     if schedule.host_residual and weight.is_cuda:
         return torch.empty(shape, dtype=weight.dtype, pin_memory=True)
     return weight.new_empty(shape)
-
-
-def depth(last: str, num_layers: int) -> int:
-    """How many blocks have to run for a tap."""
-    if last in ("norm", "unembed"):
-        return num_layers
-    return int(last.split(".")[1]) + 1 if last.startswith("blocks.") else 0
 
 
 def _name(index: int, step: str) -> str:

@@ -4,26 +4,31 @@ Convention: our module names are the published ones; the file groups the rows of
 feature), ours as (q|k|v, head, feature).
 """
 
+import re
+from collections.abc import Mapping
+from typing import Any
+
 import torch
-from torch import Tensor
 
 from covpool.extractor.networks.checkpoint_weights import fill
 from covpool.extractor.networks.evo2 import Evo2
 from covpool.extractor.networks.evo2_config import Evo2Config
 
+#: What real files hold beside the weights: the tied embedding under a second name, FP8 metadata, time steps.
+_BESIDE = re.compile(
+    r"unembed\.weight"
+    r"|blocks\.\d+\.projections\._extra_state"
+    r"|blocks\.\d+\.mixer\.dense\._extra_state"
+    r"|blocks\.\d+\.mixer\.mixer\.filter\.t"
+)
+
 
 def published_key(key: str) -> str | None:
-    """Our name of a published key; None for what real files hold beside the weights.
-
-    That is the tied embedding under a second name, FP8 metadata where nothing runs in FP8, and a buffer of
-    time steps.
-    """
-    if key == "unembed.weight" or key.endswith((".mixer.dense._extra_state", ".mixer.mixer.filter.t")):
-        return None
-    return key
+    """Our name of a published key; None for what is known and no weight."""
+    return None if _BESIDE.fullmatch(key) else key
 
 
-def load(config: Evo2Config, tensors: dict[str, Tensor], where: str) -> Evo2:
+def load(config: Evo2Config, tensors: Mapping[str, Any], where: str) -> Evo2:
     """The network of a configuration with a checkpoint's tensors, in their own dtypes, sharing memory.
 
     Raises:

@@ -13,6 +13,9 @@ from covpool.extractor.errors import CheckpointError
 
 UpsampleType = Literal["repeat+conv", "conv_transpose"]
 
+#: The longest input the publisher documents, in bp.
+DOCUMENTED_BASES = 1_048_576
+
 _REQUIRED = (
     "alphabet_size",
     "attention_heads",
@@ -121,6 +124,26 @@ class NTv3Config:
             return ()
         species = sorted(self.species_to_token_id.items(), key=lambda item: item[1])
         return tuple(name for name, token in species if token >= self.num_species_special_tokens)
+
+    @property
+    def default_layer(self) -> str:
+        """The last up block."""
+        return self.layers[-1][0]
+
+    @property
+    def final_layer(self) -> str:
+        """The last up block."""
+        return self.layers[-1][0]
+
+    @property
+    def context(self) -> int:
+        """The longest input the publisher documents, in bp."""
+        return DOCUMENTED_BASES
+
+    @property
+    def numerics(self) -> str:
+        """The compute dtype says it all."""
+        return ""
 
     @property
     def widths(self) -> tuple[int, ...]:

@@ -1,0 +1,237 @@
+"""Evo 2 adapter: DNA to byte tokens, the schedule that fits the memory, taps as blocks."""
+
+import logging
+from collections.abc import Iterator
+from collections.abc import Sequence as Names
+from typing import Self, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from covpool.extractor.adapters.adapter import Block
+from covpool.extractor.adapters.batching import MEMORY_SHARE, free_bytes, token_budget, usable_bytes
+from covpool.extractor.errors import CapacityError
+from covpool.extractor.models import Layer, Model, Options
+from covpool.extractor.networks.checkpoint_weights import read_weights
+from covpool.extractor.networks.evo2 import Evo2
+from covpool.extractor.networks.evo2_config import Evo2Config
+from covpool.extractor.networks.evo2_plan import (
+    SHARE,
+    Order,
+    Schedule,
+    Work,
+    bytes_per_token,
+    choose,
+    estimate,
+    schedules,
+)
+from covpool.extractor.networks.evo2_schedules import Stage, run
+from covpool.extractor.networks.evo2_weights import load
+from covpool.extractor.sequences import Sequence, as_sequence
+from covpool.store.keys import Recipe
+
+#: The published tokeniser reads bytes as they are; this one is its padding.
+PAD = 1
+#: More tokens per piece gained nothing on a CPU (measured); on a GPU this is the reference document's size.
+MOST_TOKENS = {"cpu": 2048, "cuda": 8192}
+
+log = logging.getLogger(__name__)
+
+
+def token_ids(bases: str, length: int) -> Tensor:
+    """Token ids (length,) uint8 of text: its bytes, padded on the right."""
+    found = np.full(length, PAD, np.uint8)
+    data = np.frombuffer(bases.encode(), np.uint8)
+    found[: len(data)] = data
+    return torch.from_numpy(found)
+
+
+class Evo2Adapter:
+    """Runs an Evo 2 network over sequences of any length, piece by piece with carried state, exactly.
+
+    One token is one base. Nothing is put before the sequence, and what pads the shorter members of a batch
+    lies behind them, where no earlier token sees it.
+
+    Args:
+        model: the description.
+        network: its network, in the compute dtype; blocks may rest on the CPU while it runs on a GPU.
+        order: the schedule; None chooses by length, depth of the taps and free memory.
+        piece: tokens per step; None chooses by free memory.
+        host_residual: layer-major keeps its residual stream in host memory; None: when it has to.
+        memory: bytes to plan with instead of what is free on the device.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        network: Evo2,
+        *,
+        order: Order | None = None,
+        piece: int | None = None,
+        host_residual: bool | None = None,
+        memory: int | None = None,
+    ) -> None:
+        self.model = model
+        self.network = network.eval().requires_grad_(False)
+        self.order = order
+        self.piece = piece
+        self.host_residual = host_residual
+        self.memory = memory
+
+    @classmethod
+    def load(cls, model: Model, *, device: torch.device, dtype: torch.dtype) -> Self:
+        """The adapter of a described checkpoint, on `device` in `dtype`.
+
+        Weights that would fill the device rest in host memory, and come one block at a time.
+
+        Raises:
+            CheckpointError: files and configuration do not belong together, or the model needs FP8
+                projections that cannot be had.
+        """
+        config = cast(Evo2Config, model.config)
+        if config.float8_projections:
+            from covpool.extractor.networks.evo2_float8 import check_available
+
+            check_available(model.name, device, dtype)
+        files = model.checkpoint.weights
+        tensors = read_weights(files)
+        network = load(config, tensors, str(files[0]))
+        needed = dtype.itemsize * config.parameter_count
+        streamed = device.type == "cuda" and needed > SHARE * free_bytes(device)
+        network.cast(device, dtype, blocks=torch.device("cpu") if streamed else None)
+        if config.float8_projections:
+            from covpool.extractor.networks.evo2_float8 import use_float8
+
+            use_float8(network, tensors)
+        return cls(model, network)
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Every tap, in the order they are computed."""
+        return self.model.layers
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Compute dtype of the forward."""
+        return self.network.embedding_layer.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs and the blocks arrive."""
+        return self.network.embedding_layer.weight.device
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the blocks' weights rest elsewhere than where they run; set it to move them."""
+        return self.network.norm.scale.device != next(self.network.blocks.parameters()).device
+
+    @streamed.setter
+    def streamed(self, wanted: bool) -> None:
+        rest = torch.device("cpu") if wanted else None
+        self.network.cast(self.device, self.dtype, blocks=rest)
+
+    @property
+    def budget(self) -> int:
+        """Bases that one forward may hold: the piece where it is given, else by the memory free now."""
+        if self.piece is not None:
+            return self.piece
+        per_token = bytes_per_token(self.network.config, self.dtype.itemsize)
+        return token_budget(self.device, per_token, MOST_TOKENS)
+
+    def recipe(self, layer: str | None = None, options: Options | None = None) -> Recipe:
+        """The recipe of moments that this adapter computes; see `Adapter.recipe`."""
+        return self.model.recipe(layer, options, dtype=str(self.dtype).removeprefix("torch."))
+
+    def activations(
+        self, sequence: str | Sequence, *, layers: Names[str], condition: str = ""
+    ) -> Iterator[Block]:
+        """Activations of one sequence; see `Adapter.activations`."""
+        return (block for _, block in self.batch([sequence], layers=layers, condition=condition))
+
+    @torch.inference_mode()
+    def batch(
+        self, sequences: Names[str | Sequence], *, layers: Names[str], condition: str = ""
+    ) -> Iterator[tuple[int, Block]]:
+        """Activations of several sequences in one forward; see `Adapter.batch`.
+
+        Raises:
+            CapacityError: they fit under no schedule that may be used.
+        """
+        texts = [as_sequence(sequence).bases for sequence in sequences]
+        self.model.check_condition(condition)
+        names = frozenset(layer.name for layer in map(self.model.layer, layers))
+        ids = torch.stack([token_ids(bases, max(map(len, texts))) for bases in texts])
+        for stage in self.stages(ids.to(self.device), names):
+            for index, bases in enumerate(texts):
+                own = len(bases) - stage.start
+                if own > 0:
+                    yield index, Block(stage.name, stage.start, stage.values[index, :own])
+
+    def schedules(self, batch: int, tokens: int, names: frozenset[str]) -> list[Schedule]:
+        """Schedules that may be used, in the order in which they are tried."""
+        piece = max(1, self.budget // batch)
+        allowed = [
+            schedule
+            for schedule in schedules(piece, on_device=self.device.type != "cpu")
+            if self.order in (None, schedule.order)
+            and (schedule.order == "layer-major" or not self.streamed)
+            and (schedule.order == "piece-major" or self.host_residual in (None, schedule.host_residual))
+        ]
+        if not allowed:
+            raise CapacityError(
+                f"model {self.model.name}: {self.order} does not go with "
+                f"{'streamed weights' if self.streamed else 'a residual stream in host memory'} on a "
+                f"{self.device.type} device; leave one of them to be chosen"
+            )
+        free = self.memory or int(usable_bytes(self.device) / MEMORY_SHARE)
+        return choose(self._work(batch, tokens, names), allowed, free)
+
+    def _work(self, batch: int, tokens: int, names: frozenset[str]) -> Work:
+        return Work(
+            self.network.config, tokens, tuple(names), batch, self.dtype.itemsize, streamed=self.streamed
+        )
+
+    def stages(self, ids: Tensor, names: frozenset[str]) -> Iterator[Stage]:
+        """Stages of taps for token ids (b, T) on the device, as from `evo2_schedules.run`.
+
+        Where memory ends, the next schedule takes over: it starts anew and hands out, of each tap, what has
+        not been yet, since all schedules give the same.
+
+        Raises:
+            CapacityError: memory ends under the last one too.
+        """
+        arrived = dict.fromkeys(names, 0)
+        candidates = self.schedules(len(ids), ids.shape[1], names)
+        for schedule in candidates:
+            log.debug("model %s: %d tokens, %s", self.model.name, ids.shape[1], schedule)
+            try:
+                for stage in run(self.network, ids, names, schedule):
+                    known = arrived[stage.name] - stage.start
+                    if known < stage.values.shape[1]:
+                        arrived[stage.name] = stage.start + stage.values.shape[1]
+                        yield Stage(stage.name, stage.start + known, stage.values[:, known:])
+                return
+            except (MemoryError, RuntimeError) as error:
+                if not _out_of_memory(error):
+                    raise
+                failure = str(error).partition("\n")[0]
+            # Outside the handler: the error holds on to the activations of the frames it went through.
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            log.warning("model %s: out of memory, %s", self.model.name, schedule)
+        work = self._work(len(ids), ids.shape[1], names)
+        needed = estimate(work, candidates[-1]).beside_weights
+        raise CapacityError(
+            f"model {self.model.name}: {ids.shape[1]:,} tokens do not fit into memory ({failure}); "
+            f"{candidates[-1]} takes about {needed / 2**30:.1f} GiB beside the weights, "
+            f"{free_bytes(self.device) / 2**30:.1f} GiB are free: use a larger device, smaller pieces, or an "
+            "earlier layer"
+        )
+
+
+def _out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # The CPU allocator has no error class of its own.
+    return "DefaultCPUAllocator" in str(error)

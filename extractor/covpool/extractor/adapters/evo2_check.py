@@ -1,0 +1,97 @@
+"""Evo 2's published forward test: the mean loss on the package's prompts tells whether a set-up is sound."""
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+
+from covpool.extractor.adapters.evo2 import Evo2Adapter, token_ids
+from covpool.extractor.errors import ExtractionError
+from covpool.extractor.networks.evo2_published import PUBLISHED
+
+#: The publisher's tolerance.
+TOLERANCE = 1e-3
+PROMPTS = "prompts.csv"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Outcome of a check.
+
+    Attributes:
+        sequences: how many were run.
+        loss: mean over sequences of their mean cross-entropy, nats per token.
+        expected: what the publisher gives for a model of this name; None for any other.
+    """
+
+    sequences: int
+    loss: float
+    expected: float | None
+
+    @property
+    def passed(self) -> bool | None:
+        """Whether the loss is the published one; None where there is none to compare with."""
+        return None if self.expected is None else abs(self.loss - self.expected) <= TOLERANCE
+
+
+def check(adapter: Evo2Adapter, prompts: Path | None = None) -> Checked:
+    """Run the forward test.
+
+    Args:
+        adapter: a loaded model.
+        prompts: CSV file whose first column holds sequences below a header; by default the one inside the
+            `evo2` package, where that is installed.
+
+    Raises:
+        ExtractionError: there are no prompts.
+    """
+    texts = read_prompts(prompts or _packaged())
+    published = PUBLISHED.get(adapter.model.name)
+    return Checked(len(texts), mean_loss(adapter, texts), None if published is None else published.loss)
+
+
+def read_prompts(path: Path) -> list[str]:
+    """Sequences of at least two tokens in the first column of a CSV file, without its header.
+
+    They are taken as they are: prompts may hold more than DNA.
+
+    Raises:
+        ExtractionError: there are none.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            found = [row[0] for row in csv.reader(file) if row and len(row[0]) > 1][1:]
+    except (OSError, ValueError, csv.Error) as error:
+        raise ExtractionError(f"{path}: not a readable CSV file ({error}); give the prompts file") from error
+    if not found:
+        raise ExtractionError(f"{path}: no sequences below the header of its first column")
+    return found
+
+
+@torch.inference_mode()
+def mean_loss(adapter: Evo2Adapter, texts: Iterable[str]) -> float:
+    """Mean over texts of the mean cross-entropy of each next byte, in nats, streamed like any other tap."""
+    losses = []
+    for text in texts:
+        ids = token_ids(text, len(text.encode())).to(adapter.device)[None]
+        total = 0.0
+        for stage in adapter.stages(ids, frozenset(["unembed"])):
+            next_ids = ids[0, stage.start + 1 : stage.start + 1 + stage.values.shape[1]].long()
+            logits = stage.values[0, : len(next_ids)].float()
+            total += float(F.cross_entropy(logits, next_ids, reduction="sum"))
+        losses.append(total / (ids.shape[1] - 1))
+    return sum(losses) / len(losses)
+
+
+def _packaged() -> Path:
+    package = find_spec("evo2")
+    for folder in (package.submodule_search_locations or ()) if package else ():
+        for path in sorted(Path(folder).rglob(PROMPTS)):
+            return path
+    raise ExtractionError(
+        f"the check needs {PROMPTS} of the evo2 package, which is not installed; give it with --prompts"
+    )
