@@ -12,6 +12,9 @@ import pytest
 from covpool.store import Store
 from covpool.store.codecs import codec_id
 from covpool.store.codecs.header import Header, Mode
+from covpool.store.engines import open_engine
+from covpool.store.locations import catalog_url
+from covpool.store.tables import TABLES
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "store_2_0"
 EXPECTED: dict[str, dict[str, Any]] = json.loads((GOLDEN / "expected.json").read_text(encoding="utf-8"))
@@ -19,8 +22,11 @@ EXPECTED: dict[str, dict[str, Any]] = json.loads((GOLDEN / "expected.json").read
 
 @pytest.fixture
 def golden(tmp_path: Path) -> Iterator[Store]:
-    """Opened as a copy: SQLite writes beside its file."""
+    """Opened as a copy, brought to this version's tables: it was written before these bore a revision."""
     shutil.copytree(GOLDEN / "store", tmp_path / "store")
+    engine = open_engine(catalog_url(tmp_path / "store"))
+    TABLES.migrate(engine)
+    engine.dispose()
     with Store.open(tmp_path / "store") as store:
         yield store
 
