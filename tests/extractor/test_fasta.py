@@ -78,7 +78,6 @@ def test_a_missing_final_line_ending_loses_nothing() -> None:
         (gzip.compress(b""), "holds no FASTA record"),
         (b"ACGT\n>a\nACGT\n", "line 1: not FASTA"),
         (b"\n\nACGT\n", "line 3: not FASTA"),
-        (b"\xef\xbb\xbf>a\nACGT\n", "line 1: not FASTA"),
         (b"@read\nACGT\n+\nIIII\n", "line 1: not FASTA"),
         (b">a\nACGT\n>b\n>c\nA\n", "record 2: b: the sequence is empty"),
         (b">a\nACGT\n>b\n", "record 2: b: the sequence is empty"),
@@ -142,3 +141,20 @@ def test_any_bytes_are_read_or_refused_with_our_error(data: bytes) -> None:
         except SequenceError:
             continue
         assert all(set(sequence.bases) <= set("ACGTN") for sequence in found)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"\xef\xbb\xbf>a\nACGT\n", "byte order mark; save it"),
+        (">a\nACGT\n>gène\nACGT\n".encode(), "record 2: the header holds 'è', which is not ASCII; replace"),
+        (">a β-lactamase\nACGT\n".encode(), "record 1: the header holds 'β'"),
+        (">a\nACÄGT\n".encode(), "record 1: the sequence holds 'Ä'"),
+        (">gène\nACGT\n".encode("latin-1"), "byte 0xe8 near record 1 is not text in ASCII"),
+        (">a\nACGT\n".encode("utf-16"), "UTF-16 text; save it"),
+    ],
+    ids=["byte order mark", "id", "description", "bases", "latin-1", "utf-16"],
+)
+def test_text_beyond_ascii_is_refused_with_what_to_do(data: bytes, words: str) -> None:
+    with pytest.raises(SequenceError, match=words):
+        list(read_fasta(data))

@@ -3,7 +3,9 @@
 Parsing is dnaio's; what it leaves open (damaged compression, duplicate ids, non-DNA) is decided here.
 """
 
+import codecs
 import io
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +17,11 @@ from xopen import xopen
 
 from covpool.extractor.errors import SequenceError
 from covpool.extractor.sequences import Sequence, normalise
+
+#: How dnaio tells of a letter beyond ASCII.
+_NOT_ASCII = re.compile(
+    r"'(?P<part>name|sequence)' in sequence file must be ASCII .* found (?P<character>'.')"
+)
 
 _GZIP_MAGIC = b"\x1f\x8b"
 #: The empty block that ends every complete bgzip file (SAM specification, section 4.1.2).
@@ -89,13 +96,9 @@ def _records(file: BinaryIO, label: str, max_bases: int | None) -> Iterator[Sequ
                     raise SequenceError(_too_large(label, max_bases))
                 yield _normalised(record.sequence, name, f"{label}: record {number}")
     except dnaio.FastaFormatError as error:
-        line = f", line {error.line + 1}" if error.line is not None else ""
-        raise SequenceError(f"{label}{line}: not FASTA ({error.message}); begin with '>id'") from error
+        raise SequenceError(_not_fasta(error, label, len(seen) + 1)) from error
     except UnicodeDecodeError as error:
-        raise SequenceError(
-            f"{label}: byte {error.object[error.start]:#04x} near record {len(seen) + 1} is not text; "
-            "the file is binary or damaged"
-        ) from error
+        raise SequenceError(_not_text(error, label, len(seen) + 1)) from error
     except (EOFError, zlib.error, OSError) as error:
         raise SequenceError(
             f"{label}: damaged after record {len(seen)} ({error}); the file is truncated or corrupt, "
@@ -121,6 +124,28 @@ def _check_bgzip_end(file: BinaryIO, label: str) -> None:
         if file.read() != _BGZIP_END:
             raise SequenceError(f"{label}: the bgzip end marker is missing; the file is truncated")
     file.seek(0)
+
+
+def _not_fasta(error: dnaio.FastaFormatError, label: str, record: int) -> str:
+    """Why the parser gave up, in words that say what to do."""
+    if foreign := _NOT_ASCII.search(error.message):
+        part = "the header" if foreign["part"] == "name" else "the sequence"
+        return (
+            f"{label}: record {record}: {part} holds {foreign['character']}, which is not ASCII; replace it"
+        )
+    if "\ufeff" in error.message:
+        return f"{label}: begins with a byte order mark; save it as plain text without one"
+    line = f", line {error.line + 1}" if error.line is not None else ""
+    return f"{label}{line}: not FASTA ({error.message}); begin with '>id'"
+
+
+def _not_text(error: UnicodeDecodeError, label: str, record: int) -> str:
+    if error.object[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return f"{label}: is UTF-16 text; save it as plain ASCII or UTF-8 text"
+    return (
+        f"{label}: byte {error.object[error.start]:#04x} near record {record} is not text in ASCII; "
+        "the file is binary or damaged, or a name holds a letter to replace"
+    )
 
 
 def _too_large(label: str, max_bases: int) -> str:

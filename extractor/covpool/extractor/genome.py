@@ -53,7 +53,8 @@ class Genome:
         try:
             #: SHA-256 of the file.
             self.digest = file_digest(path)
-            self._faidx = Faidx(str(path), indexname=str(_index_of(path, self.digest)))
+            index = _index_of(self.digest)
+            self._faidx = Faidx(str(path), indexname=f"{index}.fai", gzi_indexname=f"{index}.gzi")
         except UnsupportedCompressionFormat as error:
             raise SequenceError(
                 f"{path}: gzip has no random access; unpack it (gunzip -k), or pack it with bgzip"
@@ -99,8 +100,8 @@ class Genome:
         self.close()
 
 
-def _index_of(path: Path, digest: str) -> Path:
+def _index_of(digest: str) -> Path:
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = home / "covpool" / "genomes"
     folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{digest}.fai"
+    return folder / digest

@@ -4,6 +4,7 @@ ServiceError
 ├── JobNotFoundError (LookupError)     no job of that id
 ├── LeaseLostError (RuntimeError)      a worker ended a task that is no longer its own
 ├── GenomeNotFoundError (LookupError)  no genome, contig or gene of that name
+├── GenomeUnavailableError (OSError)   a genome's file is gone, or no longer what was registered
 ├── QueueFullError (OverflowError)     more work is waiting than the service takes on
 └── RequestError (ValueError)          a request that is well-formed but cannot be served as asked
 """
@@ -23,6 +24,10 @@ class LeaseLostError(ServiceError, RuntimeError):
 
 class GenomeNotFoundError(ServiceError, LookupError):
     """No genome, contig or gene of that name."""
+
+
+class GenomeUnavailableError(ServiceError, OSError):
+    """A genome's file is gone, or no longer what was registered."""
 
 
 class QueueFullError(ServiceError, OverflowError):

@@ -5,6 +5,7 @@ aliases, and the genes of one annotation with every name they go by.
 """
 
 import json
+import logging
 import re
 import threading
 import time
@@ -18,10 +19,13 @@ from sqlalchemy.engine import Connection
 
 from covpool.extractor.annotation.genes import Gene
 from covpool.extractor.annotation.gff3 import read_genes
+from covpool.extractor.errors import SequenceError
 from covpool.extractor.genome import Genome, parse_region
 from covpool.extractor.sequences import Sequence
-from covpool.service.errors import GenomeNotFoundError, RequestError
+from covpool.service.errors import GenomeNotFoundError, GenomeUnavailableError, RequestError
 from covpool.store.catalog import Catalog
+
+log = logging.getLogger(__name__)
 
 metadata = sa.MetaData()
 
@@ -242,7 +246,8 @@ class Genomes:
 
         Raises:
             GenomeNotFoundError, RequestError: as `gene`.
-            SequenceError: the FASTA file is gone or not what was registered.
+            GenomeUnavailableError: the FASTA file is gone or not what was registered.
+            SequenceError: something in it is not DNA.
         """
         gene = self.gene(name, called)
         genome = self._genome(self.get(name))
@@ -254,7 +259,8 @@ class Genomes:
         Raises:
             GenomeNotFoundError: there is no such assembly.
             RegionError: the text is no region, or lies outside its contig.
-            SequenceError: the FASTA file is gone or not what was registered.
+            GenomeUnavailableError: the FASTA file is gone or not what was registered.
+            SequenceError: something in it is not DNA.
         """
         assembly = self.get(name)
         chrom, start, end, strand = parse_region(text)
@@ -272,12 +278,24 @@ class Genomes:
         with self._opening:
             found = self._open.get(assembly.digest)
             if found is None:
-                found = Genome(assembly.fasta)
-                if found.digest != assembly.digest:
-                    found.close()
-                    raise RequestError(f"{assembly.name}: its FASTA file has changed since; register it anew")
+                found = _opened(assembly)
                 self._open[assembly.digest] = found
             return found
+
+
+def _opened(assembly: Registration) -> Genome:
+    try:
+        found = Genome(assembly.fasta)
+    except SequenceError as error:
+        # Where it lies is for the log; requests are told what it is called.
+        log.error("genome %s: %s", assembly.name, error)
+        raise GenomeUnavailableError(
+            f"{assembly.name}: its FASTA file cannot be read here; register it anew"
+        ) from error
+    if found.digest != assembly.digest:
+        found.close()
+        raise GenomeUnavailableError(f"{assembly.name}: its FASTA file has changed; register it anew")
+    return found
 
 
 def _some(contigs: Mapping[str, int]) -> str:

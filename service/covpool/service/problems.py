@@ -6,6 +6,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from covpool.extractor.errors import (
     CheckpointError,
@@ -16,12 +17,21 @@ from covpool.extractor.errors import (
     RegionError,
     SequenceError,
 )
-from covpool.service.errors import GenomeNotFoundError, JobNotFoundError, QueueFullError, RequestError
+from covpool.service.errors import (
+    GenomeNotFoundError,
+    GenomeUnavailableError,
+    JobNotFoundError,
+    QueueFullError,
+    RequestError,
+)
 from covpool.service.middleware.request_ids import request_id
 from covpool.service.schemas import PROBLEM, Problem
 from covpool.store.errors import BottleneckError, CorruptEntryError, KeyNotFoundError, StoreError
 
 log = logging.getLogger(__name__)
+
+#: An answer does not send back all that was sent.
+_LONGEST_DETAIL = 2000
 
 _STATUS: dict[type[Exception], tuple[int, str]] = {
     SequenceError: (422, "Not a DNA sequence"),
@@ -32,6 +42,7 @@ _STATUS: dict[type[Exception], tuple[int, str]] = {
     RequestError: (422, "Request cannot be served as asked"),
     JobNotFoundError: (404, "Unknown job"),
     GenomeNotFoundError: (404, "Unknown genome or gene"),
+    GenomeUnavailableError: (503, "Genome is not available"),
     QueueFullError: (429, "Queue is full"),
     KeyNotFoundError: (404, "Not cached"),
     BottleneckError: (409, "Bottleneck does not fit"),
@@ -53,7 +64,7 @@ def install(app: FastAPI) -> None:
 def problem(request: Request, status: int, title: str, detail: str) -> Response:
     """A problem document about this request."""
     # Text from a request may hold halves of characters, which no JSON may.
-    told = detail.encode("utf-8", "backslashreplace").decode()
+    told = detail[:_LONGEST_DETAIL].encode("utf-8", "backslashreplace").decode()
     body = Problem(
         title=title,
         status=status,
@@ -85,7 +96,19 @@ def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     response = problem(request, error.status_code, "Request refused", str(error.detail))
     response.headers.update(error.headers or {})
+    if error.status_code == 405:
+        # The router names the methods of the first of the routes that share a path.
+        response.headers["Allow"] = ", ".join(_methods(request))
     return response
+
+
+def _methods(request: Request) -> list[str]:
+    return [
+        method
+        for method in ("DELETE", "GET", "HEAD", "POST")
+        for asked in [dict(request.scope) | {"method": method}]
+        if any(route.matches(asked)[0] is Match.FULL for route in request.app.routes)
+    ]
 
 
 def _validation(request: Request, error: Exception) -> Response:

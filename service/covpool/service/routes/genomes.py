@@ -14,7 +14,7 @@ from covpool.service.tokens import allow
 router = APIRouter(prefix="/v1/genomes", tags=["genomes"], dependencies=[allow("read")])
 
 
-@router.get("", summary="Registered assemblies")
+@router.get("", summary="Registered assemblies", responses=refusals(404))
 def genomes(context: Service, after: After = None, limit: Limit = 100) -> schemas.GenomePage:
     """Every registered assembly, by name; `covpool genome add` registers one."""
     found = [(one.name, _body(one)) for one in context.genomes.all()]

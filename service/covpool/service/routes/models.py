@@ -5,13 +5,14 @@ from fastapi import APIRouter
 from covpool.extractor.models import Options
 from covpool.service import schemas
 from covpool.service.context import Service
+from covpool.service.openapi import refusals
 from covpool.service.routes.pages import After, Limit, page_after
 from covpool.service.tokens import allow
 
 router = APIRouter(prefix="/v1", tags=["models"], dependencies=[allow("read")])
 
 
-@router.get("/models", summary="Models")
+@router.get("/models", summary="Models", responses=refusals(404))
 def models(context: Service, after: After = None, limit: Limit = 100) -> schemas.ModelPage:
     """Every model served here, the bundled default first."""
     offered = context.offered
@@ -43,7 +44,7 @@ def models(context: Service, after: After = None, limit: Limit = 100) -> schemas
     return schemas.ModelPage(data=page, next=following)
 
 
-@router.get("/bottlenecks", summary="Bottlenecks")
+@router.get("/bottlenecks", summary="Bottlenecks", responses=refusals(404))
 def bottlenecks(context: Service, after: After = None, limit: Limit = 100) -> schemas.BottleneckPage:
     """Every bottleneck served here."""
     body = [

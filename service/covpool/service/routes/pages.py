@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, TypeVar
 
 from fastapi import Query
-
-from covpool.service.errors import RequestError
+from starlette.exceptions import HTTPException
 
 T = TypeVar("T")
 
@@ -17,13 +16,13 @@ def page_after(items: Sequence[tuple[str, T]], after: str | None, limit: int) ->
     """Up to `limit` of the named items after the one called `after`, and the name to go on from.
 
     Raises:
-        RequestError: none is called so.
+        HTTPException: 404, none is called so.
     """
     start = 0
     if after is not None:
         names = [name for name, _ in items]
         if after not in names:
-            raise RequestError(f"after={after!r}: no entry is called so; begin again without it")
+            raise HTTPException(404, f"after={after!r}: no entry is called so; begin again without it")
         start = names.index(after) + 1
     page = items[start : start + limit]
     more = start + limit < len(items)

@@ -9,6 +9,8 @@ from starlette.concurrency import run_in_threadpool
 from covpool.service.context import Context
 from covpool.service.queue import Job
 
+_LONGEST_PAUSE_S = 1.0
+
 _WAIT = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?:,|;|$)", re.IGNORECASE)
 
 
@@ -20,10 +22,12 @@ def preferred_wait(prefer: str | None, context: Context, default: float) -> floa
 
 async def wait_for(context: Context, job: str, seconds: float) -> Job:
     """The job as soon as it has ended, or as it stands after so many seconds."""
-    deadline = time.monotonic() + seconds
+    deadline, pause = time.monotonic() + seconds, context.settings.poll_s
     while True:
         progress = await run_in_threadpool(context.queue.progress, job)
         left = deadline - time.monotonic()
         if progress.ended or left <= 0:
             return await run_in_threadpool(context.queue.job, job)
-        await asyncio.sleep(min(context.settings.poll_s, left))
+        await asyncio.sleep(min(pause, left))
+        # Hundreds may wait, and each asks the database.
+        pause = min(1.2 * pause, _LONGEST_PAUSE_S)

@@ -1,0 +1,208 @@
+"""Genes and regions by name: what is asked for by name is what its sequence would give."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from starlette.testclient import TestClient
+
+from covpool.extractor import reverse_complement
+from covpool.service.commands.genome import genome as command
+from tests.service.in_process import in_process
+
+CHROMOSOME = "ATGACCATGATTACGGATTCACTGGCCGTCGTTTTACAACGTCGTGACTGGGAAAACCCTGGCG" * 3
+GFF = """chr1\tx\tgene\t11\t40\t.\t+\t.\tID=gene-b1;gene=lacZ;locus_tag=b1;gene_synonym=old
+chr1\tx\tgene\t51\t90\t.\t-\t.\tID=gene-b2;gene=lacY;gene_synonym=old
+1\tx\tgene\t101\t120\t.\t-\t.\tID=lacY
+"""
+
+
+def run(*arguments: str) -> str:
+    found = CliRunner().invoke(command, list(arguments), catch_exceptions=False)
+    assert found.exit_code == 0, found.output
+    return found.output
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = tmp_path_factory.mktemp("genome")
+    (found / "g.fa").write_text(f">1\n{CHROMOSOME}\n")
+    (found / "a.gff3").write_text(GFF)
+    run("add", "toy", "--fasta", str(found / "g.fa"), "--annotation", str(found / "a.gff3"),
+        "--alias", "chr1=1", "--store", str(found / "store"))  # fmt: skip
+    return found
+
+
+@pytest.fixture(scope="module")
+def api(files: Path) -> Iterator[TestClient]:
+    with in_process(files / "store") as client:
+        yield client
+
+
+def records(api: TestClient, **body: Any) -> list[dict[str, Any]]:
+    response = api.post("/v1/jobs", json=body)
+    assert response.status_code in (200, 202), response.text
+    found: list[dict[str, Any]] = response.json()["records"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("gene", "bases"),
+    [
+        ("gene-b1", CHROMOSOME[10:40]),
+        ("lacZ", CHROMOSOME[10:40]),
+        ("b1", CHROMOSOME[10:40]),
+        ("gene-b2", reverse_complement(CHROMOSOME[50:90])),
+        # An id goes before a symbol of the same name.
+        ("lacY", reverse_complement(CHROMOSOME[100:120])),
+    ],
+)
+def test_a_gene_is_its_sequence_along_its_own_strand(api: TestClient, gene: str, bases: str) -> None:
+    (by_name,) = records(api, assembly="toy", gene=gene)
+    (by_bases,) = records(api, input=bases)
+    assert by_name["key"] == by_bases["key"]
+    assert (by_name["name"], by_name["length"]) == (gene, len(bases))
+
+
+@pytest.mark.parametrize(
+    ("region", "bases"),
+    [
+        ("1:0-9", CHROMOSOME[:9]),
+        ("chr1:5-25:+", CHROMOSOME[5:25]),
+        ("1:5-25:-", reverse_complement(CHROMOSOME[5:25])),
+        (f"1:0-{len(CHROMOSOME)}", CHROMOSOME),
+    ],
+)
+def test_a_region_is_half_open_and_knows_the_contigs_other_names(
+    api: TestClient, region: str, bases: str
+) -> None:
+    assert records(api, assembly="toy", region=region)[0]["key"] == records(api, input=bases)[0]["key"]
+
+
+def test_several_are_asked_for_at_once_and_keep_their_order(api: TestClient) -> None:
+    found = records(api, assembly="toy", gene=["lacZ", "gene-b2", "b1"])
+    assert [one["name"] for one in found] == ["lacZ", "gene-b2", "b1"]
+    assert found[0]["key"] == found[2]["key"] != found[1]["key"]
+    again = api.post("/v1/jobs", json={"assembly": "toy", "gene": ["lacZ", "gene-b2", "b1"]}).json()
+    assert [one["key"] for one in again["records"]] == [one["key"] for one in found]
+
+
+def test_a_gene_is_found_with_its_coordinates_and_names(api: TestClient) -> None:
+    (found,) = api.get("/v1/genomes/toy/genes", params={"name": "lacZ"}).json()["data"]
+    assert found == {
+        "id": "gene-b1",
+        "symbol": "lacZ",
+        "aliases": ["b1", "old"],
+        "chrom": "1",
+        "start": 10,
+        "end": 40,
+        "strand": "+",
+        "biotype": "",
+    }
+    region = f"{found['chrom']}:{found['start']}-{found['end']}:{found['strand']}"
+    keys = [records(api, assembly="toy", **one)[0]["key"] for one in ({"gene": "lacZ"}, {"region": region})]
+    assert keys[0] == keys[1]
+
+
+def test_genes_come_in_pages(api: TestClient) -> None:
+    ids: list[str] = []
+    query: dict[str, Any] = {"limit": 2}
+    while True:
+        page = api.get("/v1/genomes/toy/genes", params=query).json()
+        ids += [gene["id"] for gene in page["data"]]
+        if page["next"] is None:
+            break
+        query["after"] = page["next"]
+    assert ids == ["gene-b1", "gene-b2", "lacY"]
+
+
+def test_assemblies_are_listed_with_their_contigs(api: TestClient) -> None:
+    (found,) = api.get("/v1/genomes").json()["data"]
+    assert found == api.get("/v1/genomes/toy").json()
+    assert (found["contigs"], found["aliases"]) == ({"1": len(CHROMOSOME)}, {"chr1": "1"})
+    assert (found["bases"], found["genes"]) == (len(CHROMOSOME), 3)
+    assert "fasta" not in found, "no path of this host is told"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ({"assembly": "hg38", "gene": "lacZ"}, 404, "there is toy"),
+        ({"assembly": "../toy", "gene": "lacZ"}, 404, "no assembly"),
+        ({"assembly": "toy", "gene": "nope"}, 404, "/v1/genomes/toy/genes"),
+        ({"assembly": "toy", "gene": "' OR 1=1 --"}, 404, "no gene"),
+        ({"assembly": "toy", "gene": "old"}, 422, "gene-b1, gene-b2"),
+        ({"assembly": "toy", "gene": []}, 422, "empty"),
+        ({"assembly": "toy", "region": "chr2:0-5"}, 422, "chr2"),
+        ({"assembly": "toy", "region": f"1:0-{len(CHROMOSOME) + 1}"}, 422, "not within"),
+        ({"assembly": "toy", "region": "1:5"}, 422, "half-open"),
+        ({"assembly": "toy"}, 422, "'gene' or 'region'"),
+        ({"gene": "lacZ"}, 422, "'assembly'"),
+        ({"assembly": "toy", "input": "ACGT"}, 422, "'input'"),
+        ({"assembly": "toy", "gene": "lacZ", "region": "1:0-5"}, 422, "'gene' and 'region'"),
+        ({"assembly": "toy", "gene": "lacZ", "input": "ACGT"}, 422, "'input' and 'gene'"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_resolved_says_why(
+    api: TestClient, body: dict[str, Any], status: int, words: str
+) -> None:
+    response = api.post("/v1/jobs", json=body)
+    assert response.status_code == status, response.text
+    assert words in response.json()["detail"]
+
+
+def test_a_file_that_changed_is_not_read_as_what_was_registered(tmp_path: Path) -> None:
+    fasta = tmp_path / "g.fa"
+    fasta.write_text(">1\nACGTACGT\n")
+    run("add", "g", "--fasta", str(fasta), "--store", str(tmp_path / "s"))
+    fasta.write_text(">1\nTTTTTTTT\n")
+    with in_process(tmp_path / "s") as api:
+        response = api.post("/v1/jobs", json={"assembly": "g", "region": "1:0-4"})
+        assert response.status_code == 503
+        assert "register it anew" in response.json()["detail"]
+        assert str(tmp_path) not in response.text
+        run("add", "g", "--fasta", str(fasta), "--store", str(tmp_path / "s"))
+        (found,) = records(api, assembly="g", region="1:0-4")
+        assert found["key"] == records(api, input="TTTT")[0]["key"]
+        fasta.unlink()
+    with in_process(tmp_path / "s") as api:
+        response = api.post("/v1/jobs", json={"assembly": "g", "region": "1:0-4"})
+        assert response.status_code == 503
+        assert str(tmp_path) not in response.text
+
+
+def test_the_command_lists_and_removes(tmp_path: Path) -> None:
+    fasta = tmp_path / "g.fa"
+    fasta.write_text(">1\nACGTACGT\n")
+    store = ["--store", str(tmp_path / "s")]
+    assert "1 contigs, 8 bases, 0 genes" in run("add", "g", "--fasta", str(fasta), *store)
+    listed = json.loads(run("list", "--json", *store))
+    assert (listed["name"], listed["fasta"]) == ("g", str(fasta))
+    run("remove", "g", *store)
+    assert run("list", *store) == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--alias", "chr1"], "OTHER=CONTIG"),
+        (["--alias", "chr1=2"], "new name"),
+        (["--alias", "1=1"], "new name"),
+        (["--annotation", "a.gff3"], "give an alias"),
+    ],
+)
+def test_what_does_not_fit_together_is_not_registered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("g.fa").write_text(">1\nACGTACGT\n")
+    Path("a.gff3").write_text("chrX\tx\tgene\t1\t2\t.\t+\t.\tID=a\n")
+    arguments = ["add", "g", "--fasta", "g.fa", "--store", "s", *options]
+    found = CliRunner().invoke(command, arguments)
+    assert found.exit_code != 0
+    assert words in f"{found.output} {found.exception}"
+    assert run("list", "--store", "s") == ""
