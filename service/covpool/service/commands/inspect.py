@@ -1,0 +1,251 @@
+"""Look into cached second moments: spectra, feature pairs, similar genes, agreement of layers and models."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from covpool.extractor.fasta import read_fasta
+from covpool.service.commands.stores import open_store, store_option
+from covpool.service.errors import RequestError
+from covpool.service.training_set import keys_of, one_recipe
+from covpool.store.interpretation.figures import draw_matrix, draw_spectra
+from covpool.store.interpretation.neighbours import nearest_neighbours
+from covpool.store.interpretation.pairs import Measure, association, strongest_pairs
+from covpool.store.interpretation.similarity import cosine_matrix, linear_cka, moment_gram
+from covpool.store.interpretation.spectrum import spectrum
+from covpool.store.keys import MomentsKey
+from covpool.store.poolings.files import load_pooling
+from covpool.store.poolings.kinds import pooling
+from covpool.store.zarr_store import Store
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FIGURE = click.Path(dir_okay=False, path_type=Path)
+
+#: Sequences whose pairs are listed.
+MOST_COMPARED = 500
+
+_fasta = click.option("--fasta", type=FILE, help="Names of sequences; without it they go by their keys.")
+_model = click.option("--model", help="Where the store has several.")
+_layer = click.option("--layer", help="Where the store has several.")
+_plot = click.option("--plot", type=FIGURE, help="Draw into this image file.")
+_json = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+
+
+@click.group
+def inspect() -> None:
+    """Look into cached second moments; no model runs.
+
+    Example: covpool inspect neighbours thrA --fasta genes.fa --store genes.covpool
+    """
+
+
+@inspect.command("spectrum")
+@click.argument("names", nargs=-1)
+@store_option
+@_fasta
+@_model
+@_layer
+@click.option("--centred", is_flag=True, help="Of the covariance instead of the second moment.")
+@_plot
+@_json
+def spectrum_command(
+    names: tuple[str, ...],
+    store: str | None,
+    fasta: Path | None,
+    model: str | None,
+    layer: str | None,
+    centred: bool,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    """Effective rank and spectrum of NAMES, or of everything.
+
+    Example: covpool inspect spectrum thrA thrB --fasta genes.fa --plot spectra.png
+    """
+    with open_store(store) as opened:
+        keys = _keys(opened, names, fasta, model, layer)
+        found = {name: spectrum(opened.get(key), centred=centred) for name, key in keys.items()}
+    for name, one in found.items():
+        line = {
+            "name": name,
+            "effective_rank": round(one.effective_rank, 3),
+            "participation_ratio": round(one.participation_ratio, 3),
+            "directions_90": one.directions(0.9),
+            "first_share": round(float(one.shares[0]), 4),
+        }
+        _tell(line, as_json)
+    if plot is not None:
+        draw_spectra(found, plot)
+
+
+@inspect.command("pairs")
+@click.argument("name")
+@store_option
+@_fasta
+@_model
+@_layer
+@click.option(
+    "--by",
+    type=click.Choice(["correlation", "covariance", "second_moment", "cosine"]),
+    default="correlation",
+    show_default=True,
+)
+@click.option("--count", type=click.IntRange(1), default=20, show_default=True)
+@_plot
+@_json
+def pairs_command(
+    name: str,
+    store: str | None,
+    fasta: Path | None,
+    model: str | None,
+    layer: str | None,
+    by: Measure,
+    count: int,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    """The features that are most active together in NAME.
+
+    Example: covpool inspect pairs thrA --fasta genes.fa --by correlation
+    """
+    with open_store(store) as opened:
+        (key,) = _keys(opened, (name,), fasta, model, layer).values()
+        moments = opened.get(key)
+    for pair in strongest_pairs(moments, count, by=by):
+        _tell({"first": pair.first, "second": pair.second, by: float(f"{pair.value:.6g}")}, as_json)
+    if plot is not None:
+        features = [str(index) for index in range(moments.width)]
+        draw_matrix(association(moments, by), features, by.replace("_", " "), plot)
+
+
+@inspect.command("similarity")
+@click.argument("names", nargs=-1)
+@store_option
+@_fasta
+@_model
+@_layer
+@_plot
+@_json
+def similarity_command(
+    names: tuple[str, ...],
+    store: str | None,
+    fasta: Path | None,
+    model: str | None,
+    layer: str | None,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    """Cosines of the second moments of NAMES, or of everything, a line for each pair.
+
+    Example: covpool inspect similarity thrA thrB thrC --fasta genes.fa
+    """
+    with open_store(store) as opened:
+        keys = _keys(opened, names, fasta, model, layer)
+        listed = list(keys.values())
+        if len(listed) > MOST_COMPARED:
+            raise RequestError(
+                f"{len(listed)} sequences have too many pairs to list; name up to {MOST_COMPARED}, or "
+                "ask for the neighbours of one"
+            )
+        gram = moment_gram(lambda at: opened.get_many([listed[index] for index in at]), len(listed))
+    cosines = cosine_matrix(gram)
+    for row, one in enumerate(keys):
+        for column, other in enumerate(keys):
+            if row < column:
+                cosine = round(float(cosines[row, column]), 6)
+                _tell({"first": one, "second": other, "cosine": cosine}, as_json)
+    if plot is not None:
+        draw_matrix(cosines, list(keys), "cosine of second moments", plot)
+
+
+@inspect.command("cka")
+@store_option
+@_plot
+@_json
+def cka_command(store: str | None, plot: Path | None, as_json: bool) -> None:
+    """Agreement of all layers and models of a store: linear CKA over the sequences each two share.
+
+    Example: covpool inspect cka --store genes.covpool --plot agreement.png
+    """
+    with open_store(store) as opened:
+        by_recipe: dict[str, dict[str, MomentsKey]] = {}
+        for key in opened.keys():  # noqa: SIM118 (a Store is no mapping)
+            recipe = key.recipe
+            label = f"{recipe.model} {recipe.layer} {recipe.dtype} {recipe.strand} {recipe.selection}"
+            by_recipe.setdefault(f"{label} {recipe.digest[:6]}", {})[key.sequence] = key
+        labels = sorted(by_recipe)
+        if len(labels) < 2:
+            raise RequestError(
+                "the store has moments of one recipe; extract another layer or model to compare"
+            )
+        found = np.eye(len(labels))
+        for row, one in enumerate(labels):
+            for column, other in enumerate(labels[:row]):
+                shared = sorted(by_recipe[one].keys() & by_recipe[other].keys())
+                if len(shared) < 4:
+                    raise RequestError(f"{one} and {other} share {len(shared)} sequences; CKA needs four")
+                grams = [_gram(opened, [by_recipe[label][at] for at in shared]) for label in (one, other)]
+                value = linear_cka(grams[0], grams[1])
+                found[row, column] = found[column, row] = value
+                line = {"first": other, "second": one, "sequences": len(shared), "cka": round(value, 6)}
+                _tell(line, as_json)
+    if plot is not None:
+        draw_matrix(found, labels, "linear CKA", plot)
+
+
+@inspect.command("neighbours")
+@click.argument("name")
+@store_option
+@_fasta
+@_model
+@_layer
+@click.option("--pooling", "by", default="second_moment", show_default=True, help="Plain kinds, or a file.")
+@click.option("--count", type=click.IntRange(1), default=10, show_default=True)
+@_json
+def neighbours_command(
+    name: str,
+    store: str | None,
+    fasta: Path | None,
+    model: str | None,
+    layer: str | None,
+    by: str,
+    count: int,
+    as_json: bool,
+) -> None:
+    """The cached sequences most similar to NAME, by the cosine of an embedding; exact.
+
+    Example: covpool inspect neighbours thrA --fasta genes.fa --pooling mean+covariance
+    """
+    chosen = load_pooling(Path(by)) if by.endswith(".safetensors") else pooling(by)
+    with open_store(store) as opened:
+        (query,) = _keys(opened, (name,), fasta, model, layer).values()
+        every = [key for key in opened.keys() if key.recipe == query.recipe]  # noqa: SIM118
+        items = zip(every, opened.get_many(every), strict=True)
+        (found,) = nearest_neighbours(chosen, [opened.get(query)], items, count + 1)
+    called = {one.digest: one.name for one in read_fasta(fasta)} if fasta is not None else {}
+    for one in [one for one in found if one.key != query][:count]:
+        label = called.get(one.key.sequence, one.key.digest)
+        _tell({"name": label, "cosine": round(one.similarity, 6), "length": one.key.length}, as_json)
+
+
+def _keys(
+    store: Store, names: Sequence[str], fasta: Path | None, model: str | None, layer: str | None
+) -> dict[str, MomentsKey]:
+    """Keys by the names asked for: of a FASTA file, or keys themselves; all of them for none."""
+    known = keys_of(store, one_recipe(store, model=model, layer=layer), fasta)
+    if missing := [name for name in names if name not in known]:
+        where = str(fasta) if fasta is not None else "the store (give names with --fasta)"
+        raise RequestError(f"{missing[0]}: not in {where}")
+    return {name: known[name] for name in names} if names else known
+
+
+def _gram(store: Store, keys: list[MomentsKey]) -> NDArray[np.float64]:
+    return moment_gram(lambda at: store.get_many([keys[index] for index in at]), len(keys))
+
+
+def _tell(line: dict[str, object], as_json: bool) -> None:
+    click.echo(json.dumps(line) if as_json else "\t".join(map(str, line.values())))

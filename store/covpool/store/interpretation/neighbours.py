@@ -1,0 +1,84 @@
+"""Nearest neighbours of sequences among cached moments: exact, one pass, batched.
+
+A pass costs one matrix product per batch beside reading, which dominates it, so no approximate index is kept.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covpool.store.errors import PoolingError
+from covpool.store.keys import MomentsKey
+from covpool.store.moments import Moments
+from covpool.store.poolings.kinds import Pooling
+
+#: Bytes of embeddings in a batch.
+BATCH_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A cached sequence and the cosine of its embedding with the query's."""
+
+    key: MomentsKey
+    similarity: float
+
+
+def nearest_neighbours(
+    pooling: Pooling,
+    queries: Sequence[Moments],
+    items: Iterable[tuple[MomentsKey, Moments]],
+    count: int = 10,
+) -> list[list[Neighbour]]:
+    """For each query the `count` most similar items, best first; a query that is an item finds itself.
+
+    Args:
+        pooling: what is compared; "second_moment" compares whole moments by their cosine.
+        queries: of the same features as the items.
+        items: read once; memory is a batch of embeddings.
+        count: neighbours, at most.
+
+    Raises:
+        PoolingError: there are no queries or they have another width.
+        BottleneckError: the pooling was fitted on other moments.
+    """
+    if not queries:
+        raise PoolingError("nearest neighbours of nothing; give at least one query")
+    wanted = _unit(np.stack([pooling.embed(one).ravel() for one in queries]))
+    best: list[list[Neighbour]] = [[] for _ in queries]
+    for keys, rows in _batches(pooling, items, wanted.shape[1]):
+        similarities = wanted @ _unit(rows).T
+        for found, row in zip(best, similarities, strict=True):
+            found += [Neighbour(key, float(value)) for key, value in zip(keys, row, strict=True)]
+            found.sort(key=lambda one: (-one.similarity, one.key.digest))
+            del found[count:]
+    return best
+
+
+def _batches(
+    pooling: Pooling, items: Iterable[tuple[MomentsKey, Moments]], size: int
+) -> Iterator[tuple[list[MomentsKey], NDArray[np.float64]]]:
+    most = max(1, BATCH_BYTES // (8 * size))
+    keys: list[MomentsKey] = []
+    rows: list[NDArray[np.float64]] = []
+    for key, moments in items:
+        pooling.require(key.recipe)
+        embedding = pooling.embed(moments).ravel()
+        if embedding.size != size:
+            raise PoolingError(
+                f"{key}: {embedding.size} numbers against {size} of the query; compare moments of one layer"
+            )
+        keys.append(key)
+        rows.append(embedding)
+        if len(keys) == most:
+            yield keys, np.stack(rows)
+            keys, rows = [], []
+    if keys:
+        yield keys, np.stack(rows)
+
+
+def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(norms > 0, norms, 1.0)

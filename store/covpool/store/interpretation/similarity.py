@@ -1,0 +1,100 @@
+"""Similarity of genes, and of the views that two layers or models have of the same genes.
+
+Two genes: the cosine <A, B> / (‖A‖ ‖B‖) of their second moments. Two recipes: linear centred kernel alignment
+(Kornblith, Norouzi, Lee and Hinton, "Similarity of Neural Network Representations Revisited", 2019) of the
+genes-by-genes matrices of dot products <C_i, C_j>: 1 where both see the same structure among genes, up to
+rotation and scale. That estimator is biased upwards when genes are fewer than numbers, so the unbiased HSIC
+of Song et al. 2012 takes its place by default (as in Nguyen, Raghu and Kornblith 2021).
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covpool.store.moments import Moments
+from covpool.store.poolings.half_vector import half_vector
+
+Matrix = NDArray[np.float64]
+
+#: Half-vectors held at once by `moment_gram`, in bytes; two such blocks are in memory.
+BLOCK_BYTES = 256 << 20
+
+
+def cosine(one: Moments, other: Moments) -> float:
+    """Cosine of two second moments, from 0 to 1: both are positive semi-definite.
+
+    Raises:
+        ValueError: the widths differ.
+    """
+    if one.width != other.width:
+        raise ValueError(f"moments of width {one.width} and {other.width} have no cosine")
+    a, b = one.second_moment.astype(np.float64), other.second_moment.astype(np.float64)
+    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(np.vdot(a, b)) / norms if norms > 0 else 0.0
+
+
+def cosine_matrix(gram: Matrix) -> Matrix:
+    """(n, n) cosines from a matrix of dot products, as `moment_gram` gives."""
+    norms = np.sqrt(np.diagonal(gram))
+    safe = np.where(norms > 0, norms, 1.0)
+    return gram / safe[:, None] / safe
+
+
+def moment_gram(read: Callable[[Sequence[int]], Iterable[Moments]], count: int) -> Matrix:
+    """(n, n) float64 dot products <C_i, C_j>; wide moments are read in blocks, again for every other one.
+
+    Args:
+        read: the moments at some places, in their order.
+        count: n.
+    """
+    if count == 0:
+        return np.zeros((0, 0))
+    width = next(iter(read([0]))).width
+    step = max(1, BLOCK_BYTES // (4 * width * (width + 1)))
+    parts = [range(start, min(start + step, count)) for start in range(0, count, step)]
+    gram = np.empty((count, count))
+    for index, part in enumerate(parts):
+        rows = _vectors(read, part)
+        for other in parts[: index + 1]:
+            columns = rows if other == part else _vectors(read, other)
+            gram[part.start : part.stop, other.start : other.stop] = rows @ columns.T
+            gram[other.start : other.stop, part.start : part.stop] = columns @ rows.T
+    return gram
+
+
+def linear_cka(one: Matrix, other: Matrix, *, unbiased: bool = True) -> float:
+    """Linear CKA of two (n, n) matrices of dot products of the same n genes, in one order.
+
+    Raises:
+        ValueError: shapes differ, or there are fewer than four genes.
+    """
+    if one.shape != other.shape or one.ndim != 2 or one.shape[0] != one.shape[1]:
+        raise ValueError(f"matrices {one.shape} and {other.shape}: give two (n, n) of the same genes")
+    if len(one) < 4:
+        raise ValueError(f"alignment needs four genes or more, there are {len(one)}")
+    hsic = _unbiased_hsic if unbiased else _hsic
+    scale = np.sqrt(max(hsic(one, one), 0) * max(hsic(other, other), 0))
+    return float(hsic(one, other) / scale) if scale > 0 else 0.0
+
+
+def _vectors(read: Callable[[Sequence[int]], Iterable[Moments]], part: range) -> Matrix:
+    rows: Matrix = np.stack([half_vector(one.second_moment) for one in read(part)])
+    return rows
+
+
+def _hsic(k: Matrix, m: Matrix) -> float:
+    def centred(x: Matrix) -> Matrix:
+        found: Matrix = x - x.mean(0) - x.mean(1)[:, None] + x.mean()
+        return found
+
+    return float(np.vdot(centred(k), centred(m)))
+
+
+def _unbiased_hsic(k: Matrix, m: Matrix) -> float:
+    n = len(k)
+    k, m = (x - np.diag(np.diagonal(x)) for x in (k, m))
+    trace = float(np.vdot(k, m))
+    sums = float(k.sum() * m.sum()) / ((n - 1) * (n - 2))
+    crossed = 2 * float(k.sum(0) @ m.sum(0)) / (n - 2)
+    return (trace + sums - crossed) / (n * (n - 3))

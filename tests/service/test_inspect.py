@@ -1,0 +1,94 @@
+"""covpool inspect: what it prints is what the library says of the moments in a store."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from covpool.extractor import normalise
+from covpool.service.commands.inspect import inspect
+from covpool.store import Moments, MomentsKey, Store
+from covpool.store.interpretation.similarity import cosine
+from covpool.store.interpretation.spectrum import spectrum
+from covpool.store.testing import example_key, example_moments
+
+RECIPE = example_key("any").recipe
+BASES = {"one": "ACGTAC", "two": "GGGTAC", "three": "TTTACG", "four": "CCCCAT", "five": "ATATAT"}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with two layers of five sequences, and their names in `genes.fa`."""
+    directory = tmp_path_factory.mktemp("inspected")
+    with Store.open(directory / "store") as opened:
+        for name, bases in BASES.items():
+            for layer in ("layer.0", "layer.1"):
+                recipe = dataclasses.replace(RECIPE, layer=layer)
+                key = MomentsKey(normalise(bases, name).digest, 6, recipe)
+                opened.put(key, moments_of(name, layer))
+    (directory / "genes.fa").write_text("".join(f">{name}\n{bases}\n" for name, bases in BASES.items()))
+    return directory
+
+
+def moments_of(name: str, layer: str) -> Moments:
+    return example_moments(f"{name} {layer}")
+
+
+def lines(store: Path, command: str, *options: str | Path) -> list[dict[str, Any]]:
+    one_layer = () if command == "cka" else ("--layer", "layer.0", "--fasta", store / "genes.fa")
+    arguments = [command, "--store", store / "store", "--json", *one_layer, *options]
+    found = CliRunner().invoke(inspect, [str(one) for one in arguments])
+    assert found.exit_code == 0, found.output + repr(found.exception)
+    return [json.loads(line) for line in found.output.splitlines()]
+
+
+def test_spectra_are_listed_by_name_and_drawn(store: Path, tmp_path: Path) -> None:
+    found = lines(store, "spectrum", "--plot", tmp_path / "s.png")
+    assert [one["name"] for one in found] == list(BASES)
+    expected = spectrum(moments_of("two", "layer.0")).effective_rank
+    assert found[1]["effective_rank"] == pytest.approx(expected, abs=1e-3)
+    assert (tmp_path / "s.png").stat().st_size > 1000
+
+
+def test_pairs_of_one_sequence_come_strongest_first(store: Path, tmp_path: Path) -> None:
+    found = lines(store, "pairs", "two", "--count", "3", "--plot", tmp_path / "p.png")
+    assert len(found) == 3
+    magnitudes = [abs(one["correlation"]) for one in found]
+    assert magnitudes == sorted(magnitudes, reverse=True)
+
+
+def test_similarity_and_neighbours_agree_with_the_cosine(store: Path) -> None:
+    (pair,) = lines(store, "similarity", "two", "five")
+    expected = cosine(moments_of("two", "layer.0"), moments_of("five", "layer.0"))
+    assert pair["cosine"] == pytest.approx(expected, abs=1e-6)
+    neighbours = lines(store, "neighbours", "two")
+    assert {one["name"] for one in neighbours} == set(BASES) - {"two"}
+    assert {one["name"]: one["cosine"] for one in neighbours}["five"] == pair["cosine"]
+    assert (
+        lines(store, "neighbours", "two", "--pooling", "mean+covariance", "--count", "1")[0]["name"] in BASES
+    )
+
+
+def test_layers_are_compared_over_the_sequences_they_share(store: Path, tmp_path: Path) -> None:
+    (pair,) = lines(store, "cka", "--plot", tmp_path / "c.png")
+    assert pair["sequences"] == 5
+    assert "layer.0" in pair["first"]
+    assert "layer.1" in pair["second"]
+    assert -1.5 < pair["cka"] < 1.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pairs", "tea", "--layer", "layer.0"], "tea: not in the store"),
+        (["spectrum"], "several recipes"),
+        (["neighbours", "x", "--pooling", "tea"], "there is no 'tea'"),
+    ],
+)
+def test_what_is_not_there_is_refused(store: Path, arguments: list[str], message: str) -> None:
+    found = CliRunner().invoke(inspect, [*arguments, "--store", str(store / "store")])
+    assert found.exit_code != 0
+    assert message in str(found.exception)
