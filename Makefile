@@ -39,6 +39,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/ntv3_profile.py
 	$(BIN)/python benchmarks/ntv3_length.py
 	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/job_queue.py
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 #: Seconds before a worker that died is started again; doubled while it keeps dying young.
 RESTART_S = 0.5
-LONGEST_RESTART_S = 30.0
+LONGEST_RESTART_S = 10.0
 YOUNG_S = 10.0
 #: Seconds for a worker to put its tasks back, after its time of grace.
 LEAVE_S = 5.0

@@ -41,7 +41,7 @@ tasks = sa.Table(
     # Null while it is queued or running; a task that has ended starts anew when it is submitted again.
     sa.Column("ended", sa.Float),
     sa.Index("tasks_in_claim_order", "state", "priority", "created", "key"),
-    sa.Index("tasks_by_lease", "state", "lease_until"),
+    sa.Index("tasks_by_lease", "lease_until"),
 )
 
 jobs = sa.Table(

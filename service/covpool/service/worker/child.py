@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from covpool.service.queue import Task
-from covpool.service.worker.faults import REPORTED, DeathFault, Fault, UnforeseenFault
+from covpool.service.worker.faults import REPORTED, DeathFault, Fault, StartFault, UnforeseenFault
 from covpool.service.worker.lines import Lines
 
 #: Seconds a child that was told to end may take.
@@ -39,6 +39,7 @@ class Child:
         self._worker = worker
         self._process: subprocess.Popen[bytes] | None = None
         self._lines: Lines | None = None
+        self._ready = False
         self.tokens: dict[str, int] = {}
         self.device = Device()
 
@@ -56,6 +57,7 @@ class Child:
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
+        self._ready = False
         self._lines = Lines(self._process.stdout, self._process.stdin)  # type: ignore[arg-type]
         return self._lines
 
@@ -86,6 +88,7 @@ class Child:
                         self.tokens.pop(key)
                         yield left.pop(key), False
                     case {"device": described}:
+                        self._ready = True
                         self.device = Device(*described)
                     case {"fault": kind, "error": error}:
                         # After what was not foreseen its device is not trusted again.
@@ -135,4 +138,5 @@ class Child:
 
     def _death(self) -> Fault:
         assert self._process is not None
-        return DeathFault(self._process.wait())
+        death = DeathFault(self._process.wait())
+        return death if self._ready else StartFault(f"{death}, before it was ready; its log says why")

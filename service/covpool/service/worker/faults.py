@@ -4,8 +4,10 @@ Fault
 ├── InputFault      the input is at fault: trying again would fail again
 ├── MemoryFault     the device or the host ran out of memory
 ├── DeathFault      the child died: killed, or ended by a fault of the device
-├── StoreFault      the store or the database refused; no task is to blame
-└── UnforeseenFault anything else
+├── UnforeseenFault anything else
+└── OutsideFault    no task is to blame
+    ├── StoreFault  the store or the database refused
+    └── StartFault  the child ended before it was ready
 """
 
 import signal
@@ -42,10 +44,18 @@ class MemoryFault(Fault):
         return True
 
 
-class StoreFault(Fault):
-    """The store or the database refused; no task is to blame."""
+class OutsideFault(Fault):
+    """No task is to blame."""
+
+
+class StoreFault(OutsideFault):
+    """The store or the database refused."""
 
     kind = "store"
+
+
+class StartFault(OutsideFault):
+    """The child ended before it was ready."""
 
 
 class UnforeseenFault(Fault):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from covpool.service.worker.faults import Fault, StoreFault
+from covpool.service.worker.faults import Fault, OutsideFault
 
 #: Smallest share of the usual memory that is tried.
 LEAST_SHARE = 0.25
@@ -27,7 +27,7 @@ def isolate(
         share: of the first run.
 
     Raises:
-        StoreFault: as `run` raised it: smaller batches would not help.
+        OutsideFault: as `run` raised it: smaller batches would not help.
     """
     pending = [(list(items), share)]
     while pending:
@@ -37,7 +37,7 @@ def isolate(
             for item in run(batch, share):
                 left.remove(item)
                 yield item, None
-        except StoreFault:
+        except OutsideFault:
             raise
         except Fault as fault:
             lower = share / 2 if fault.hungry else share

@@ -19,7 +19,7 @@ from covpool.service.offered import Offered
 from covpool.service.queue import Queue, Task, WorkerState
 from covpool.service.settings import Settings
 from covpool.service.worker.child import Child
-from covpool.service.worker.faults import Fault, InputFault, StoreFault
+from covpool.service.worker.faults import Fault, InputFault, StartFault, StoreFault
 from covpool.service.worker.isolation import isolate
 from covpool.store.errors import StoreError
 from covpool.store.zarr_store import Store
@@ -108,6 +108,9 @@ class Worker:
         except _GraceOverError:
             log.warning("worker %s: time of grace is over, %d tasks go back", self.name, len(self._held))
             self._queue.give_back(self.name, list(self._held))
+        except StartFault as fault:
+            self._queue.give_back(self.name, list(self._held))
+            self._rest(str(fault))
         except StoreFault as fault:
             for key in list(self._held):
                 self._queue.fail(key, self.name, str(fault), retry=True)
