@@ -1,4 +1,4 @@
-# The verbs of covpool: install demo serve check test bench clean.
+# The verbs of covpool: install demo serve check test bench results clean.
 # Every verb sets up what it needs; nothing has to be installed by hand but Python >= 3.11.
 
 PYTHON ?= python3
@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 # Idle compute threads sleep instead of spinning: on shared machines small tensors are far faster so.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: install demo serve check test bench clean
+.PHONY: install demo serve check test bench results clean
 
 install: $(INSTALLED)
 
@@ -40,6 +40,12 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/ntv3_length.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/job_queue.py
+
+# Rewrites docs/results.md from the genomes in DATA.
+DATA ?= ../shared/data
+
+results: $(INSTALLED)
+	$(BIN)/python scripts/results.py --data $(DATA)
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -16,9 +16,10 @@ from covpool.extractor.evaluation.controls import (
     untrained_checkpoint,
 )
 from covpool.extractor.evaluation.genes import Gene
-from covpool.extractor.evaluation.representations import baselines, pooled
+from covpool.extractor.evaluation.representations import baselines, fitted, pooled
+from covpool.extractor.evaluation.ridge import Index
 from covpool.extractor.sequences import Sequence
-from covpool.store.poolings.kinds import pooling
+from covpool.store.poolings.kinds import Pooling, pooling
 
 
 def test_words_are_counted_at_every_base_and_codons_in_frame() -> None:
@@ -97,13 +98,12 @@ def test_pooled_moments_are_embedded_as_the_store_embeds_them_and_fits_see_train
     moments = list(token_moments(one_hot_windows("ACGTTGCA"[i:] * 3, reach=1) for i in range(5)))
     seen = []
 
-    def fit(training):  # type: ignore[no-untyped-def]
+    def fit(training: Index) -> Pooling:
         seen.append(len(training))
         return pooling("covariance")
 
-    plain, fitted = pooled("tokens", "control", moments, ["mean+std"], {"own": fit})
-    (block,) = plain.embed(np.arange(3))
-    assert plain.name == "tokens: mean+std" and block.standardise
+    (block,) = pooled("tokens", "control", moments, "mean+std").embed(np.arange(3))
+    assert block.standardise
     assert block.values[2] == pytest.approx(pooling("mean+std").embed(moments[2]))
-    (block,) = fitted.embed(np.array([0, 3]))
+    (block,) = fitted("own", "control", moments, fit).embed(np.array([0, 3]))
     assert seen == [2] and len(block.values) == 5

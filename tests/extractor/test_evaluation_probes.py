@@ -1,5 +1,6 @@
 """Probes, scores, folds, intervals and the protocol that compares representations."""
 
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Literal
@@ -45,44 +46,56 @@ def test_ridge_is_the_textbook_solution_on_either_side(columns: int, penalty: fl
     weights = np.linalg.solve(x.T.astype(np.float64) @ x + penalty * np.eye(columns), x.T @ centred)
     expected = (held @ weights + y.mean(0)).T
     # float32 against float64, at a condition number of up to 1e5.
-    assert Ridge(x, y).scores(held, penalty) == pytest.approx(expected, abs=2e-3)
-    assert Ridge(x, y, torch.float64).scores(held, penalty) == pytest.approx(expected, abs=1e-6)
+    split = np.arange(40), np.arange(40, 47)
+    parts, both = [np.vstack((x, held))], np.vstack((y, np.zeros((7, 3), np.float32)))
+    assert Ridge(parts, both, *split).scores([1.0], penalty) == pytest.approx(expected, abs=2e-3)
+    found = Ridge(parts, both, *split, torch.float64).scores([1.0], penalty)
+    # The inputs are float32, and so is the result.
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("columns", [5, 60])
+def test_weights_of_blocks_are_those_of_their_columns(columns: int) -> None:
+    blocks, y, genes = [normal(50, columns), normal(50, 4, seed=1)], normal(50, 3, seed=2), np.arange(50)
+    weighted = [np.hstack((0.3 * blocks[0], 2 * blocks[1])).astype(np.float32)]
+    split = genes[:40], genes[40:]
+    found = Ridge(blocks, y, *split).scores([0.3, 2.0], 0.5)
+    assert found == pytest.approx(Ridge(weighted, y, *split).scores([1.0], 0.5), abs=1e-4)
 
 
 def test_a_singular_design_is_still_solved() -> None:
     x = np.repeat(normal(20, 3), 2, axis=1)
-    found = Ridge(x, normal(20, 2, seed=1)).scores(x, 0.0)
+    genes = np.arange(20)
+    found = Ridge([x], normal(20, 2, seed=1), genes, genes).scores([1.0], 0.0)
     assert np.isfinite(found).all()
 
 
 def test_float32_probes_score_as_float64_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     comparison, representations = signal()
     single = [one.score for one in comparison.run(representations)]
-    double_ridge = lambda x, y: Ridge(x, y, torch.float64)  # noqa: E731
-    monkeypatch.setattr("covpool.extractor.evaluation.compare.Ridge", double_ridge)
+    monkeypatch.setattr("covpool.extractor.evaluation.compare.Ridge", partial(Ridge, dtype=torch.float64))
     assert single == pytest.approx([one.score for one in comparison.run(representations)], abs=1e-3)
 
 
 def test_the_design_knows_nothing_of_held_out_genes() -> None:
     values = normal(30, 4)
     training = np.arange(20)
-    before = design([(Features(values), 1.0)], training)[training]
+    (before,) = design([Features(values)], training)
     values[20:] *= 100
-    assert np.array_equal(before, design([(Features(values), 1.0)], training)[training])
+    (after,) = design([Features(values)], training)
+    assert np.array_equal(before[training], after[training])
 
 
-def test_blocks_weigh_what_they_are_told_whatever_their_scale_and_size() -> None:
-    training = np.arange(50)
-    blocks = [(Features(1000 * normal(50, 7)), 1.0), (Features(normal(50, 300, seed=1), False), 0.5)]
-    found = design(blocks, training)
-    assert (found[:, :7] ** 2).sum(1).mean() == pytest.approx(1, rel=1e-4)
-    assert (found[:, 7:] ** 2).sum(1).mean() == pytest.approx(0.25, rel=1e-4)
+def test_blocks_weigh_the_same_whatever_their_scale_and_size() -> None:
+    for block in (Features(1000 * normal(50, 7)), Features(normal(50, 300, seed=1), False)):
+        (found,) = design([block], np.arange(50))
+        assert (found**2).sum(1).mean() == pytest.approx(1, rel=1e-4)
 
 
 def test_constant_features_are_dropped_and_raw_blocks_keep_their_relative_scales() -> None:
     values = normal(50, 2) * np.array([1, 10], dtype=np.float32)
     with_constant = np.hstack((values, np.full((50, 1), 7.3, dtype=np.float32)))
-    found = design([(Features(with_constant, False), 1.0)], np.arange(50))
+    (found,) = design([Features(with_constant, False)], np.arange(50))
     assert found.shape == (50, 2)
     assert found[:, 1].std() / found[:, 0].std() == pytest.approx(
         values[:, 1].std() / values[:, 0].std(), rel=1e-4
@@ -280,9 +293,13 @@ def test_what_is_fitted_sees_training_genes_only() -> None:
         seen.append({int(index) for index in training})
         return known.embed(training)
 
-    list(comparison.run([Representation("known", "baseline", embed)]))
-    held = [{int(i) for i in np.flatnonzero(comparison.folds == fold)} for fold in comparison.scored]
-    assert len(seen) == 5 and all(not found & fold for found, fold in zip(seen, held, strict=True))
+    list(comparison.run([Representation("known", "baseline", embed, supervised=True)]))
+    held = [{int(i) for i in np.flatnonzero(comparison.folds == fold)} for fold in (0, 1, 2, 3, 4)]
+    # Once to test, and once to choose, without the fold after it.
+    assert len(seen) == 10
+    for fold in range(5):
+        testing, choosing = seen[2 * fold : 2 * fold + 2]
+        assert not choosing & (held[fold] | held[(fold + 1) % 5]) and not testing & held[fold]
 
 
 def test_development_never_sees_the_test_fold() -> None:

@@ -1,6 +1,6 @@
 """The recipe of ntv3-mini: what is held out stays out, masks keep their rates, a resumed run is the same."""
 
-from itertools import pairwise, product
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from covpool.extractor.adapters.ntv3 import token_ids
 from covpool.extractor.models import describe
 from covpool.extractor.networks.ntv3 import NTv3
 from covpool.extractor.networks.ntv3_config import NTv3Config
-from pretraining import curve, gene_functions, genomes, masking
+from pretraining import curve, genomes, masking
 from pretraining.baselines import fit_composition
 from pretraining.coding import coding_bases, read_cds
 from pretraining.genomes import BASE_IDS, MASK_ID, N_ID, Piece, Windows
@@ -264,19 +264,3 @@ def test_coding_bases_are_the_union_of_cds_intervals(tmp_path: Path) -> None:
     )
     piece = Piece("g", "c", 1, random_ids(0, 8))
     assert coding_bases(piece, read_cds(gff)).astype(int).tolist() == [0, 1, 1, 1, 1, 0, 0, 0]
-
-
-def test_auroc_is_the_share_of_pairs_in_order() -> None:
-    random = np.random.default_rng(0)
-    scores = random.normal(size=(40, 3)).astype(np.float32)
-    labels = (random.random((40, 3)) < 0.3).astype(np.float32)
-    expected = [
-        np.mean([a > b for a, b in product(scores[labels[:, t] == 1, t], scores[labels[:, t] == 0, t])])
-        for t in range(3)
-    ]
-    assert gene_functions.auroc(scores, labels) == pytest.approx(expected)
-
-
-def test_terms_pass_their_genes_on_to_every_ancestor() -> None:
-    parents = {"a": {"b", "c"}, "b": {"d"}}
-    assert gene_functions.ancestors({"a"}, parents) == {"a", "b", "c", "d"}

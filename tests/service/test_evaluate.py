@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from covpool.extractor.errors import EvaluationError
 from covpool.service.commands.evaluate import evaluate
-from covpool.store import Store
+from covpool.store import PoolingError, Store
 
 GENES = 40
 OBO = "".join(
@@ -96,5 +96,7 @@ def test_parts_of_the_folds_are_evaluated_alone(files: Path, tmp_path: Path) -> 
 
 def test_wrong_use_is_answered_with_what_to_do(files: Path, tmp_path: Path) -> None:
     assert "ATTRIBUTE=VALUE" in run(files, "go", "--out", str(tmp_path), "--leave-out", "x").output
+    with pytest.raises(PoolingError, match="method:k"):
+        run(files, "go", "--out", str(tmp_path), "--pooling", "magic:3")
     with pytest.raises(EvaluationError, match="split by blocks"):
         run(files, "go", "--out", str(tmp_path), "--split", "chromosomes")

@@ -1,10 +1,13 @@
 """Moments of sequences through a store: what it lacks is extracted into it, the rest is read."""
 
 from collections.abc import Callable, Iterable
+from collections.abc import Sequence as Ordered
 
+from covpool.extractor.adapters.registry import load_model
+from covpool.extractor.extraction import extract_many
 from covpool.extractor.models import Model, Options
 from covpool.extractor.sequences import Sequence
-from covpool.service.tasks import Extraction
+from covpool.service.tasks import STORED_DTYPE
 from covpool.store.keys import MomentsKey, Recipe
 from covpool.store.moments import Moments
 from covpool.store.zarr_store import Store
@@ -13,32 +16,40 @@ from covpool.store.zarr_store import Store
 def cached_moments(
     store: Store,
     model: Model,
-    layer: str | None,
+    layers: Ordered[str],
     sequences: Iterable[Sequence],
     *,
     options: Options | None = None,
     dtype: str = "float32",
     device: str | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[Recipe, list[Moments]]:
-    """The recipe, and the moments of each sequence in the order given.
+) -> dict[str, tuple[Recipe, list[Moments]]]:
+    """By layer, the recipe and the moments of each sequence in the order given.
 
     Args:
         store: read, and written where a sequence is missing.
-        model, layer, options, dtype: the recipe.
+        model, layers, options, dtype: the recipes; all layers are taken in one pass.
         sequences: normalised; equal ones share an entry.
         device: of the network, which is loaded only when something is missing.
         progress: called with the number of sequences computed and to compute.
 
     Raises:
-        ExtractionError, StoreError: see `Extraction.run` and `Store.get`.
+        ExtractionError, StoreError: see `extract_many`, `Store.put` and `Store.get`.
     """
-    recipe = model.recipe(layer, options, dtype=dtype)
+    recipes = {layer: model.recipe(layer, options, dtype=dtype) for layer in layers}
     listed = list(sequences)
-    keys = [MomentsKey(sequence.digest, len(sequence), recipe) for sequence in listed]
-    missing = {key: one for key, one in zip(keys, listed, strict=True) if key not in store}
-    computed = Extraction(store, device=device).run(model, recipe, list(missing.values())) if missing else ()
-    for done, _ in enumerate(computed, start=1):
-        if progress is not None:
-            progress(done, len(missing))
-    return recipe, [store.get(key) for key in keys]
+
+    def key(one: Sequence, layer: str) -> MomentsKey:
+        return MomentsKey(one.digest, len(one), recipes[layer])
+
+    unique = {one.digest: one for one in listed}.values()
+    missing = [one for one in unique if any(key(one, layer) not in store for layer in layers)]
+    if missing:
+        adapter = load_model(model, device=device, dtype=dtype)
+        found = extract_many(adapter, missing, layers, options)
+        for done, (index, moments) in enumerate(found, start=1):
+            for layer in layers:
+                store.put(key(missing[index], layer), moments[layer].astype(STORED_DTYPE))
+            if progress is not None:
+                progress(done, len(missing))
+    return {layer: (recipes[layer], [store.get(key(one, layer)) for one in listed]) for layer in layers}

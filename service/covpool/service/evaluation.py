@@ -9,6 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
+import numpy as np
+
 from covpool.extractor.adapters.registry import load_model
 from covpool.extractor.evaluation.baselines import log_length
 from covpool.extractor.evaluation.compare import Comparison, Representation, Result
@@ -20,13 +22,19 @@ from covpool.extractor.evaluation.controls import (
 )
 from covpool.extractor.evaluation.genes import Gene
 from covpool.extractor.evaluation.paralogues import cluster
-from covpool.extractor.evaluation.representations import baselines, pooled
-from covpool.extractor.evaluation.ridge import Features
+from covpool.extractor.evaluation.representations import baselines, fitted, pooled
+from covpool.extractor.evaluation.ridge import Features, Index
 from covpool.extractor.evaluation.splits import FOLDS, Folds, block_folds, chromosome_folds, keep_together
 from covpool.extractor.evaluation.targets import Targets
 from covpool.extractor.models import Model, Options, describe
+from covpool.extractor.pooling.fits import METHODS
+from covpool.extractor.pooling.source import MomentsList
+from covpool.extractor.pooling.targets import Targets as SupervisedTargets
 from covpool.service.cached_moments import cached_moments
+from covpool.store.errors import PoolingError
+from covpool.store.keys import Recipe
 from covpool.store.moments import Moments
+from covpool.store.poolings.kinds import Pooling
 from covpool.store.zarr_store import Store
 
 #: Poolings compared by default.
@@ -36,12 +44,16 @@ POOLINGS = (
     "second_moment",
     "covariance",
     "mean+covariance",
-    "mean+second_moment",
     "root",
     "log",
+    "root-pca:528",
+    "glram:16",
+    "eigenvectors:16",
 )
-#: Poolings of the controls; one-hot windows are wide, so only the first two.
-CONTROL_POOLINGS = ("mean", "second_moment", "mean+covariance")
+CONTROL_POOLINGS = ("mean", "second_moment", "covariance")
+ONE_HOT = "one-hot windows"
+#: One-hot windows are wide: their moments have 8,778 different entries.
+ONE_HOT_POOLINGS = ("mean", "second_moment")
 #: Genes between two lines of progress.
 PROGRESS_STEP = 1000
 #: Seed of the untrained network and of the random convolution.
@@ -56,9 +68,10 @@ class Design:
 
     Attributes:
         model: described.
-        layer: of it; None for its default.
+        layers: of it; several only to choose between them.
         options, dtype, device: how the network runs.
-        poolings: plain kinds, as `covpool.store.pooling` names them.
+        poolings: of the model's moments: plain kinds as `covpool.store.pooling` names them, or `method:k`,
+            fitted on the training genes of every fold.
         controls: whether one-hot windows and random convolution features are compared too.
         untrained: whether the network with random weights is.
         split: contiguous blocks of genes, or whole chromosomes.
@@ -68,7 +81,7 @@ class Design:
     """
 
     model: Model
-    layer: str | None = None
+    layers: tuple[str, ...]
     options: Options = field(default_factory=Options)
     dtype: str = "float32"
     device: str | None = None
@@ -89,14 +102,13 @@ def evaluate(
     Raises:
         EvaluationError, ExtractionError, StoreError, PoolingError: an input does not fit; messages say what.
     """
-    folds = folds_of(design, genes)
     comparison = Comparison(
         targets,
-        folds,
+        folds_of(design, genes),
         Features(log_length(genes)),
         outer=(design.folds - 1,) if design.part == "test" else (),
     )
-    yield from comparison.run(representations(design, store, genes, tell), tell)
+    yield from comparison.run(representations(design, store, genes, targets, tell), tell)
 
 
 def folds_of(design: Design, genes: list[Gene]) -> Folds:
@@ -110,30 +122,66 @@ def folds_of(design: Design, genes: list[Gene]) -> Folds:
     return folds
 
 
-def representations(design: Design, store: Store, genes: list[Gene], tell: Tell) -> list[Representation]:
+def representations(
+    design: Design, store: Store, genes: list[Gene], targets: Targets, tell: Tell
+) -> list[Representation]:
     """Baselines, the model's poolings, and the controls."""
     found = baselines(genes)
-    moments = _moments(design, store, design.model, genes, tell)
-    found += pooled(design.model.name, "model", moments, design.poolings)
+    several = len(design.layers) > 1
+    for layer, (recipe, moments) in _moments(design, store, design.model, genes, tell).items():
+        source = f"{design.model.name} {layer}" if several else design.model.name
+        found += [_representation(source, kind, recipe, moments, targets) for kind in design.poolings]
+    controls: dict[str, list[Moments]] = {}
     if design.untrained:
-        tell("untrained network")
         with TemporaryDirectory() as directory:
             adapter = load_model(design.model, device=design.device)
             untrained = describe(str(untrained_checkpoint(adapter, Path(directory), seed=SEED)))
-            moments = _moments(design, store, untrained, genes, tell)
-        found += pooled("untrained", "control", moments, design.poolings)
+            for layer, (_, moments) in _moments(design, store, untrained, genes, tell).items():
+                controls[f"untrained {layer}" if several else "untrained"] = moments
     if design.controls:
         tell("random convolution")
-        tokens = RandomFeatures(design.model.layer(design.layer).width, seed=SEED)
-        moments = list(token_moments(tokens(gene.sequence.bases) for gene in genes))
-        found += pooled("random convolution", "control", moments, CONTROL_POOLINGS)
-        tell("one-hot windows")
-        moments = list(token_moments(one_hot_windows(gene.sequence.bases) for gene in genes))
-        found += pooled("one-hot windows", "control", moments, CONTROL_POOLINGS[:2])
+        tokens = RandomFeatures(design.model.layer(design.layers[0]).width, seed=SEED)
+        bases = [gene.sequence.bases for gene in genes]
+        controls["random convolution"] = list(token_moments(map(tokens, bases)))
+        tell(ONE_HOT)
+        controls[ONE_HOT] = list(token_moments(map(one_hot_windows, bases)))
+    found += [
+        pooled(f"{source}: {kind}", "control", moments, kind)
+        for source, moments in controls.items()
+        for kind in CONTROL_POOLINGS
+        if source != ONE_HOT or kind in ONE_HOT_POOLINGS
+    ]
     return found
 
 
-def _moments(design: Design, store: Store, model: Model, genes: list[Gene], tell: Tell) -> list[Moments]:
+def _representation(
+    source: str, kind: str, recipe: Recipe, moments: list[Moments], targets: Targets
+) -> Representation:
+    """A plain pooling, or one fitted in every fold, named `method:k`."""
+    name = f"{source}: {kind}"
+    method_name, colon, size = kind.partition(":")
+    if not colon:
+        return pooled(name, "model", moments, kind)
+    method = METHODS.get(method_name)
+    if method is None or not size.isdecimal():
+        raise PoolingError(
+            f"pooling {kind!r}: a fitted one is written method:k, with a method of {', '.join(METHODS)}"
+        )
+
+    def fit(training: Index) -> Pooling:
+        values = targets.values[training].astype(np.float64)
+        varies = np.flatnonzero(np.ptp(values, axis=0) > 0)
+        names = tuple(targets.names[column] for column in varies)
+        seen = SupervisedTargets(values[:, varies], names) if method.supervised else None
+        known = MomentsList([moments[index] for index in training], recipe)
+        return method.fit(known, seen, k=int(size), name=method_name)
+
+    return fitted(name, "model", moments, fit, supervised=method.supervised)
+
+
+def _moments(
+    design: Design, store: Store, model: Model, genes: list[Gene], tell: Tell
+) -> dict[str, tuple[Recipe, list[Moments]]]:
     def progress(done: int, missing: int) -> None:
         if done % PROGRESS_STEP == 0 or done == missing:
             tell(f"{model.name}: {done:,} of {missing:,} genes extracted")
@@ -141,10 +189,10 @@ def _moments(design: Design, store: Store, model: Model, genes: list[Gene], tell
     return cached_moments(
         store,
         model,
-        design.layer,
+        design.layers,
         [gene.sequence for gene in genes],
         options=design.options,
         dtype=design.dtype,
         device=design.device,
         progress=progress,
-    )[1]
+    )

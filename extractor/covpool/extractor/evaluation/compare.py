@@ -14,7 +14,7 @@ import numpy as np
 from covpool.extractor.errors import EvaluationError
 from covpool.extractor.evaluation.intervals import area_gene_draws, pearson_gene_draws, target_draws
 from covpool.extractor.evaluation.ridge import (
-    FIRST_PENALTIES,
+    PENALTY_LIMITS,
     Features,
     Index,
     Ridge,
@@ -24,10 +24,7 @@ from covpool.extractor.evaluation.ridge import (
 )
 from covpool.extractor.evaluation.scores import Table, Vector, auroc, auroc_and_influence, pearson, r_squared
 from covpool.extractor.evaluation.splits import Folds
-from covpool.extractor.evaluation.targets import Targets
-
-#: Features and their weights.
-Blocks = list[tuple[Features, float]]
+from covpool.extractor.evaluation.targets import Matrix, Targets
 
 #: Weight of the log length: 5 % of the squared norm of the block it stands beside.
 LENGTH_WEIGHT = 0.05**0.5
@@ -48,11 +45,13 @@ class Representation:
         group: "baseline", "model" or "control".
         embed: blocks of features of all genes, each weighing the same; whatever is fitted is fitted on the
             training genes given.
+        supervised: whether targets take part in the fit.
     """
 
     name: str
     group: str
     embed: Callable[[Index], tuple[Features, ...]]
+    supervised: bool = False
 
 
 @dataclass(frozen=True)
@@ -156,14 +155,21 @@ class Comparison:
         found: dict[str, list[_FoldScore]] = {"": []}
         numbers = 0
         for fold in self.scored:
-            training = np.flatnonzero((self.folds >= 0) & (self.folds != fold))
-            own = _weighing(one.embed(training), 1.0)
-            numbers = sum(features.values.shape[1] for features, _ in own)
-            length = (self.length, LENGTH_WEIGHT)
-            found[""].append(self._fold([*own, length], fold))
+            choice, test = self._splits(fold)
+            blocks = one.embed(test.fit)
+            # What is fitted on targets must not have seen those that it is chosen by.
+            own = [(one.embed(choice.fit) if one.supervised else blocks, choice), (blocks, test)]
+            numbers = sum(block.values.shape[1] for block in own[-1][0])
+            parts = [design((self.length, *blocks), split.fit) for blocks, split in own]
+            shares = [LENGTH_WEIGHT, *_even(len(own[0][0]))]
+            found[""].append(self._alone(parts, shares, fold))
             if baseline is not None:
-                beside = [*_weighing(baseline.embed(training), 1.0), length]
-                found.setdefault(baseline.name, []).append(self._weighted(beside, own, fold))
+                beside = [design(baseline.embed(split.fit), split.fit) for split in (choice, test)]
+                both = [[*a, *b] for a, b in zip(beside, parts, strict=True)]
+                shares = [*_even(len(beside[0])), *shares]
+                found.setdefault(baseline.name, []).append(
+                    self._beside(both, shares, len(beside[0]) + 1, fold)
+                )
         for added_to, scores in found.items():
             table = np.stack([score.values for score in scores])
             r2 = None if scores[0].r2 is None else np.stack([s.r2 for s in scores if s.r2 is not None])
@@ -182,62 +188,73 @@ class Comparison:
                 gene_draws=np.mean([score.gene_draws for score in scores], axis=0),
             )
 
-    def _weighted(self, beside: Blocks, own: Blocks, fold: int) -> "_FoldScore":
-        """The representation beside a baseline, its weight chosen by the choosing fold."""
-        chosen: dict[float, tuple[float, float]] = {}
-
-        def both(weight: float) -> Blocks:
-            return [*beside, *((features, 10**weight * share) for features, share in own)]
-
-        def score(weight: float) -> float:
-            # Penalties chosen for another weight are where the search for this one begins.
-            near = [round(penalty) for penalty, _ in chosen.values()]
-            first = (near[-1] - 1.0, float(near[-1]), near[-1] + 1.0) if near else FIRST_PENALTIES
-            chosen[weight] = self._choose(both(weight), fold, first)
-            return chosen[weight][1]
-
-        weight, _ = best_on_grid(score, FIRST_WEIGHTS, WEIGHT_LIMITS, WEIGHT_STEP)
-        return self._test(both(weight), fold, *chosen[weight], weight)
-
-    def _fold(self, blocks: Blocks, fold: int) -> "_FoldScore":
-        return self._test(blocks, fold, *self._choose(blocks, fold, FIRST_PENALTIES), np.nan)
-
-    def _choose(self, blocks: Blocks, fold: int, first: Ordered[float]) -> tuple[float, float]:
-        """(log10 penalty, score) by the fold after `fold`, which is not trained on either."""
+    def _splits(self, fold: int) -> tuple["_Split", "_Split"]:
+        """Genes to fit on and to hold out: to choose by the fold after `fold`, and to test `fold`."""
         others = [number for number in self.known if number != fold]
         choosing = next((number for number in others if number > fold), others[0])
-        fit = np.flatnonzero(np.isin(self.folds, [number for number in others if number != choosing]))
-        held = np.flatnonzero(self.folds == choosing)
+        training = [number for number in others if number != choosing]
+        return (
+            _Split(np.flatnonzero(np.isin(self.folds, training)), np.flatnonzero(self.folds == choosing)),
+            _Split(np.flatnonzero(np.isin(self.folds, others)), np.flatnonzero(self.folds == fold)),
+        )
+
+    def _alone(self, parts: list[list[Matrix]], weights: list[float], fold: int) -> "_FoldScore":
+        score = self._chooser(parts[0], fold)
+        penalty, validation = best_penalty(lambda penalty: score(weights, penalty))
+        return self._test(parts[1], weights, fold, penalty, validation, np.nan)
+
+    def _beside(self, parts: list[list[Matrix]], shares: list[float], first: int, fold: int) -> "_FoldScore":
+        """The representation, which begins at block `first`, beside a baseline: its weight is chosen too.
+
+        The penalty is chosen at the middle weight, the weight at that penalty, and the penalty once more.
+        """
+        score = self._chooser(parts[0], fold)
+
+        def weights(log_weight: float) -> list[float]:
+            return [*shares[:first], *(10**log_weight * share for share in shares[first:])]
+
+        middle = FIRST_WEIGHTS[len(FIRST_WEIGHTS) // 2]
+        penalty, _ = best_penalty(lambda penalty: score(weights(middle), penalty))
+        weight, _ = best_on_grid(
+            lambda weight: score(weights(weight), penalty), FIRST_WEIGHTS, WEIGHT_LIMITS, WEIGHT_STEP
+        )
+        near = (penalty - WEIGHT_STEP, penalty, penalty + WEIGHT_STEP)
+        penalty, validation = best_on_grid(
+            lambda penalty: score(weights(weight), penalty), near, PENALTY_LIMITS, WEIGHT_STEP
+        )
+        return self._test(parts[1], weights(weight), fold, penalty, validation, weight)
+
+    def _chooser(self, parts: list[Matrix], fold: int) -> Callable[[Ordered[float], float], float]:
+        """Mean score of the choosing fold, by weights and log10 penalty."""
+        split, _ = self._splits(fold)
         columns = self._choosing_targets()
-        x = design(blocks, fit)
-        ridge = Ridge(x[fit], self.targets.values[np.ix_(fit, columns)])
-        observed = self.targets.values[np.ix_(held, columns)].T
-        rule = auroc if self.targets.kind == "terms" else pearson
+        ridge = Ridge(parts, self.targets.values[:, columns], split.fit, split.held)
+        observed = self.targets.values[np.ix_(split.held, columns)].T
 
-        def score(penalty: float) -> float:
-            found = rule(ridge.scores(x[held], 10**penalty), observed)
+        def score(weights: Ordered[float], penalty: float) -> float:
+            predicted = ridge.scores(weights, 10**penalty)
+            if self.targets.kind == "terms":
+                return float(np.nanmean(auroc(predicted, observed)))
             # A constant prediction correlates with nothing.
-            return float(np.nanmean(found if self.targets.kind == "terms" else np.nan_to_num(found)))
+            return float(np.nan_to_num(pearson(predicted, observed)).mean())
 
-        return best_penalty(score, first)
+        return score
 
     def _test(
         self,
-        blocks: Blocks,
+        parts: list[Matrix],
+        weights: Ordered[float],
         fold: int,
         penalty: float,
         validation: float,
         weight: float,
     ) -> "_FoldScore":
-        fit = np.flatnonzero((self.folds >= 0) & (self.folds != fold))
-        held = np.flatnonzero(self.folds == fold)
-        x = design(blocks, fit)
-        predicted = Ridge(x[fit], self.targets.values[fit]).scores(x[held], 10**penalty)
-        observed = np.ascontiguousarray(self.targets.values[held].T)
+        _, split = self._splits(fold)
+        predicted = Ridge(parts, self.targets.values, split.fit, split.held).scores(weights, 10**penalty)
+        observed = np.ascontiguousarray(self.targets.values[split.held].T)
         if self.targets.kind == "terms":
             values, influence = auroc_and_influence(predicted, observed)
-            scored = np.isfinite(values)
-            mean = influence[scored].mean(0)
+            mean = influence[np.isfinite(values)].mean(0)
             draws = np.nanmean(values) + area_gene_draws(mean, fold, seed=self.seed)
             return _FoldScore(values, None, penalty, weight, validation, draws)
         draws = pearson_gene_draws(predicted, observed, fold, seed=self.seed)
@@ -250,9 +267,15 @@ class Comparison:
         return np.sort(random.permutation(count)[:CHOOSING_TARGETS])
 
 
-def _weighing(blocks: tuple[Features, ...], weight: float) -> Blocks:
-    """Blocks of equal weight whose squared weights add up to that of one block."""
-    return [(features, weight / len(blocks) ** 0.5) for features in blocks]
+def _even(blocks: int) -> list[float]:
+    """Equal weights whose squares add up to 1."""
+    return [blocks**-0.5] * blocks
+
+
+@dataclass(frozen=True)
+class _Split:
+    fit: Index
+    held: Index
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Representations to compare: baselines of the sequence, and poolings of moments whatever made them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from collections.abc import Sequence as Ordered
 from dataclasses import dataclass, field
 
@@ -16,8 +16,8 @@ from covpool.store.poolings.kinds import Pooling, pooling
 #: Powers of the log length in the baseline that knows nothing else.
 LENGTH_POWERS = 3
 
-#: A pooling fitted on the moments of training genes, in the order of their indices.
-Fit = Callable[[Ordered[Moments]], Pooling]
+#: From the indices of training genes to a pooling fitted on their moments.
+Fit = Callable[[Index], Pooling]
 
 
 def baselines(genes: Ordered[Gene]) -> list[Representation]:
@@ -38,31 +38,20 @@ def fixed(name: str, group: str, *blocks: Features) -> Representation:
     return Representation(name, group, lambda training: blocks)
 
 
-def pooled(
-    source: str,
-    group: str,
-    moments: Ordered[Moments],
-    kinds: Ordered[str],
-    fits: Mapping[str, Fit] | None = None,
-) -> list[Representation]:
-    """Poolings of the genes' moments, named "source: kind".
-
-    Args:
-        source: what made the moments.
-        group: "model" or "control".
-        moments: of every gene.
-        kinds: plain poolings, as `covpool.store.pooling` names them.
-        fits: fitted poolings by name; fitted anew in every fold, on its training genes.
+def pooled(name: str, group: str, moments: Ordered[Moments], kind: str) -> Representation:
+    """A plain pooling of the genes' moments, as `covpool.store.pooling` names it.
 
     Raises:
-        PoolingError: a kind is unknown.
+        PoolingError: the kind is unknown.
     """
-    plain = [Representation(f"{source}: {kind}", group, _Plain(moments, pooling(kind))) for kind in kinds]
-    fitted = [
-        Representation(f"{source}: {name}", group, _Fitted(moments, fit))
-        for name, fit in (fits or {}).items()
-    ]
-    return plain + fitted
+    return Representation(name, group, _Plain(moments, pooling(kind)))
+
+
+def fitted(
+    name: str, group: str, moments: Ordered[Moments], fit: Fit, *, supervised: bool = False
+) -> Representation:
+    """A pooling of the genes' moments that is fitted anew in every fold, on its training genes."""
+    return Representation(name, group, _Fitted(moments, fit), supervised)
 
 
 @dataclass
@@ -87,8 +76,7 @@ class _Fitted:
     fit: Fit
 
     def __call__(self, training: Index) -> tuple[Features, ...]:
-        found = self.fit([self.moments[index] for index in training])
-        return tuple(_features(self.moments, part) for part in found.parts)
+        return tuple(_features(self.moments, part) for part in self.fit(training).parts)
 
 
 def _features(moments: Ordered[Moments], part: Pooling) -> Features:

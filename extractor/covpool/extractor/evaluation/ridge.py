@@ -1,7 +1,7 @@
 """Ridge probe: many targets at once, through the smaller of the feature and the gene-by-gene matrix.
 
 Blocks of features are centred on the training genes, z-scored per entry where that is wanted, and scaled to a
-mean squared norm of 1 per gene, times the block's weight; so one penalty means the same for every
+mean squared norm of 1 per gene, times the block's weight; so a penalty means the same for every
 representation. Float32: a representation's score moves by less than 1e-3 against float64 (tested).
 """
 
@@ -37,58 +37,81 @@ class Features:
     standardise: bool = True
 
 
-def design(blocks: Ordered[tuple[Features, float]], training: Index) -> Matrix:
-    """(genes, columns) of weighted blocks, centred and scaled by what the training genes show."""
+def design(blocks: Ordered[Features], training: Index) -> list[Matrix]:
+    """(genes, columns) of each block, centred and scaled by what the training genes show."""
     parts = []
-    for features, weight in blocks:
+    for features in blocks:
         known = features.values[training].astype(np.float64)
         centre, spread = known.mean(0), known.std(0)
         # A column that rounding alone moves is constant.
         varies = spread > 1e-6 * np.maximum(np.abs(centre), spread.max(initial=0.0) * 1e-3)
         scale = 1 / spread[varies] if features.standardise else np.ones(varies.sum())
         norm = np.sqrt(((spread[varies] * scale) ** 2).sum())
-        factor = weight * scale / norm if norm > 0 else scale
+        factor = scale / norm if norm > 0 else scale
         parts.append(((features.values[:, varies] - centre[varies]) * factor).astype(np.float32))
-    return np.concatenate(parts, axis=1)
+    return parts
 
 
 class Ridge:
-    """Ridge regression of targets on a design, for one penalty after another.
+    """Ridge regression of targets on blocks, for one choice of weights and penalty after another.
+
+    What does not depend on them is computed once: the Gram matrix of all columns, or of the genes by each
+    block when there are more columns than genes; both sides give the same scores.
 
     Args:
-        x: (training genes, columns), centred.
-        y: (training genes, targets).
+        parts: (genes, columns) of each block, see `design`.
+        y: (genes, targets).
+        fit, held: genes to fit on and to predict.
         dtype: of the linear algebra.
     """
 
-    def __init__(self, x: Matrix, y: Matrix, dtype: torch.dtype = torch.float32) -> None:
-        self._x = torch.from_numpy(np.ascontiguousarray(x)).to(dtype)
-        # By gene when there are more features than genes, else by feature; both give the same scores.
-        self._by_gene = x.shape[1] > x.shape[0]
-        self.intercept = y.mean(0)
-        centred = torch.from_numpy(y - self.intercept).to(dtype)
-        self._gram = self._x @ self._x.T if self._by_gene else self._x.T @ self._x
-        self._right = centred if self._by_gene else self._x.T @ centred
+    def __init__(
+        self, parts: Ordered[Matrix], y: Matrix, fit: Index, held: Index, dtype: torch.dtype = torch.float32
+    ) -> None:
+        known = [torch.from_numpy(part[fit]).to(dtype) for part in parts]
+        new = [torch.from_numpy(part[held]).to(dtype) for part in parts]
+        self._sizes = torch.tensor([part.shape[1] for part in parts])
+        self._by_gene = int(self._sizes.sum()) > len(fit)
+        self._intercept = torch.from_numpy(y[fit].mean(0)).to(dtype)
+        centred = torch.from_numpy(y[fit]).to(dtype) - self._intercept
+        if self._by_gene:
+            self._grams = torch.stack([x @ x.T for x in known])
+            self._held = torch.stack([h @ x.T for h, x in zip(new, known, strict=True)])
+            self._right = centred
+        else:
+            x = torch.cat(known, dim=1)
+            self._grams = x.T @ x
+            self._held = torch.cat(new, dim=1)
+            self._right = x.T @ centred
 
-    def scores(self, held: Matrix, penalty: float) -> Matrix:
-        """(targets, held genes) float32 predictions."""
-        h = torch.from_numpy(np.ascontiguousarray(held)).to(self._x.dtype)
-        solution = self._solve(penalty)
-        predicted = solution.T @ (self._x @ h.T) if self._by_gene else solution.T @ h.T
-        found: Matrix = predicted.float().numpy() + self.intercept[:, None]
+    def scores(self, weights: Ordered[float], penalty: float) -> Matrix:
+        """(targets, held genes) float32 predictions with these weights of the blocks."""
+        w = torch.tensor(weights, dtype=self._grams.dtype)
+        if self._by_gene:
+            gram = torch.tensordot(w**2, self._grams, dims=1)
+            held = torch.tensordot(w**2, self._held, dims=1)
+            right = self._right
+        else:
+            columns = w.repeat_interleave(self._sizes)
+            gram = self._grams * columns[:, None] * columns
+            held = self._held * columns
+            right = self._right * columns[:, None]
+        found: Matrix = (_solve(gram, right, penalty).T @ held.T + self._intercept[:, None]).float().numpy()
         return found
 
-    def _solve(self, penalty: float) -> torch.Tensor:
-        for dtype in (self._gram.dtype, torch.float64):
-            penalised = self._gram.to(dtype, copy=True)
-            penalised.diagonal().add_(penalty)
-            factor, failed = torch.linalg.cholesky_ex(penalised)
-            if not failed:
-                solution: torch.Tensor = torch.cholesky_solve(self._right.to(dtype), factor)
-                return solution.to(self._gram.dtype)
-        # Singular even in float64: the least-squares solution of smallest norm.
-        least: torch.Tensor = torch.linalg.lstsq(penalised, self._right.double(), driver="gelsd").solution
-        return least.to(self._gram.dtype)
+
+def _solve(gram: torch.Tensor, right: torch.Tensor, penalty: float) -> torch.Tensor:
+    """(gram + penalty)⁻¹ right."""
+    for dtype in (gram.dtype, torch.float64):
+        penalised = gram.to(dtype, copy=True)
+        penalised.diagonal().add_(penalty)
+        factor, failed = torch.linalg.cholesky_ex(penalised)
+        if not failed:
+            solution: torch.Tensor = torch.cholesky_solve(right.to(dtype), factor)
+            return solution.to(gram.dtype)
+    # Singular even in float64: the least-squares solution of smallest norm.
+    least: torch.Tensor = torch.linalg.lstsq(penalised, right.double(), driver="gelsd").solution
+    return least.to(gram.dtype)
 
 
 def best_on_grid(

@@ -35,7 +35,8 @@ def _common(command: F) -> F:
         click.option("--store", default="covpool-store", show_default=True, help="Directory of the store."),
         click.option("--model", default="ntv3-mini", show_default=True,
                      help="Bundled name, directory or hub id."),
-        click.option("--layer", help="A layer of the model; its default one when omitted."),
+        click.option("--layer", "layers", multiple=True,
+                     help="A layer of the model; its default one when omitted. Repeat to compare several."),
         click.option("--strand", type=click.Choice(["+", "-", "both"]), default="+", show_default=True),
         click.option("--species", default="", help="For a model that is conditioned on one."),
         click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True),
@@ -118,9 +119,10 @@ def _genes(common: dict[str, Any]) -> list[Gene]:
 
 
 def _run(genes: list[Gene], targets: Targets, common: dict[str, Any]) -> None:
+    model = describe(common["model"])
     design = Design(
-        model=describe(common["model"]),
-        layer=common["layer"],
+        model=model,
+        layers=common["layers"] or (model.default_layer,),
         options=Options(strand=common["strand"], condition=common["species"]),
         dtype=common["dtype"],
         device=common["device"],

@@ -1,0 +1,248 @@
+"""Regenerate docs/results.md: what embeddings of `ntv3-mini` predict about genes, beside baselines."""
+
+import argparse
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from covpool.extractor.evaluation.compare import Result
+from covpool.extractor.evaluation.gene_terms import term_targets
+from covpool.extractor.evaluation.genes import Gene, read_genes
+from covpool.extractor.evaluation.intervals import interval
+from covpool.extractor.evaluation.ontology import read_ontology
+from covpool.extractor.evaluation.report import figure, markdown, write_report
+from covpool.extractor.evaluation.targets import Targets
+from covpool.extractor.evaluation.tracks import track_targets
+from covpool.extractor.models import describe
+from covpool.service.evaluation import Design, evaluate
+from covpool.store import Store
+
+MODEL = "ntv3-mini"
+#: Layers and poolings that are chosen between on development folds, before the test fold is looked at.
+CANDIDATE_LAYERS = ("stem", "up.5", "up.6")
+CANDIDATE_POOLINGS = ("mean", "mean+std", "second_moment", "covariance", "root")
+#: Signal of most tracks is a few counts in a gene: a mean per 100 bases is of order one.
+PER_BASES = 100.0
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One table of the page.
+
+    Attributes:
+        key: names its files.
+        title: heading.
+        floor: what the data's own page gives for 4-mer frequencies and log length with a fixed penalty.
+        genes, targets: of it.
+    """
+
+    key: str
+    title: str
+    floor: str
+    genes: list[Gene]
+    targets: Targets
+
+
+def tasks(data: Path, scratch: Path, every: int) -> list[Task]:
+    """Gene Ontology of both organisms, and the tracks of yeast."""
+    ontology = read_ontology(data / "go/go-basic.2022-07-01.obo.gz")
+    name = "GCF_000005845.2_ASM584v2_genomic"
+    ecoli = read_genes(data / f"ecoli/{name}.fna.gz", data / f"ecoli/{name}.gff.gz")
+    yeast = read_genes(
+        data / "yeast/genome.fa.gz",
+        data / "yeast/sgd_R64.gff3.gz",
+        leave_out=[("orf_classification", "Dubious")],
+    )
+    ecoli, yeast = ecoli[::every], yeast[::every]
+    found = []
+    for key, title, floor, genes, table in (
+        ("ecoli-go", "E. coli: Gene Ontology", "AUROC 0.674", ecoli, data / "ecoli/genes.tsv.gz"),
+        ("yeast-go", "Yeast: Gene Ontology", "AUROC 0.663", yeast, None),
+    ):
+        labelled, targets = term_targets(genes, ontology, table)
+        found.append(Task(key, title, floor, labelled, targets))
+    tracks = track_targets(yeast, stranded(data / "yeast/tracks/manifest.tsv", scratch), per_bases=PER_BASES)
+    floor = "Pearson r 0.37 sense, 0.20 antisense"
+    return [*found, Task("yeast-tracks", "Yeast: signal tracks", floor, yeast, tracks)]
+
+
+def stranded(manifest: Path, scratch: Path) -> Path:
+    """The table of the tracks that have strands; the others cover parts of the genome only."""
+    header, *lines = manifest.read_text(encoding="utf-8").splitlines()
+    columns = {name: index for index, name in enumerate(header.split("\t"))}
+    rows = [line.split("\t") for line in lines]
+    folder = manifest.parent.parent.resolve()
+    wanted = [
+        f"{row[columns['sample']]}\t{row[columns['strand']]}\t{folder / row[columns['file']]}"
+        for row in rows
+        if row[columns["strand"]] in "+-"
+    ]
+    scratch.mkdir(parents=True, exist_ok=True)
+    table = scratch / "tracks.tsv"
+    table.write_text("\n".join(["sample\tstrand\tfile", *wanted]) + "\n", encoding="utf-8")
+    return table
+
+
+def compared(first: Result, second: Result, what: str) -> str:
+    """One line: a paired difference with its intervals."""
+    low, high = interval(first.gene_draws - second.gene_draws)
+    less, more = interval(first.target_draws - second.target_draws)
+    return (
+        f"- {what}: {first.score:.4f} against {second.score:.4f}, **{first.score - second.score:+.4f}** "
+        f"(over genes {low:+.4f} to {high:+.4f}, over targets {less:+.4f} to {more:+.4f})"
+    )
+
+
+def in_short(results: list[Result]) -> str:
+    """The comparisons that decide, with whatever sign they have."""
+    alone = {one.name: one for one in results if not one.added_to}
+    beside = [one for one in results if one.added_to and one.group == "model"]
+    own = [one for one in alone.values() if one.group == "model"]
+    best = max(own, key=lambda one: one.validation.mean())
+    kind = best.name.partition(": ")[2]
+    baseline = alone[beside[0].added_to]
+    added = max(beside, key=lambda one: one.validation.mean())
+    lines = [
+        compared(best, alone[f"{MODEL}: mean"], f"best pooling by validation (`{kind}`) against the mean"),
+        compared(alone[f"{MODEL}: second_moment"], alone[f"{MODEL}: mean"], "second moment against the mean"),
+        compared(
+            alone[f"{MODEL}: covariance"],
+            alone["untrained: covariance"],
+            "`covariance` of the trained network against the untrained one",
+        ),
+        compared(
+            best,
+            alone["one-hot windows: second_moment"],
+            f"`{kind}` against second moments of one-hot windows",
+        ),
+        compared(best, baseline, f"`{kind}` against the strongest baseline ({baseline.name})"),
+        compared(
+            added,
+            baseline,
+            f"`{added.name.partition(': ')[2]}` (best by validation) beside {baseline.name} against it alone",
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def development(design: Design, task: Task, store: Store) -> str:
+    """Choices on development folds, and the test fold once: Markdown."""
+    candidates = replace(
+        design, layers=CANDIDATE_LAYERS, poolings=CANDIDATE_POOLINGS, controls=False, untrained=False
+    )
+    found = list(evaluate(replace(candidates, part="development"), store, task.genes, task.targets, tell))
+    own = [one for one in found if one.group == "model"]
+    chosen = [
+        max((one for one in own if bool(one.added_to) == both), key=lambda one: one.score)
+        for both in (False, True)
+    ]
+    default = f"{MODEL} {design.model.default_layer}: mean"
+    wanted = {one.name for one in chosen} | {default}
+    layers = tuple(name for name in CANDIDATE_LAYERS if any(f" {name}: " in one for one in wanted))
+    tested = [
+        one
+        for one in evaluate(
+            replace(
+                candidates,
+                part="test",
+                layers=layers if len(layers) > 1 else CANDIDATE_LAYERS[-2:],
+                poolings=tuple({one.partition(": ")[2] for one in sorted(wanted)}),
+            ),
+            store,
+            task.genes,
+            task.targets,
+            tell,
+        )
+        if one.name in wanted or one.group == "baseline"
+    ]
+    lines = [
+        f"{len(CANDIDATE_LAYERS)} layers and {len(CANDIDATE_POOLINGS)} poolings, alone and beside the "
+        f"baseline, on {design.folds - 1} of {design.folds} folds (the last one left out altogether). "
+        f"Chosen: **{chosen[0].name}** alone ({chosen[0].score:.4f}), **{chosen[1].name}** beside "
+        f"{chosen[1].added_to} ({chosen[1].score:.4f}).\n",
+        markdown(found, task.targets),
+        "The test fold, trained on the other four, looked at once:\n",
+        markdown(tested, task.targets),
+    ]
+    return "\n".join(lines)
+
+
+def tell(text: str) -> None:
+    """Progress."""
+    print(f"  {time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+def section(task: Task, results: list[Result]) -> str:
+    """Heading, floor, comparisons, table and figure of a task."""
+    lines = [
+        f"## {task.title}\n",
+        f"{len(task.genes):,} genes, {len(task.targets.names):,} {task.targets.kind}. Floor that comes with "
+        f"the data (4-mer frequencies and log length, fixed penalty): {task.floor}.\n",
+        in_short(results),
+        f"![scores](results/{task.key}.png)\n",
+        markdown(results, task.targets),
+    ]
+    return "\n".join(lines)
+
+
+def page(design: Design, sections: Iterable[str], minutes: float) -> str:
+    """The whole page."""
+    model = design.model
+    heading = f"""# Results: what embeddings of `{model.name}` predict
+
+Written by `make results`, which took {minutes:.0f} minutes; every number comes from that run.
+Model: `{model.name}`, layer `{design.layers[0]}`, weights `{model.weights[:12]}`. Data: E. coli K-12
+MG1655 and S. cerevisiae S288C without dubious ORFs; a gene is its whole span on its strand, without flanks.
+
+How to read it:
+
+- **Protocol.** Ridge probes on five folds of two contiguous blocks each. In each fold the penalty is chosen
+  by the next fold, on a grid that grows until its best is inside, the same search for every row. AUROC
+  (terms) and Pearson's r (tracks) are computed within folds and averaged. Every row has the log length too.
+- **Intervals** are 95 % bootstrap intervals, over targets and over genes. Differences are paired.
+- **with …**: the row beside the strongest baseline (by validation), its weight chosen by the same fold;
+  **gain** is against that baseline alone.
+- **Controls.** `untrained` is the same network with random weights, `random convolution` one random layer of
+  the same width, `one-hot windows` the 33 bases around each base without any network. What their second
+  moments reach is owed to the pooling, not to training.
+- `root-pca`, `glram` and `eigenvectors` are fitted anew on the training genes of every fold.
+- GO terms are propagated over is_a and part_of; at least 30 genes, roots dropped. Tracks are log(1 + mean
+  signal per {PER_BASES:.0f} bases); those without strands cover parts of the genome only and are left out.
+- The network was pre-trained, without labels, on these two genomes: nothing here is about unseen genomes.
+"""
+    return "\n".join([heading, *sections])
+
+
+def main() -> None:
+    """Run everything and write the page, its figures, and the scores as Parquet."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the real genomes")
+    parser.add_argument("--scratch", type=Path, default=Path("build/results"), help="store and Parquet files")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="where the page goes")
+    parser.add_argument("--every", type=int, default=1, help="one gene in so many, to try it")
+    options = parser.parse_args()
+    begin = time.monotonic()
+    model = describe(MODEL)
+    design = Design(model=model, layers=(model.default_layer,))
+    (options.docs / "results").mkdir(parents=True, exist_ok=True)
+    sections = []
+    with Store.open(options.scratch / "store") as store:
+        found = tasks(options.data, options.scratch, options.every)
+        for task in found:
+            tell(f"{task.title}: {len(task.genes)} genes, {len(task.targets.names)} {task.targets.kind}")
+            results = list(evaluate(design, store, task.genes, task.targets, tell))
+            write_report(results, task.targets, options.scratch / task.key)
+            figure(results, task.targets).savefig(options.docs / "results" / f"{task.key}.png", dpi=110)
+            sections.append(section(task, results))
+        for task in found[:1]:
+            sections.append(f"## Choices on development folds: {task.title}\n")
+            sections.append(development(design, task, store))
+    text = page(design, sections, (time.monotonic() - begin) / 60)
+    (options.docs / "results.md").write_text(text, encoding="utf-8")
+    tell(f"wrote {options.docs / 'results.md'}")
+
+
+if __name__ == "__main__":
+    main()
