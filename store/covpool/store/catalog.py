@@ -126,11 +126,11 @@ class Catalog:
                         "or drop the old entry"
                     )
                 namespace = stored
-            insert_if_absent(connection, _namespaces, [_namespace_row(namespace)])
+            insert_if_absent(connection, _namespaces, [namespace_row(namespace)])
             # The namespace's row is the lock: one writer at a time hands out rows of its arrays.
             query = sa.select(_namespaces).where(_namespaces.c.id == namespace.id).with_for_update()
             found = connection.execute(query).one()
-            place = Place(_namespace_of(found), 0, found.next_row)
+            place = Place(namespace_of(found), 0, found.next_row)
             if place.row >= place.namespace.capacity:
                 raise CapacityError(
                     f"namespace {place.namespace.id} ({key.recipe.model}, {key.recipe.layer}) has handed out "
@@ -198,12 +198,10 @@ class Catalog:
             )
             if ready is not None and not same:
                 connection.execute(
-                    sa.update(_entries).where(_at(ready.place)).values(state=RETIRED, since=now)
+                    sa.update(_entries).where(at(ready.place)).values(state=RETIRED, since=now)
                 )
             flipped = connection.execute(
-                sa.update(_entries)
-                .where(_at(place), _entries.c.state == RESERVED)
-                .values(since=now, **values)
+                sa.update(_entries).where(at(place), _entries.c.state == RESERVED).values(since=now, **values)
             )
             if flipped.rowcount != 1:
                 raise StoreError(
@@ -217,7 +215,7 @@ class Catalog:
         with self.writing() as connection:
             connection.execute(
                 sa.update(_entries)
-                .where(_at(place), _entries.c.state == RESERVED)
+                .where(at(place), _entries.c.state == RESERVED)
                 .values(state=RETIRED, since=datetime.now(UTC))
             )
 
@@ -270,7 +268,8 @@ class Catalog:
         return None if row is None else entry_of(row)
 
 
-def _at(place: Place) -> "sa.ColumnElement[bool]":
+def at(place: Place) -> "sa.ColumnElement[bool]":
+    """The condition that an entry lies there."""
     return sa.and_(
         _entries.c.namespace == place.namespace.id,
         _entries.c.generation == place.generation,
@@ -286,7 +285,8 @@ def select_entries() -> "sa.Select[tuple[object, ...]]":
     return sa.select(_entries, *shared).join(_namespaces, _entries.c.namespace == _namespaces.c.id)
 
 
-def _namespace_row(namespace: Namespace) -> dict[str, object]:
+def namespace_row(namespace: Namespace) -> dict[str, object]:
+    """A namespace as a row of its table."""
     return {
         "id": namespace.id,
         "recipe": namespace.recipe.to_json(),
@@ -301,7 +301,8 @@ def _namespace_row(namespace: Namespace) -> dict[str, object]:
     }
 
 
-def _namespace_of(row: "sa.Row[tuple[object, ...]]") -> Namespace:
+def namespace_of(row: "sa.Row[tuple[object, ...]]") -> Namespace:
+    """The namespace in a row of its table, or of `select_entries`."""
     return Namespace(Recipe.from_json(row.recipe), row.width, row.dtype, row.codec, row.capacity)
 
 
@@ -309,7 +310,7 @@ def entry_of(row: "sa.Row[tuple[object, ...]]") -> Entry:
     """The entry in a row of `select_entries`."""
     return Entry(
         row.key,
-        Place(_namespace_of(row), row.generation, row.row),
+        Place(namespace_of(row), row.generation, row.row),
         row.state,
         row.since.replace(tzinfo=UTC),
         row.sequence,

@@ -6,6 +6,7 @@ those of the array it came from, unless the copy has a codec of its own.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import zarr
 from zarr.abc.store import Store as ZarrStorage
 from zarr.codecs import BytesCodec, Crc32cCodec
+from zarr.errors import ContainsArrayError, ContainsGroupError
 
 from covpool.store.codecs import codec_of
 from covpool.store.codecs.chunk import CHECKSUM_BYTES, seal, unseal
@@ -65,40 +67,56 @@ class CompactedArrays(RowArrays):
         offset, size = pairs[row % self._shard_rows]
         return None if size == _ABSENT else self._objects.read_part(path, int(offset), int(size))
 
-    def write_shard(self, index: int, rows: Sequence[Row]) -> None:
-        """Write the rows from `index` times the rows of a shard on, one object per array."""
+    def has_shard(self, index: int) -> bool:
+        """Whether a shard was written, for every array."""
+        return all(
+            self._objects.read_end(chunk_path(self.path, array, index), CHECKSUM_BYTES) is not None
+            for array in (RECORD, MEAN, SECOND_MOMENT)
+        )
+
+    def delete_shard(self, index: int) -> None:
+        """Remove a shard of every array."""
         for array in (RECORD, MEAN, SECOND_MOMENT):
-            chunks = [getattr(row, array) for row in rows]
-            self._objects.write(
-                chunk_path(self.path, array, index), *chunks, shard_index(chunks, self._shard_rows)
-            )
+            self._objects.delete(chunk_path(self.path, array, index))
+
+    def write_shard(self, index: int, rows: Sequence[Row | None]) -> list[str]:
+        """Write the rows from `index` times the rows of a shard on; returns the objects, one per array."""
+        paths = []
+        for array in (RECORD, MEAN, SECOND_MOMENT):
+            chunks: list[bytes | None] = [None if row is None else getattr(row, array) for row in rows]
+            paths.append(chunk_path(self.path, array, index))
+            present = (chunk for chunk in chunks if chunk is not None)
+            self._objects.write(paths[-1], *present, shard_index(chunks, self._shard_rows))
+        return paths
 
 
-def shard_index(chunks: Sequence[bytes], shard_rows: int) -> bytes:
+def shard_index(chunks: Sequence[bytes | None], shard_rows: int) -> bytes:
     """What follows the chunks of a shard that lie one after the other."""
-    pairs = np.full((shard_rows, 2), _ABSENT, "<u8")
-    pairs[: len(chunks), 1] = [len(chunk) for chunk in chunks]
-    pairs[: len(chunks), 0] = np.cumsum([0, *(len(chunk) for chunk in chunks[:-1])])
+    pairs, offset = np.full((shard_rows, 2), _ABSENT, "<u8"), 0
+    for position, chunk in enumerate(chunks):
+        if chunk is not None:
+            pairs[position] = offset, len(chunk)
+            offset += len(chunk)
     index = pairs.tobytes()
     return index + seal(index)
 
 
 def create_compacted(
-    storage: ZarrStorage, namespace: Namespace, generation: int, *, codec: str, rows: int, shard_rows: int
-) -> CompactedArrays:
-    """Make the arrays of a copy of `rows` rows, or open those an interrupted compaction left.
+    storage: ZarrStorage, namespace: Namespace, generation: int, attributes: dict[str, Any], rows: int
+) -> None:
+    """Make the arrays of a copy of `rows` rows; what is there already is left as it is.
 
     Args:
         storage: where.
         namespace: whose copy it is.
         generation: its number, from 1.
-        codec: id of the codec its rows are encoded in.
+        attributes: of the group; among them the codec of the rows and how many lie in one shard.
         rows: how many there will be.
-        shard_rows: rows in one shard.
     """
     path = generation_path(namespace, generation)
-    attributes = {CODEC: codec, SHARD_ROWS: shard_rows, SEALED: False}
-    zarr.create_group(storage, path=path, attributes=attributes, overwrite=True)
+    codec, shard_rows = str(attributes[CODEC]), int(attributes[SHARD_ROWS])
+    with suppress(ContainsGroupError):
+        zarr.create_group(storage, path=path, attributes={**attributes, SEALED: False})
     d, item = namespace.width, np.dtype(namespace.dtype).itemsize
     plain: dict[str, Any] = {"serializer": BytesCodec(), "compressors": [Crc32cCodec()]}
     for array, shape, dtype, codecs in (
@@ -106,15 +124,28 @@ def create_compacted(
         (MEAN, (d,), namespace.dtype, MEAN_CODEC.zarr_arguments(item)),
         (RECORD, (RECORD_BYTES,), "uint8", plain),
     ):
-        zarr.create_array(
-            storage,
-            name=f"{path}/{array}",
-            shape=(rows, *shape),
-            chunks=(1, *shape),
-            shards=(shard_rows, *shape),
-            dtype=dtype,
-            fill_value=0 if dtype == "uint8" else np.nan,
-            chunk_key_encoding={"name": "default", "separator": "."},
-            **codecs,
-        )
-    return CompactedArrays(storage, namespace, generation)
+        with suppress(ContainsArrayError):
+            zarr.create_array(
+                storage,
+                name=f"{path}/{array}",
+                shape=(rows, *shape),
+                chunks=(1, *shape),
+                shards=(shard_rows, *shape),
+                dtype=dtype,
+                fill_value=0 if dtype == "uint8" else np.nan,
+                chunk_key_encoding={"name": "default", "separator": "."},
+                **codecs,
+            )
+
+
+def seal_copy(storage: ZarrStorage, path: str) -> None:
+    """Mark a copy as complete: every row was read back, and the copy may be the only one there is."""
+    zarr.open_group(storage, path=path, mode="r+").attrs[SEALED] = True
+
+
+def is_sealed(storage: ZarrStorage, path: str) -> bool:
+    """Whether the copy there is complete."""
+    try:
+        return bool(zarr.open_group(storage, path=path, mode="r").attrs.get(SEALED))
+    except FileNotFoundError:
+        return False

@@ -7,14 +7,16 @@ A writing transaction sees what others have committed and takes its locks before
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
+from threading import RLock
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from covpool.store.durability import Durability
 from covpool.store.errors import CatalogError, LocationError
 
 #: Seconds until an unreachable Postgres server is given up.
@@ -23,10 +25,11 @@ CONNECT_TIMEOUT_S = 10
 #: Seconds that a writer on SQLite waits for its turn.
 BUSY_S = 30
 
+_TURN = "turn"
 _POSTGRES_DRIVER = "postgresql+psycopg"
 
 
-def open_engine(url: str) -> Engine:
+def open_engine(url: str, durability: Durability = "process") -> Engine:
     """An engine for `url`: sqlite:///path (WAL mode), sqlite:// (in memory), or postgresql://user:password@host/name.
 
     Raises:
@@ -39,7 +42,7 @@ def open_engine(url: str) -> Engine:
             "the catalog's URL cannot be read; write sqlite:///path or postgresql://user:password@host/name"
         ) from error
     if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
-        return _sqlite(parsed)
+        return _sqlite(parsed, durability)
     if parsed.drivername in ("postgres", "postgresql", _POSTGRES_DRIVER):
         return _postgres(parsed.set(drivername=_POSTGRES_DRIVER))
     raise LocationError(
@@ -55,7 +58,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
     Raises:
         CatalogError: the database cannot be reached, or refused.
     """
-    with _named(engine), engine.connect() as connection:
+    with _named(engine), _turn(engine), engine.connect() as connection:
         connection.execution_options(write=True)
         with connection.begin():
             yield connection
@@ -68,7 +71,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
     Raises:
         CatalogError: the database cannot be reached, or refused.
     """
-    with _named(engine), engine.connect() as connection:
+    with _named(engine), _turn(engine), engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         with connection.begin():
@@ -102,11 +105,16 @@ def shown(url: str | URL) -> str:
     return sa.make_url(url).render_as_string(hide_password=True)
 
 
-def _sqlite(url: URL) -> Engine:
+def _sqlite(url: URL, durability: Durability) -> Engine:
     in_memory = url.database in (None, "", ":memory:")
     engine = (
-        # One connection is the database: every thread shares it.
-        sa.create_engine(url, poolclass=sa.StaticPool, connect_args={"check_same_thread": False})
+        # One connection is the database: every thread shares it, one transaction at a time.
+        sa.create_engine(
+            url,
+            poolclass=sa.StaticPool,
+            connect_args={"check_same_thread": False},
+            execution_options={_TURN: RLock()},
+        )
         if in_memory
         else sa.create_engine(url)
     )
@@ -117,7 +125,8 @@ def _sqlite(url: URL) -> Engine:
         connection.isolation_level = None  # type: ignore[attr-defined]
         for pragma in (
             f"busy_timeout={BUSY_S * 1000}",
-            "synchronous=NORMAL",
+            # In WAL mode NORMAL may lose the latest transactions with the power, never parts of one.
+            f"synchronous={'FULL' if durability == 'power-loss' else 'NORMAL'}",
             "foreign_keys=ON",
         ):
             connection.execute(f"PRAGMA {pragma}")  # type: ignore[attr-defined]
@@ -157,6 +166,12 @@ def _postgres(url: URL) -> Engine:
     arguments = {name: value for name, value in defaults.items() if name not in url.query}
     # A connection that died while it lay idle in the pool is replaced instead of failing its next user.
     return sa.create_engine(url, pool_pre_ping=True, connect_args=arguments)
+
+
+def _turn(engine: Engine) -> AbstractContextManager[object]:
+    """Held by the transaction that has the one connection of a database in memory."""
+    lock: AbstractContextManager[object] = engine.get_execution_options().get(_TURN, nullcontext())
+    return lock
 
 
 @contextmanager

@@ -3,6 +3,11 @@
 Convention: an object is replaced in one step or not at all; a path is relative to the store's root.
 """
 
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -11,6 +16,8 @@ from zarr.abc.store import Store as ZarrStorage
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore
+
+from covpool.store.durability import force
 
 
 class Objects:
@@ -50,12 +57,62 @@ class Objects:
             buffer = default_buffer_prototype().buffer.from_bytes(b"".join(parts))
             sync(self._storage.set(path, buffer))
 
+    def write_new(self, path: str, data: bytes) -> bytes:
+        """Write the object unless there is one; returns the bytes that are there now."""
+        buffer = default_buffer_prototype().buffer.from_bytes(data)
+        sync(self._storage.set_if_not_exists(path, buffer))
+        return self.read(path) or data
+
+    def below(self, prefix: str) -> Iterator[str]:
+        """Paths of all objects whose path begins with `prefix`/, in no order."""
+        if self._root is not None:
+            for folder, _, names in os.walk(self._root / prefix):
+                inside = Path(folder).relative_to(self._root)
+                yield from ((inside / name).as_posix() for name in names)
+        else:
+            yield from sync(_listed(self._storage, f"{prefix}/"))
+
+    def children(self, prefix: str) -> list[str]:
+        """Names directly below `prefix`, sorted."""
+        if self._root is not None:
+            folder = self._root / prefix
+            return sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
+        return sorted(sync(_children(self._storage, prefix)))
+
+    def written(self, path: str) -> datetime | None:
+        """When the object was written, UTC; None where the storage does not tell, or there is none."""
+        if self._root is None:
+            return None
+        with suppress(FileNotFoundError):
+            return datetime.fromtimestamp((self._root / path).stat().st_mtime, UTC)
+        return None
+
+    def force(self, paths: Iterable[str], *, known: bool = False) -> None:
+        """Wait until objects have reached the disk; on a directory only, see `durability.force`."""
+        if self._root is not None:
+            force(self._root, paths, known=known)
+
+    def delete_folder(self, path: str) -> None:
+        """Remove a folder and all it holds; object storage has none that could stay behind."""
+        if self._root is not None:
+            shutil.rmtree(self._root / path, ignore_errors=True)
+        else:
+            sync(self._storage.delete_dir(path))
+
     def delete(self, path: str) -> None:
         """Remove the object if it is there."""
         if self._root is not None:
             (self._root / path).unlink(missing_ok=True)
         else:
             sync(self._storage.delete(path))
+
+
+async def _listed(storage: ZarrStorage, prefix: str) -> list[str]:
+    return [path async for path in storage.list_prefix(prefix)]
+
+
+async def _children(storage: ZarrStorage, prefix: str) -> list[str]:
+    return [path async for path in storage.list_dir(prefix)]
 
 
 def _replace(path: Path, parts: tuple[bytes, ...]) -> None:

@@ -104,6 +104,7 @@ class NamespaceArrays(RowArrays):
     def __init__(self, storage: ZarrStorage, namespace: Namespace) -> None:
         self.namespace = namespace
         self.path = generation_path(namespace, 0)
+        self._forced = False
         self._objects = Objects(storage)
         _open_group(storage, self.path, _attributes(namespace))
         with warnings.catch_warnings():
@@ -128,6 +129,24 @@ class NamespaceArrays(RowArrays):
                 "make room or fix the permissions and put it again"
             ) from error
         return record
+
+    def force(self, row: int) -> None:
+        """Wait until a written row has reached the disk, and with the first one the arrays it lies in."""
+        paths = [chunk_path(self.path, array, row) for array in (MEAN, SECOND_MOMENT, RECORD)]
+        try:
+            if not self._forced:
+                folders = (
+                    ARRAYS,
+                    self.path,
+                    *(f"{self.path}/{one}" for one in (MEAN, SECOND_MOMENT, RECORD)),
+                )
+                self._objects.force([f"{folder}/zarr.json" for folder in folders])
+                self._forced = True
+            self._objects.force(paths, known=True)
+        except OSError as error:
+            raise StoreError(
+                f"row {row} of {self.path}: could not be forced to the disk ({error}); nothing was cached"
+            ) from error
 
     def chunk(self, array: str, row: int) -> bytes | None:
         """One chunk of one row, as it lies on disk."""

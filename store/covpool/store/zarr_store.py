@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from json import JSONDecodeError
@@ -19,6 +18,7 @@ from zarr.abc.store import Store as ZarrStorage
 from covpool.store.catalog import Catalog, Entry, Place
 from covpool.store.codecs import codec_id
 from covpool.store.compacted_arrays import CompactedArrays
+from covpool.store.durability import Durability, check_durability
 from covpool.store.engines import open_engine
 from covpool.store.errors import (
     CatalogError,
@@ -31,6 +31,9 @@ from covpool.store.errors import (
 from covpool.store.keys import MomentsKey, is_digest
 from covpool.store.listing import list_entries
 from covpool.store.locations import catalog_url, open_storage
+from covpool.store.maintenance.layout import stored_namespaces
+from covpool.store.maintenance.ledger import Ledger
+from covpool.store.maintenance.verify import Problem, verify
 from covpool.store.moments import Moments
 from covpool.store.names import Names
 from covpool.store.objects import Objects
@@ -46,28 +49,27 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """An entry that cannot be read back, as found by `Store.verify`."""
-
-    key: str
-    message: str
-
-
 class Store:
     """A cache of moments: what is put under a key reads back bit for bit, or raises.
 
     Any number of processes may read and write the same directory at once.
     """
 
-    def __init__(self, storage: ZarrStorage, catalog: Catalog, codec: str = "lossless") -> None:
+    def __init__(
+        self,
+        storage: ZarrStorage,
+        catalog: Catalog,
+        codec: str = "lossless",
+        durability: Durability = "process",
+    ) -> None:
         self.catalog = catalog
         self.names = Names(catalog)
         #: The Zarr hierarchy's files as they lie there, for readers elsewhere.
         self.files = StoredFiles(storage)
         self._codec = codec_id(codec)
-        self._storage = storage
-        self._objects = Objects(storage)
+        self._durability = durability
+        self.storage = storage
+        self.objects = Objects(storage)
         self._arrays: dict[tuple[str, int], RowArrays] = {}
         self._lock = Lock()
 
@@ -79,6 +81,8 @@ class Store:
         catalog: str | None = None,
         codec: str = "lossless",
         options: Mapping[str, str] | None = None,
+        durability: Durability = "process",
+        lost_catalog: bool = False,
     ) -> Self:
         """Open a store, or create one in an empty or new directory or prefix.
 
@@ -91,20 +95,30 @@ class Store:
                 Reading needs none, and a key that has a row keeps the codec of that row.
             options: of object storage (endpoint, region, access_key_id, secret_access_key, …); what is not
                 named comes from the environment (AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID, …).
+            durability: "process", or "power-loss" to force a directory's chunks and catalog to the disk
+                before `put` returns (see `covpool.store.durability`); object storage and database servers
+                see to that themselves.
+            lost_catalog: take arrays without a catalog, for `maintenance.rebuild` to make it again.
 
         Raises:
             LocationError: the location is of no supported kind, is a file, or cannot be created.
             CatalogError: the database named by `catalog` cannot be reached, or refused.
             StorageError: the object storage cannot be reached, or refused.
             FormatVersionError: it was written in another format, or its catalog is of another revision.
-            ValueError: there is no such codec.
+            ValueError: there is no such codec or durability.
         """
         codec_id(codec)
+        check_durability(durability)
         url, storage = catalog_url(location, catalog), open_storage(location, options)
-        engine = open_engine(url)
+        engine = open_engine(url, durability)
         try:
             found = Catalog(engine, str(location))
             open_root(storage, str(location))
+            if not (lost_catalog or Ledger(found).namespaces()) and stored_namespaces(storage):
+                raise LocationError(
+                    f"{location}: has arrays, and a catalog that knows none of them; give the right "
+                    "--catalog, or make it again with: covpool store rebuild"
+                )
         except StoreError as error:
             engine.dispose()
             # Of a database that nobody named the reader knows only the location.
@@ -117,7 +131,7 @@ class Store:
                 f"{location}: the arrays cannot be opened ({_first_line(error)}); "
                 "check the permissions, the free space, and that nothing else wrote there"
             ) from error
-        return cls(storage, found, codec)
+        return cls(storage, found, codec, durability)
 
     def put(
         self,
@@ -155,9 +169,11 @@ class Store:
                 return
             place = self.catalog.reserve(key, wanted)
             try:
-                arrays = self._arrays_of(place)
+                arrays = self.arrays_of(place)
                 assert isinstance(arrays, NamespaceArrays)
                 record = arrays.write(place.row, key, moments)
+                if self._durability == "power-loss":
+                    arrays.force(place.row)
                 self.catalog.flip_ready(
                     key, place, record, instead_of=None if stored is None else stored.place, also=also
                 )
@@ -213,7 +229,7 @@ class Store:
             StoreError: the storage refused; the earlier sums, if any, are still there.
         """
         try:
-            self._objects.write(_partial_path(key), partial.to_bytes(str(key)))
+            self.objects.write(_partial_path(key), partial.to_bytes(str(key)))
         except OSError as error:
             raise StoreError(
                 f"{key}: its partial sums could not be written ({error}); make room or fix the permissions"
@@ -226,12 +242,12 @@ class Store:
             CorruptEntryError: they do not read back intact.
             FormatVersionError: another version of covpool wrote them.
         """
-        content = self._objects.read(_partial_path(key))
+        content = self.objects.read(_partial_path(key))
         return None if content is None else PartialSums.from_bytes(content, str(key))
 
     def drop_partial(self, key: MomentsKey | str) -> None:
         """Forget the sums kept for a key, if there are any."""
-        self._objects.delete(_partial_path(key))
+        self.objects.delete(_partial_path(key))
 
     def chunk(self, key: MomentsKey | str) -> bytes:
         """The second moment's chunk of a key exactly as it lies in the store, its checksum tested.
@@ -293,19 +309,13 @@ class Store:
         )
 
     def verify(self) -> list[Problem]:
-        """Read every ready entry back; what fails its checksum, lacks a chunk or is another key's."""
-        problems = []
-        for entry in self.catalog.entries():
-            try:
-                self._read(entry)
-            except CorruptEntryError as error:
-                problems.append(Problem(entry.key, str(error)))
-        return problems
+        """Read every ready entry back, and compare the catalog with the arrays; see `maintenance.verify`."""
+        return verify(self)
 
     def close(self) -> None:
         """Release the database connections."""
         self.catalog.engine.dispose()
-        self._storage.close()
+        self.storage.close()
 
     def __enter__(self) -> Self:
         return self
@@ -322,7 +332,7 @@ class Store:
         entry = self.entry(key)
         while True:
             try:
-                return take(self._arrays_of(entry.place), entry)
+                return take(self.arrays_of(entry.place), entry)
             except CorruptEntryError:
                 # Replaced since the catalog was asked, and the old row swept: the new one is read.
                 current = self.catalog.find(entry.key)
@@ -335,24 +345,29 @@ class Store:
         if (moments.width, str(moments.dtype)) != (entry.namespace.width, entry.namespace.dtype):
             return False
         try:
-            arrays = self._arrays_of(entry.place)
+            arrays = self.arrays_of(entry.place)
             stored = arrays.row(entry.row)
         except CorruptEntryError:
             return False
         return stored == encode_row(arrays.namespace, key, moments)[0]
 
     def _read(self, entry: Entry) -> Moments:
-        return self._arrays_of(entry.place).read(entry.row, entry.key)
+        return self.arrays_of(entry.place).read(entry.row, entry.key)
 
-    def _arrays_of(self, place: Place) -> RowArrays:
+    def arrays_of(self, place: Place) -> RowArrays:
+        """The arrays that a place lies in.
+
+        Raises:
+            CorruptEntryError: their metadata are damaged or missing.
+        """
         which = (place.namespace.id, place.generation)
         with self._lock:
             if which not in self._arrays:
                 try:
                     self._arrays[which] = (
-                        CompactedArrays(self._storage, place.namespace, place.generation)
+                        CompactedArrays(self.storage, place.namespace, place.generation)
                         if place.generation
-                        else NamespaceArrays(self._storage, place.namespace)
+                        else NamespaceArrays(self.storage, place.namespace)
                     )
                 except StorageError:
                     raise

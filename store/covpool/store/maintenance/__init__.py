@@ -1,0 +1,1 @@
+"""Tools that look after a store: verify, rebuild, compact, gc, export."""

@@ -1,0 +1,237 @@
+"""Compact: a sealed copy of a namespace's rows in large objects, then read instead of them.
+
+A copy begins with its plan, written once: which row goes where. Everything after it follows from the plan
+and from rows that are never rewritten, so an interrupted compaction goes on where it was, and two at once
+write the same bytes. Rows are copied as they are encoded (or encoded anew, for another codec), every one is
+read back, the copy is sealed, and one transaction makes it the one that is read. `gc` removes the old chunks
+later.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from covpool.store.catalog import Place
+from covpool.store.codecs import codec_id, codec_of
+from covpool.store.compacted_arrays import (
+    CODEC,
+    SHARD_ROWS,
+    CompactedArrays,
+    create_compacted,
+    is_sealed,
+    seal_copy,
+)
+from covpool.store.errors import CorruptEntryError, StoreError
+from covpool.store.keys import MomentsKey
+from covpool.store.maintenance.layout import Progress, generations, no_progress
+from covpool.store.maintenance.ledger import Ledger, Move
+from covpool.store.objects import Objects
+from covpool.store.rows import Row, decode_record, encode_row
+from covpool.store.schema import RECORD, Namespace, generation_path
+from covpool.store.tables import READY
+
+if TYPE_CHECKING:
+    from covpool.store.zarr_store import Store
+
+#: Rows in one shard. A shard is put together in memory.
+SHARD_ROWS_DEFAULT = 64
+SHARD_ROWS_MOST = 256
+
+#: Rows handed out when the copy was planned: later ones are newer than it.
+NEXT_ROW = "next_row"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a copy will hold.
+
+    Attributes:
+        begun: when it was planned, UTC.
+        codec: id of the codec of its rows.
+        shard_rows: rows in one shard.
+        next_row: rows the namespace had handed out.
+        sources: for each of its rows the key, the generation and the row it is copied from.
+    """
+
+    begun: datetime
+    codec: str
+    shard_rows: int
+    next_row: int
+    sources: tuple[tuple[str, int, int], ...]
+
+    def to_json(self) -> str:
+        """All fields, for `read_plan`."""
+        return json.dumps(
+            {
+                "begun": self.begun.isoformat(),
+                "codec": self.codec,
+                "shard_rows": self.shard_rows,
+                "next_row": self.next_row,
+                "sources": self.sources,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """What a compaction did.
+
+    Attributes:
+        namespace: whose rows.
+        generation: number of the copy.
+        rows: rows read back from it.
+        swapped: keys now read from it (fewer, where some were put anew meanwhile).
+        damaged: keys whose row could not be copied; they stay where they are.
+    """
+
+    namespace: str
+    generation: int
+    rows: int
+    swapped: int
+    damaged: tuple[str, ...]
+
+
+def compact(
+    store: "Store",
+    namespace: Namespace,
+    *,
+    codec: str | None = None,
+    shard_rows: int = SHARD_ROWS_DEFAULT,
+    every: bool = False,
+    progress: Progress = no_progress,
+) -> Compacted | None:
+    """Copy the ready rows of a namespace that lie in objects of their own, or complete a copy begun before.
+
+    Args:
+        store: the store.
+        namespace: whose rows.
+        codec: "cold" to encode them anew; by default they stay as they are encoded.
+        shard_rows: rows in one object, 1 to 256.
+        every: copy the rows of earlier copies too, into one.
+        progress: called with the rows copied and read back, and how many there are.
+
+    Returns:
+        What was done; None where there is nothing to copy.
+
+    Raises:
+        StoreError: the rows are of a lossy codec and another one is asked for, the storage refused, or what
+            was written does not read back. The rows are read from where they were.
+        ValueError: there is no such codec, or `shard_rows` is out of range.
+    """
+    if not 1 <= shard_rows <= SHARD_ROWS_MOST:
+        raise ValueError(f"a shard has 1 to {SHARD_ROWS_MOST} rows, not {shard_rows}")
+    wanted = namespace.codec if codec is None else codec_id(codec)
+    if wanted != namespace.codec and (codec_of(namespace.codec).bound or codec_of(wanted).bound):
+        raise StoreError(
+            f"namespace {namespace.id}: {namespace.codec} or {wanted} is lossy; a copy keeps the exact "
+            "bytes of lossy rows, so leave the codec as it is"
+        )
+    ledger, found = Ledger(store.catalog), _begun(store, namespace)
+    if found is None:
+        found = _begin(store, ledger, namespace, wanted, shard_rows, every)
+    if found is None:
+        return None
+    generation, plan = found
+    path = generation_path(namespace, generation)
+    attributes = {CODEC: plan.codec, SHARD_ROWS: plan.shard_rows, NEXT_ROW: plan.next_row}
+    create_compacted(store.storage, namespace, generation, attributes, len(plan.sources))
+    copy = CompactedArrays(store.storage, namespace, generation)
+    moves, damaged = [], []
+    for done, (key, source, row) in enumerate(_copied(store, namespace, copy, plan)):
+        progress(done + 1, len(plan.sources))
+        target = Place(namespace, generation, done)
+        if row is None:
+            damaged.append(key)
+        else:
+            moves.append(Move(key, source, target, decode_record(row.record, key).checksum))
+    if not is_sealed(store.storage, path):
+        seal_copy(store.storage, path)
+        store.objects.force([f"{path}/zarr.json"])
+    swapped = ledger.swap(moves)
+    store.objects.delete(_plan_path(path))
+    return Compacted(namespace.id, generation, len(moves), swapped, tuple(damaged))
+
+
+def read_plan(objects: Objects, path: str) -> Plan | None:
+    """The plan of the copy at `path`; None once it is in use."""
+    text = objects.read(_plan_path(path))
+    if text is None:
+        return None
+    found = json.loads(text)
+    sources = tuple((str(key), int(generation), int(row)) for key, generation, row in found["sources"])
+    return Plan(
+        datetime.fromisoformat(found["begun"]),
+        found["codec"],
+        found["shard_rows"],
+        found["next_row"],
+        sources,
+    )
+
+
+def _plan_path(path: str) -> str:
+    return f"{path}/plan.json"
+
+
+def _begun(store: "Store", namespace: Namespace) -> tuple[int, Plan] | None:
+    for generation in generations(store.objects, namespace.id):
+        plan = read_plan(store.objects, generation_path(namespace, generation))
+        if plan is not None:
+            return generation, plan
+    return None
+
+
+def _begin(
+    store: "Store", ledger: Ledger, namespace: Namespace, codec: str, shard_rows: int, every: bool
+) -> tuple[int, Plan] | None:
+    _, next_row = ledger.namespaces()[namespace.id]
+    ready = ledger.entries(READY, namespace=namespace.id)
+    sources = [(e.key, e.place.generation, e.row) for e in ready if every or not e.place.generation]
+    if not sources:
+        return None
+    generation = max(generations(store.objects, namespace.id), default=0) + 1
+    plan = Plan(datetime.now(UTC), codec, shard_rows, next_row, tuple(sources))
+    path = generation_path(namespace, generation)
+    # Of two compactions that begin at once the second goes by the plan of the first.
+    store.objects.write_new(_plan_path(path), plan.to_json().encode())
+    written = read_plan(store.objects, path)
+    return None if written is None else (generation, written)
+
+
+def _copied(
+    store: "Store", namespace: Namespace, copy: CompactedArrays, plan: Plan
+) -> Iterator[tuple[str, Place, Row | None]]:
+    """Each planned row as it reads back from the copy; None where its source is damaged or gone."""
+    for index, start in enumerate(range(0, len(plan.sources), plan.shard_rows)):
+        planned = plan.sources[start : start + plan.shard_rows]
+        if not copy.has_shard(index):
+            rows = [_source(store, namespace, plan.codec, *one) for one in planned]
+            store.objects.force(copy.write_shard(index, rows))
+        for position, (key, generation, row) in enumerate(planned):
+            found = copy.row(start + position)
+            if found is not None:
+                try:
+                    copy.read(start + position, key)
+                except CorruptEntryError as error:
+                    copy.delete_shard(index)
+                    raise StoreError(
+                        f"{error}; the shard was dropped and nothing was swapped, compact again"
+                    ) from error
+            yield key, Place(namespace, generation, row), found
+
+
+def _source(
+    store: "Store", namespace: Namespace, codec: str, key: str, generation: int, row: int
+) -> Row | None:
+    try:
+        arrays = store.arrays_of(Place(namespace, generation, row))
+        # Decoded even where the bytes are copied: this may be the last time anybody looks at them.
+        moments = arrays.read(row, key)
+    except CorruptEntryError:
+        return None
+    if codec == arrays.namespace.codec:
+        return arrays.row(row)
+    record = decode_record(arrays.chunk(RECORD, row), key)
+    identity = MomentsKey(record.sequence, record.length, namespace.recipe)
+    return encode_row(replace(namespace, codec=codec), identity, moments)[0]

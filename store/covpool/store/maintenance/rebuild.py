@@ -1,0 +1,152 @@
+"""Rebuild: the catalog made again from the arrays alone.
+
+Every row says whose it is; a row that is whole is entered as ready. Where several rows hold one key, the
+newest is read: rows handed out after the latest copy was planned (the last first), then the copies (the last
+first), then older rows. Names and times of creation lie in the catalog only: names are lost, times become
+those of the files.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import zarr
+
+from covpool.store.catalog import Place
+from covpool.store.compacted_arrays import is_sealed
+from covpool.store.errors import CorruptEntryError
+from covpool.store.keys import MomentsKey
+from covpool.store.maintenance.compact import NEXT_ROW
+from covpool.store.maintenance.layout import (
+    Progress,
+    generations,
+    no_progress,
+    read_layout,
+    read_namespace,
+    stored_namespaces,
+)
+from covpool.store.maintenance.ledger import Found, Ledger
+from covpool.store.maintenance.verify import Problem
+from covpool.store.schema import RECORD, RECORD_BYTES, Namespace, Record, chunk_path, generation_path
+
+if TYPE_CHECKING:
+    from covpool.store.zarr_store import Store
+
+_BATCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What a rebuild did.
+
+    Attributes:
+        ready: rows entered as ready.
+        superseded: rows entered as retired, because a newer row holds their key.
+        known: rows the catalog had already.
+        problems: rows, and namespaces, that are not whole; they were not entered.
+    """
+
+    ready: int
+    superseded: int
+    known: int
+    problems: tuple[Problem, ...]
+
+
+def rebuild(store: "Store", *, threads: int = 2, progress: Progress = no_progress) -> Rebuilt:
+    """Enter every whole row that the catalog does not have; nobody may write meanwhile.
+
+    An interrupted run goes on where it was: rows entered before are not read again.
+
+    Args:
+        store: opened with `Store.open(…, lost_catalog=True)`, or with a catalog that lacks rows.
+        threads: rows read at once.
+        progress: called with the rows looked at and how many there are.
+    """
+    ledger, layout = Ledger(store.catalog), read_layout(store.objects)
+    namespaces, problems = [], []
+    for name in stored_namespaces(store.storage):
+        try:
+            namespace = read_namespace(store.storage, name)
+        except CorruptEntryError as error:
+            problems.append(Problem("", str(error)))
+            continue
+        highest = max(layout.chunks[name, 0].paths, default=-1)
+        # All of them before the first row: whoever writes after an interruption gets rows nobody has.
+        ledger.register(
+            namespace, max([highest + 1, *(_watermark(store, p) for p in _copies(store, namespace))])
+        )
+        namespaces.append(namespace)
+    order = [
+        place
+        for namespace in namespaces
+        for place in _newest_first(store, namespace, layout.chunks[namespace.id, 0].paths)
+    ]
+    claimed = {
+        (namespace.id, generation): ledger.rows(namespace.id, generation)
+        for namespace in namespaces
+        for generation in (0, *generations(store.objects, namespace.id))
+    }
+    unknown = [p for p in order if p.row not in claimed[p.namespace.id, p.generation]]
+    ready = superseded = done = 0
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(unknown), _BATCH):
+            batch = unknown[start : start + _BATCH]
+            found = list(pool.map(lambda place: _read(store, place), batch))
+            problems.extend(one for one in found if isinstance(one, Problem))
+            became = ledger.adopt([one for one in found if isinstance(one, Found)])
+            ready, superseded = ready + sum(became), superseded + became.count(False)
+            done += len(batch)
+            progress(done, len(unknown))
+    return Rebuilt(ready, superseded, len(order) - len(unknown), tuple(problems))
+
+
+def _copies(store: "Store", namespace: Namespace) -> list[str]:
+    """Paths of the complete copies, the newest first."""
+    paths = (generation_path(namespace, n) for n in reversed(generations(store.objects, namespace.id)))
+    return [path for path in paths if is_sealed(store.storage, path)]
+
+
+def _watermark(store: "Store", path: str) -> int:
+    return int(str(zarr.open_group(store.storage, path=path, mode="r").attrs[NEXT_ROW]))
+
+
+def _newest_first(store: "Store", namespace: Namespace, live: dict[int, list[str]]) -> Iterator[Place]:
+    copies = _copies(store, namespace)
+    watermark = _watermark(store, copies[0]) if copies else 0
+    rows = sorted(live, reverse=True)
+    yield from (Place(namespace, 0, row) for row in rows if row >= watermark)
+    for path in copies:
+        length = zarr.open_array(store.storage, path=f"{path}/{RECORD}", mode="r").shape[0]
+        generation = int(path.rpartition(".")[2])
+        yield from (Place(namespace, generation, row) for row in range(length))
+    yield from (Place(namespace, 0, row) for row in rows if row < watermark)
+
+
+def _read(store: "Store", place: Place) -> Found | Problem | None:
+    """The row there; None for a place in a copy that was left empty."""
+    try:
+        arrays = store.arrays_of(place)
+        chunk = arrays.chunk(RECORD, place.row)
+        if chunk is None and place.generation:
+            return None
+        where = f"row {place.row} of {arrays.path}"
+        if chunk is None:
+            return Problem(
+                "", f"{where}: its record is missing; whose it is cannot be told, gc removes the rest"
+            )
+        if len(chunk) < RECORD_BYTES:
+            return Problem("", f"{where}: its record is cut short, so that nobody can tell whose it is")
+        record = Record.from_bytes(chunk[:RECORD_BYTES])
+        arrays.read(place.row, record.key)
+        identity = MomentsKey(record.sequence, record.length, place.namespace.recipe)
+    except (CorruptEntryError, ValueError) as error:
+        return Problem("", str(error))
+    if identity.digest != record.key:
+        return Problem(
+            record.key, f"{where}: its key {record.key} is not one of this recipe; it lies in a wrong folder"
+        )
+    written = (
+        store.objects.written(chunk_path(arrays.path, RECORD, place.row)) if not place.generation else None
+    )
+    return Found(place, record, written)

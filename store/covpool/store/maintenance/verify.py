@@ -1,0 +1,138 @@
+"""Verify: every checksum read, and the catalog compared with the arrays in both directions."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from covpool.store.catalog import Entry
+from covpool.store.errors import CorruptEntryError, KeyNotFoundError
+from covpool.store.maintenance.layout import generations, partial_keys, read_layout, some
+from covpool.store.maintenance.ledger import Ledger
+from covpool.store.tables import RESERVED
+
+if TYPE_CHECKING:
+    from covpool.store.zarr_store import Store
+
+#: What a living writer may leave behind for the moment is no problem until it is this old.
+LEFTOVER_AGE = timedelta(days=1)
+
+_BATCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something in a store that is not as it should be.
+
+    Attributes:
+        key: the key it is about; "" where it is about none.
+        message: what is wrong, where, and what to do.
+    """
+
+    key: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """How far a verification has come.
+
+    Attributes:
+        after: the last key that was read back.
+        entries: keys read back so far, those of the run that was resumed not counted.
+        problems: what was found since the last step.
+    """
+
+    after: str
+    entries: int
+    problems: tuple[Problem, ...]
+
+
+def verify_entries(store: "Store", *, after: str = "", threads: int = 2) -> Iterator[Checked]:
+    """Read every ready entry back, in key order.
+
+    Args:
+        store: the store.
+        after: begin behind this key, to go on where an earlier run was stopped.
+        threads: matrices decoded at once; each holds one full matrix.
+
+    Yields:
+        After each batch, how far it has come and what was found.
+    """
+    done = 0
+    with ThreadPoolExecutor(threads) as pool:
+        while batch := store.catalog.entries(after=after, limit=_BATCH):
+            found = tuple(one for one in pool.map(lambda entry: _check(store, entry), batch) if one)
+            after, done = batch[-1].key, done + len(batch)
+            yield Checked(after, done, found)
+
+
+def verify_rows(store: "Store", *, leftover_age: timedelta = LEFTOVER_AGE) -> list[Problem]:
+    """Compare what lies in the arrays with what the catalog knows.
+
+    Found are rows that no entry claims, reservations and unfinished files older than `leftover_age`, and
+    copies whose compaction never ended.
+    """
+    ledger, before = Ledger(store.catalog), datetime.now(UTC) - leftover_age
+    # Listed first: a row reserved later is in neither, one reserved before is in the catalog.
+    layout = read_layout(store.objects)
+    problems = []
+    for path, written in sorted(layout.partial.items()):
+        if written is not None and written < before:
+            problems.append(Problem("", f"{path}: left by a writer that died; run covpool store gc"))
+    for (namespace, generation), chunks in sorted(layout.chunks.items()):
+        if generation:
+            continue
+        if unclaimed := chunks.paths.keys() - ledger.rows(namespace, 0).keys():
+            problems.append(
+                Problem(
+                    "",
+                    f"arrays/{namespace}: {len(unclaimed)} row(s) that no entry of the catalog claims "
+                    f"({some(unclaimed)}); covpool store rebuild enters the whole ones, covpool store gc "
+                    "removes what is left",
+                )
+            )
+    for namespace in sorted({name for name, _ in layout.chunks}):
+        for generation in generations(store.objects, namespace):
+            if not ledger.rows(namespace, generation):
+                problems.append(
+                    Problem(
+                        "",
+                        f"arrays/{namespace}/compacted.{generation}: a copy that no entry refers to; run "
+                        "covpool store compact to complete it, or covpool store gc to remove it",
+                    )
+                )
+    for key in sorted(store.catalog.ready_among(partial_keys(store.objects))):
+        problems.append(Problem(key, f"{key}: is ready and has partial sums still; run covpool store gc"))
+    for entry in ledger.entries(RESERVED, before=before):
+        problems.append(
+            Problem(
+                entry.key,
+                f"{entry.key}: reserved since {entry.since:%Y-%m-%d %H:%M} UTC and never written; its writer "
+                "died, run covpool store gc",
+            )
+        )
+    return problems
+
+
+def verify(store: "Store", *, leftover_age: timedelta = LEFTOVER_AGE, threads: int = 2) -> list[Problem]:
+    """Everything `verify_entries` and `verify_rows` find."""
+    problems = [one for step in verify_entries(store, threads=threads) for one in step.problems]
+    return problems + verify_rows(store, leftover_age=leftover_age)
+
+
+def _check(store: "Store", entry: Entry) -> Problem | None:
+    try:
+        found = store.get(entry.key)
+    except CorruptEntryError as error:
+        return Problem(entry.key, str(error))
+    except KeyNotFoundError:
+        return None
+    if found.count != entry.count and store.catalog.find(entry.key) == entry:
+        return Problem(
+            entry.key,
+            f"{entry.key}: the catalog says {entry.count} tokens, its row {found.count}; put it again, or "
+            "rebuild the catalog",
+        )
+    return None

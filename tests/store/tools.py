@@ -1,0 +1,36 @@
+"""What the tests of the tools share."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from covpool.store import Store
+from covpool.store.schema import Namespace
+from covpool.store.testing import example_key, example_moments
+
+NAMES = list("abcdefghij")
+
+
+def soon() -> timedelta:
+    """An age that everything has."""
+    return timedelta(seconds=-60)
+
+
+def fill(store: Store, names: Iterable[str], width: int = 8) -> None:
+    """Put the moments of each name."""
+    for name in names:
+        store.put(example_key(name), example_moments(name, width))
+
+
+def namespace_of(store: Store) -> Namespace:
+    """The one namespace of a store."""
+    (found,) = {entry.namespace for entry in store.catalog.entries()}
+    return found
+
+
+def assert_whole(store: Store, names: Iterable[str], width: int = 8) -> None:
+    """Each name reads back bit for bit."""
+    for name in names:
+        found, expected = store.get(example_key(name)), example_moments(name, width)
+        assert found.count == expected.count
+        assert found.mean.tobytes() == expected.mean.tobytes()
+        assert found.second_moment.tobytes() == expected.second_moment.tobytes()
