@@ -130,7 +130,12 @@ def in_short(results: list[Result]) -> str:
 def development(design: Design, task: Task, store: Store) -> str:
     """Choices on development folds, and the test fold once: Markdown."""
     candidates = replace(
-        design, layers=CANDIDATE_LAYERS, poolings=CANDIDATE_POOLINGS, controls=False, untrained=False
+        design,
+        layers=CANDIDATE_LAYERS,
+        poolings=CANDIDATE_POOLINGS,
+        tokens=False,
+        controls=False,
+        untrained=False,
     )
     found = list(evaluate(replace(candidates, part="development"), store, task.genes, task.targets, tell))
     own = [one for one in found if one.group == "model"]
@@ -207,7 +212,8 @@ How to read it:
 - **Controls.** `untrained` is the same network with random weights, `random convolution` one random layer of
   the same width, `one-hot windows` the 33 bases around each base without any network. What their second
   moments reach is owed to the pooling, not to training.
-- `root-pca`, `glram` and `eigenvectors` are fitted anew on the training genes of every fold.
+- `root-pca`, `glram` and `eigenvectors` are fitted anew on the training genes of every fold, and so is
+  `light attention`, trained on the targets over bins of 32 bases.
 - GO terms are propagated over is_a and part_of; at least 30 genes, roots dropped. Tracks are log(1 + mean
   signal per {PER_BASES:.0f} bases); those without strands cover parts of the genome only and are left out.
 - The network was pre-trained, without labels, on these two genomes: nothing here is about unseen genomes.
@@ -225,7 +231,7 @@ def main() -> None:
     options = parser.parse_args()
     begin = time.monotonic()
     model = describe(MODEL)
-    design = Design(model=model, layers=(model.default_layer,))
+    design = Design(model=model, layers=(model.default_layer,), tokens=True)
     (options.docs / "results").mkdir(parents=True, exist_ok=True)
     sections = []
     with Store.open(options.scratch / "store") as store:
