@@ -9,6 +9,7 @@ import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from safetensors.numpy import load
 
 from covpool.extractor.models import describe
 from covpool.store import Bottleneck
@@ -190,3 +191,45 @@ def test_plain_kinds_are_served_by_name_and_join_with_the_bottleneck(http: httpx
     assert both["shape"] == [64 + 64 * 65 // 2 + 16 * 16]
     assert both["embedding"][:64] == mean["embedding"]
     assert both["embedding"][-256:] == default["embedding"]
+
+
+def test_pooling_gives_the_mean_and_the_second_moment_as_they_are_cached(http: httpx.Client) -> None:
+    body = {"input": "GATTACAGGT" * 4, "encoding_format": "base64"}
+    answers = {kind: post(http, body | {"pooling": kind}).json() for kind in ("mean", "second_moment")}
+    key = answers["mean"]["data"][0]["key"]
+    tensors = load(http.get(f"/v1/moments/{key}", headers={"Accept": "application/x-safetensors"}).content)
+    for kind, answer in answers.items():
+        (one,) = answer["data"]
+        assert (answer["pooling"], answer["bottleneck"]) == (kind, "")
+        assert tuple(one["shape"]) == tensors[kind].shape
+        assert base64.b64decode(one["embedding"]) == tensors[kind].tobytes()
+    refused = post(http, body | {"pooling": "mean", "bottleneck": "std"})
+    assert refused.status_code == 422
+    assert "takes no bottleneck" in refused.json()["detail"]
+
+
+def test_more_numbers_than_one_answer_takes_are_refused_with_other_ways(http: httpx.Client) -> None:
+    body = {"input": ["ACGTACGTAC"] * 80, "pooling": "second_moment"}
+    refused = post(http, body)
+    assert refused.status_code == 422
+    assert "base64" in refused.json()["detail"]
+    assert "/v1/moments" in refused.json()["detail"]
+    assert post(http, body | {"encoding_format": "base64"}).status_code == 200
+
+
+def test_a_fasta_file_is_embedded_as_its_text_is(http: httpx.Client) -> None:
+    text = ">a\nACGTTGCA\n>b\nGGGTTTAC\n"
+    upload = http.post(
+        "/v1/embeddings", files={"fasta": ("g.fa", text.encode())}, data={"encoding_format": "base64"}
+    )
+    assert upload.status_code == 200, upload.text
+    assert upload.json() == post(http, {"input": text, "encoding_format": "base64"}).json()
+
+
+def test_what_is_cached_is_embedded_without_a_job(http: httpx.Client) -> None:
+    body = {"input": [f"{'ACGGT' * 8}{tail}" for tail in ("A", "C")]}
+    post(http, {"input": body["input"][0]})
+    post(http, {"input": body["input"][1]})
+    newest = http.get("/v1/jobs", params={"limit": 1}).json()["data"][0]["id"]
+    assert post(http, body, Prefer="wait=0").status_code == 200
+    assert http.get("/v1/jobs", params={"limit": 1}).json()["data"][0]["id"] == newest

@@ -1,6 +1,7 @@
 """Embeddings from cached moments, computed here in numpy; missing moments become a job."""
 
 import base64
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -15,6 +16,7 @@ from covpool.service.errors import RequestError
 from covpool.service.inputs import sequences_of
 from covpool.service.openapi import body_of, refusals
 from covpool.service.queue import Job, Unfit
+from covpool.service.queue import Request as Record
 from covpool.service.routes.jobs import enqueue, job_response
 from covpool.service.routes.reading import read_json_or_fasta
 from covpool.service.routes.waiting import preferred_wait, wait_for
@@ -47,15 +49,29 @@ async def embed(
 ) -> Response:
     """Embeddings in the order of the input; waits up to `Prefer: wait=N` seconds for missing moments."""
     body, upload = await read_json_or_fasta(request, schemas.EmbeddingRequest)
-    job = await run_in_threadpool(_job_of, body, upload, context)
-    found = await wait_for(context, job, preferred_wait(prefer, context, DEFAULT_WAIT_S))
-    if not found.progress.ended:
-        return job_response(found)
+    found = await run_in_threadpool(_cached_or_queued, body, upload, context)
+    if isinstance(found, str):
+        job = await wait_for(context, found, preferred_wait(prefer, context, DEFAULT_WAIT_S))
+        if not job.progress.ended:
+            return job_response(job)
+        found = await run_in_threadpool(_of_job, job)
     answer = await run_in_threadpool(_answer, body, found, context)
     return Response(answer, media_type="application/json")
 
 
-def _job_of(request: schemas.EmbeddingRequest, upload: bytes | None, context: Context) -> str:
+@dataclass(frozen=True)
+class _Cached:
+    """What is to be embedded, all of it in the store: name, key and length (bp) of each sequence."""
+
+    recipe: Recipe
+    records: list[tuple[str, str, int]]
+    notices: list[str]
+
+
+def _cached_or_queued(
+    request: schemas.EmbeddingRequest, upload: bytes | None, context: Context
+) -> _Cached | str:
+    """What is asked for when all of it is cached, which costs no write; else the job that makes it so."""
     if request.job is not None:
         given = [
             name for name in ("input", "gene", "region", "assembly") if getattr(request, name) is not None
@@ -73,7 +89,23 @@ def _job_of(request: schemas.EmbeddingRequest, upload: bytes | None, context: Co
         if isinstance(one, Unfit):
             raise SequenceError(one.error)
     _pooling_of(request, submission.recipe, context)
+    fit = [one for one in submission.requests if isinstance(one, Record)]
+    keys = {one.key.digest for one in fit}
+    if context.store.catalog.ready_among(list(keys)) == keys:
+        records = [(one.name, one.key.digest, one.key.length) for one in fit]
+        return _Cached(submission.recipe, records, submission.notices)
     return enqueue(submission, "interactive", context)
+
+
+def _of_job(job: Job) -> _Cached:
+    missing = [record for record in job.records if record.state != "done"]
+    if missing:
+        first = missing[0]
+        raise RequestError(
+            f"{len(missing)} of {len(job.records)} records are not there, "
+            f"first {first.name}: {first.error or first.state}"
+        )
+    return _Cached(job.recipe, [(one.name, one.key, one.length) for one in job.records], job.notices)
 
 
 def _pooling_of(request: schemas.EmbeddingRequest, recipe: Recipe, context: Context) -> Pooling | None:
@@ -85,20 +117,13 @@ def _pooling_of(request: schemas.EmbeddingRequest, recipe: Recipe, context: Cont
     return context.offered.bottleneck("mean", recipe) if request.pooling == "mean" else None
 
 
-def _answer(request: schemas.EmbeddingRequest, job: Job, context: Context) -> bytes:
-    missing = [record for record in job.records if record.state != "done"]
-    if missing:
-        first = missing[0]
-        raise RequestError(
-            f"{len(missing)} of {len(job.records)} records are not there, "
-            f"first {first.name}: {first.error or first.state}"
-        )
-    pooling = _pooling_of(request, job.recipe, context)
+def _answer(request: schemas.EmbeddingRequest, cached: _Cached, context: Context) -> bytes:
+    pooling = _pooling_of(request, cached.recipe, context)
     data: list[schemas.Embedding] = []
-    for index, record in enumerate(job.records):
-        moments = context.store.get(record.key)
+    for index, (name, key, _) in enumerate(cached.records):
+        moments = context.store.get(key)
         embedding = moments.second_moment if pooling is None else pooling.embed(moments)
-        _check_size(embedding.size, len(job.records), request.encoding_format)
+        _check_size(embedding.size, len(cached.records), request.encoding_format)
         data.append(
             schemas.Embedding(
                 index=index,
@@ -108,19 +133,19 @@ def _answer(request: schemas.EmbeddingRequest, job: Job, context: Context) -> by
                     else embedding.ravel().astype(np.float64).tolist()
                 ),
                 shape=list(embedding.shape),
-                name=record.name,
-                key=record.key,
+                name=name,
+                key=key,
             )
         )
-    tokens = sum(record.length for record in job.records)
+    tokens = sum(length for _, _, length in cached.records)
     body = schemas.EmbeddingResponse(
         data=data,
-        model=job.recipe.model,
-        layer=job.recipe.layer,
+        model=cached.recipe.model,
+        layer=cached.recipe.layer,
         pooling=request.pooling,
         bottleneck=pooling.name if pooling is not None and request.pooling == "bottleneck" else "",
         usage=schemas.Usage(prompt_tokens=tokens, total_tokens=tokens),
-        notices=job.notices,
+        notices=cached.notices,
     )
     return body.model_dump_json().encode()
 
