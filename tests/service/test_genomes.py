@@ -5,13 +5,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from starlette.testclient import TestClient
 
+from covpool.clients import Client, ProblemError
+from covpool.clients.arrays import decode_embeddings
 from covpool.extractor import reverse_complement
 from covpool.service.commands.genome import genome as command
 from tests.service.in_process import in_process
+from tests.service.running import Running
 
 CHROMOSOME = "ATGACCATGATTACGGATTCACTGGCCGTCGTTTTACAACGTCGTGACTGGGAAAACCCTGGCG" * 3
 GFF = """chr1\tx\tgene\t11\t40\t.\t+\t.\tID=gene-b1;gene=lacZ;locus_tag=b1;gene_synonym=old
@@ -206,3 +210,16 @@ def test_what_does_not_fit_together_is_not_registered(
     assert found.exit_code != 0
     assert words in f"{found.output} {found.exception}"
     assert run("list", "--store", "s") == ""
+
+
+def test_our_client_asks_for_genes_and_regions(service: Running, client: Client, files: Path) -> None:
+    run("add", "shared", "--fasta", str(files / "g.fa"), "--annotation", str(files / "a.gff3"),
+        "--alias", "chr1=1", "--store", str(service.store))  # fmt: skip
+    job = client.wait(client.submit_named("shared", genes=["lacZ", "gene-b2"]))
+    expected = client.embed([CHROMOSOME[10:40], reverse_complement(CHROMOSOME[50:90])])
+    found = decode_embeddings(client.embeddings(job).data).reshape(2, -1)
+    assert np.array_equal(found, expected)
+    region = client.submit_named("shared", regions=["chr1:10-40:+"])
+    assert region.records[0].key == job.records[0].key
+    with pytest.raises(ProblemError, match="there is"):
+        client.submit_named("none", genes=["lacZ"])

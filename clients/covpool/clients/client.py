@@ -144,6 +144,31 @@ class Client:
             response = self._request("POST", "/v1/jobs", json={"input": sequences, **options})
         return Job.model_validate_json(response.content)
 
+    def submit_named(
+        self,
+        assembly: str,
+        *,
+        genes: list[str] | None = None,
+        regions: list[str] | None = None,
+        model: str | None = None,
+        layer: str | None = None,
+        strand: Strand = "+",
+    ) -> Job:
+        """Queue genes (by id, symbol or alias) or regions of an assembly that the service knows.
+
+        Args:
+            assembly: its name there.
+            genes: each read along its own strand.
+            regions: "chrom:start-end" or "chrom:start-end:strand", 0-based half-open.
+            model, layer, strand: as in `submit`.
+
+        Raises:
+            ProblemError: the service knows no such assembly, gene or region, or neither or both were given.
+        """
+        chosen = {"gene": genes, "region": regions, "model": model, "layer": layer}
+        body = {"assembly": assembly, "strand": strand} | {n: v for n, v in chosen.items() if v is not None}
+        return Job.model_validate_json(self._request("POST", "/v1/jobs", json=body).content)
+
     def wait(
         self,
         job: Job | str,

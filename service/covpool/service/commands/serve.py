@@ -83,6 +83,8 @@ def serve(
         log_level=log_level,
         # The envelope logs requests, under their ids.
         access_log=False,
+        # Longer than clients and proxies keep idle connections: the one that closes first must not be us.
+        timeout_keep_alive=75,
         server_header=False,
     )
     uvicorn.Server(config).run(sockets=[listener])
