@@ -17,6 +17,7 @@ from covpool.clients import Client, ProblemError, UnreachableError
 from covpool.clients.arrays import decode_stream
 from covpool.service.body_cache import BodyCache, Encoded
 from covpool.store import Store
+from covpool.store.maintenance.compact import compact
 from covpool.store.packing import unpack
 from covpool.store.testing import example_key, example_moments
 from tests.service.in_process import fill, in_process
@@ -248,3 +249,18 @@ def test_a_matrix_sent_twice_is_read_from_the_store_once(directory: Path, path: 
                 file.write_bytes(whole)
     assert hashlib.sha256(first.content).digest() == hashlib.sha256(second.content).digest()
     assert np.load(io.BytesIO(first.content), allow_pickle=False).shape == (33, 33)
+
+
+def test_a_compacted_copy_is_listed_where_it_lies_and_served_in_every_form(tmp_path: Path) -> None:
+    keys = fill(tmp_path, *NAMES)
+    with in_process(tmp_path) as api:
+        before = [api.get(f"/v1/moments/{key}", headers={"Accept": CHUNK}).content for key in keys]
+    with Store.open(tmp_path) as store:
+        compact(store, store.entry(keys[0]).namespace, shard_rows=2)
+    with in_process(tmp_path) as api:
+        entries = {one["key"]: one for one in api.get("/v1/index").json()["entries"]}
+        assert all("/compacted.1" in entries[key]["namespace"] for key in keys)
+        for key, chunk in zip(keys, before, strict=True):
+            assert api.get(f"/v1/moments/{key}", headers={"Accept": CHUNK}).content == chunk
+        for name in ("zarr.json", "second_moment/zarr.json", "second_moment/c.0.0.0"):
+            assert api.get(f"/zarr/{entries[keys[0]]['namespace']}/{name}").status_code == 200

@@ -11,7 +11,8 @@ from zarr.core.buffer import default_buffer_prototype
 
 from covpool.store.schema import ARRAYS
 
-_NAMESPACE = "[0-9a-f]{32}"
+#: The arrays that writers fill, or a compacted copy of them.
+_NAMESPACE = r"[0-9a-f]{32}(?:/compacted\.[1-9][0-9]{0,8})?"
 _PATH = re.compile(
     rf"(?:{_NAMESPACE}/(?:[a-z][a-z0-9_]{{0,31}}/)?)?zarr\.json"
     rf"|{_NAMESPACE}/[a-z][a-z0-9_]{{0,31}}/c(?:\.[0-9]{{1,9}}){{1,4}}"

@@ -8,6 +8,7 @@ from covpool.service.context import Service
 from covpool.service.routes.pages import After, Limit
 from covpool.service.schemas import IndexEntry, IndexPage
 from covpool.service.tokens import allow
+from covpool.store.schema import ARRAYS, generation_path
 
 router = APIRouter(prefix="/v1/index", tags=["index"], dependencies=[allow("read")])
 
@@ -39,7 +40,7 @@ def index(
             layer=entry.namespace.recipe.layer,
             strand=entry.namespace.recipe.strand,
             created=entry.created,
-            namespace=entry.namespace.id,
+            namespace=generation_path(entry.namespace, entry.place.generation).removeprefix(f"{ARRAYS}/"),
             row=entry.row,
         )
         for entry in found[:limit]
