@@ -38,6 +38,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/accumulate.py
 	$(BIN)/python benchmarks/ntv3_profile.py
 	$(BIN)/python benchmarks/ntv3_length.py
+	$(BIN)/python benchmarks/pooling.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/job_queue.py
 
