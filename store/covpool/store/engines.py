@@ -25,6 +25,9 @@ CONNECT_TIMEOUT_S = 10
 #: Seconds that a writer on SQLite waits for its turn.
 BUSY_S = 30
 
+#: What SQLite says of a file that was cut short or written over.
+_DAMAGED = ("malformed", "not a database")
+
 _TURN = "turn"
 _POSTGRES_DRIVER = "postgresql+psycopg"
 
@@ -180,10 +183,15 @@ def _named(engine: Engine) -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        raise CatalogError(
-            f"database {shown(engine.url)}: {_told(error, engine.url)}; check that it runs, "
-            "the URL, its permissions and free space, and try again (repeating is harmless)"
-        ) from error
+        told = _told(error, engine.url)
+        remedy = (
+            "the file is damaged: restore a backup, or move it away (with its -wal and -shm) and run "
+            "covpool store rebuild"
+            if engine.dialect.name == "sqlite" and any(sign in told for sign in _DAMAGED)
+            else "check that it runs, the URL, its permissions and free space, and try again (repeating is "
+            "harmless)"
+        )
+        raise CatalogError(f"database {shown(engine.url)}: {told}; {remedy}") from error
 
 
 def _told(error: SQLAlchemyError, url: URL) -> str:

@@ -1,16 +1,23 @@
-"""Look after a store: migrate."""
+"""Look after a store: ls, verify, rebuild, compact, gc, export, migrate."""
 
 import click
 
+from covpool.store.commands.compact import compact
+from covpool.store.commands.export import export
+from covpool.store.commands.gc import gc
+from covpool.store.commands.ls import ls
 from covpool.store.commands.migrate import migrate
+from covpool.store.commands.rebuild import rebuild
+from covpool.store.commands.verify import verify
 
 
 @click.group
 def store() -> None:
     """Look after a store.
 
-    Example: covpool store migrate genes.covpool
+    Example: covpool store verify genes.covpool
     """
 
 
-store.add_command(migrate)
+for command in (ls, verify, rebuild, compact, gc, export, migrate):
+    store.add_command(command)

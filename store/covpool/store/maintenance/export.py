@@ -7,6 +7,7 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -28,9 +29,11 @@ _SAFETENSORS_DTYPES = {"float32": "F32", "float64": "F64"}
 _UNFINISHED = "unfinished"
 
 
-def describe(entry: Entry) -> dict[str, Any]:
-    """What is known of a matrix besides its numbers, as JSON values."""
+def describe(store: "Store", entry: Entry) -> dict[str, Any]:
+    """What is known of a matrix besides its numbers, its names included, as JSON values."""
+    names = [asdict(name) for name in store.names.of(entry.key)]
     return {
+        "names": [{field: value for field, value in name.items() if field != "key"} for name in names],
         "key": entry.key,
         "count": entry.count,
         "sequence": entry.sequence,
@@ -74,7 +77,7 @@ def export_zarr(
         by_namespace[entry.namespace.id].append(entry)
     done = written = 0
     for name, rows in by_namespace.items():
-        second_moment, mean, count = _export_arrays(root, name, rows)
+        second_moment, mean, count = _export_arrays(store, root, name, rows)
         for row, entry in enumerate(rows):
             # The count is written last: where it stands the rest does too.
             if not count[row]:
@@ -104,7 +107,7 @@ def export_npz(
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asarray(values), allow_pickle=False)
 
-        add("metadata", json.dumps([describe(entry) for entry in entries]))
+        add("metadata", json.dumps([describe(store, entry) for entry in entries]))
         for done, (entry, moments) in enumerate(_read(store, entries)):
             add(f"{entry.key}/second_moment", moments.second_moment)
             add(f"{entry.key}/mean", moments.mean)
@@ -124,7 +127,9 @@ def export_safetensors(
     Raises:
         LocationError: the file is there already.
     """
-    header: dict[str, Any] = {"__metadata__": {"covpool": json.dumps([describe(entry) for entry in entries])}}
+    header: dict[str, Any] = {
+        "__metadata__": {"covpool": json.dumps([describe(store, entry) for entry in entries])}
+    }
     end = 0
     for entry in entries:
         d, dtype = entry.namespace.width, entry.namespace.dtype
@@ -165,13 +170,13 @@ def _new_file(target: Path) -> Iterator[IO[bytes]]:
 
 
 def _export_arrays(
-    root: zarr.Group, name: str, rows: Sequence[Entry]
+    store: "Store", root: zarr.Group, name: str, rows: Sequence[Entry]
 ) -> "tuple[zarr.Array[Any], zarr.Array[Any], zarr.Array[Any]]":
     namespace = rows[0].namespace
     n, d = len(rows), namespace.width
     group = root.require_group(name)
     group.attrs.update(
-        recipe=json.loads(namespace.recipe.to_json()), entries=[describe(entry) for entry in rows]
+        recipe=json.loads(namespace.recipe.to_json()), entries=[describe(store, entry) for entry in rows]
     )
     shuffled = BloscCodec(
         typesize=np.dtype(namespace.dtype).itemsize, cname="lz4", shuffle=BloscShuffle.bitshuffle

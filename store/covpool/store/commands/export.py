@@ -1,0 +1,50 @@
+"""Write selected matrices as files that need nothing of covpool to be read."""
+
+import json
+from pathlib import Path
+
+import click
+
+from covpool.store.commands.options import filter_options, opened, progress_of, selected, store_options
+from covpool.store.maintenance.export import export_npz, export_safetensors, export_zarr
+
+_FORMATS = {".zarr": export_zarr, ".npz": export_npz, ".safetensors": export_safetensors}
+
+
+@click.command
+@store_options
+@click.argument("target", type=click.Path(path_type=Path))
+@filter_options
+@click.option("--json", "as_json", is_flag=True, help="What was written as JSON.")
+def export(
+    location: str,
+    catalog: str | None,
+    target: Path,
+    model: str | None,
+    layer: str | None,
+    selection: str | None,
+    keys: tuple[str, ...],
+    names: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Export matrices of the store at LOCATION to TARGET, a name in .zarr, .npz or .safetensors.
+
+    Full matrices with mean, count, recipe, key and names. Nothing is overwritten; an export to .zarr that was
+    stopped goes on when it is asked for again.
+
+    Example: covpool store export genes.covpool lacZ.npz --name lacZ --layer up.6
+    """
+    if target.suffix not in _FORMATS:
+        raise click.UsageError(f"TARGET must end in {', '.join(_FORMATS)}, not {target.suffix!r}")
+    if not target.absolute().parent.is_dir():
+        raise click.UsageError(f"TARGET: there is no directory {target.parent}; make it first")
+    with opened(location, catalog) as store:
+        found = selected(store, model=model, layer=layer, selection=selection, keys=keys, names=names)
+        if not found:
+            raise click.ClickException(f"{location}: no entry matches; see covpool store ls")
+        with progress_of("export") as progress:
+            written = _FORMATS[target.suffix](store, found, target, progress=progress)
+    if as_json:
+        click.echo(json.dumps({"target": str(target), "entries": len(found), "written": written}))
+    else:
+        click.echo(f"Wrote {written:,} matrices to {target}", err=True)

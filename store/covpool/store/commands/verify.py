@@ -1,0 +1,93 @@
+"""Read every checksum of a store and compare its catalog with its arrays."""
+
+import json
+import os
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from covpool.store.commands.options import opened, processors, progress_of, store_options, time_span
+from covpool.store.maintenance.verify import Problem, verify_entries, verify_rows
+
+
+@click.command
+@store_options
+@click.option("--threads", type=click.IntRange(1), default=processors, help="Matrices read at once.")
+@click.option(
+    "--cursor",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep in this file how far it is; a run that was stopped goes on from there.",
+)
+@click.option(
+    "--age",
+    type=time_span,
+    default="1d",
+    show_default=True,
+    help="Leave out what a writer left behind since, who may be at work still.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per problem on standard output.")
+def verify(
+    location: str, catalog: str | None, threads: int, cursor: Path | None, age: timedelta, as_json: bool
+) -> None:
+    """Verify the store at LOCATION; name every problem, one a line, and end with 1 if there is any.
+
+    Example: covpool store verify genes.covpool --cursor genes.verify
+    """
+    state = _read_cursor(cursor, location)
+    problems = [Problem(**one) for one in state["problems"]]
+    for problem in problems:
+        _show(problem, as_json)
+    with opened(location, catalog) as store:
+        total = len(store)
+        with progress_of("verify") as progress:
+            for step in verify_entries(store, after=state["after"], threads=threads):
+                for problem in step.problems:
+                    _show(problem, as_json)
+                problems += step.problems
+                done = state["entries"] + step.entries
+                progress(done, total)
+                _write_cursor(cursor, location, step.after, done, problems)
+        for problem in (rest := verify_rows(store, leftover_age=age)):
+            _show(problem, as_json)
+        problems += rest
+    if cursor is not None:
+        cursor.unlink(missing_ok=True)
+    click.echo(f"{total:,} entries verified, {len(problems):,} problem(s).", err=True)
+    if problems:
+        raise click.exceptions.Exit(1)
+
+
+def _show(problem: Problem, as_json: bool) -> None:
+    click.echo(json.dumps(asdict(problem)) if as_json else problem.message)
+
+
+def _read_cursor(cursor: Path | None, location: str) -> dict[str, Any]:
+    if cursor is None or not cursor.is_file():
+        return {"after": "", "entries": 0, "problems": []}
+    try:
+        found: dict[str, Any] = json.loads(cursor.read_text())
+        mine = found["location"] == location
+    except (ValueError, KeyError, TypeError) as error:
+        raise click.UsageError(f"--cursor: {cursor} is not the cursor of a verification") from error
+    if not mine:
+        raise click.UsageError(f"--cursor: {cursor} is that of {found['location']}, not of {location}")
+    return found
+
+
+def _write_cursor(
+    cursor: Path | None, location: str, after: str, entries: int, problems: list[Problem]
+) -> None:
+    if cursor is None:
+        return
+    state = {
+        "location": location,
+        "after": after,
+        "entries": entries,
+        "problems": [asdict(problem) for problem in problems],
+    }
+    partial = cursor.with_name(f"{cursor.name}.{os.getpid()}.partial")
+    partial.write_text(json.dumps(state))
+    partial.replace(cursor)
