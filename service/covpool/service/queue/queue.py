@@ -12,10 +12,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from sqlalchemy.engine import Connection
 
 from covpool.service.queue import census, jobs, leases
-from covpool.service.queue.tables import metadata
+from covpool.service.queue.tables import TABLES
 from covpool.service.queue.values import Job, Priority, Progress, Request, Stats, Task, Unfit, WorkerState
 from covpool.store.catalog import Catalog
-from covpool.store.engines import alone
 from covpool.store.keys import Recipe
 
 
@@ -34,9 +33,7 @@ class Queue:
         self._max_attempts = max_attempts
         self._swept = 0.0
         self._sweeping = threading.Lock()
-        with catalog.writing() as connection:
-            alone(connection, "covpool tables")
-            metadata.create_all(connection)
+        TABLES.ensure(catalog.engine)
 
     def submit(
         self,

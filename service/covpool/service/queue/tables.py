@@ -1,14 +1,19 @@
 """Tables of the queue: the same on SQLite and Postgres; and the clock by which leases run out.
 
+A change here needs a revision in `migrations/versions`.
+
 Times are seconds since 1970. A task's primary key is the key of its result, so identical requests share it.
 """
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
+
+from covpool.store.migrations import RoomTables
 
 metadata = sa.MetaData()
 
@@ -84,6 +89,7 @@ workers = sa.Table(
     sa.Column("batches", sa.BigInteger, nullable=False),
 )
 
+TABLES = RoomTables("queue", metadata, Path(__file__).parent / "migrations", "0002")
 #: SQLite binds at most 32,766 values in one statement.
 MOST_VALUES = 10_000
 
