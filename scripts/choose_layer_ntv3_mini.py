@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from covpool.extractor.evaluation.gene_terms import term_targets
-from covpool.extractor.evaluation.genes import read_genes
+from covpool.extractor.evaluation.genes import read_coding_genes
 from covpool.extractor.evaluation.ontology import read_ontology
 from covpool.extractor.models import describe
 from covpool.service.evaluation import Design, evaluate
@@ -52,7 +52,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Print the score of every layer and pooling, and of the baselines."""
     options = parse()
-    genes = read_genes(options.fasta, options.gff3)[:: options.every]
+    genes = read_coding_genes(options.fasta, options.gff3)[:: options.every]
     genes, targets = term_targets(genes, read_ontology(options.ontology), options.terms)
     print(f"{len(genes)} genes, {len(targets.names)} terms", flush=True)
     design = Design(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from covpool.extractor.evaluation.compare import Result
 from covpool.extractor.evaluation.gene_terms import term_targets
-from covpool.extractor.evaluation.genes import Gene, read_genes
+from covpool.extractor.evaluation.genes import CodingGene, read_coding_genes
 from covpool.extractor.evaluation.intervals import interval
 from covpool.extractor.evaluation.ontology import read_ontology
 from covpool.extractor.evaluation.report import figure, markdown, write_report
@@ -41,7 +41,7 @@ class Task:
     key: str
     title: str
     floor: str
-    genes: list[Gene]
+    genes: list[CodingGene]
     targets: Targets
 
 
@@ -49,8 +49,8 @@ def tasks(data: Path, scratch: Path, every: int) -> list[Task]:
     """Gene Ontology of both organisms, and the tracks of yeast."""
     ontology = read_ontology(data / "go/go-basic.2022-07-01.obo.gz")
     name = "GCF_000005845.2_ASM584v2_genomic"
-    ecoli = read_genes(data / f"ecoli/{name}.fna.gz", data / f"ecoli/{name}.gff.gz")
-    yeast = read_genes(
+    ecoli = read_coding_genes(data / f"ecoli/{name}.fna.gz", data / f"ecoli/{name}.gff.gz")
+    yeast = read_coding_genes(
         data / "yeast/genome.fa.gz",
         data / "yeast/sgd_R64.gff3.gz",
         leave_out=[("orf_classification", "Dubious")],

@@ -16,7 +16,7 @@ from covpool.extractor.evaluation.controls import (
     token_moments,
     untrained_checkpoint,
 )
-from covpool.extractor.evaluation.genes import Gene
+from covpool.extractor.evaluation.genes import CodingGene
 from covpool.extractor.evaluation.representations import baselines, fitted, pooled
 from covpool.extractor.evaluation.ridge import Index
 from covpool.extractor.evaluation.tokens import TokenBins, token_bins
@@ -83,7 +83,7 @@ def test_a_model_without_a_network_has_no_untrained_control(tmp_path: Path) -> N
 
 def test_baselines_know_the_gene_alone() -> None:
     genes = [
-        Gene(n, "c", 0, len(b), "+", Sequence(n, b), b, (n,), {})
+        CodingGene(n, "c", 0, len(b), "+", Sequence(n, b), b, (n,), {})
         for n, b in (("a", "ATGAAA"), ("b", "ATG" * 9))
     ]
     found = {one.name: one.embed(np.array([0])) for one in baselines(genes)}
@@ -118,7 +118,7 @@ def test_binned_tokens_are_the_means_and_the_maximum_of_the_activations() -> Non
     for index, one in enumerate(sequences):
         values = torch.cat([block.values for block in adapter.activations(one, layers=["up.6"])])
         assert torch.allclose(found[index].maximum, values.amax(0), atol=1e-4)
-        expected = torch.stack([part.mean(0) for part in values.split(32)])
+        expected = torch.stack([part.mean(0) for part in torch.split(values, 32)])
         # Stored as float16: eleven bits.
         assert torch.allclose(found[index].bins.float(), expected, rtol=1e-2, atol=1e-2)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from covpool.extractor.errors import EvaluationError
+from covpool.extractor.errors import AnnotationError, EvaluationError
 from covpool.extractor.evaluation.gene_terms import read_gene_terms, term_targets
-from covpool.extractor.evaluation.genes import Gene, read_genes
+from covpool.extractor.evaluation.genes import CodingGene, read_coding_genes
 from covpool.extractor.evaluation.ontology import read_ontology
 from covpool.extractor.evaluation.tracks import mean_signal, track_targets
 
@@ -83,13 +83,13 @@ def write_obo(folder: Path) -> Path:
 
 
 @pytest.fixture
-def genes(tmp_path: Path) -> list[Gene]:
-    return read_genes(*write_genome(tmp_path, GFF))
+def genes(tmp_path: Path) -> list[CodingGene]:
+    return read_coding_genes(*write_genome(tmp_path, GFF))
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_genes_are_read_on_their_own_strand_and_their_cds_is_spliced(tmp_path: Path, end: str) -> None:
-    one, two, three = read_genes(*write_genome(tmp_path, GFF, end))
+    one, two, three = read_coding_genes(*write_genome(tmp_path, GFF, end))
     assert (one.name, one.start, one.end, one.sequence.bases, one.coding) == ("b1", 1, 10, *["ATGGCCTAA"] * 2)
     forward = two.sequence.bases[::-1].translate(str.maketrans("ACGT", "TGCA"))
     assert forward == CONTIG[11:28]
@@ -98,13 +98,13 @@ def test_genes_are_read_on_their_own_strand_and_their_cds_is_spliced(tmp_path: P
     assert three.name == "YAL1" and three.coding == CONTIG[29:38]
 
 
-def test_a_gene_answers_to_every_name_of_its_annotation(genes: list[Gene]) -> None:
+def test_a_gene_answers_to_every_name_of_its_annotation(genes: list[CodingGene]) -> None:
     assert {"gene-b1", "b1", "one"} <= set(genes[0].names)
     assert {"g2", "two", "deux"} <= set(genes[1].names)
 
 
 def test_genes_are_left_out_by_an_attribute(tmp_path: Path) -> None:
-    found = read_genes(*write_genome(tmp_path, GFF), leave_out=[("class", "odd")])
+    found = read_coding_genes(*write_genome(tmp_path, GFF), leave_out=[("class", "odd")])
     assert [gene.name for gene in found] == ["b1", "YAL1"]
 
 
@@ -117,22 +117,22 @@ def test_genes_are_left_out_by_an_attribute(tmp_path: Path) -> None:
     ],
 )
 def test_an_annotation_that_does_not_fit_is_refused(tmp_path: Path, rows: Rows, message: str) -> None:
-    with pytest.raises(EvaluationError, match=message):
-        read_genes(*write_genome(tmp_path, rows))
+    with pytest.raises(AnnotationError, match=message):
+        read_coding_genes(*write_genome(tmp_path, rows))
 
 
 def test_annotation_of_unknown_contigs_or_cut_short_is_refused(tmp_path: Path) -> None:
     fasta, gff = write_genome(tmp_path, GFF)
     fasta.write_text(f">chr1\n{CONTIG}\n")
-    with pytest.raises(EvaluationError, match="name contigs alike"):
-        read_genes(fasta, gff)
+    with pytest.raises(AnnotationError, match="name contigs alike"):
+        read_coding_genes(fasta, gff)
     gff.write_bytes(gff.read_bytes()[:-12])
-    with pytest.raises(EvaluationError, match="cannot be read"):
-        read_genes(fasta, gff)
+    with pytest.raises(AnnotationError, match="cannot be read"):
+        read_coding_genes(fasta, gff)
     plain = tmp_path / "x.gff3"
     plain.write_text("c\tgene\t1\t2\n")
-    with pytest.raises(EvaluationError, match="line 1: 4 columns"):
-        read_genes(fasta, plain)
+    with pytest.raises(AnnotationError, match="line 1: 4 columns"):
+        read_coding_genes(fasta, plain)
 
 
 def test_terms_pass_to_all_above_them_but_not_to_roots_or_over_regulation(tmp_path: Path) -> None:
@@ -191,7 +191,9 @@ def test_a_table_without_terms_is_refused(tmp_path: Path) -> None:
         read_gene_terms(path, read_ontology(write_obo(tmp_path)))
 
 
-def test_labels_are_the_frequent_terms_of_genes_that_have_any(tmp_path: Path, genes: list[Gene]) -> None:
+def test_labels_are_the_frequent_terms_of_genes_that_have_any(
+    tmp_path: Path, genes: list[CodingGene]
+) -> None:
     path = tmp_path / "t.tsv"
     path.write_text("one\tGO:0000004\ntwo\tGO:0000003\nuntranslated\tGO:0000002\n")
     ontology = read_ontology(write_obo(tmp_path))
@@ -204,12 +206,12 @@ def test_labels_are_the_frequent_terms_of_genes_that_have_any(tmp_path: Path, ge
         term_targets(genes, ontology, path, min_genes=3)
 
 
-def test_without_a_table_the_annotations_own_terms_are_read(tmp_path: Path, genes: list[Gene]) -> None:
+def test_without_a_table_the_annotations_own_terms_are_read(tmp_path: Path, genes: list[CodingGene]) -> None:
     with pytest.raises(EvaluationError, match="no term has 30 of 1"):
         term_targets(genes, read_ontology(write_obo(tmp_path)), None)
 
 
-def test_mean_signal_is_that_of_every_base(tmp_path: Path, genes: list[Gene]) -> None:
+def test_mean_signal_is_that_of_every_base(tmp_path: Path, genes: list[CodingGene]) -> None:
     signal = np.zeros(60)
     rows = [(0, 3, 2.0), (5, 6, 1.5), (8, 14, 3.0), (14, 15, 1.0), (27, 36, 0.5)]
     for start, end, value in rows:
@@ -222,7 +224,7 @@ def test_mean_signal_is_that_of_every_base(tmp_path: Path, genes: list[Gene]) ->
     assert mean_signal(genes, path) == pytest.approx(expected)
 
 
-def test_bigwig_and_bedgraph_of_one_track_agree(tmp_path: Path, genes: list[Gene]) -> None:
+def test_bigwig_and_bedgraph_of_one_track_agree(tmp_path: Path, genes: list[CodingGene]) -> None:
     pybigtools = pytest.importorskip("pybigtools")
     rows = [("c", 0, 3, 2.0), ("c", 8, 20, 3.0)]
     writer = pybigtools.open(str(tmp_path / "x.bw"), "w")
@@ -235,7 +237,7 @@ def test_bigwig_and_bedgraph_of_one_track_agree(tmp_path: Path, genes: list[Gene
         mean_signal(genes, tmp_path / "x.bw")
 
 
-def test_stranded_tracks_become_sense_and_antisense(tmp_path: Path, genes: list[Gene]) -> None:
+def test_stranded_tracks_become_sense_and_antisense(tmp_path: Path, genes: list[CodingGene]) -> None:
     (tmp_path / "p.bedGraph").write_text("c\t0\t60\t1\n")
     (tmp_path / "m.bedGraph").write_text("c\t0\t60\t3\n")
     table = tmp_path / "tracks.tsv"
@@ -256,7 +258,7 @@ def test_stranded_tracks_become_sense_and_antisense(tmp_path: Path, genes: list[
     ],
 )
 def test_a_damaged_or_foreign_track_is_refused(
-    tmp_path: Path, genes: list[Gene], text: str, message: str
+    tmp_path: Path, genes: list[CodingGene], text: str, message: str
 ) -> None:
     path = tmp_path / "x.bedGraph"
     path.write_text(text)
@@ -274,7 +276,7 @@ def test_a_damaged_or_foreign_track_is_refused(
     ],
 )
 def test_a_table_of_tracks_that_does_not_pair_up_is_refused(
-    tmp_path: Path, genes: list[Gene], text: str, message: str
+    tmp_path: Path, genes: list[CodingGene], text: str, message: str
 ) -> None:
     table = tmp_path / "tracks.tsv"
     table.write_text(text)

@@ -13,7 +13,7 @@ from scipy.stats import mannwhitneyu, pearsonr
 
 from covpool.extractor.errors import EvaluationError
 from covpool.extractor.evaluation.compare import Comparison, Representation, Result
-from covpool.extractor.evaluation.genes import Gene
+from covpool.extractor.evaluation.genes import CodingGene
 from covpool.extractor.evaluation.intervals import (
     area_gene_draws,
     interval,
@@ -30,8 +30,8 @@ from covpool.extractor.evaluation.targets import Matrix, Targets
 from covpool.extractor.sequences import Sequence
 
 
-def gene(name: str, chrom: str = "c", start: int = 0, coding: str = "ATG") -> Gene:
-    return Gene(name, chrom, start, start + 3, "+", Sequence(name, coding), coding, (name,), {})
+def gene(name: str, chrom: str = "c", start: int = 0, coding: str = "ATG") -> CodingGene:
+    return CodingGene(name, chrom, start, start + 3, "+", Sequence(name, coding), coding, (name,), {})
 
 
 def normal(*shape: int, seed: int = 0) -> Matrix:

@@ -21,7 +21,7 @@ from covpool.extractor.evaluation.controls import (
     token_moments,
     untrained_checkpoint,
 )
-from covpool.extractor.evaluation.genes import Gene
+from covpool.extractor.evaluation.genes import CodingGene
 from covpool.extractor.evaluation.paralogues import cluster
 from covpool.extractor.evaluation.representations import baselines, fitted, fixed, pooled
 from covpool.extractor.evaluation.ridge import Features, Index
@@ -100,7 +100,7 @@ class Design:
 
 
 def evaluate(
-    design: Design, store: Store, genes: list[Gene], targets: Targets, tell: Tell
+    design: Design, store: Store, genes: list[CodingGene], targets: Targets, tell: Tell
 ) -> Iterator[Result]:
     """Results of every representation as they become ready; `tell` hears what is being done.
 
@@ -116,7 +116,7 @@ def evaluate(
     yield from comparison.run(representations(design, store, genes, targets, tell), tell)
 
 
-def folds_of(design: Design, genes: list[Gene]) -> Folds:
+def folds_of(design: Design, genes: list[CodingGene]) -> Folds:
     """Fold of each gene; -1 for those that development leaves out."""
     rule = block_folds if design.split == "blocks" else chromosome_folds
     folds = rule(genes, design.folds)
@@ -128,7 +128,7 @@ def folds_of(design: Design, genes: list[Gene]) -> Folds:
 
 
 def representations(
-    design: Design, store: Store, genes: list[Gene], targets: Targets, tell: Tell
+    design: Design, store: Store, genes: list[CodingGene], targets: Targets, tell: Tell
 ) -> list[Representation]:
     """Baselines, the model's poolings, and the controls."""
     found = baselines(genes)
@@ -187,7 +187,7 @@ def _representation(
 
 
 def _of_tokens(
-    design: Design, source: str, layer: str, genes: list[Gene], targets: Targets, tell: Tell
+    design: Design, source: str, layer: str, genes: list[CodingGene], targets: Targets, tell: Tell
 ) -> list[Representation]:
     """The maximum of every feature, and light attention."""
     tell(f"{source}: tokens")
@@ -208,7 +208,7 @@ def _of_tokens(
 
 
 def _moments(
-    design: Design, store: Store, model: Model, genes: list[Gene], tell: Tell
+    design: Design, store: Store, model: Model, genes: list[CodingGene], tell: Tell
 ) -> dict[str, tuple[Recipe, list[Moments]]]:
     def progress(done: int, missing: int) -> None:
         if done % PROGRESS_STEP == 0 or done == missing:

@@ -42,12 +42,7 @@ def read_genes(path: Path) -> Genes:
     """
     found: dict[str, Gene] = {}
     left_out: dict[str, str] = {}
-    for number, line in _lines(path):
-        columns = line.split("\t")
-        if len(columns) != 9:
-            raise AnnotationError(
-                f"{path}, line {number}: {len(columns)} columns instead of 9; this is no GFF3 file"
-            )
+    for number, columns in features(path):
         if not _is_gene(columns[2]):
             continue
         gene = _gene(columns, f"{path}, line {number}")
@@ -67,7 +62,8 @@ def read_genes(path: Path) -> Genes:
     )
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def features(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Number and nine columns of every feature line, up to a FASTA section; errors as in `read_genes`."""
     try:
         with path.open("rb") as head:
             compressed = head.read(2) == _GZIP_MAGIC
@@ -76,8 +72,14 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                 line = raw.decode("utf-8").rstrip("\r\n")
                 if line.startswith(("##FASTA", ">")):
                     return
-                if line.strip() and not line.startswith("#"):
-                    yield number, line
+                if not line.strip() or line.startswith("#"):
+                    continue
+                columns = line.split("\t")
+                if len(columns) != 9:
+                    raise AnnotationError(
+                        f"{path}, line {number}: {len(columns)} columns instead of 9; this is no GFF3 file"
+                    )
+                yield number, columns
     except UnicodeDecodeError as error:
         raise AnnotationError(f"{path}: is no text ({error.reason}); give a GFF3 file") from error
     except (OSError, EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -91,7 +93,7 @@ def _is_gene(kind: str) -> bool:
 
 
 def _gene(columns: list[str], where: str) -> Gene:
-    attributes = _attributes(columns[8])
+    attributes = attributes_of(columns[8])
     named = next((attributes[name][0] for name in ("ID", *_ALIASES) if attributes.get(name)), "")
     if not named:
         raise AnnotationError(f"{where}: a gene without ID, name or locus tag; give it an ID")
@@ -116,7 +118,8 @@ def _gene(columns: list[str], where: str) -> Gene:
         raise AnnotationError(f"{where}: {error}") from None
 
 
-def _attributes(text: str) -> dict[str, list[str]]:
+def attributes_of(text: str) -> dict[str, list[str]]:
+    """Values by name of a GFF3 attribute column, percent-encoding undone."""
     pairs = (one.partition("=") for one in text.split(";") if one.strip())
     return {
         name.strip(): [unquote(value).strip() for value in values.split(",") if value.strip()]

@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from covpool.extractor.evaluation.genes import Gene
+from covpool.extractor.evaluation.genes import CodingGene
 from covpool.extractor.evaluation.targets import Matrix
 
 WORD = 4
@@ -31,7 +31,7 @@ def codon_usage(coding: Iterable[str]) -> Matrix:
     return np.stack([_frequencies(base_codes(bases), CODON, step=CODON) for bases in coding])
 
 
-def log_length(genes: Iterable[Gene], powers: int = 1) -> Matrix:
+def log_length(genes: Iterable[CodingGene], powers: int = 1) -> Matrix:
     """(n, powers) natural logarithm of the length in bp, to the powers 1 up, each around its mean."""
     logs = np.log([len(gene.sequence) for gene in genes])
     logs -= logs.mean()

@@ -11,7 +11,7 @@ import numpy as np
 from xopen import xopen
 
 from covpool.extractor.errors import EvaluationError
-from covpool.extractor.evaluation.genes import Gene
+from covpool.extractor.evaluation.genes import CodingGene
 from covpool.extractor.evaluation.ontology import Ontology
 from covpool.extractor.evaluation.targets import Targets
 
@@ -24,8 +24,8 @@ _SEPARATORS = re.compile(r"[,;|\s]+")
 
 
 def term_targets(
-    genes: list[Gene], ontology: Ontology, terms: Path | None, *, min_genes: int = MIN_GENES
-) -> tuple[list[Gene], Targets]:
+    genes: list[CodingGene], ontology: Ontology, terms: Path | None, *, min_genes: int = MIN_GENES
+) -> tuple[list[CodingGene], Targets]:
     """Genes with at least one term below the roots, and a 0/1 column for every frequent term.
 
     Terms pass to everything above them over is_a and part_of; roots are dropped.

@@ -3,27 +3,24 @@
 Convention: positions are 0-based half-open (GFF3 itself is 1-based inclusive); sequences read 5' to 3'.
 """
 
-import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote
 
-from xopen import xopen
-
-from covpool.extractor.errors import EvaluationError
+from covpool.extractor.annotation.gff3 import attributes_of, features
+from covpool.extractor.errors import AnnotationError
 from covpool.extractor.fasta import read_fasta
 from covpool.extractor.sequences import Sequence, reverse_complement
 
 #: GFF3 attributes that hold names of a gene, besides its ID.
 NAME_ATTRIBUTES = ("locus_tag", "Name", "gene", "Alias", "gene_id", "gene_synonym")
 
-Attributes = Mapping[str, tuple[str, ...]]
+Attributes = Mapping[str, list[str]]
 
 
 @dataclass(frozen=True)
-class Gene:
+class CodingGene:
     """One gene with a coding sequence.
 
     Attributes:
@@ -57,10 +54,12 @@ class _Row:
     attributes: Attributes
 
     def first(self, name: str) -> str:
-        return self.attributes.get(name, ("",))[0]
+        return next(iter(self.attributes.get(name, ())), "")
 
 
-def read_genes(fasta: Path, gff3: Path, *, leave_out: Iterable[tuple[str, str]] = ()) -> list[Gene]:
+def read_coding_genes(
+    fasta: Path, gff3: Path, *, leave_out: Iterable[tuple[str, str]] = ()
+) -> list[CodingGene]:
     """Genes that have CDS lines, by contig (in the order of the FASTA file), start and end.
 
     A CDS belongs to the gene that its chain of Parents leads to. Where a Parent is missing from the file,
@@ -73,11 +72,11 @@ def read_genes(fasta: Path, gff3: Path, *, leave_out: Iterable[tuple[str, str]] 
 
     Raises:
         SequenceError: the FASTA file is unfit.
-        EvaluationError: the GFF3 file is damaged, names contigs that the FASTA file lacks or reaches beyond
+        AnnotationError: the GFF3 file is damaged, names contigs that the FASTA file lacks or reaches beyond
             their ends, or holds no coding gene.
     """
     contigs = {record.name: record.bases for record in read_fasta(fasta)}
-    rows = list(read_gff3(gff3))
+    rows = list(_rows(gff3))
     genes = {row.first("ID"): row for row in rows if row.kind == "gene" and row.first("ID")}
     parents = {row.first("ID"): row.first("Parent") for row in rows if row.first("ID")}
     around: dict[tuple[str, str], list[tuple[str, _Row]]] = defaultdict(list)
@@ -102,49 +101,26 @@ def read_genes(fasta: Path, gff3: Path, *, leave_out: Iterable[tuple[str, str]] 
         if not any(value in genes[identity].attributes.get(name, ()) for name, value in unwanted)
     ]
     if not found:
-        raise EvaluationError(f"{gff3}: holds no gene with CDS lines; give a GFF3 file with gene and CDS")
+        raise AnnotationError(f"{gff3}: holds no gene with CDS lines; give a GFF3 file with gene and CDS")
     order = {name: index for index, name in enumerate(contigs)}
     return sorted(found, key=lambda gene: (order[gene.chrom], gene.start, gene.end, gene.name))
 
 
-def read_gff3(path: Path) -> Iterator[_Row]:
-    """Feature lines of a GFF3 file, up to a FASTA section.
-
-    Raises:
-        EvaluationError: naming the line that does not have nine columns or sensible positions.
-    """
-    number = 0
-    try:
-        with xopen(path, "rt", encoding="utf-8", threads=0) as file:
-            for number, line in enumerate(file, start=1):
-                if line.startswith(("##FASTA", ">")):
-                    return
-                text = line.rstrip("\r\n")
-                if not text or text.startswith("#"):
-                    continue
-                columns = text.split("\t")
-                if len(columns) != 9:
-                    raise EvaluationError(f"{path}, line {number}: {len(columns)} columns; GFF3 has nine")
-                start, end = int(columns[3]) - 1, int(columns[4])
-                if not 0 <= start < end:
-                    raise EvaluationError(
-                        f"{path}, line {number}: {columns[3]} to {columns[4]} is no interval; "
-                        "GFF3 counts from 1 and start is not above end"
-                    )
-                phase = int(columns[7]) if columns[7] in ("0", "1", "2") else 0
-                yield _Row(columns[0], columns[2], start, end, columns[6], phase, _attributes(columns[8]))
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise EvaluationError(f"{path}: cannot be read after line {number} ({error})") from error
-    except ValueError as error:
-        if isinstance(error, EvaluationError):
-            raise
-        raise EvaluationError(f"{path}, line {number}: start or end is no whole number") from error
-
-
-def _attributes(text: str) -> dict[str, tuple[str, ...]]:
-    # GFF3: tag=value pairs, commas between values, percent-encoding inside them.
-    pairs = (part.strip().partition("=") for part in text.split(";") if "=" in part)
-    return {name: tuple(unquote(value) for value in values.split(",")) for name, _, values in pairs}
+def _rows(path: Path) -> Iterator[_Row]:
+    for number, columns in features(path):
+        try:
+            start, end = int(columns[3]) - 1, int(columns[4])
+        except ValueError:
+            raise AnnotationError(
+                f"{path}, line {number}: {columns[3]!r} and {columns[4]!r} are no coordinates"
+            ) from None
+        if not 0 <= start < end:
+            raise AnnotationError(
+                f"{path}, line {number}: {columns[3]} to {columns[4]} is no interval; GFF3 counts from 1 and "
+                "start is not above end"
+            )
+        phase = int(columns[7]) if columns[7] in ("0", "1", "2") else 0
+        yield _Row(columns[0], columns[2], start, end, columns[6], phase, attributes_of(columns[8]))
 
 
 def _owner(identity: str, parents: Mapping[str, str], genes: Mapping[str, _Row]) -> str:
@@ -166,17 +142,17 @@ def _enclosing(parent: str, row: _Row, around: list[tuple[str, _Row]]) -> str:
 
 def _gene(
     identity: str, row: _Row, transcripts: Mapping[str, list[_Row]], contigs: Mapping[str, str], gff3: Path
-) -> Gene:
+) -> CodingGene:
     name = identity.removeprefix("gene-").removeprefix("gene:")
     if row.chrom not in contigs:
         known = ", ".join(list(contigs)[:3])
-        raise EvaluationError(
+        raise AnnotationError(
             f"{gff3}: gene {name} lies on {row.chrom!r}, which the FASTA file does not hold (it has {known}, "
             "...); give files that name contigs alike"
         )
     contig = contigs[row.chrom]
     if row.end > len(contig):
-        raise EvaluationError(
+        raise AnnotationError(
             f"{gff3}: gene {name} ends at {row.end:,}, beyond {row.chrom} of {len(contig):,} bases; "
             "annotation and sequence are of different assemblies"
         )
@@ -190,7 +166,7 @@ def _gene(
     )
     names = [identity, name]
     names += [value for key in NAME_ATTRIBUTES for value in row.attributes.get(key, ())]
-    return Gene(
+    return CodingGene(
         name,
         row.chrom,
         row.start,

@@ -8,7 +8,7 @@ import numpy as np
 
 from covpool.extractor.evaluation.baselines import codon_usage, log_length, word_frequencies
 from covpool.extractor.evaluation.compare import Representation
-from covpool.extractor.evaluation.genes import Gene
+from covpool.extractor.evaluation.genes import CodingGene
 from covpool.extractor.evaluation.ridge import Features, Index
 from covpool.store.moments import Moments
 from covpool.store.poolings.kinds import Pooling, pooling
@@ -20,7 +20,7 @@ LENGTH_POWERS = 3
 Fit = Callable[[Index], Pooling]
 
 
-def baselines(genes: Ordered[Gene]) -> list[Representation]:
+def baselines(genes: Ordered[CodingGene]) -> list[Representation]:
     """Length, 4-mer frequencies, codon usage, and the last two side by side."""
     length = Features(log_length(genes, LENGTH_POWERS))
     words = Features(word_frequencies(gene.sequence.bases for gene in genes))

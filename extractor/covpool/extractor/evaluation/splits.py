@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from covpool.extractor.errors import EvaluationError
-from covpool.extractor.evaluation.genes import Gene
+from covpool.extractor.evaluation.genes import CodingGene
 
 Folds = npt.NDArray[np.int64]
 
@@ -18,7 +18,7 @@ FOLDS = 5
 BLOCKS = 2
 
 
-def block_folds(genes: list[Gene], folds: int = FOLDS, blocks: int = BLOCKS) -> Folds:
+def block_folds(genes: list[CodingGene], folds: int = FOLDS, blocks: int = BLOCKS) -> Folds:
     """Fold of each gene: `folds * blocks` contiguous blocks of equally many genes, dealt out in turn.
 
     Raises:
@@ -32,7 +32,7 @@ def block_folds(genes: list[Gene], folds: int = FOLDS, blocks: int = BLOCKS) -> 
     return (np.arange(len(genes)) * folds * blocks // len(genes)) % folds
 
 
-def chromosome_folds(genes: list[Gene], folds: int = FOLDS) -> Folds:
+def chromosome_folds(genes: list[CodingGene], folds: int = FOLDS) -> Folds:
     """Fold of each gene: whole contigs, the largest first, each to the fold with the fewest genes so far.
 
     Raises:

@@ -16,7 +16,7 @@ import pybigtools
 from xopen import xopen
 
 from covpool.extractor.errors import EvaluationError
-from covpool.extractor.evaluation.genes import Gene
+from covpool.extractor.evaluation.genes import CodingGene
 from covpool.extractor.evaluation.targets import Targets
 
 Vector = npt.NDArray[np.float64]
@@ -26,7 +26,7 @@ COLUMNS = ("sample", "strand", "file")
 _BIGWIG = (".bw", ".bigwig")
 
 
-def track_targets(genes: list[Gene], table: Path, *, per_bases: float = 1.0) -> Targets:
+def track_targets(genes: list[CodingGene], table: Path, *, per_bases: float = 1.0) -> Targets:
     """log(1 + mean signal per gene) of every sample, sense and, where it has strands, antisense.
 
     Args:
@@ -59,7 +59,7 @@ def track_targets(genes: list[Gene], table: Path, *, per_bases: float = 1.0) -> 
     return Targets("tracks", names, names, values.astype(np.float32))
 
 
-def mean_signal(genes: list[Gene], path: Path) -> Vector:
+def mean_signal(genes: list[CodingGene], path: Path) -> Vector:
     """(genes,) mean signal of a bedGraph or bigWig file over each gene.
 
     Raises:

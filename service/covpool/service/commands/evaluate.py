@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from covpool.extractor.evaluation.gene_terms import MIN_GENES, term_targets
-from covpool.extractor.evaluation.genes import Gene, read_genes
+from covpool.extractor.evaluation.genes import CodingGene, read_coding_genes
 from covpool.extractor.evaluation.intervals import interval
 from covpool.extractor.evaluation.ontology import read_ontology
 from covpool.extractor.evaluation.report import write_report
@@ -110,17 +110,17 @@ def tracks(tracks: Path, per_bases: float, **common: Any) -> None:
     _run(genes, track_targets(genes, tracks, per_bases=per_bases), common)
 
 
-def _genes(common: dict[str, Any]) -> list[Gene]:
+def _genes(common: dict[str, Any]) -> list[CodingGene]:
     left_out = [one.partition("=") for one in common["leave_out"]]
     if any(not sign for _, sign, _ in left_out):
         raise click.UsageError("--leave-out needs ATTRIBUTE=VALUE, for example orf_classification=Dubious")
-    genes = read_genes(
+    genes = read_coding_genes(
         common["fasta"], common["gff3"], leave_out=[(name, value) for name, _, value in left_out]
     )
     return genes[:: common["every"]]
 
 
-def _run(genes: list[Gene], targets: Targets, common: dict[str, Any]) -> None:
+def _run(genes: list[CodingGene], targets: Targets, common: dict[str, Any]) -> None:
     model = describe(common["model"])
     design = Design(
         model=model,
