@@ -223,3 +223,11 @@ def test_moments_of_two_feature_spaces_do_not_go_into_one_table() -> None:
         embed_all(example_scores(), [(other, example_moments("b"))])
     with pytest.raises(PoolingError, match="no moments"):
         embed_all(pooling("mean"), [])
+
+
+def test_scores_of_several_moments_are_those_of_each() -> None:
+    scores = example_scores()
+    several = [Moments(10, OF_X.mean, factor * OF_X.second_moment) for factor in (1.0, 2.0, 3.0)]
+    # One matrix product against three matrix-vector products: rounding differs.
+    expected = [scores.embed(one) for one in several]
+    np.testing.assert_allclose(scores.embed_many(several), expected, rtol=1e-12, atol=1e-12)

@@ -12,6 +12,7 @@ from covpool.extractor.evaluation.genes import CodingGene
 from covpool.extractor.evaluation.ridge import Features, Index
 from covpool.store.moments import Moments
 from covpool.store.poolings.kinds import Pooling, pooling
+from covpool.store.poolings.scores import LinearScores
 
 #: Powers of the log length in the baseline that knows nothing else.
 LENGTH_POWERS = 3
@@ -80,5 +81,7 @@ class _Fitted:
 
 
 def _features(moments: Ordered[Moments], part: Pooling) -> Features:
+    if isinstance(part, LinearScores):
+        return Features(part.embed_many(moments).astype(np.float32), part.standardise)
     rows = [part.embed(one).ravel().astype(np.float32) for one in moments]
     return Features(np.stack(rows), part.standardise)

@@ -5,7 +5,7 @@
 Spectral-root PCA is this with the kind "root" and principal axes W; reduced-rank ridge has supervised ones.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -68,8 +68,20 @@ class LinearScores(FittedPooling):
         Raises:
             BottleneckError: the widths differ.
         """
-        self.require_width(moments)
-        numbers = pooling(self.features).embed(project(moments, self.projection))
+        found: NDArray[np.float64] = self.embed_many([moments])[0]
+        return found
+
+    def embed_many(self, many: Sequence[Moments]) -> NDArray[np.float64]:
+        """(n, k) scores of several moments, the same as one by one, but the loadings are read once.
+
+        Raises:
+            BottleneckError: the widths differ.
+        """
+        kind = pooling(self.features)
+        numbers = np.empty((len(many), len(self.centre)))
+        for row, moments in zip(numbers, many, strict=True):
+            self.require_width(moments)
+            row[:] = kind.embed(project(moments, self.projection))
         scores: NDArray[np.float64] = ((numbers - self.centre) / self.spread) @ self.loadings
         return scores
 
