@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -11,6 +12,8 @@ from starlette.concurrency import run_in_threadpool
 from covpool.service import openapi, problems
 from covpool.service.body_cache import BodyCache
 from covpool.service.context import Context
+from covpool.service.fit_runner import FitRunner
+from covpool.service.fits import Fits
 from covpool.service.genomes import Genomes
 from covpool.service.middleware.envelope import Envelope
 from covpool.service.middleware.gate import Gate
@@ -18,6 +21,7 @@ from covpool.service.middleware.rates import Rates
 from covpool.service.offered import Offered
 from covpool.service.queue import Queue
 from covpool.service.routes import (
+    bottlenecks,
     embeddings,
     events,
     genomes,
@@ -29,7 +33,7 @@ from covpool.service.routes import (
     zarr_files,
 )
 from covpool.service.settings import Settings
-from covpool.service.supervisor import Supervisor
+from covpool.service.supervisor import Supervisor, settings_environment
 from covpool.service.tokens import Tokens
 from covpool.store.zarr_store import Store
 
@@ -46,21 +50,28 @@ def create_app(settings: Settings | None = None, offered: Offered | None = None)
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with Store.open(chosen.store, catalog=chosen.catalog) as store:
             queue = Queue(store.catalog, lease_s=chosen.lease_s, max_attempts=chosen.max_attempts)
+            fits = Fits(store.catalog, lease_s=chosen.lease_s, max_attempts=chosen.max_attempts)
             supervisor = Supervisor(chosen, queue)
+            runner = FitRunner(fits, settings_environment(chosen))
             app.state.context = Context(
                 chosen,
                 store,
                 queue,
-                on_offer,
+                fits,
+                replace(on_offer, fitted=fits.served),
                 supervisor,
                 Tokens(store.catalog),
                 Genomes(store.catalog),
                 BodyCache(chosen.body_cache),
             )
             supervisor.start()
+            if chosen.workers:
+                runner.start()
             try:
                 yield
             finally:
+                if chosen.workers:
+                    await run_in_threadpool(runner.stop)
                 await run_in_threadpool(supervisor.stop)
 
     app = FastAPI(
@@ -92,6 +103,7 @@ def create_app(settings: Settings | None = None, offered: Offered | None = None)
         moments,
         index,
         models,
+        bottlenecks,
         genomes,
         zarr_files,
         health,

@@ -6,6 +6,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from covpool.service.body_cache import BodyCache
+from covpool.service.fits import Fits
 from covpool.service.genomes import Genomes
 from covpool.service.offered import Offered
 from covpool.service.queue import Queue
@@ -22,6 +23,7 @@ class Context:
     settings: Settings
     store: Store
     queue: Queue
+    fits: Fits
     offered: Offered
     supervisor: Supervisor
     tokens: Tokens

@@ -1,6 +1,6 @@
 """What this service offers: described models and the bottlenecks that fit them (no torch, no weights)."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -24,6 +24,8 @@ class Offered:
 
     models: dict[str, Model] = field(default_factory=dict)
     bottlenecks: dict[str, FittedPooling] = field(default_factory=dict)
+    #: Bottlenecks fitted over HTTP, which come while the service runs.
+    fitted: Callable[[], Mapping[str, FittedPooling]] = dict
 
     @classmethod
     def read(cls, models: Iterable[str] = (), bottlenecks: Path | None = None) -> Self:
@@ -75,7 +77,7 @@ class Offered:
         """
         if name is not None:
             try:
-                named = pooling(name, self.bottlenecks)
+                named = pooling(name, self.every_bottleneck())
             except PoolingError as error:
                 raise RequestError(str(error)) from error
             named.require(recipe)
@@ -87,6 +89,10 @@ class Offered:
                 "or fit a bottleneck and serve it"
             )
         return found
+
+    def every_bottleneck(self) -> Mapping[str, FittedPooling]:
+        """Those read at the start, then those fitted since."""
+        return {**self.bottlenecks, **self.fitted()}
 
     def default_bottleneck(self, recipe: Recipe) -> FittedPooling | None:
         """The first bottleneck fitted in the recipe's feature space; None when there is none."""

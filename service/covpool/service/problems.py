@@ -26,7 +26,13 @@ from covpool.service.errors import (
 )
 from covpool.service.middleware.request_ids import request_id
 from covpool.service.schemas import PROBLEM, Problem
-from covpool.store.errors import BottleneckError, CorruptEntryError, KeyNotFoundError, StoreError
+from covpool.store.errors import (
+    BottleneckError,
+    CorruptEntryError,
+    KeyNotFoundError,
+    PoolingError,
+    StoreError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +52,7 @@ _STATUS: dict[type[Exception], tuple[int, str]] = {
     QueueFullError: (429, "Queue is full"),
     KeyNotFoundError: (404, "Not cached"),
     BottleneckError: (409, "Bottleneck does not fit"),
+    PoolingError: (422, "Pooling cannot be applied or fitted"),
     CorruptEntryError: (500, "Cached matrix is damaged"),
     CheckpointError: (500, "Checkpoint is damaged"),
     ExtractionError: (500, "Extraction failed"),

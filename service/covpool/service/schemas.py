@@ -237,6 +237,38 @@ class Bottleneck(_Body):
     )
 
 
+class BottleneckRequest(ExtractionOptions):
+    """A fit from cached moments: of a job's records, or of all that is cached under these options."""
+
+    # Read by the framework, which would take 0 for false and true for 1.
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,128}$", description="what requests will call it")
+    method: Literal[
+        "eigenvectors", "glram", "glram-reweighted", "autoencoder", "root-pca", "ridge", "end-to-end"
+    ] = "eigenvectors"
+    k: int = Field(16, ge=1, le=4096, description="side of M, or number of scores")
+    job: str | None = Field(None, description="train on the records of this job, in their order")
+    scaling: Literal["rms", "none"] | None = None
+    features: str | None = Field(None, description="plain kind that scores are taken of; root when omitted")
+    directions: int | None = Field(None, ge=1, description="project a wide layer to so many first")
+    epochs: int | None = Field(None, ge=1, le=10_000)
+    learning_rate: float | None = Field(None, gt=0, allow_inf_nan=False)
+    seed: int | None = Field(None, ge=0, le=2**32 - 1)
+    targets: dict[str, list[Annotated[float, Field(allow_inf_nan=False)]]] | None = Field(
+        None, description="numbers or 0/1 labels of every record by its name, for ridge and end-to-end"
+    )
+
+
+class BottleneckFit(_Body):
+    """A fit, and what came of it."""
+
+    name: str
+    state: State
+    error: str | None
+    bottleneck: Bottleneck | None = Field(description="once it is done and served")
+
+
 class BottleneckPage(_Body):
     """Bottlenecks in the order of the service."""
 

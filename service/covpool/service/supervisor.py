@@ -91,19 +91,21 @@ class Supervisor:
 
     def _spawn(self) -> _Child:
         name = f"{os.uname().nodename}-{uuid.uuid4().hex[:8]}"
-        settings = self._settings.model_dump(mode="json", exclude_none=True)
-        environment = os.environ | {
-            f"COVPOOL_{field.upper()}": _as_variable(value) for field, value in settings.items()
-        }
         # The worker reads its standard input to learn of our end; nothing is ever written to it.
         process = subprocess.Popen(
             [sys.executable, "-m", "covpool.service.worker", name],
             stdin=subprocess.PIPE,
-            env=environment,
+            env=settings_environment(self._settings),
             # An interrupt typed at the terminal is for us; we drain the workers.
             start_new_session=True,
         )
         return _Child(name, process, time.monotonic())
+
+
+def settings_environment(settings: Settings) -> dict[str, str]:
+    """This process's environment with the settings as variables, for a process that reads them again."""
+    given = settings.model_dump(mode="json", exclude_none=True)
+    return os.environ | {f"COVPOOL_{field.upper()}": _as_variable(value) for field, value in given.items()}
 
 
 def _as_variable(value: object) -> str:

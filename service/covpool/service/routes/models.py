@@ -1,4 +1,4 @@
-"""Models and bottlenecks this service offers."""
+"""Models this service offers."""
 
 from fastapi import APIRouter
 
@@ -42,23 +42,3 @@ def models(context: Service, after: After = None, limit: Limit = 100) -> schemas
         )
     page, following = page_after([(one.name, one) for one in body], after, limit)
     return schemas.ModelPage(data=page, next=following)
-
-
-@router.get("/bottlenecks", summary="Bottlenecks", responses=refusals(404))
-def bottlenecks(context: Service, after: After = None, limit: Limit = 100) -> schemas.BottleneckPage:
-    """Every bottleneck served here."""
-    body = [
-        schemas.Bottleneck(
-            name=one.name,
-            model=one.recipe.model if one.recipe else "",
-            layer=one.recipe.layer if one.recipe else "",
-            width=one.width,
-            k=one.shape[-1],
-            kind=one.kind,
-            shape=list(one.shape),
-            fit=dict(one.fit),
-        )
-        for one in context.offered.bottlenecks.values()
-    ]
-    page, following = page_after([(one.name, one) for one in body], after, limit)
-    return schemas.BottleneckPage(data=page, next=following)

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from covpool.service.fit_runner import FitRunner
+from covpool.service.fits import Fits
 from covpool.service.offered import Offered
 from covpool.service.queue import Queue, Task, WorkerState
 from covpool.service.settings import Settings
@@ -208,7 +210,15 @@ def main(name: str | None = None, *, supervised: bool = False) -> None:
         signal.signal(signal.SIGINT, on_signal)
         if supervised:
             threading.Thread(target=_stop_with_parent, args=(worker,), daemon=True).start()
+        # A supervised worker has the API beside it, which runs the fits.
+        runner = FitRunner(
+            Fits(store.catalog, lease_s=settings.lease_s, max_attempts=settings.max_attempts), os.environ
+        )
+        if not supervised:
+            runner.start()
         worker.run()
+        if not supervised:
+            runner.stop()
 
 
 def _stop_with_parent(worker: Worker) -> None:
