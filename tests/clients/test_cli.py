@@ -55,7 +55,9 @@ def fasta(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_command_of_this_stage_is_there() -> None:
-    assert {"serve", "worker", "embed", "extract", "submit", "fetch", "status", "models"} <= set(COMMANDS)
+    assert {"serve", "worker", "embed", "extract", "submit", "fetch", "status", "models", "evaluate"} <= set(
+        COMMANDS
+    )
 
 
 def test_help_lists_every_command_and_imports_none_of_their_libraries() -> None:
@@ -204,6 +206,7 @@ def test_extract_computes_once_what_the_service_would_and_says_what_was_cached(
     [
         ("fastapi", "serve", "needs fastapi: pip install 'covpool[service"),
         ("torch", "extract", "needs torch: pip install 'covpool[service,extractor]'"),
+        ("obonet", "evaluate", "needs obonet: pip install 'covpool[evaluation]'"),
     ],
 )
 def test_a_missing_extra_is_answered_with_its_install_line(module: str, command: str, line: str) -> None:

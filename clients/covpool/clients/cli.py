@@ -14,6 +14,9 @@ import click
 
 GROUP = "covpool.commands"
 
+#: Extras that a command needs, or all commands of a room, where that is not the room's own name.
+EXTRAS = {"evaluate": "evaluation", "service": "service,extractor"}
+
 OK, FAILED, WRONG_USE = 0, 1, 2
 
 
@@ -78,10 +81,9 @@ def _load(entry_point: EntryPoint) -> click.Command:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("covpool"):
             raise
+        extras = EXTRAS.get(entry_point.name) or EXTRAS.get(room) or room
         raise click.ClickException(
-            f"'covpool {entry_point.name}' needs {error.name}: pip install 'covpool[{room},extractor]'"
-            if room == "service"
-            else f"'covpool {entry_point.name}' needs {error.name}: pip install 'covpool[{room}]'"
+            f"'covpool {entry_point.name}' needs {error.name}: pip install 'covpool[{extras}]'"
         ) from error
     assert isinstance(command, click.Command)
     return command
