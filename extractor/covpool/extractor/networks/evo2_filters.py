@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from covpool.extractor.networks.evo2_config import Evo2Config
 
-#: Positions per local FFT of the long filter: its exponentials are D x 16 x this many.
+#: Positions per local FFT of the long filter.
 LOCAL_TOKENS = 2048
-#: Bytes of exponentials that exist at a time.
-SLICE_BYTES = 2**25
+#: Positions per block of its exponentials, which exist for one block and for the starts of blocks.
+BLOCK = 64
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
@@ -82,6 +82,7 @@ class HyenaFilter(nn.Module):
         x = torch.cat((state.short, z), dim=1)
         state.short = x[:, z.shape[1] :].clone()
         y = correlate(x, self.short_filter_weight[:, 0]).to(z.dtype)
+        del x
         # Channels interleave the gate behind the filter, the gate before it, and the value.
         post, pre, value = y[..., 0::3], y[..., 1::3], y[..., 2::3]
         return post * self.convolve(pre * value, state)
@@ -166,12 +167,8 @@ class LongHyena(HyenaFilter):
 
     def _spectrum(self, piece: int) -> Tensor:
         local = min(piece, self.local)
-        length = fast_length(2 * local - 1)
-        kernel = self.residues.new_empty(self.width, local)
-        for channels in self._slices(local):
-            powers = self._powers(channels, local)
-            kernel[channels] = torch.einsum("ds,dsn->dn", self.residues[channels], powers)
-        spectrum: Tensor = torch.fft.rfft(kernel, n=length)
+        kernel = self._respond(self.residues[None], local)[0]
+        spectrum: Tensor = torch.fft.rfft(kernel, n=fast_length(2 * local - 1))
         return spectrum
 
     def convolve(self, q: Tensor, state: FilterState) -> Tensor:
@@ -188,27 +185,35 @@ class LongHyena(HyenaFilter):
         tokens, length = q.shape[1], 2 * (state.spectrum.shape[-1] - 1)
         x = q.transpose(1, 2).to(self.residues.dtype, memory_format=torch.contiguous_format)
         y = torch.fft.irfft(torch.fft.rfft(x, n=length).mul_(state.spectrum), n=length)[..., :tokens]
-        newest_first = x.flip(-1)
-        modes = torch.empty_like(state.inner)
-        for channels in self._slices(tokens + 1):
-            powers = self._powers(channels, tokens + 1)
-            carried = state.inner[:, channels]
-            y[:, channels] += torch.einsum("bds,dsn->bdn", carried * self.residues[channels], powers[..., 1:])
-            modes[:, channels] = carried * powers[..., -1] + torch.einsum(
-                "bdn,dsn->bds", newest_first[:, channels], powers[..., :-1]
-            )
-        state.inner = modes
+        # One token on from where the piece before ended.
+        carried = state.inner * self.residues * torch.exp(self.log_poles[..., 0])
+        y += self._respond(carried, tokens)
+        state.inner = state.inner * torch.exp(self.log_poles[..., 0] * tokens) + self._gather(x)
         mixed: Tensor = y.transpose(1, 2)
         return mixed
 
-    def _powers(self, channels: slice, count: int) -> Tensor:
-        """exp(log_pole n) for n = 0 … count - 1: (channels, modes, count)."""
-        steps = torch.arange(count, device=self.log_poles.device, dtype=self.log_poles.dtype)
-        return torch.exp_(self.log_poles[channels] * steps)
+    def _respond(self, weights: Tensor, tokens: int) -> Tensor:
+        """sum_s weights[s] exp(log_pole_s n) for n = 0 … tokens - 1: (b, d, tokens), of weights (b, d, 16).
 
-    def _slices(self, count: int) -> list[slice]:
-        each = max(1, SLICE_BYTES // (self.residues.shape[1] * count * self.residues.itemsize))
-        return [slice(first, first + each) for first in range(0, self.width, each)]
+        n = a BLOCK + m, and the exponentials of a and of m are small tables where those of n would not be.
+        """
+        coarse = self._powers(-(-tokens // BLOCK), BLOCK)
+        blocks = (weights[..., None] * coarse).mT @ self._powers(BLOCK)
+        return blocks.flatten(-2)[..., :tokens]
+
+    def _gather(self, x: Tensor) -> Tensor:
+        """sum_t exp(log_pole_s (last - t)) x_t: (b, d, 16), of x (b, d, t)."""
+        count = -(-x.shape[-1] // BLOCK)
+        # Whole blocks, newest first; what is missing lies before the first token.
+        padded = F.pad(x, (count * BLOCK - x.shape[-1], 0)).flip(-1)
+        blocks = padded.view(*x.shape[:-1], count, BLOCK)
+        modes: Tensor = (blocks @ self._powers(BLOCK).mT * self._powers(count, BLOCK).mT).sum(-2)
+        return modes
+
+    def _powers(self, count: int, step: int = 1) -> Tensor:
+        """exp(log_pole step n) for n = 0 … count - 1: (d, 16, count)."""
+        poles = self.log_poles
+        return torch.exp(poles * torch.arange(0, count * step, step, device=poles.device, dtype=poles.dtype))
 
 
 def gelu(x: Tensor) -> Tensor:

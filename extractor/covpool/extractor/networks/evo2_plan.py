@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from covpool.extractor.networks.evo2_config import Evo2Config, Kind
-from covpool.extractor.networks.evo2_filters import LOCAL_TOKENS, SLICE_BYTES, fast_length
+from covpool.extractor.networks.evo2_filters import LOCAL_TOKENS, fast_length
 
 Order = Literal["piece-major", "layer-major"]
 ORDERS: tuple[Order, ...] = ("piece-major", "layer-major")
@@ -175,9 +175,4 @@ def _working(work: Work, schedule: Schedule) -> int:
     kept = sum(held) if schedule.order == "piece-major" else max(*spectra.values())
     # The local FFT of the long filter: its input twice as long, in frequencies, and back.
     local_fft = work.batch * 4 * spectra["hcl"] * ("hcl" in kinds)
-    return (
-        work.batch * piece * bytes_per_token(config, work.itemsize)
-        + kept
-        + local_fft
-        + 2 * SLICE_BYTES * ("hcl" in kinds)
-    )
+    return work.batch * piece * bytes_per_token(config, work.itemsize) + kept + local_fft
