@@ -23,48 +23,14 @@ from covpool.extractor.errors import SequenceError
 from covpool.extractor.genome import Genome, parse_region
 from covpool.extractor.sequences import Sequence
 from covpool.service.errors import GenomeNotFoundError, GenomeUnavailableError, RequestError
+from covpool.service.tables import TABLES
+from covpool.service.tables import gene_names as _names
+from covpool.service.tables import genes as _genes
+from covpool.service.tables import genomes as _genomes
 from covpool.store.catalog import Catalog
 
 log = logging.getLogger(__name__)
 
-metadata = sa.MetaData()
-
-_genomes = sa.Table(
-    "genomes",
-    metadata,
-    sa.Column("name", sa.String(64), primary_key=True),
-    sa.Column("fasta", sa.Text, nullable=False),
-    sa.Column("digest", sa.String(64), nullable=False),
-    sa.Column("contigs", sa.Text, nullable=False),
-    sa.Column("aliases", sa.Text, nullable=False),
-    sa.Column("annotation", sa.Text),
-    sa.Column("genes", sa.Integer, nullable=False),
-    sa.Column("created", sa.Float, nullable=False),
-)
-
-_genes = sa.Table(
-    "genome_genes",
-    metadata,
-    sa.Column("genome", sa.String(64), sa.ForeignKey("genomes.name"), primary_key=True),
-    sa.Column("id", sa.String(255), primary_key=True),
-    sa.Column("symbol", sa.Text, nullable=False),
-    sa.Column("chrom", sa.Text, nullable=False),
-    sa.Column("start", sa.BigInteger, nullable=False),
-    sa.Column("end", sa.BigInteger, nullable=False),
-    sa.Column("strand", sa.String(1), nullable=False),
-    sa.Column("biotype", sa.Text, nullable=False),
-    sa.Column("aliases", sa.Text, nullable=False),
-)
-
-_names = sa.Table(
-    "genome_gene_names",
-    metadata,
-    sa.Column("genome", sa.String(64), primary_key=True),
-    sa.Column("name", sa.String(255), primary_key=True),
-    sa.Column("gene", sa.String(255), primary_key=True),
-    # 0: it is the id; 1: the symbol; 2: an alias. The lowest that is there decides.
-    sa.Column("rank", sa.Integer, nullable=False),
-)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LONGEST_NAME = 255
@@ -98,8 +64,7 @@ class Genomes:
         self._catalog = catalog
         self._open: dict[str, Genome] = {}
         self._opening = threading.Lock()
-        with catalog.writing() as connection:
-            metadata.create_all(connection)
+        TABLES.ensure(catalog.engine)
 
     def add(
         self, name: str, fasta: Path, annotation: Path | None = None, aliases: Mapping[str, str] | None = None

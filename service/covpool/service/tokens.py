@@ -19,24 +19,14 @@ from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
 from covpool.service.errors import RequestError
+from covpool.service.tables import TABLES
+from covpool.service.tables import tokens as _tokens
 from covpool.store.catalog import Catalog
 from covpool.store.keys import sha256
 
 Scope = Literal["read", "submit", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
-metadata = sa.MetaData()
-
-_tokens = sa.Table(
-    "tokens",
-    metadata,
-    sa.Column("id", sa.String(16), primary_key=True),
-    sa.Column("name", sa.String(64), nullable=False),
-    sa.Column("digest", sa.String(64), nullable=False),
-    sa.Column("scopes", sa.String(64), nullable=False),
-    sa.Column("created", sa.Float, nullable=False),
-    sa.Column("revoked", sa.Float),
-)
 
 _FORM = re.compile(r"covpool_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 _NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
@@ -74,8 +64,7 @@ class Tokens:
         self._catalog = catalog
         self._known: dict[str, tuple[Token, str]] = {}
         self._read = float("-inf")
-        with catalog.writing() as connection:
-            metadata.create_all(connection)
+        TABLES.ensure(catalog.engine)
 
     def create(self, name: str, scopes: Iterable[Scope]) -> str:
         """Make a token and return its text, which is kept nowhere.

@@ -79,6 +79,10 @@ def present(catalog: Catalog, within_s: float) -> list[WorkerState]:
             row.tasks,
             row.tokens,
             row.batches,
+            row.busy_s,
+            row.batch_tasks,
+            row.batch_tokens,
+            row.batch_s,
             max(0.0, time - row.seen),
         )
         for row in rows

@@ -87,9 +87,15 @@ workers = sa.Table(
     sa.Column("tasks", sa.BigInteger, nullable=False),
     sa.Column("tokens", sa.BigInteger, nullable=False),
     sa.Column("batches", sa.BigInteger, nullable=False),
+    # Seconds it spent on batches.
+    sa.Column("busy_s", sa.Float, nullable=False, server_default="0"),
+    # The latest batch: tasks done in it, their tokens, and its seconds.
+    sa.Column("batch_tasks", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("batch_tokens", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("batch_s", sa.Float, nullable=False, server_default="0"),
 )
 
-TABLES = RoomTables("queue", metadata, Path(__file__).parent / "migrations", "0002")
+TABLES = RoomTables("queue", metadata, Path(__file__).parent / "migrations", "0003")
 #: SQLite binds at most 32,766 values in one statement.
 MOST_VALUES = 10_000
 

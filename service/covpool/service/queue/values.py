@@ -134,6 +134,8 @@ class WorkerState:
         device: torch's name of it, "" until it is known.
         memory_used, memory_total: of the device, in bytes; None until known.
         tasks, tokens, batches: done since it started.
+        busy_s: seconds spent on batches.
+        batch_tasks, batch_tokens, batch_s: tasks done in the latest batch, their tokens, its seconds.
         seen_s: seconds since it was heard of.
     """
 
@@ -144,4 +146,8 @@ class WorkerState:
     tasks: int = 0
     tokens: int = 0
     batches: int = 0
+    busy_s: float = 0.0
+    batch_tasks: int = 0
+    batch_tokens: int = 0
+    batch_s: float = 0.0
     seen_s: float = 0.0

@@ -10,9 +10,11 @@ import os
 import signal
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 
 from covpool.service.fit_runner import FitRunner
@@ -58,7 +60,8 @@ class Worker:
         self._grace_over = threading.Event()
         # Tasks leased now, by key; their heartbeat is this worker's duty.
         self._held: dict[str, Task] = {}
-        self._tasks = self._tokens = self._batches = 0
+        # What it tells of itself with every heartbeat, its device apart.
+        self._done = WorkerState(self.name)
         self._pause = PAUSE_S
 
     def stop(self) -> None:
@@ -101,6 +104,7 @@ class Worker:
     def _work(self, tasks: list[Task]) -> None:
         # A task that was tried before is alone; each further attempt begins with less memory.
         share = 0.5 ** (tasks[0].attempts - 1)
+        before, began = self._done, time.monotonic()
         try:
             for task, fault in isolate(tasks, self._run, share):
                 if fault is not None:
@@ -119,14 +123,22 @@ class Worker:
             self._rest(str(fault))
         finally:
             self._held = {}
-            self._batches += 1
+            seconds = time.monotonic() - began
+            self._done = replace(
+                self._done,
+                batches=before.batches + 1,
+                busy_s=before.busy_s + seconds,
+                batch_tasks=self._done.tasks - before.tasks,
+                batch_tokens=self._done.tokens - before.tokens,
+                batch_s=seconds,
+            )
 
     def _run(self, tasks: list[Task], share: float) -> Iterator[Task]:
         try:
-            for task, done in self._child.run(tasks, share):
-                if done:
-                    self._tasks += 1
-                    self._tokens += task.cost
+            for task, completed in self._child.run(tasks, share):
+                if completed:
+                    done = self._done
+                    self._done = replace(done, tasks=done.tasks + 1, tokens=done.tokens + task.cost)
                 else:
                     self._queue.give_back(self.name, [task.key.digest])
                 yield task
@@ -185,14 +197,11 @@ class Worker:
             self._child.drop(self._queue.heartbeat(self.name, progress))
         device = self._child.device
         self._queue.announce(
-            WorkerState(
-                self.name,
-                device.name,
-                device.memory_used,
-                device.memory_total,
-                self._tasks,
-                self._tokens,
-                self._batches,
+            replace(
+                self._done,
+                device=device.name,
+                memory_used=device.memory_used,
+                memory_total=device.memory_total,
             )
         )
 

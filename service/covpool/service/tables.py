@@ -1,0 +1,62 @@
+"""Tables of tokens and genomes in the catalog's database; the queue has its own.
+
+Times are seconds since 1970. A change here needs a revision in `migrations/versions`.
+"""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from covpool.store.migrations import RoomTables
+
+metadata = sa.MetaData()
+
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    sa.Column("id", sa.String(16), primary_key=True),
+    sa.Column("name", sa.String(64), nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("scopes", sa.String(64), nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+    sa.Column("revoked", sa.Float),
+)
+
+genomes = sa.Table(
+    "genomes",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("fasta", sa.Text, nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("contigs", sa.Text, nullable=False),
+    sa.Column("aliases", sa.Text, nullable=False),
+    sa.Column("annotation", sa.Text),
+    sa.Column("genes", sa.Integer, nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+)
+
+genes = sa.Table(
+    "genome_genes",
+    metadata,
+    sa.Column("genome", sa.String(64), sa.ForeignKey("genomes.name"), primary_key=True),
+    sa.Column("id", sa.String(255), primary_key=True),
+    sa.Column("symbol", sa.Text, nullable=False),
+    sa.Column("chrom", sa.Text, nullable=False),
+    sa.Column("start", sa.BigInteger, nullable=False),
+    sa.Column("end", sa.BigInteger, nullable=False),
+    sa.Column("strand", sa.String(1), nullable=False),
+    sa.Column("biotype", sa.Text, nullable=False),
+    sa.Column("aliases", sa.Text, nullable=False),
+)
+
+gene_names = sa.Table(
+    "genome_gene_names",
+    metadata,
+    sa.Column("genome", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("gene", sa.String(255), primary_key=True),
+    # 0: it is the id; 1: the symbol; 2: an alias. The lowest that is there decides.
+    sa.Column("rank", sa.Integer, nullable=False),
+)
+
+TABLES = RoomTables("service", metadata, Path(__file__).parent / "migrations", "0001")
