@@ -138,7 +138,7 @@ def test_the_service_is_alive_and_ready(http: httpx.Client) -> None:
     assert http.get("/health/live").json()["status"] == "ok"
     ready = http.get("/health/ready")
     assert ready.status_code == 200
-    assert ready.json() == {"status": "ok", "detail": "workers: 1 of 1 alive"}
+    assert ready.json() == {"status": "ok", "detail": "workers: 1 of 1 here alive, 1 heard of"}
 
 
 def test_the_service_describes_itself(http: httpx.Client) -> None:

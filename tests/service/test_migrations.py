@@ -8,6 +8,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from covpool.service.fits import Fits
 from covpool.service.genomes import Genomes
 from covpool.service.queue.tables import TABLES as QUEUE
 from covpool.service.tables import TABLES
@@ -40,9 +41,12 @@ def test_tokens_made_before_revisions_were_recorded_hold_on(tmp_path: Path, data
         made = Tokens(store.catalog).create("someone", ["read"])
         with store.catalog.writing() as connection:
             connection.execute(sa.text("DROP TABLE service_revision"))
-        assert Tokens(store.catalog).find(made) is not None
+            connection.execute(sa.text("DROP TABLE fits"))
+        with pytest.raises(FormatVersionError, match="covpool store migrate"):
+            Tokens(store.catalog)
         assert TABLES.migrate(store.catalog.engine) == (FIRST, TABLES.revision)
         assert Tokens(store.catalog).find(made) is not None
+        assert Fits(store.catalog).claim("w") is None
 
 
 def test_tables_of_a_newer_covpool_are_refused(tmp_path: Path, database_url: str) -> None:

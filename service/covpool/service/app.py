@@ -15,6 +15,7 @@ from covpool.service.context import Context
 from covpool.service.fit_runner import FitRunner
 from covpool.service.fits import Fits
 from covpool.service.genomes import Genomes
+from covpool.service.metrics import Metrics
 from covpool.service.middleware.envelope import Envelope
 from covpool.service.middleware.gate import Gate
 from covpool.service.middleware.rates import Rates
@@ -33,17 +34,22 @@ from covpool.service.routes import (
     zarr_files,
 )
 from covpool.service.settings import Settings
+from covpool.service.shutdown import Shutdown
 from covpool.service.supervisor import Supervisor, settings_environment
 from covpool.service.tokens import Tokens
 from covpool.store.zarr_store import Store
 
 
-def create_app(settings: Settings | None = None, offered: Offered | None = None) -> FastAPI:
+def create_app(
+    settings: Settings | None = None, offered: Offered | None = None, shutdown: Shutdown | None = None
+) -> FastAPI:
     """The application under these settings; the store opens and the workers start with its lifespan.
 
-    `offered` is read from the settings when it is not given.
+    `offered` is read from the settings when it is not given. Whoever runs the server begins the `shutdown`.
     """
     chosen = settings or Settings()
+    stopping = shutdown or Shutdown(chosen.shutdown_s)
+    metrics = Metrics()
     on_offer = offered or Offered.read(chosen.models, chosen.bottlenecks)
 
     @asynccontextmanager
@@ -63,7 +69,10 @@ def create_app(settings: Settings | None = None, offered: Offered | None = None)
                 Tokens(store.catalog),
                 Genomes(store.catalog),
                 BodyCache(chosen.body_cache),
+                metrics,
+                stopping,
             )
+            metrics.watch(queue)
             supervisor.start()
             if chosen.workers:
                 runner.start()
@@ -95,7 +104,7 @@ def create_app(settings: Settings | None = None, offered: Offered | None = None)
             allow_headers=["Authorization", "Content-Type", "Prefer", "Last-Event-ID", "Range"],
             expose_headers=["ETag", "Location", "Retry-After", "X-Request-Id", "Covpool-Count"],
         )
-    app.add_middleware(Envelope)
+    app.add_middleware(Envelope, metrics=metrics)
     for route in (
         embeddings,
         jobs,

@@ -8,9 +8,11 @@ from fastapi import Depends, Request
 from covpool.service.body_cache import BodyCache
 from covpool.service.fits import Fits
 from covpool.service.genomes import Genomes
+from covpool.service.metrics import Metrics
 from covpool.service.offered import Offered
 from covpool.service.queue import Queue
 from covpool.service.settings import Settings
+from covpool.service.shutdown import Shutdown
 from covpool.service.supervisor import Supervisor
 from covpool.service.tokens import Tokens
 from covpool.store.zarr_store import Store
@@ -29,6 +31,8 @@ class Context:
     tokens: Tokens
     genomes: Genomes
     bodies: BodyCache
+    metrics: Metrics
+    shutdown: Shutdown
 
 
 def _context(request: Request) -> Context:

@@ -6,12 +6,17 @@ ServiceError
 ├── GenomeNotFoundError (LookupError)  no genome, contig or gene of that name
 ├── GenomeUnavailableError (OSError)   a genome's file is gone, or no longer what was registered
 ├── QueueFullError (OverflowError)     more work is waiting than the service takes on
+├── SettingsError (ValueError)         a setting that cannot be
 └── RequestError (ValueError)          a request that is well-formed but cannot be served as asked
 """
 
 
 class ServiceError(Exception):
     """Root of all errors raised by `covpool.service`."""
+
+
+class SettingsError(ServiceError, ValueError):
+    """A setting is unknown or impossible, or the file of settings cannot be read."""
 
 
 class JobNotFoundError(ServiceError, LookupError):

@@ -14,30 +14,14 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from covpool.service.errors import RequestError
+from covpool.service.tables import TABLES
+from covpool.service.tables import fits as _fits
 from covpool.store.catalog import Catalog
 from covpool.store.keys import canonical_json
 from covpool.store.poolings.files import load_pooling
 from covpool.store.poolings.fitted import FittedPooling
 
 FitState = Literal["queued", "running", "done", "failed"]
-
-metadata = sa.MetaData()
-
-_fits = sa.Table(
-    "fits",
-    metadata,
-    sa.Column("name", sa.String(128), primary_key=True),
-    # Canonical JSON of the request; the same one again is the same fit.
-    sa.Column("request", sa.Text, nullable=False),
-    sa.Column("state", sa.String(16), nullable=False),
-    sa.Column("created", sa.Float, nullable=False),
-    sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("worker", sa.String(128)),
-    sa.Column("lease_until", sa.Float),
-    sa.Column("error", sa.Text),
-    # The safetensors file, once it is done.
-    sa.Column("file", sa.LargeBinary),
-)
 
 #: Seconds for which the list of finished fits is remembered.
 _REMEMBERED_S = 1.0
@@ -76,8 +60,7 @@ class Fits:
         self._catalog, self._lease_s, self._max_attempts = catalog, lease_s, max_attempts
         self._loaded: dict[str, FittedPooling] = {}
         self._read = float("-inf")
-        with catalog.writing() as connection:
-            metadata.create_all(connection)
+        TABLES.ensure(catalog.engine)
 
     def submit(self, name: str, request: Mapping[str, Any]) -> Fit:
         """Queue a fit; the same request again is the same fit, and a failed name is free.

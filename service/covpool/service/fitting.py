@@ -12,6 +12,7 @@ import numpy as np
 
 from covpool.extractor.pooling.fits import METHODS
 from covpool.extractor.pooling.targets import Targets
+from covpool.service import logs
 from covpool.service.errors import RequestError, ServiceError
 from covpool.service.fits import Fits
 from covpool.service.queue import Queue
@@ -48,7 +49,8 @@ def fit_to_file(store: Store, request: Mapping[str, Any]) -> bytes:
 
 def main(name: str, worker: str) -> int:
     """Run the leased fit and settle it; returns the exit code."""
-    settings = Settings()
+    settings = Settings.read()
+    logs.configure(settings)
     with Store.open(settings.store, catalog=settings.catalog) as store:
         fits = Fits(store.catalog, lease_s=settings.lease_s, max_attempts=settings.max_attempts)
         with every(settings.lease_s / 6, lambda: fits.beat(name, worker)):

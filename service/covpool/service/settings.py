@@ -1,18 +1,37 @@
-"""Every setting of the service, typed, from environment variables with the prefix COVPOOL_."""
+"""Every setting of the service, typed: from options, COVPOOL_* variables and a TOML file, in this order."""
 
+import json
+import re
+import tomllib
 from pathlib import Path
+from typing import Any, Literal, Self
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+from pydantic_settings import SettingsError as _SourceError
+
+from covpool.service.errors import SettingsError
+
+_PASSWORD = re.compile(r"(://[^/:@\s]*:).+(?=@)")
+_PARAMETER = re.compile(r"([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]*", re.IGNORECASE)
 
 
 class Settings(BaseSettings):
-    """Settings; the defaults are the embedded service on one machine."""
+    """Settings; the defaults are the embedded service on one machine. `read` explains what is wrong."""
 
-    model_config = SettingsConfigDict(env_prefix="COVPOOL_", extra="forbid")
+    # What was given may hold a password: errors do not repeat it.
+    model_config = SettingsConfigDict(env_prefix="COVPOOL_", extra="forbid", hide_input_in_errors=True)
 
+    config: Path | None = Field(None, description="TOML file of settings, under the names given here")
     store: str = Field("covpool-store", description="store location: a directory")
-    catalog: str | None = Field(None, description="database URL; SQLite inside the store by default")
+    catalog: str | None = Field(
+        None, repr=False, description="database URL; SQLite inside the store by default"
+    )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     workers: int = Field(1, ge=0, description="supervised worker processes on this machine")
@@ -34,6 +53,14 @@ class Settings(BaseSettings):
     )
     cors_origins: list[str] = Field([], description="web origins whose pages may ask; none by default")
     body_cache: int = Field(256 << 20, ge=0, description="bytes of encoded matrices kept in memory")
+    ready_without_workers: bool = Field(
+        False, description="be ready although no worker is heard of: serve what is cached"
+    )
+    log_level: Literal["debug", "info", "warning"] = Field("info", description="least that is logged")
+    log_format: Literal["text", "json"] = Field("text", description="lines for people, or JSON objects")
+    shutdown_s: float = Field(
+        30.0, gt=0, description="time that requests in flight may take once the service was told to stop"
+    )
     max_records: int = Field(10_000, gt=0, description="sequences per request")
     max_wait_s: float = Field(60.0, ge=0, description="longest time a request may wait for its result")
     lease_s: float = Field(30.0, gt=0, description="a task whose worker is silent this long is taken over")
@@ -47,3 +74,65 @@ class Settings(BaseSettings):
         None, gt=0, description="bytes for loaded models' weights; half of the device's memory by default"
     )
     poll_s: float = Field(0.05, gt=0, description="how often idle workers and waiting requests look")
+
+    @classmethod
+    def read(cls, **options: Any) -> Self:
+        """The settings with these options, which go before variables and file; None is no option.
+
+        Raises:
+            SettingsError: names each setting that is wrong, without what was given.
+        """
+        try:
+            return cls(**{name: value for name, value in options.items() if value is not None})
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        except _SourceError as error:
+            wrong = str(error)
+        raise SettingsError(f"{wrong}; see the options, the COVPOOL_ variables set here, and the file")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Options, then variables, then the file that one of them names."""
+        file = init_settings().get("config") or env_settings().get("config")
+        held = {} if file is None else _toml(Path(file))
+        return init_settings, env_settings, InitSettingsSource(settings_cls, held)
+
+    def shown(self) -> str:
+        """All of them as a TOML file that could be given as `config`, with what is secret masked."""
+        lines, held = [], self.model_dump(mode="json")
+        for name, field in type(self).model_fields.items():
+            value = held[name]
+            lines.append(f"# {field.description}" + ("" if name in self.model_fields_set else " (default)"))
+            # What TOML calls strings, numbers, truths and arrays of strings is written as in JSON.
+            lines.append(
+                f"# {name} is not set"
+                if value is None
+                else f"{name} = {json.dumps(_masked(value), ensure_ascii=False)}"
+            )
+        return "\n".join(lines)
+
+
+def _toml(file: Path) -> dict[str, Any]:
+    try:
+        held = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{file}: cannot be read ({error.strerror}); give a TOML file") from error
+    except ValueError as error:
+        raise SettingsError(f"{file}: is not TOML ({error})") from error
+    if "config" in held:
+        raise SettingsError(f"{file}: cannot name another file; take out `config`")
+    return held
+
+
+def _masked(value: Any) -> Any:
+    """URLs without their passwords, wherever they stand."""
+    if isinstance(value, list):
+        return [_masked(one) for one in value]
+    return _PARAMETER.sub(r"\1***", _PASSWORD.sub(r"\1***", value)) if isinstance(value, str) else value

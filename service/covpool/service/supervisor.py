@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from covpool.service.queue import Queue
 from covpool.service.settings import Settings
+from covpool.store.errors import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -80,14 +81,22 @@ class Supervisor:
                     return
                 child = self._children[slot] = self._spawn()
             code = child.process.wait()
-            # Its leases are worth nothing now: another worker may take over at once.
-            self._queue.release(child.name)
+            self._forget(child)
             if self._stop.is_set():
                 return
             young = time.monotonic() - child.started < YOUNG_S
             pause = min(2 * pause, LONGEST_RESTART_S) if young else RESTART_S
             log.warning("worker %s ended with code %d; next one in %.1f s", child.name, code, pause)
             self._stop.wait(pause)
+
+    def _forget(self, child: _Child) -> None:
+        """Free the tasks of a worker that has ended, so that another takes over at once."""
+        try:
+            self._queue.release(child.name)
+            self._queue.leave(child.name)
+        except StoreError as error:
+            # Its leases run out by themselves; the next worker must be started whatever happens.
+            log.warning("worker %s: its tasks stay leased: %s", child.name, error)
 
     def _spawn(self) -> _Child:
         name = f"{os.uname().nodename}-{uuid.uuid4().hex[:8]}"

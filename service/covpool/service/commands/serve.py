@@ -1,19 +1,20 @@
 """Serve the HTTP API, with a supervised worker beside it."""
 
 import ipaddress
-import logging
+import math
 import socket
 from collections.abc import Sequence
-from typing import Any
+from types import FrameType
 
 import click
 import uvicorn
-from pydantic import ValidationError
 
+from covpool.service import logs
 from covpool.service.app import create_app
-from covpool.service.middleware.request_ids import RequestIds
+from covpool.service.errors import SettingsError
 from covpool.service.offered import Offered
 from covpool.service.settings import Settings
+from covpool.service.shutdown import Shutdown
 from covpool.service.tokens import Tokens
 from covpool.store.zarr_store import Store
 
@@ -29,9 +30,10 @@ from covpool.store.zarr_store import Store
 @click.option(
     "--public-without-tokens", is_flag=True, help="Listen beyond this machine although no token was made."
 )
-@click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning"]), default="info", show_default=True
-)
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning"]), help="Least that is logged.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), help="Lines, or a JSON object per event.")
+@click.option("--config", help="TOML file of settings.")
+@click.option("--show-config", is_flag=True, help="Print all settings, secrets masked, and do nothing else.")
 def serve(
     store: str | None,
     host: str | None,
@@ -39,32 +41,33 @@ def serve(
     workers: int | None,
     models: Sequence[str],
     public_without_tokens: bool,
-    log_level: str,
+    log_level: str | None,
+    log_format: str | None,
+    config: str | None,
+    show_config: bool,
 ) -> None:
-    """Serve the HTTP API; every option can also be set as COVPOOL_NAME in the environment.
+    """Serve the HTTP API; every option can also be set as COVPOOL_NAME in the environment, or in --config.
 
     Example: covpool serve --store genes.covpool --port 8000
     """
-    lines = logging.StreamHandler()
-    lines.addFilter(RequestIds())
-    logging.basicConfig(
-        level=log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s [%(request_id)s]: %(message)s",
-        handlers=[lines],
-    )
-    chosen: dict[str, Any] = {
-        "store": store,
-        "host": host,
-        "port": port,
-        "workers": workers,
-        "models": list(models) or None,
-        "public_without_tokens": public_without_tokens or None,
-    }
     try:
-        settings = Settings(**{name: value for name, value in chosen.items() if value is not None})
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise click.UsageError(f"{wrong}; see --help, and the COVPOOL_ variables set here") from error
+        settings = Settings.read(
+            config=config,
+            store=store,
+            host=host,
+            port=port,
+            workers=workers,
+            models=list(models) or None,
+            public_without_tokens=public_without_tokens or None,
+            log_level=log_level,
+            log_format=log_format,
+        )
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error
+    if show_config:
+        click.echo(settings.shown())
+        return
+    logs.configure(settings)
     # Here a store or model that cannot be opened is one line; inside the server it would be a trace.
     if settings.store.startswith("memory://"):
         raise click.UsageError("--store memory:// cannot be shared with the workers; give a directory")
@@ -75,19 +78,34 @@ def serve(
     listener = _listen(settings.host, settings.port)
     address, number = listener.getsockname()[:2]
     click.echo(f"covpool serves http://{address}:{number} from {settings.store}")
-    config = uvicorn.Config(
-        create_app(settings, offered),
+    shutdown = Shutdown(settings.shutdown_s)
+    served = uvicorn.Config(
+        create_app(settings, offered, shutdown),
         loop="uvloop",
         http="httptools",
         log_config=None,
-        log_level=log_level,
+        log_level=settings.log_level,
+        timeout_graceful_shutdown=math.ceil(settings.shutdown_s),
         # The envelope logs requests, under their ids.
         access_log=False,
         # Longer than clients and proxies keep idle connections: the one that closes first must not be us.
         timeout_keep_alive=75,
         server_header=False,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    Server(served, shutdown).run(sockets=[listener])
+
+
+class Server(uvicorn.Server):
+    """Tells requests that wait, and streams, when it was told to stop; the others it lets finish anyhow."""
+
+    def __init__(self, config: uvicorn.Config, shutdown: Shutdown) -> None:
+        super().__init__(config)
+        self._shutdown = shutdown
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin the shutdown."""
+        self._shutdown.begin()
+        super().handle_exit(sig, frame)
 
 
 def check_public(settings: Settings, tokens: Tokens) -> None:

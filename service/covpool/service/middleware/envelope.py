@@ -1,4 +1,4 @@
-"""Envelope: request id and security headers on every answer, and a problem document for every bug."""
+"""Envelope: request id, security headers, a line of the log and a measurement for every answer."""
 
 import logging
 import time
@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from covpool.service import problems
+from covpool.service.metrics import Metrics
 from covpool.service.middleware.request_ids import choose, request_id
 
 log = logging.getLogger(__name__)
@@ -20,13 +21,16 @@ _SECURITY = {
 }
 #: FastAPI's page of the API takes its scripts from elsewhere.
 _PAGES = ("/docs",)
+#: Asked every few seconds by machines; told only at level debug.
+_QUIET = ("/health/", "/metrics")
 
 
 class Envelope:
     """The outermost middleware."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -36,6 +40,7 @@ class Envelope:
         chosen = choose(Headers(scope=scope).get("x-request-id"))
         token = request_id.set(chosen)
         began, status = time.perf_counter(), 0
+        self._metrics.began()
 
         async def send_enveloped(message: Message) -> None:
             nonlocal status
@@ -57,6 +62,11 @@ class Envelope:
             answer = problems.bug(Request(scope, receive), error)
             await answer(scope, receive, send_enveloped)
         finally:
-            took = 1000 * (time.perf_counter() - began)
-            log.debug("%s %s %d %.1f ms", scope["method"], scope["path"], status, took)
+            took = time.perf_counter() - began
+            # The template and not the path: that may be anything, a sequence too.
+            route = getattr(scope.get("route"), "path", "(none)")
+            self._metrics.ended(scope["method"], route, status, took)
+            told = {"method": scope["method"], "route": route, "status": status, "ms": round(1000 * took, 1)}
+            level = logging.DEBUG if route.startswith(_QUIET) else logging.INFO
+            log.log(level, "%(method)s %(route)s %(status)d %(ms).1f ms", told, extra=told)
             request_id.reset(token)

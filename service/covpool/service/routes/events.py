@@ -60,6 +60,9 @@ async def events(
         if name != told:
             told, pause = name, _FIRST_PAUSE_S
             yield ServerSentEvent(data=body, event="progress", id=name, retry=1000)
+        if context.shutdown.begun:
+            # Clients come again, to the next process, with the id of the event they heard last.
+            return
         await asyncio.sleep(pause)
         pause = min(1.5 * pause, _LONGEST_PAUSE_S)
 

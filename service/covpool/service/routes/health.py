@@ -1,47 +1,92 @@
-"""Health: alive, and ready to serve."""
+"""Health: alive, and ready to serve; and the metrics of both."""
+
+from collections.abc import Callable
+from typing import TypeVar
 
 import anyio
 from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import text
 from starlette.responses import JSONResponse, Response
 
 from covpool.service.context import Context, Service
+from covpool.service.openapi import refusals
 from covpool.service.schemas import Health
-from covpool.store import CatalogError
+from covpool.service.tokens import allow
+from covpool.store.errors import StoreError
+from covpool.store.schema import ARRAYS
 
-router = APIRouter(prefix="/health", tags=["health"])
+router = APIRouter(tags=["health"])
 
 #: Threads of their own: when every other one is busy, the service is still seen to be there.
 _threads = anyio.CapacityLimiter(4)
+#: Seconds after which a database or store that does not answer is taken to be gone.
+ANSWER_S = 5.0
+
+T = TypeVar("T")
 
 
-@router.get("/live", summary="Is the process alive?")
+@router.get("/health/live", summary="Is the process alive?")
 async def live() -> Health:
     """Answers whenever the event loop runs."""
     return Health(status="ok", detail="alive")
 
 
 @router.get(
-    "/ready",
+    "/health/ready",
     summary="Can it serve?",
     response_model=Health,
-    responses={503: {"model": Health, "description": "database or workers are gone"}},
+    responses={503: {"model": Health, "description": "database, store or every worker is gone"}},
 )
 async def ready(context: Service) -> Response:
-    """503 while the database does not answer, or every worker that should run is gone."""
-    return await anyio.to_thread.run_sync(_ready, context, limiter=_threads)
+    """503 while database or store do not answer, no worker is heard of, or the service stops."""
+    if context.shutdown.begun:
+        return _health(503, "stopping")
+    found = await _within(_ready, context)
+    return _health(503, f"no answer from database and store in {ANSWER_S:g} s") if found is None else found
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={
+        200: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}},
+        **refusals(503),
+    },
+    dependencies=[allow("read")],
+)
+async def metrics(context: Service) -> Response:
+    """Requests and caches of this process, queue and workers of its database, in the text format."""
+    return Response(
+        await anyio.to_thread.run_sync(lambda _: context.metrics.exposed(), None, limiter=_threads),
+        media_type=CONTENT_TYPE_LATEST,
+    )
+
+
+async def _within(ask: Callable[[Context], T], context: Context) -> T | None:
+    with anyio.move_on_after(ANSWER_S):
+        return await anyio.to_thread.run_sync(ask, context, limiter=_threads, abandon_on_cancel=True)
+    return None
 
 
 def _ready(context: Context) -> Response:
-    wanted, alive = context.settings.workers, context.supervisor.alive
     try:
         with context.store.catalog.reading() as connection:
             connection.execute(text("SELECT 1"))
-    except CatalogError as error:
+        heard = len(context.queue.workers())
+    except StoreError as error:
         return _health(503, f"database: {type(error.__cause__).__name__}")
-    if wanted and not alive:
-        return _health(503, f"workers: 0 of {wanted} alive")
-    return _health(200, f"workers: {alive} of {wanted} alive")
+    try:
+        root = context.store.objects.read(f"{ARRAYS}/zarr.json")
+    except (StoreError, OSError) as error:
+        return _health(503, f"store: {type(error).__name__}")
+    if root is None:
+        return _health(503, "store: its arrays are gone")
+    alive = context.supervisor.alive
+    workers = f"workers: {alive} of {context.settings.workers} here alive, {heard} heard of"
+    there = alive or heard or context.settings.ready_without_workers
+    return _health(200 if there else 503, workers)
 
 
 def _health(status: int, detail: str) -> Response:

@@ -66,6 +66,7 @@ async def moments(
     if form is None:
         raise HTTPException(406, f"there is {', '.join(_TAGS)}; accept one of them")
     found = context.bodies.get(key, form)
+    context.metrics.looked_up("bodies", hits=int(found is not None), misses=int(found is None))
     if found is None:
         found = await run_in_threadpool(_encoded, key, form, context)
         context.bodies.put(key, found)

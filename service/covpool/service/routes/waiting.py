@@ -7,7 +7,7 @@ import time
 from starlette.concurrency import run_in_threadpool
 
 from covpool.service.context import Context
-from covpool.service.queue import Job
+from covpool.service.queue import Job, Progress
 
 _LONGEST_PAUSE_S = 1.0
 
@@ -20,12 +20,22 @@ def preferred_wait(prefer: str | None, context: Context, default: float) -> floa
     return min(float(found.group(1)) if found else default, context.settings.max_wait_s)
 
 
+def _count(context: Context, progress: Progress) -> None:
+    found = progress.counts.get("done", 0)
+    missing = progress.counts.get("queued", 0) + progress.counts.get("running", 0)
+    context.metrics.looked_up("moments", hits=found, misses=missing)
+
+
 async def wait_for(context: Context, job: str, seconds: float) -> Job:
-    """The job as soon as it has ended, or as it stands after so many seconds."""
-    deadline, pause = time.monotonic() + seconds, context.settings.poll_s
+    """The job as soon as it has ended, or as it stands after so many seconds, or when the service stops."""
+    deadline, pause, first = time.monotonic() + seconds, context.settings.poll_s, True
     while True:
         progress = await run_in_threadpool(context.queue.progress, job)
-        left = deadline - time.monotonic()
+        if first:
+            # What was cached when it was submitted is done already.
+            first = False
+            _count(context, progress)
+        left = min(deadline - time.monotonic(), context.shutdown.left_s)
         if progress.ended or left <= 0:
             return await run_in_threadpool(context.queue.job, job)
         await asyncio.sleep(min(pause, left))

@@ -19,6 +19,7 @@ from sqlalchemy.engine import Connection
 from covpool.extractor.adapters.batching import memory_share
 from covpool.extractor.errors import ExtractionError
 from covpool.extractor.sequences import Sequence
+from covpool.service import logs
 from covpool.service.errors import LeaseLostError
 from covpool.service.offered import Offered
 from covpool.service.queue import Queue
@@ -178,14 +179,14 @@ class Extracting:
 
 def main() -> None:
     """Serve the worker named by the first argument, under the settings of the environment."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # An interrupt or a stop meant for all processes of a service is the worker's to act on.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # Messages go over what was standard output; whatever else is printed goes to the log.
     outgoing = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    settings = Settings()
+    settings = Settings.read()
+    logs.configure(settings)
     with Store.open(settings.store, catalog=settings.catalog) as store:
         extracting = Extracting(sys.argv[1], settings, store, Lines(sys.stdin.buffer, outgoing))
         threading.Thread(target=extracting.listen, name="listen", daemon=True).start()

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
 
+from covpool.service import logs
 from covpool.service.fit_runner import FitRunner
 from covpool.service.fits import Fits
 from covpool.service.offered import Offered
@@ -208,7 +209,8 @@ class Worker:
 
 def main(name: str | None = None, *, supervised: bool = False) -> None:
     """Run a worker under the settings of the environment until SIGTERM, SIGINT or the parent's end."""
-    settings = Settings()
+    settings = Settings.read()
+    logs.configure(settings)
     with Store.open(settings.store, catalog=settings.catalog) as store:
         worker = Worker(settings, store, name=name)
 

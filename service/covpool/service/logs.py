@@ -1,0 +1,37 @@
+"""Logs: a line or a JSON object per event on standard error, with the request's id and never a sequence."""
+
+import logging
+import re
+
+from pythonjsonlogger.json import JsonFormatter
+
+from covpool.service.middleware.request_ids import RequestIds
+from covpool.service.settings import Settings
+
+_TEXT = "%(asctime)s %(levelname)s %(name)s [%(request_id)s]: %(message)s"
+#: So many letters of a sequence in a row are a sequence, whoever wrote them into a message.
+_BASES = re.compile(r"[ACGTUNacgtun]{30,}")
+
+
+class Lines(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes records to standard error; runs of bases are left out of messages and traces alike."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line of text or JSON."""
+        return _BASES.sub(lambda found: f"<{len(found.group())} bases>", super().format(record))
+
+
+def configure(settings: Settings) -> None:
+    """Log to standard error as the settings say, in place of whatever was configured before."""
+    handler = Lines()
+    handler.addFilter(RequestIds())
+    handler.setFormatter(
+        JsonFormatter(
+            ["levelname", "name", "message", "request_id"],
+            rename_fields={"levelname": "level", "name": "logger", "exc_info": "exception"},
+            timestamp="time",
+        )
+        if settings.log_format == "json"
+        else logging.Formatter(_TEXT)
+    )
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
