@@ -136,7 +136,7 @@ def test_bad_input_is_refused(adapter: Adapter) -> None:
     with pytest.raises(LayerError, match="no layer"):
         extract(adapter, "ACGT", ["up.9"])
     with pytest.raises(ValueError, match="strand"):
-        extract(adapter, "ACGT", ["up.6"], strand="*")  # type: ignore[arg-type]
+        extract(adapter, "ACGT", ["up.6"], strand="*")  # type: ignore[call-overload]
 
 
 class _Truncating:
@@ -166,7 +166,7 @@ class _Truncating:
                 yield Block(block.layer, 0, block.values * float("nan"))
 
     def batch(
-        self, sequences: Names[str | Sequence], *, layers: Names[str], condition: str = ""
+        self, sequences: Names[str | Sequence], *, layers: Names[str], condition: str = "", start: int = 0
     ) -> Iterator[tuple[int, Block]]:
         for index, sequence in enumerate(sequences):
             for block in self.activations(sequence, layers=layers):

@@ -23,6 +23,7 @@ from .models import Model as Model
 from .models import Options as Options
 from .models import bundled_models as bundled_models
 from .models import describe as describe
+from .regions import Region as Region
 from .sequences import Sequence as Sequence
 from .sequences import normalise as normalise
 from .sequences import reverse_complement as reverse_complement

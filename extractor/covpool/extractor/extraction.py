@@ -1,19 +1,56 @@
-"""Extraction: sequences through an adapter into one accumulator per sequence and layer."""
+"""Extraction: sequences through an adapter into one accumulator per sequence, layer and region class."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as Ordered
 from dataclasses import replace
+from typing import overload
 
-from covpool.extractor.accumulate import SecondMoment
-from covpool.extractor.adapters.adapter import Adapter, Block
+from covpool.extractor.adapters.adapter import Adapter
 from covpool.extractor.adapters.batching import batches, usable_bytes
-from covpool.extractor.errors import ActivationError
-from covpool.extractor.models import Layer, Options
+from covpool.extractor.errors import RegionError
+from covpool.extractor.models import Options
+from covpool.extractor.regions import WHOLE, Region
 from covpool.extractor.sequences import Sequence, as_sequence, reverse_complement
+from covpool.extractor.sums import Sums
 from covpool.store.keys import Strand
 from covpool.store.moments import Moments
+from covpool.store.partials import PartialSums
 
 Progress = Callable[[int], None]
+#: Partial sums by layer and region class.
+Kept = Mapping[tuple[str, str], PartialSums]
+#: Called after every block with a function that takes the sums so far.
+Keep = Callable[[Callable[[], Kept]], None]
+
+
+@overload
+def extract(
+    adapter: Adapter,
+    sequence: str | Sequence,
+    layers: Ordered[str],
+    *,
+    strand: Strand = "+",
+    skip_tokens: int = 0,
+    condition: str = "",
+    beyond_context: bool = False,
+    regions: None = None,
+    progress: Progress | None = None,
+) -> dict[str, Moments]: ...
+
+
+@overload
+def extract(
+    adapter: Adapter,
+    sequence: str | Sequence,
+    layers: Ordered[str],
+    *,
+    strand: Strand = "+",
+    skip_tokens: int = 0,
+    condition: str = "",
+    beyond_context: bool = False,
+    regions: Ordered[Region],
+    progress: Progress | None = None,
+) -> dict[str, dict[str, Moments]]: ...
 
 
 def extract(
@@ -25,9 +62,10 @@ def extract(
     skip_tokens: int = 0,
     condition: str = "",
     beyond_context: bool = False,
+    regions: Ordered[Region] | None = None,
     progress: Progress | None = None,
-) -> dict[str, Moments]:
-    """Moments of each layer's activations over the whole sequence.
+) -> dict[str, Moments] | dict[str, dict[str, Moments]]:
+    """Moments of each layer's activations over the whole sequence, or over each of its region classes.
 
     The moments count the sequence's own bases, its own N included, or at coarser layers the tokens that
     hold at least one of them; padding that a model needs is dropped.
@@ -37,14 +75,18 @@ def extract(
         sequence: bases as text (normalised here), or a normalised `Sequence`.
         layers: names of taps; "final" is the last. All are taken in one pass.
         strand, skip_tokens, condition, beyond_context: see `Options`.
+        regions: classes of positions, which may overlap; all are taken in the same pass.
+            `Region.whole(len(sequence))` is one too.
         progress: called with the number of tokens done since the last call, over all layers and strands.
 
     Returns:
-        Moments by layer name as asked, float64.
+        Moments by layer name as asked, float64; with `regions`, by layer and class, without the classes that
+        no token of the layer belongs to (see `covpool.extractor.regions`).
 
     Raises:
         SequenceError: the sequence is not DNA, too short for `skip_tokens`, or longer than the model is
             documented for.
+        RegionError: a class lies beyond the sequence, or two have one name.
         LayerError, ConditionError: the model has no such layer or species.
         ActivationError: activations overflowed, or did not arrive in full: a partial result is never
             returned as a whole one.
@@ -52,7 +94,10 @@ def extract(
     options = Options(
         strand=strand, skip_tokens=skip_tokens, condition=condition, beyond_context=beyond_context
     )
-    return extract_batch(adapter, [as_sequence(sequence)], layers, options, progress)[0]
+    one = as_sequence(sequence)
+    if regions is None:
+        return extract_batch(adapter, [one], layers, options, progress)[0]
+    return extract_regions(adapter, [(one, regions)], layers, options, progress)[0]
 
 
 def extract_many(
@@ -65,7 +110,7 @@ def extract_many(
     """Index and moments of many sequences, as they become ready; the longest come first.
 
     Short sequences share a forward under the adapter's budget. A sequence's moments do not depend on its
-    batch mates. Arguments, result and errors as in `extract`.
+    batch mates, beyond rounding. Arguments, result and errors as in `extract`.
     """
     sums = sum(adapter.model.layer(name).width ** 2 for name in layers)
     # A member holds its float64 sums and, at the end, its float64 result.
@@ -84,49 +129,88 @@ def extract_batch(
     progress: Progress | None = None,
 ) -> list[dict[str, Moments]]:
     """Moments of sequences that share every forward; arguments, result and errors as in `extract`."""
+    wholes = [(sequence, (Region.whole(len(sequence)),)) for sequence in sequences]
+    found = extract_regions(adapter, wholes, layers, options, progress)
+    return [{layer: classes[WHOLE] for layer, classes in one.items()} for one in found]
+
+
+def extract_regions(
+    adapter: Adapter,
+    sequences: Ordered[tuple[Sequence, Ordered[Region]]],
+    layers: Ordered[str],
+    options: Options,
+    progress: Progress | None = None,
+    *,
+    filler: Ordered[Sequence] = (),
+    kept: Kept | None = None,
+    keep: Keep | None = None,
+) -> list[dict[str, dict[str, Moments]]]:
+    """Moments by layer and region class of sequences that share every forward.
+
+    Args:
+        adapter, layers, options, progress: as in `extract`.
+        sequences: each with its classes.
+        filler: further members of the batch, of which nothing is kept (see `covpool.extractor.packs`).
+        kept: partial sums of the one sequence there is, to go on with; parts of its forward that only they
+            needed are left out where the model can.
+        keep: called after each block, so that the sums of the one sequence there is may be kept.
+
+    Raises:
+        As `extract`.
+    """
     taps = {name: adapter.model.layer(name) for name in layers}
-    for sequence in sequences:
+    for sequence, regions in sequences:
+        _check(sequence, regions)
         for tap in taps.values():
             adapter.model.check(len(sequence), sequence.name, tap, options)
+    of_layer = _by_layer(kept or {})
     sums = [
-        {tap.name: _Sums(adapter, sequence, tap, options.skip_tokens) for tap in taps.values()}
-        for sequence in sequences
+        {
+            tap.name: Sums(
+                sequence, tap, regions, options, device=adapter.device, kept=of_layer.get(tap.name)
+            )
+            for tap in taps.values()
+        }
+        for sequence, regions in sequences
     ]
+    if progress is not None and kept:
+        progress(sum(one.position for one in sums[0].values()))
+    members = [*(sequence for sequence, _ in sequences), *filler]
     for reverse in {"+": (False,), "-": (True,), "both": (False, True)}[options.strand]:
-        strands = [replace(one, bases=reverse_complement(one.bases)) if reverse else one for one in sequences]
-        names = [tap.name for tap in taps.values()]
-        for index, block in adapter.batch(strands, layers=names, condition=options.condition):
-            sums[index][block.layer].add(block)
-            if progress is not None:
-                progress(len(block.values))
-        for of_sequence in sums:
-            for of_layer in of_sequence.values():
-                of_layer.end_strand()
-    return [{name: found[tap.name].total.moments() for name, tap in taps.items()} for found in sums]
+        starts = [one.begin_strand(reverse=reverse) for found in sums for one in found.values()]
+        start = min(starts)
+        strands = [replace(one, bases=reverse_complement(one.bases)) if reverse else one for one in members]
+        if start < max(len(one) for one in members):
+            names = [tap.name for tap in taps.values()]
+            for index, block in adapter.batch(
+                strands, layers=names, condition=options.condition, start=start
+            ):
+                if index < len(sums):
+                    arrived = sums[index][block.layer].add(block)
+                    if progress is not None:
+                        progress(arrived)
+                    if keep is not None:
+                        keep(lambda: _partials(sums[0]))
+        for found in sums:
+            for one in found.values():
+                one.end_strand()
+    return [{name: found[tap.name].moments() for name, tap in taps.items()} for found in sums]
 
 
-class _Sums:
-    """The accumulator of one sequence and layer, and the tokens that have to arrive."""
+def _check(sequence: Sequence, regions: Ordered[Region]) -> None:
+    names = [region.name for region in regions]
+    if not names or len(set(names)) < len(names):
+        raise RegionError(f"{sequence.name}: give at least one region class, and each once; got {names}")
+    for region in regions:
+        region.check(sequence)
 
-    def __init__(self, adapter: Adapter, sequence: Sequence, layer: Layer, skip: int) -> None:
-        self.total = SecondMoment(layer.width, device=adapter.device)
-        self._where = f"{sequence.name}: layer {layer.name}"
-        self._tokens = layer.tokens(len(sequence))
-        self._skip = skip
-        self._arrived = 0
 
-    def add(self, block: Block) -> None:
-        if block.start != self._arrived:
-            raise ActivationError(
-                f"{self._where} continued at token {block.start} instead of {self._arrived}; "
-                "this is a bug of the adapter"
-            )
-        self._arrived += len(block.values)
-        self.total.add(block.values[max(0, self._skip - block.start) :])
+def _by_layer(kept: Kept) -> dict[str, dict[str, PartialSums]]:
+    found: dict[str, dict[str, PartialSums]] = {}
+    for (layer, name), partial in kept.items():
+        found.setdefault(layer, {})[name] = partial
+    return found
 
-    def end_strand(self) -> None:
-        if self._arrived != self._tokens:
-            raise ActivationError(
-                f"{self._where} gave {self._arrived} of {self._tokens} tokens; nothing was kept"
-            )
-        self._arrived = 0
+
+def _partials(sums: Mapping[str, Sums]) -> Kept:
+    return {(layer, name): partial for layer, one in sums.items() for name, partial in one.partials().items()}

@@ -6,6 +6,7 @@ Convention: digests are lower-case SHA-256 hex; JSON is canonical (sorted keys, 
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from typing import Any, Literal, Self
@@ -46,7 +47,8 @@ class Recipe:
             the window rule of a model that cannot see it.
         strand: "+" (as given), "-" (reverse complement), or "both" (their moments added).
         skip_tokens: leading tokens left out of the moments, per strand.
-        selection: which tokens count: "whole", or a region class ("CDS").
+        selection: which tokens count: "whole", or a region class ("CDS"); where the class lies in a
+            sequence is part of the key, see `selection_digest`.
         condition: species or organism the model was conditioned on, "" when it takes none.
     """
 
@@ -125,7 +127,8 @@ class MomentsKey:
     """Identity of one cached result: a sequence under a recipe.
 
     Attributes:
-        sequence: SHA-256 of the normalised bases (upper case, A C G T N), see `sequence_digest`.
+        sequence: SHA-256 of the normalised bases (upper case, A C G T N), see `sequence_digest`; of a region
+            class, of these bases and the class's intervals, see `selection_digest`.
         length: number of those bases, in bp (implied by the digest; kept for listings).
         recipe: everything else that changes the numbers.
     """
@@ -147,6 +150,15 @@ class MomentsKey:
 
     def __str__(self) -> str:
         return self.digest
+
+
+def selection_digest(sequence: str, intervals: Iterable[tuple[int, int]]) -> str:
+    """Digest of a sequence, given as its digest, of which only some intervals count.
+
+    Two genes of equal bases and different exons differ in it. Intervals are 0-based half-open, in order, and
+    apart, so that equal positions have one digest: the SHA-256 of `<sequence digest>\n0-120,350-471`.
+    """
+    return sha256(f"{sequence}\n" + ",".join(f"{start}-{end}" for start, end in intervals))
 
 
 def sequence_digest(bases: str) -> str:

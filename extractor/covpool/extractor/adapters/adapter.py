@@ -74,10 +74,12 @@ class Adapter(Protocol):
         """
 
     def batch(
-        self, sequences: Names[str | Sequence], *, layers: Names[str], condition: str = ""
+        self, sequences: Names[str | Sequence], *, layers: Names[str], condition: str = "", start: int = 0
     ) -> Iterator[tuple[int, Block]]:
         """Activations of several sequences in one forward, each with its index.
 
         A sequence's activations do not depend on the others. Blocks of a sequence and layer arrive as in
-        `activations`; sequences may interleave. Arguments and errors as there.
+        `activations`; sequences may interleave. Arguments and errors as there, and `start`: a base before
+        which no token is needed any more. A model that can leaves out what only such tokens take, so that the
+        first block of a layer may begin later than at 0, but not behind that base.
         """

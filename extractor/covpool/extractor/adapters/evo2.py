@@ -151,7 +151,7 @@ class Evo2Adapter:
 
     @torch.inference_mode()
     def batch(
-        self, sequences: Names[str | Sequence], *, layers: Names[str], condition: str = ""
+        self, sequences: Names[str | Sequence], *, layers: Names[str], condition: str = "", start: int = 0
     ) -> Iterator[tuple[int, Block]]:
         """Activations of several sequences in one forward; see `Adapter.batch`.
 

@@ -93,7 +93,7 @@ class VortexAdapter:
 
     @torch.inference_mode()
     def batch(
-        self, sequences: Names[str | Sequence], *, layers: Names[str], condition: str = ""
+        self, sequences: Names[str | Sequence], *, layers: Names[str], condition: str = "", start: int = 0
     ) -> Iterator[tuple[int, Block]]:
         """Activations of sequences, one after the other; see `Adapter.batch`.
 

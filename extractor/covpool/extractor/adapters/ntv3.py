@@ -110,7 +110,7 @@ class NTv3Adapter:
 
     @torch.inference_mode()
     def batch(
-        self, sequences: Names[str | Sequence], *, layers: Names[str], condition: str = ""
+        self, sequences: Names[str | Sequence], *, layers: Names[str], condition: str = "", start: int = 0
     ) -> Iterator[tuple[int, Block]]:
         """Activations of several sequences in one forward; see `Adapter.batch`."""
         texts = [as_sequence(sequence).bases for sequence in sequences]
@@ -120,7 +120,7 @@ class NTv3Adapter:
         ids = torch.stack([token_ids(bases, max(lengths)) for bases in texts]).to(self.device)
         forward = TiledForward(self.network, max(1, self.budget // len(texts)))
         species = self._species(condition, len(texts))
-        for stage in forward.run(ids, lengths, frozenset(taps), species):
+        for stage in forward.run(ids, lengths, frozenset(taps), species, start=start):
             for index, bases in enumerate(texts):
                 own = taps[stage.name].tokens(len(bases)) - stage.span[0]
                 if own > 0:

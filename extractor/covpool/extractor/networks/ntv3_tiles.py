@@ -82,7 +82,13 @@ class TiledForward:
         self.reach = reach or Reach()
 
     def run(
-        self, ids: Tensor, lengths: list[int], names: frozenset[str], species: Tensor | None = None
+        self,
+        ids: Tensor,
+        lengths: list[int],
+        names: frozenset[str],
+        species: Tensor | None = None,
+        *,
+        start: int = 0,
     ) -> Iterator[Stage]:
         """Stages of the wanted taps; those of one tap come in order and hold each position once.
 
@@ -91,19 +97,23 @@ class TiledForward:
             lengths: each member's own length, a multiple of `config.multiple`; the longest is L.
             names: wanted taps.
             species: condition ids (b,) of a post-trained model.
+            start: bp; of the taps of either tower, tiles that end there or before are left out. (Attention
+                still needs the down tower of every tile.)
         """
         taps = Taps(names)
         network, n = self.network, self.network.config.num_downsamples
         batch = _Batch(network, ids, lengths, species, self.reach)
         tiles = [(s, min(s + self.tile, batch.length)) for s in range(0, batch.length, self.tile)]
+        wanted = [tile for tile in tiles if tile[1] > start]
         depth = n if taps.bottleneck else taps.down + 1
+        needed = tiles if taps.bottleneck else wanted
         tops: list[Tensor] = []
         # One tile is the whole sequence: its skips serve the up tower as they are.
         skips: dict[int, Stage] = {}
-        for tile in tiles:
+        for tile in needed:
             own: list[Span | None] = [None] * depth + [_at(tile, depth)]
             for stage in batch.descend(batch.spans.descent(own)):
-                if stage.name in names:
+                if stage.name in names and tile[1] > start:
                     yield _own(stage, tile)
                 if stage.is_input and stage.level == depth:
                     tops.append(stage.values)
@@ -120,7 +130,7 @@ class TiledForward:
                 yield Stage(f"transformer.{i}", n, (0, x.shape[1]), x)
         if taps.up < 0:
             return
-        for tile in tiles:
+        for tile in wanted:
             for stage in batch.ascend(_at(tile, n - 1 - taps.up), taps.up, x, skips):
                 if stage.name in names:
                     yield _own(stage, tile)
