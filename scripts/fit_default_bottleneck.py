@@ -3,7 +3,7 @@
     python scripts/fit_default_bottleneck.py [--ecoli DIRECTORY]
 
 The directory holds `genes.tsv.gz` and the RefSeq genome. Run it again whenever the weights change: it needs
-about a minute on two cores. Without such a directory it takes the thirty sample genes, and the card says so.
+two minutes of CPU time. Without such a directory it takes the thirty sample genes, and the card says so.
 """
 
 import argparse
