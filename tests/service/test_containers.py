@@ -60,7 +60,9 @@ def environment(name: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for first, rest in instructions(name):
         if first == "ENV":
-            found.update(word.split("=", 1) for word in shlex.split(rest))  # type: ignore[arg-type]
+            for word in shlex.split(rest):
+                variable, _, value = word.partition("=")
+                found[variable] = value
     compose = yaml.safe_load((DOCKER / "compose.yaml").read_text())
     return found | {
         key: interpolated(value) for key, value in compose["services"][name]["environment"].items()
