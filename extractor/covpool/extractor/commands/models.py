@@ -20,7 +20,13 @@ GIB = 2**30
     "--length", type=click.IntRange(min=1), default=1_000_000, show_default=True, help="To plan, bp."
 )
 @click.option("--layer", help="Deepest layer to plan; the model's default one when omitted.")
-@click.option("--dtype", type=click.Choice(DTYPES), default="bfloat16", show_default=True)
+@click.option(
+    "--dtype",
+    type=click.Choice(DTYPES),
+    default="bfloat16",
+    show_default=True,
+    help="To plan: of weights and activations.",
+)
 @click.option("--piece", type=click.IntRange(min=1), default=8192, show_default=True, help="Tokens per step.")
 @click.option("--check", metavar="MODEL", help="Run the published forward test of an Evo 2 checkpoint.")
 @click.option(
@@ -44,7 +50,7 @@ def models(
     --plan prints what an Evo 2 run will need before anything runs; published models are known by name.
     --check loads a checkpoint and compares its loss on the publisher's prompts with the published one.
 
-    Examples: covpool models ntv3-mini; covpool models --plan evo2_7b --length 1000000
+    Example: covpool models ntv3-mini; covpool models --plan evo2_7b --length 1000000
     """
     if sum(value is not None for value in (name, plan, check)) > 1:
         raise click.UsageError("give one of NAME, --plan and --check")

@@ -22,7 +22,13 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command("train-bottleneck")
 @store_option
-@click.option("--method", type=click.Choice(list(METHODS)), default="eigenvectors", show_default=True)
+@click.option(
+    "--method",
+    type=click.Choice(list(METHODS)),
+    default="eigenvectors",
+    show_default=True,
+    help="Kind of fit.",
+)
 @click.option("--k", type=click.IntRange(1), default=16, show_default=True, help="Side of M, or scores.")
 @click.option("--name", required=True, help="What requests will call it.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File; NAME.safetensors here.")
