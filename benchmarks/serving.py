@@ -39,7 +39,7 @@ from covpool.store.testing import example_moments
 
 WIDTH, K = 1536, 32
 GENES, GENE_BASES = 16, 3000
-ROUNDS, DOWNLOADS = 7, 48
+ROUNDS, DOWNLOADS = 9, 32
 EMBEDDINGS = 600
 CONCURRENCY = (1, 8)
 MATRIX = "matrix.npy"
@@ -60,6 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--only", choices=["matrices", "embeddings"], help="leave the other table out")
     parser.add_argument("--directory", type=Path, help="where to write (default: the temporary directory)")
     options = parser.parse_args()
     with ExitStack() as running:
@@ -69,8 +70,10 @@ def main() -> None:
         read = running.enter_context(_service(directory, body_cache=0))
         peer = running.enter_context(_nginx(directory))
         clients = running.enter_context(ProcessPoolExecutor(2, multiprocessing.get_context("spawn")))
-        _matrices(clients, served.key, held, read, peer)
-        _embeddings(clients, directory, served, held)
+        if options.only != "embeddings":
+            _matrices(clients, served.key, held, read, peer)
+        if options.only != "matrices":
+            _embeddings(clients, directory, served, held)
 
 
 @dataclass(frozen=True)

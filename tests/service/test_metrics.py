@@ -10,12 +10,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
+from covpool.extractor import Sequence
 from covpool.service import logs
 from covpool.service.queue import Request, WorkerState
 from covpool.service.settings import Settings
 from covpool.service.tokens import Tokens
-from covpool.store.testing import example_key
-from tests.service.in_process import fill, in_process
+from covpool.store import MomentsKey
+from covpool.store.testing import example_key, example_moments
+from tests.service.in_process import OFFERED, fill, in_process
 
 Values = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -62,12 +64,16 @@ def test_hits_and_misses_of_both_caches_are_counted(tmp_path: Path) -> None:
         for _ in range(3):
             api.get(f"/v1/moments/{key}")
         api.post("/v1/jobs", json={"input": ["ACGTACGT", "ACGTTTTT"]})
+        gene = Sequence("gene", "ACGTACGTACGT")
+        held = MomentsKey(gene.digest, len(gene), OFFERED.model("ntv3-mini").recipe())
+        api.app.state.context.store.put(held, example_moments("gene", 64))  # type: ignore[attr-defined]
+        assert api.post("/v1/embeddings", json={"input": gene.bases}).status_code == 200
         found = values(api)
     hits = {"cache": "bodies", "outcome": "hit"}
     assert value(found, "covpool_cache_requests_total", **hits) == 2
     assert value(found, "covpool_cache_requests_total", **hits | {"outcome": "miss"}) == 1
     assert value(found, "covpool_cache_requests_total", cache="moments", outcome="miss") == 2
-    assert value(found, "covpool_cache_requests_total", cache="moments", outcome="hit") == 0
+    assert value(found, "covpool_cache_requests_total", cache="moments", outcome="hit") == 1
 
 
 def test_queue_and_workers_on_any_host_are_told_of(tmp_path: Path) -> None:

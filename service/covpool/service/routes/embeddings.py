@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from covpool.extractor.errors import SequenceError
 from covpool.service import schemas
+from covpool.service.computing import compute
 from covpool.service.context import Context, Service
 from covpool.service.errors import RequestError
 from covpool.service.inputs import sequences_of
@@ -55,7 +56,9 @@ async def embed(
         if not job.progress.ended:
             return job_response(job)
         found = await run_in_threadpool(_of_job, job)
-    answer = await run_in_threadpool(_answer, body, found, context)
+    else:
+        context.metrics.looked_up("moments", hits=len(found.records), misses=0)
+    answer = await compute(_answer, body, found, context)
     return Response(answer, media_type="application/json")
 
 

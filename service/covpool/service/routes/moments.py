@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
 from covpool.service.body_cache import Encoded
+from covpool.service.computing import compute
 from covpool.service.context import Context, Service
 from covpool.service.negotiation import preferred
 from covpool.service.openapi import body_of, refusals
@@ -68,7 +69,7 @@ async def moments(
     found = context.bodies.get(key, form)
     context.metrics.looked_up("bodies", hits=int(found is not None), misses=int(found is None))
     if found is None:
-        found = await run_in_threadpool(_encoded, key, form, context)
+        found = await compute(_encoded, key, form, context)
         context.bodies.put(key, found)
     return in_bytes(request, found.body, found.media_type, found.headers)
 
