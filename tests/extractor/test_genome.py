@@ -1,4 +1,4 @@
-"""Genomes and annotations: bases by coordinates, genes by name, files that are not what they should be."""
+"""Genomes: bases by coordinates, files that are not what they should be."""
 
 import gzip
 from pathlib import Path
@@ -7,12 +7,9 @@ import pytest
 from Bio import bgzf
 
 from covpool.extractor import (
-    AnnotationError,
-    Gene,
     Genome,
     RegionError,
     SequenceError,
-    read_genes,
     reverse_complement,
 )
 from covpool.extractor.genome import parse_region
@@ -23,15 +20,6 @@ FASTA = "".join(
     for name, bases in CONTIGS.items()
 )
 NORMALISED = CONTIGS["chrI"].upper().replace("R", "N").replace("Y", "N")
-
-GFF = """##gff-version 3
-##sequence-region chrI 1 130
-chrI\tx\tregion\t1\t130\t.\t+\t.\tID=chrI
-chrI\tx\tgene\t3\t20\t.\t+\t.\tID=gene-b1;Name=abcA;gene=abcA;locus_tag=b1;gene_synonym=old1,old%2C2;gene_biotype=protein_coding
-chrI\tx\tCDS\t3\t20\t.\t+\t0\tID=cds-b1;Parent=gene-b1
-chrI\tx\tpseudogene\t30\t60\t.\t-\t.\tID=gene-b2;Name=b2
-2\tx\tncRNA_gene\t1\t16\t.\t.\t.\tlocus_tag=b3
-"""
 
 
 def write(path: Path, text: str) -> Path:
@@ -125,57 +113,13 @@ def test_what_is_no_region_is_refused(text: str) -> None:
         parse_region(text)
 
 
-@pytest.mark.parametrize("form", ["plain", "CRLF", "gzip"])
-def test_genes_are_read_with_every_name(tmp_path: Path, form: str) -> None:
-    text = GFF.replace("\n", "\r\n") if form == "CRLF" else GFF
-    path = tmp_path / "a.gff3"
-    path.write_bytes(gzip.compress(text.encode()) if form == "gzip" else text.encode())
-    found = read_genes(path)
-    assert found.notices == ()
-    assert found.genes == (
-        Gene("gene-b1", "abcA", "chrI", 2, 20, "+", ("b1", "old1", "old,2"), "protein_coding"),
-        Gene("gene-b2", "b2", "chrI", 29, 60, "-", (), ""),
-        Gene("b3", "b3", "2", 0, 16, "+", (), ""),
-    )
-
-
-def test_a_gene_in_several_lines_spans_them_or_is_left_out_with_a_notice(tmp_path: Path) -> None:
-    def line(chrom: str, start: int, end: int, strand: str, name: str) -> str:
-        return f"{chrom}\tx\tgene\t{start}\t{end}\t.\t{strand}\t.\tID={name}\n"
-
-    text = (
-        line("1", 10, 20, "+", "a")
-        + line("1", 40, 50, "+", "a")
-        + line("1", 1, 5, "+", "trans")
-        + line("1", 60, 65, "-", "trans")
-    )
-    found = read_genes(write(tmp_path / "a.gff3", text))
-    assert [(gene.id, gene.start, gene.end) for gene in found.genes] == [("a", 9, 50)]
-    assert len(found.notices) == 1
-    assert "trans" in found.notices[0]
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("", "no gene"),
-        ("##gff-version 3\n", "no gene"),
-        ("chrI\tx\tgene\t1\t2\n", "line 1: 5 columns"),
-        (">a\nACGT\n", "no gene"),
-        ("1\tx\tgene\tx\t2\t.\t+\t.\tID=a\n", "line 1: 'x'"),
-        ("1\tx\tgene\t9\t2\t.\t+\t.\tID=a\n", "line 1: .*no interval"),
-        ("1\tx\tgene\t0\t2\t.\t+\t.\tID=a\n", "no interval"),
-        ("1\tx\tgene\t1\t2\t.\t+\t.\tnote=x\n", "without ID"),
-        ("\xff\xfe", "columns|text"),
-    ],
-)
-def test_what_is_no_annotation_is_refused_by_line(tmp_path: Path, text: str, words: str) -> None:
-    with pytest.raises(AnnotationError, match=words):
-        read_genes(write(tmp_path / "a.gff3", text))
-
-
-def test_truncated_annotations_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.gff3.gz"
-    path.write_bytes(gzip.compress((GFF * 500).encode())[:-200])
-    with pytest.raises(AnnotationError, match="fetch it again"):
-        read_genes(path)
+def test_a_circular_contig_goes_on_at_its_first_base_once_around(tmp_path: Path) -> None:
+    with Genome(write(tmp_path / "g.fa", FASTA)) as genome:
+        around = genome.sequence("2", 12, 20, name="x", circular=True)
+        assert around.bases == CONTIGS["2"][12:] + CONTIGS["2"][:4]
+        minus = genome.sequence("2", 12, 20, "-", name="x", circular=True)
+        assert minus.bases == reverse_complement(around.bases)
+        assert len(genome.sequence("2", 3, 19, name="x", circular=True)) == 16
+        for start, end in ((3, 20), (16, 17), (-1, 4)):
+            with pytest.raises(RegionError, match="not within"):
+                genome.sequence("2", start, end, name="x", circular=True)

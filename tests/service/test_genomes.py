@@ -36,7 +36,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (found / "g.fa").write_text(f">1\n{CHROMOSOME}\n")
     (found / "a.gff3").write_text(GFF)
     run("add", "toy", "--fasta", str(found / "g.fa"), "--annotation", str(found / "a.gff3"),
-        "--alias", "chr1=1", "--store", str(found / "store"))  # fmt: skip
+        "--alias", "chr1=1", "--release", "r1", "--store", str(found / "store"))  # fmt: skip
     return found
 
 
@@ -129,6 +129,8 @@ def test_assemblies_are_listed_with_their_contigs(api: TestClient) -> None:
     assert (found["contigs"], found["aliases"]) == ({"1": len(CHROMOSOME)}, {"chr1": "1"})
     assert (found["bases"], found["genes"]) == (len(CHROMOSOME), 3)
     assert "fasta" not in found, "no path of this host is told"
+    assert (found["circular"], found["release"], len(found["annotation_digest"])) == ([], "r1", 64)
+    assert found["report"] == []
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,13 @@ from .accumulate import SecondMoment as SecondMoment
 from .adapters.adapter import Adapter as Adapter
 from .adapters.adapter import Block as Block
 from .adapters.registry import load_adapter as load_adapter
+from .annotation.annotation import Annotation as Annotation
+from .annotation.annotation import read_annotation as read_annotation
+from .annotation.gene_regions import GeneRegion as GeneRegion
+from .annotation.gene_regions import gene_region as gene_region
 from .annotation.genes import Gene as Gene
-from .annotation.gff3 import read_genes as read_genes
+from .annotation.genes import Transcript as Transcript
+from .annotation.repairs import Finding as Finding
 from .errors import ActivationError as ActivationError
 from .errors import AnnotationError as AnnotationError
 from .errors import CapacityError as CapacityError

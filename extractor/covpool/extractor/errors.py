@@ -3,7 +3,7 @@
 ExtractionError
 ├── SequenceError (ValueError)      a sequence or FASTA file that is not DNA, or is damaged
 ├── RegionError (ValueError)        a region that is no region, or lies outside its contig
-├── AnnotationError (ValueError)    an annotation that is not GFF3, or is damaged
+├── AnnotationError (ValueError)    an annotation of no known format, or damaged
 ├── ModelNotFoundError (LookupError) no bundled model, local directory or hub id of that name
 ├── CheckpointError (ValueError)    a checkpoint's files are missing, damaged or of another shape
 ├── LayerError (LookupError)        the model has no layer of that name
@@ -27,7 +27,7 @@ class RegionError(ExtractionError, ValueError):
 
 
 class AnnotationError(ExtractionError, ValueError):
-    """An annotation that is not GFF3, or is damaged."""
+    """An annotation of no known format, or a damaged one."""
 
 
 class ModelNotFoundError(ExtractionError, LookupError):

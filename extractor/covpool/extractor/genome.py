@@ -67,8 +67,12 @@ class Genome:
             self.close()
             raise SequenceError(f"{path}: holds no FASTA record; begin with '>id' and bases below it")
 
-    def sequence(self, chrom: str, start: int, end: int, strand: str = "+", *, name: str) -> Sequence:
+    def sequence(
+        self, chrom: str, start: int, end: int, strand: str = "+", *, name: str, circular: bool = False
+    ) -> Sequence:
         """Normalised bases [start, end) of a contig, called `name`; on "-" their reverse complement.
+
+        What goes on behind the end of a circular contig is read from its first base on, once around at most.
 
         Raises:
             RegionError: there is no such contig, or it ends before the region does.
@@ -77,12 +81,15 @@ class Genome:
         if chrom not in self.contigs:
             known = ", ".join(list(self.contigs)[:5])
             raise RegionError(f"{name}: no contig is called {chrom!r}; there is {known}, …")
-        if not 0 <= start < end <= self.contigs[chrom]:
-            raise RegionError(
-                f"{name}: {chrom}:{start}-{end} is not within its {self.contigs[chrom]:,} bases"
-            )
+        length = self.contigs[chrom]
+        limit = min(start, length - 1) + length if circular else length
+        if not 0 <= start < end <= limit or start >= length:
+            raise RegionError(f"{name}: {chrom}:{start}-{end} is not within its {length:,} bases")
         # pyfaidx counts from 1, both ends included.
-        found = normalise(self._faidx.fetch(chrom, start + 1, end).seq, name)
+        bases = self._faidx.fetch(chrom, start + 1, min(end, length)).seq
+        if end > length:
+            bases += self._faidx.fetch(chrom, 1, end - length).seq
+        found = normalise(bases, name)
         if strand == "+":
             return found
         return Sequence(name, reverse_complement(found.bases), found.ambiguous, found.uracils)

@@ -9,7 +9,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from covpool.extractor.annotation.annotation import read_annotation
+from covpool.extractor.annotation.contigs import read_aliases
 from covpool.extractor.annotation.genes import Gene
-from covpool.extractor.annotation.gff3 import read_genes
+from covpool.extractor.annotation.repairs import Finding, as_json
+from covpool.extractor.digests import file_digest
 from covpool.extractor.errors import SequenceError
 from covpool.extractor.genome import Genome, parse_region
 from covpool.extractor.sequences import Sequence
@@ -46,6 +49,11 @@ class Registration:
         digest: SHA-256 of that file.
         contigs: lengths in bp by name.
         aliases: other names of contigs.
+        circular: contigs that are circular.
+        annotation: where this host finds its annotation; None without one.
+        annotation_digest: SHA-256 of that file.
+        release: of the annotation; "" where it is not said.
+        report: what of the annotation was repaired or skipped.
         genes: how many genes of it are known.
     """
 
@@ -54,6 +62,11 @@ class Registration:
     digest: str
     contigs: dict[str, int]
     aliases: dict[str, str]
+    circular: frozenset[str]
+    annotation: Path | None
+    annotation_digest: str | None
+    release: str
+    report: tuple[Finding, ...]
     genes: int
 
 
@@ -67,22 +80,37 @@ class Genomes:
         TABLES.ensure(catalog.engine)
 
     def add(
-        self, name: str, fasta: Path, annotation: Path | None = None, aliases: Mapping[str, str] | None = None
-    ) -> tuple[str, ...]:
-        """Register an assembly, or register it anew; returns what was left out of its annotation.
+        self,
+        name: str,
+        fasta: Path,
+        annotation: Path | None = None,
+        aliases: Mapping[str, str] | None = None,
+        *,
+        alias_table: Path | None = None,
+        release: str = "",
+        circular: Iterable[str] = (),
+        strict: bool = False,
+    ) -> Registration:
+        """Register an assembly, or register it anew; the registration tells what its annotation needed.
 
         Args:
             name: letters, digits and ._- (it becomes part of addresses).
             fasta: plain or bgzip; must stay where it is.
-            annotation: GFF3 whose genes are found by name.
+            annotation: GFF3, GTF, BED or GenBank whose genes are found by name.
             aliases: further names of contigs ("1", "chr1", "NC_000001.11"), to those of the FASTA file.
+            alias_table: the same as a file; see `read_aliases`.
+            release: of the annotation, as its makers call it.
+            circular: contigs that are circular, besides those the annotation says are.
+            strict: refuse an annotation with anything to repair or skip.
 
         Raises:
-            RequestError: the name or an alias cannot be used, or a gene lies on no contig.
-            SequenceError, AnnotationError: a file cannot be read.
+            RequestError: the name, an alias or a circular contig cannot be used.
+            SequenceError, AnnotationError: a file cannot be read, or none of its genes is on a contig.
         """
         if _NAME.fullmatch(name) is None:
             raise RequestError(f"genome name {name!r}: write up to 64 letters, digits and ._-")
+        if len(release) > _LONGEST_NAME:
+            raise RequestError(f"release {release[:40]!r}…: write up to {_LONGEST_NAME} characters")
         fasta = fasta.resolve()
         with Genome(fasta) as genome:
             digest, contigs = genome.digest, genome.contigs
@@ -92,22 +120,17 @@ class Genomes:
                 raise RequestError(
                     f"alias {alias!r} of {contig!r}: must be a new name of one of {_some(contigs)}"
                 )
-        found = read_genes(annotation) if annotation is not None else None
-        notices = list(found.notices) if found else []
-        genes: dict[str, Gene] = {}
-        for gene in found.genes if found else ():
-            contig = others.get(gene.chrom, gene.chrom)
-            if contig not in contigs:
-                raise RequestError(
-                    f"{annotation}: gene {gene.id} lies on {gene.chrom!r}, which {fasta} does not hold; "
-                    f"give an alias of one of {_some(contigs)}"
-                )
-            if gene.end > contigs[contig] or len(gene.id) > _LONGEST_NAME:
-                notices.append(
-                    f"gene {gene.id[:80]}: ends behind its contig, or has too long an id; left out"
-                )
-            else:
-                genes[gene.id] = gene
+        if alias_table is not None:
+            others = read_aliases(alias_table, contigs) | others
+        around = frozenset(others.get(one, one) for one in circular)
+        if unknown := sorted(around - contigs.keys()):
+            raise RequestError(f"circular contig {unknown[0]!r}: is none of {_some(contigs)}")
+        found = None
+        if annotation is not None:
+            found = read_annotation(annotation, contigs, aliases=others, circular=around, strict=strict)
+            around = found.circular
+            others = {name: contig for name, contig in found.contigs.items() if name not in contigs} | others
+        genes = found.genes if found is not None else ()
         with self._catalog.writing() as connection:
             _delete(connection, name)
             connection.execute(
@@ -117,18 +140,21 @@ class Genomes:
                     digest=digest,
                     contigs=json.dumps(contigs),
                     aliases=json.dumps(others),
+                    circular=json.dumps(sorted(around)),
                     annotation=None if annotation is None else str(annotation.resolve()),
+                    annotation_digest=None if annotation is None else file_digest(annotation),
+                    release=release,
+                    report=json.dumps(as_json(found.report if found is not None else ())),
                     genes=len(genes),
                     created=time.time(),
                 )
             )
             if genes:
-                rows = [_gene_row(name, gene, others) for gene in genes.values()]
-                connection.execute(sa.insert(_genes), rows)
+                connection.execute(sa.insert(_genes), [_gene_row(name, gene) for gene in genes])
                 connection.execute(
-                    sa.insert(_names), [row for gene in genes.values() for row in _name_rows(name, gene)]
+                    sa.insert(_names), [row for gene in genes for row in _name_rows(name, gene)]
                 )
-        return tuple(notices)
+        return self.get(name)
 
     def remove(self, name: str) -> None:
         """Forget an assembly; its files and what was computed of it stay.
@@ -215,8 +241,16 @@ class Genomes:
             SequenceError: something in it is not DNA.
         """
         gene = self.gene(name, called)
-        genome = self._genome(self.get(name))
-        return genome.sequence(gene.chrom, gene.start, gene.end, gene.strand, name=called)
+        assembly = self.get(name)
+        genome = self._genome(assembly)
+        return genome.sequence(
+            gene.chrom,
+            gene.start,
+            gene.end,
+            gene.strand,
+            name=called,
+            circular=gene.chrom in assembly.circular,
+        )
 
     def region_sequence(self, name: str, text: str) -> Sequence:
         """The bases of `chrom:start-end:strand` (0-based half-open), called as it was asked for.
@@ -230,7 +264,10 @@ class Genomes:
         assembly = self.get(name)
         chrom, start, end, strand = parse_region(text)
         genome = self._genome(assembly)
-        return genome.sequence(assembly.aliases.get(chrom, chrom), start, end, strand, name=text.strip())
+        chrom = assembly.aliases.get(chrom, chrom)
+        return genome.sequence(
+            chrom, start, end, strand, name=text.strip(), circular=chrom in assembly.circular
+        )
 
     def close(self) -> None:
         """Close the files."""
@@ -272,12 +309,12 @@ def _delete(connection: Connection, name: str) -> None:
         connection.execute(sa.delete(table).where(column == name))
 
 
-def _gene_row(genome: str, gene: Gene, aliases: Mapping[str, str]) -> dict[str, Any]:
+def _gene_row(genome: str, gene: Gene) -> dict[str, Any]:
     return {
         "genome": genome,
         "id": gene.id,
         "symbol": gene.symbol,
-        "chrom": aliases.get(gene.chrom, gene.chrom),
+        "chrom": gene.chrom,
         "start": gene.start,
         "end": gene.end,
         "strand": gene.strand,
@@ -299,5 +336,16 @@ def _gene(row: Any) -> Gene:
 
 
 def _registration(row: Any) -> Registration:
-    contigs, aliases = json.loads(row.contigs), json.loads(row.aliases)
-    return Registration(row.name, Path(row.fasta), row.digest, contigs, aliases, row.genes)
+    return Registration(
+        row.name,
+        Path(row.fasta),
+        row.digest,
+        json.loads(row.contigs),
+        json.loads(row.aliases),
+        frozenset(json.loads(row.circular)),
+        None if row.annotation is None else Path(row.annotation),
+        row.annotation_digest,
+        row.release,
+        tuple(Finding(one["kind"], one["count"], tuple(one["examples"])) for one in json.loads(row.report)),
+        row.genes,
+    )

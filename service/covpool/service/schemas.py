@@ -277,6 +277,16 @@ class BottleneckPage(_Body):
     next: str | None = Field(description="pass as `after` for the next page; null on the last")
 
 
+class Repair(_Body):
+    """One kind of flaw of an annotation, and what was done about it."""
+
+    kind: str
+    action: Literal["repaired", "skipped"]
+    count: int
+    reason: str
+    examples: list[str]
+
+
 class Genome(_Body):
     """A registered assembly."""
 
@@ -286,6 +296,10 @@ class Genome(_Body):
     genes: int
     contigs: dict[str, int] = Field(description="lengths in bp by name")
     aliases: dict[str, str] = Field(description="other names of contigs")
+    circular: list[str] = Field(description="contigs that are circular")
+    release: str = Field(description="of the annotation, as its makers call it")
+    annotation_digest: str | None = Field(description="SHA-256 of the annotation file; null without one")
+    report: list[Repair] = Field(description="what of the annotation was repaired or skipped")
 
 
 class GenomePage(_Body):

@@ -30,7 +30,12 @@ genomes = sa.Table(
     sa.Column("digest", sa.String(64), nullable=False),
     sa.Column("contigs", sa.Text, nullable=False),
     sa.Column("aliases", sa.Text, nullable=False),
+    sa.Column("circular", sa.Text, nullable=False, server_default="[]"),
     sa.Column("annotation", sa.Text),
+    sa.Column("annotation_digest", sa.String(64)),
+    sa.Column("release", sa.String(255), nullable=False, server_default=""),
+    # What of the annotation was repaired or skipped, as JSON.
+    sa.Column("report", sa.Text, nullable=False, server_default="[]"),
     sa.Column("genes", sa.Integer, nullable=False),
     sa.Column("created", sa.Float, nullable=False),
 )
@@ -75,4 +80,4 @@ fits = sa.Table(
     sa.Column("file", sa.LargeBinary),
 )
 
-TABLES = RoomTables("service", metadata, Path(__file__).parent / "migrations", "0002")
+TABLES = RoomTables("service", metadata, Path(__file__).parent / "migrations", "0003")

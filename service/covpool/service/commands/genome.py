@@ -5,8 +5,13 @@ from pathlib import Path
 
 import click
 
+from covpool.extractor.annotation.annotation import read_annotation
+from covpool.extractor.annotation.contigs import read_aliases
+from covpool.extractor.annotation.repairs import as_json as reported
+from covpool.extractor.annotation.repairs import as_table
+from covpool.extractor.genome import Genome
 from covpool.service.commands.stores import open_store, store_option
-from covpool.service.genomes import Genomes
+from covpool.service.genomes import Genomes, Registration
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -22,7 +27,7 @@ def genome() -> None:
 @genome.command
 @click.argument("name")
 @click.option("--fasta", required=True, type=_FILE, help="Plain or bgzip FASTA; it must stay where it is.")
-@click.option("--annotation", type=_FILE, help="GFF3 whose genes are found by id, symbol or alias.")
+@click.option("--annotation", type=_FILE, help="GFF3, GTF, BED or GenBank; plain, gzip or bgzip.")
 @click.option(
     "--alias",
     "aliases",
@@ -30,22 +35,49 @@ def genome() -> None:
     metavar="OTHER=CONTIG",
     help="A further name of a contig; repeatable.",
 )
+@click.option("--aliases", "alias_table", type=_FILE, help="The same as a table with a contig a row.")
+@click.option("--circular", multiple=True, metavar="CONTIG", help="Is circular; repeatable.")
+@click.option("--release", default="", help="Of the annotation, as its makers call it.")
+@click.option("--strict", is_flag=True, help="Refuse an annotation with anything to repair or skip.")
+@click.option("--json", "as_json", is_flag=True, help="The registration and the repair report as JSON.")
 @store_option
-def add(name: str, fasta: Path, annotation: Path | None, aliases: tuple[str, ...], store: str | None) -> None:
-    """Register the assembly NAME, or register it anew.
+def add(
+    name: str,
+    fasta: Path,
+    annotation: Path | None,
+    aliases: tuple[str, ...],
+    alias_table: Path | None,
+    circular: tuple[str, ...],
+    release: str,
+    strict: bool,
+    as_json: bool,
+    store: str | None,
+) -> None:
+    """Register the assembly NAME, or register it anew; tells what of its annotation was repaired.
 
-    Example: covpool genome add R64 --fasta R64.fa --annotation sgd.gff3.gz --alias chrI=NC_001133.9
+    Example: covpool genome add R64 --fasta R64.fa --annotation sgd.gff3.gz --aliases chrom_aliases.tsv
     """
     pairs = [alias.partition("=") for alias in aliases]
     if any(not (other and contig) for other, _, contig in pairs):
         raise click.UsageError("--alias is written OTHER=CONTIG")
     with open_store(store) as opened:
-        genomes = Genomes(opened.catalog)
-        for notice in genomes.add(name, fasta, annotation, {other: contig for other, _, contig in pairs}):
-            click.echo(f"Notice: {notice}", err=True)
-        found = genomes.get(name)
+        found = Genomes(opened.catalog).add(
+            name,
+            fasta,
+            annotation,
+            {other: contig for other, _, contig in pairs},
+            alias_table=alias_table,
+            release=release,
+            circular=circular,
+            strict=strict,
+        )
+    if as_json:
+        click.echo(json.dumps(_row(found) | {"report": reported(found.report)}))
+        return
     bases = sum(found.contigs.values())
     click.echo(f"{name}: {len(found.contigs):,} contigs, {bases:,} bases, {found.genes:,} genes")
+    if annotation is not None:
+        click.echo(as_table(found.report))
 
 
 @genome.command("list")
@@ -58,7 +90,7 @@ def list_genomes(as_json: bool, store: str | None) -> None:
     """
     with open_store(store) as opened:
         for one in Genomes(opened.catalog).all():
-            row = {"name": one.name, "genes": one.genes, "fasta": str(one.fasta), "digest": one.digest}
+            row = _row(one)
             click.echo(json.dumps(row) if as_json else "\t".join(map(str, row.values())))
 
 
@@ -73,3 +105,43 @@ def remove(name: str, store: str | None) -> None:
     with open_store(store) as opened:
         Genomes(opened.catalog).remove(name)
     click.echo(f"{name}: removed")
+
+
+@genome.command
+@click.argument("annotation", type=_FILE)
+@click.option("--fasta", type=_FILE, help="Check contigs and their ends against this genome.")
+@click.option("--aliases", "alias_table", type=_FILE, help="Names of contigs, one contig a row.")
+@click.option("--strict", is_flag=True, help="Refuse a file with anything to repair or skip.")
+@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+def check(
+    annotation: Path, fasta: Path | None, alias_table: Path | None, strict: bool, as_json: bool
+) -> None:
+    """Read ANNOTATION and tell what was repaired or skipped; nothing is registered.
+
+    Example: covpool genome check sgd.gff3.gz --fasta R64.fa
+    """
+    contigs = None
+    if fasta is not None:
+        with Genome(fasta) as opened:
+            contigs = opened.contigs
+    if alias_table is not None and contigs is None:
+        raise click.UsageError("--aliases are names of contigs of a genome: give --fasta")
+    aliases = read_aliases(alias_table, contigs) if alias_table is not None and contigs is not None else {}
+    found = read_annotation(annotation, contigs, aliases=aliases, strict=strict)
+    if as_json:
+        body = {"format": found.format, "genes": len(found.genes), "report": reported(found.report)}
+        click.echo(json.dumps(body))
+        return
+    click.echo(f"{annotation}: {found.format}, {len(found.genes):,} genes")
+    click.echo(as_table(found.report))
+
+
+def _row(one: Registration) -> dict[str, object]:
+    return {
+        "name": one.name,
+        "genes": one.genes,
+        "fasta": str(one.fasta),
+        "digest": one.digest,
+        "release": one.release,
+        "annotation_digest": one.annotation_digest,
+    }

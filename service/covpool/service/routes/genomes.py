@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from covpool.extractor.annotation.repairs import as_json
 from covpool.service import schemas
 from covpool.service.context import Service
 from covpool.service.genomes import Registration
@@ -62,4 +63,8 @@ def _body(found: Registration) -> schemas.Genome:
         genes=found.genes,
         contigs=found.contigs,
         aliases=found.aliases,
+        circular=sorted(found.circular),
+        release=found.release,
+        annotation_digest=found.annotation_digest,
+        report=[schemas.Repair.model_validate(one) for one in as_json(found.report)],
     )

@@ -1,0 +1,91 @@
+"""Contig names: chr1, 1 and NC_000001.11 are one contig; which of them a FASTA file uses decides."""
+
+import csv
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from covpool.extractor.errors import AnnotationError
+
+_MITOCHONDRION = frozenset(("M", "MT", "Mt", "Mito", "mt", "mitochondrion", "MtDNA"))
+
+#: Columns of an alias table that name no contig.
+_NO_NAMES = frozenset(("length", "size", "source"))
+
+
+def read_aliases(path: Path, contigs: Iterable[str]) -> dict[str, str]:
+    """Other names of contigs from a table with one contig a row, its names apart by tabs.
+
+    Columns headed length, size or source are passed over, and rows that name no contig of the FASTA file.
+
+    Args:
+        path: tab-separated text with a header; UCSC's chromAlias.txt is one.
+        contigs: names in the FASTA file.
+
+    Raises:
+        AnnotationError: it cannot be read, or no row names a contig.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header, *rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
+        raise AnnotationError(
+            f"{path}: is no table of contig names ({error}); give text with tabs"
+        ) from error
+    known = set(contigs)
+    names = [column.strip("# ").lower() not in _NO_NAMES for column in header]
+    found: dict[str, str] = {}
+    named = False
+    for row in (header, *rows):
+        cells = {cell.strip() for cell, is_name in zip(row, names, strict=False) if is_name and cell.strip()}
+        own = cells & known
+        if len(own) == 1:
+            named = True
+            found |= dict.fromkeys(cells - own, own.pop())
+    if not named:
+        raise AnnotationError(
+            f"{path}: no row names a contig of the FASTA file, such as {', '.join(list(known)[:3])}"
+        )
+    return found
+
+
+def translation(
+    used: Iterable[str],
+    contigs: Iterable[str],
+    aliases: Mapping[str, str],
+    other_names: Mapping[str, tuple[str, ...]],
+) -> dict[str, str]:
+    """The name in the FASTA file of each contig that an annotation uses, as far as it can be told.
+
+    In this order: the same name; the alias table; what the annotation itself says; "chr" put before or taken
+    away, and the ways to call a mitochondrion. What would lead two contigs to one is no guess to make.
+
+    Args:
+        used: names in the annotation.
+        contigs: names in the FASTA file.
+        aliases: name by other name.
+        other_names: what the annotation says that contigs are also called.
+    """
+    known = set(contigs)
+    found: dict[str, str] = {}
+    guessed: dict[str, str] = {}
+    for name in dict.fromkeys(used):
+        if name in known:
+            found[name] = name
+        elif aliases.get(name) in known:
+            found[name] = aliases[name]
+        else:
+            ways = [aliases.get(one, one) for one in (*other_names.get(name, ()), *_spellings(name))]
+            fitting = {way for way in ways if way in known}
+            if len(fitting) == 1:
+                guessed[name] = fitting.pop()
+    counts = Counter([*found.values(), *guessed.values()])
+    return found | {name: contig for name, contig in guessed.items() if counts[contig] == 1}
+
+
+def _spellings(name: str) -> Iterable[str]:
+    bare = name[3:] if name[:3].lower() == "chr" else name
+    if bare in _MITOCHONDRION:
+        yield from _MITOCHONDRION
+        yield from (f"chr{one}" for one in _MITOCHONDRION)
+    yield from (bare, f"chr{bare}", f"Chr{bare}")
