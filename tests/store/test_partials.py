@@ -51,6 +51,14 @@ def test_partial_sums_are_dropped_when_the_key_becomes_ready(tmp_path: Path) -> 
         assert list((tmp_path / "partials").iterdir()) == []
 
 
+def test_partial_sums_left_behind_are_dropped_when_the_same_is_put_again(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        store.put(KEY, example_moments("a long gene", 7))
+        store.put_partial(KEY, partial())
+        store.put(KEY, example_moments("a long gene", 7))
+        assert store.get_partial(KEY) is None
+
+
 def test_every_flipped_byte_and_truncation_of_partial_sums_is_found(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         store.put_partial(KEY, partial())

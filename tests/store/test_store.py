@@ -11,6 +11,7 @@ import zarr
 from sqlalchemy.engine import Connection
 
 from covpool.store import (
+    CapacityError,
     FormatVersionError,
     InvalidMomentsError,
     KeyNotFoundError,
@@ -118,6 +119,16 @@ def test_an_unknown_key_is_named_with_the_remedy(place: Place) -> None:
         assert key not in store
         with pytest.raises(KeyNotFoundError, match=f"{key}: not in the store; extract it first"):
             store.get(key)
+
+
+def test_a_full_namespace_is_named_and_hands_out_no_row(place: Place) -> None:
+    keys = [example_key(name) for name in "abc"]
+    with place.open() as store:
+        for key in keys[:2]:
+            store.catalog.reserve(key, Namespace(key.recipe, 8, "float32", capacity=2))
+        with pytest.raises(CapacityError, match="has handed out all its rows; open a second store"):
+            store.put(keys[2], example_moments("c"))
+        assert list(store.keys()) == []
 
 
 def test_a_reserved_row_cannot_be_read(place: Place) -> None:

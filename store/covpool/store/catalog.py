@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
@@ -118,40 +119,53 @@ class Catalog:
         """
         with self.writing() as connection:
             entry = self._find(connection, key.digest)
-            if entry is not None:
-                stored = entry.namespace
-                if (stored.width, stored.dtype) != (namespace.width, namespace.dtype):
-                    raise InvalidMomentsError(
-                        f"{key}: is stored as {stored.width} x {stored.dtype}; offer it so (Moments.astype), "
-                        "or drop the old entry"
-                    )
-                namespace = stored
+            if entry is None:
+                return self._reserve(connection, key, namespace)
+            stored = entry.namespace
+            if (stored.width, stored.dtype) != (namespace.width, namespace.dtype):
+                raise InvalidMomentsError(
+                    f"{key}: is stored as {stored.width} x {stored.dtype}; offer it so (Moments.astype), "
+                    "or drop the old entry"
+                )
+            return self._reserve(connection, key, stored)
+
+    def find_or_reserve(self, key: MomentsKey, namespace: Namespace) -> Entry | Place:
+        """The ready entry of `key`, or else a row of its own for writing it, in one transaction.
+
+        Raises:
+            CapacityError: the namespace is full.
+        """
+        with self.writing() as connection:
+            entry = self._find(connection, key.digest)
+            return self._reserve(connection, key, namespace) if entry is None else entry
+
+    def _reserve(self, connection: Connection, key: MomentsKey, namespace: Namespace) -> Place:
+        which = {"which": namespace.id}
+        # The namespace's row is the lock: one writer at a time hands out rows of its arrays.
+        found = connection.execute(_NEXT_ROW, which).one_or_none()
+        if found is None:
             insert_if_absent(connection, _namespaces, [namespace_row(namespace)])
-            # The namespace's row is the lock: one writer at a time hands out rows of its arrays.
-            query = sa.select(_namespaces).where(_namespaces.c.id == namespace.id).with_for_update()
-            found = connection.execute(query).one()
-            place = Place(namespace_of(found), 0, found.next_row)
-            if place.row >= place.namespace.capacity:
-                raise CapacityError(
-                    f"namespace {place.namespace.id} ({key.recipe.model}, {key.recipe.layer}) has handed out "
-                    f"all its {place.namespace.capacity:,} rows; open a second store"
-                )
-            connection.execute(
-                sa.update(_namespaces).where(_namespaces.c.id == namespace.id).values(next_row=place.row + 1)
+            found = connection.execute(_NEXT_ROW, which).one_or_none()
+        if found is None:
+            raise CapacityError(
+                f"namespace {namespace.id} ({key.recipe.model}, {key.recipe.layer}) has handed out all its "
+                "rows; open a second store"
             )
-            connection.execute(
-                sa.insert(_entries).values(
-                    namespace=namespace.id,
-                    generation=0,
-                    row=place.row,
-                    key=key.digest,
-                    state=RESERVED,
-                    since=datetime.now(UTC),
-                    sequence=key.sequence,
-                    length=key.length,
-                )
-            )
-            return place
+        place = Place(namespace_of(found), 0, found.next_row - 1)
+        connection.execute(
+            _RESERVE,
+            {
+                "namespace": namespace.id,
+                "generation": 0,
+                "row": place.row,
+                "key": key.digest,
+                "state": RESERVED,
+                "since": datetime.now(UTC),
+                "sequence": key.sequence,
+                "length": key.length,
+            },
+        )
+        return place
 
     def flip_ready(
         self,
@@ -180,29 +194,19 @@ class Catalog:
         """
         now = datetime.now(UTC)
         with self.writing() as connection:
-            # Writers of one key take turns: each locks the rows of all (SQLite has one writer anyhow).
-            of_key = sa.select(_entries.c.row).where(_entries.c.key == key.digest)
-            connection.execute(of_key.order_by(_entries.c.row).with_for_update())
+            if connection.dialect.name != "sqlite":
+                # Writers of one key take turns: each locks the rows of all (SQLite has one writer anyhow).
+                connection.execute(_ROWS_OF_KEY, {"which": key.digest})
             ready = self._find(connection, key.digest)
             same = ready is not None and ready.place != instead_of and ready.checksum == record.checksum
-            values = (
-                {"state": RETIRED}
-                if same
-                else {
-                    "state": READY,
-                    "count": record.count,
-                    "error": record.error,
-                    "checksum": record.checksum,
-                    "created": now,
-                }
-            )
             if ready is not None and not same:
-                connection.execute(
-                    sa.update(_entries).where(at(ready.place)).values(state=RETIRED, since=now)
-                )
-            flipped = connection.execute(
-                sa.update(_entries).where(at(place), _entries.c.state == RESERVED).values(since=now, **values)
-            )
+                connection.execute(_RETIRE, _where(ready.place, READY) | {"since": now})
+            which = _where(place, RESERVED) | {"since": now}
+            if same:
+                flipped = connection.execute(_RETIRE, which)
+            else:
+                written = {"count": record.count, "error": record.error, "checksum": record.checksum}
+                flipped = connection.execute(_FLIP, which | written | {"created": now})
             if flipped.rowcount != 1:
                 raise StoreError(
                     f"{key}: its reserved row {place.row} was taken for abandoned and given up; put it again"
@@ -213,11 +217,7 @@ class Catalog:
     def give_up(self, place: Place) -> None:
         """Retire a reserved row whose writing failed."""
         with self.writing() as connection:
-            connection.execute(
-                sa.update(_entries)
-                .where(at(place), _entries.c.state == RESERVED)
-                .values(state=RETIRED, since=datetime.now(UTC))
-            )
+            connection.execute(_RETIRE, _where(place, RESERVED) | {"since": datetime.now(UTC)})
 
     def find(self, key: str) -> Entry | None:
         """The ready entry of a key digest."""
@@ -263,8 +263,7 @@ class Catalog:
             return [entry_of(row) for row in connection.execute(query)]
 
     def _find(self, connection: Connection, key: str) -> Entry | None:
-        query = select_entries().where(_entries.c.key == key, _entries.c.state == READY)
-        row = connection.execute(query).one_or_none()
+        row = connection.execute(_READY_ENTRY, {"which": key}).one_or_none()
         return None if row is None else entry_of(row)
 
 
@@ -303,7 +302,12 @@ def namespace_row(namespace: Namespace) -> dict[str, object]:
 
 def namespace_of(row: "sa.Row[tuple[object, ...]]") -> Namespace:
     """The namespace in a row of its table, or of `select_entries`."""
-    return Namespace(Recipe.from_json(row.recipe), row.width, row.dtype, row.codec, row.capacity)
+    return _namespace(row.recipe, row.width, row.dtype, row.codec, row.capacity)
+
+
+@lru_cache(maxsize=1024)
+def _namespace(recipe: str, width: int, dtype: str, codec: str, capacity: int) -> Namespace:
+    return Namespace(Recipe.from_json(recipe), width, dtype, codec, capacity)
 
 
 def entry_of(row: "sa.Row[tuple[object, ...]]") -> Entry:
@@ -322,3 +326,46 @@ def entry_of(row: "sa.Row[tuple[object, ...]]") -> Entry:
         # SQLite keeps no time zone.
         row.created and row.created.replace(tzinfo=UTC),
     )
+
+
+# What every `put` and `get` runs is built once: SQLAlchemy then finds the compiled text without looking.
+
+_READY_ENTRY = select_entries().where(_entries.c.key == sa.bindparam("which"), _entries.c.state == READY)
+_ROWS_OF_KEY = (
+    sa.select(_entries.c.row)
+    .where(_entries.c.key == sa.bindparam("which"))
+    .order_by(_entries.c.row)
+    .with_for_update()
+)
+_NEXT_ROW = (
+    sa.update(_namespaces)
+    .where(_namespaces.c.id == sa.bindparam("which"), _namespaces.c.next_row < _namespaces.c.capacity)
+    .values(next_row=_namespaces.c.next_row + 1)
+    .returning(*_namespaces.c)
+)
+_RESERVE = sa.insert(_entries)
+_THERE = sa.and_(
+    _entries.c.namespace == sa.bindparam("in_namespace"),
+    _entries.c.generation == sa.bindparam("in_generation"),
+    _entries.c.row == sa.bindparam("in_row"),
+    _entries.c.state == sa.bindparam("in_state"),
+)
+_RETIRE = sa.update(_entries).where(_THERE).values(state=RETIRED, since=sa.bindparam("since"))
+_FLIP = (
+    sa.update(_entries)
+    .where(_THERE)
+    .values(
+        state=READY,
+        **{name: sa.bindparam(name) for name in ("since", "count", "error", "checksum", "created")},
+    )
+)
+
+
+def _where(place: Place, state: str) -> dict[str, object]:
+    """Parameters of `_THERE`."""
+    return {
+        "in_namespace": place.namespace.id,
+        "in_generation": place.generation,
+        "in_row": place.row,
+        "in_state": state,
+    }

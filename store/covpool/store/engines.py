@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import lru_cache
 from importlib.util import find_spec
 from threading import RLock
 
@@ -97,10 +98,30 @@ def insert_if_absent(connection: Connection, table: sa.Table, rows: list[dict[st
     """
     if not rows:
         return 0
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    # What comes back is what was inserted; the drivers' row counts differ.
-    statement = insert(table).on_conflict_do_nothing().returning(*table.primary_key)
-    return len(connection.execute(statement, rows).all())
+    if connection.dialect.name == "postgresql":
+        # One statement however many rows: what each of them costs the driver is ten times its insertion.
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        inserted = connection.execute(_insert_columns(table, tuple(columns)), columns)
+    else:
+        inserted = connection.execute(_insert_rows(table), rows)
+    return inserted.rowcount
+
+
+@lru_cache(maxsize=64)
+def _insert_rows(table: sa.Table) -> sa.Insert:
+    return sqlite.insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+
+
+@lru_cache(maxsize=64)
+def _insert_columns(table: sa.Table, names: tuple[str, ...]) -> sa.Insert:
+    """Takes a list for each column."""
+    # As text of any length: a cast to VARCHAR(n) would cut what is too long, where inserting refuses it.
+    kinds = {
+        name: sa.Text() if isinstance(table.c[name].type, sa.String) else table.c[name].type for name in names
+    }
+    lists = (sa.func.unnest(sa.bindparam(name, type_=postgresql.ARRAY(kinds[name]))) for name in names)
+    statement = postgresql.insert(table).from_select(names, sa.select(*lists))
+    return statement.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 
 
 def shown(url: str | URL) -> str:

@@ -14,12 +14,13 @@ from typing import Any, Literal, Self
 Strand = Literal["+", "-", "both"]
 STRANDS: tuple[Strand, ...] = ("+", "-", "both")
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 _HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def canonical_json(value: object) -> str:
     """The one JSON text that stands for `value` in every digest (sorted keys, ASCII, no NaN)."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 def sha256(data: str | bytes) -> str:

@@ -2,6 +2,7 @@
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 import google_crc32c
@@ -57,7 +58,12 @@ class Namespace:
     @property
     def id(self) -> str:
         """Name of the namespace's folder: a digest, so that no user text reaches the file system."""
-        return sha256(canonical_json([self.recipe.digest, self.width, self.dtype, self.codec]))[:32]
+        return _namespace_id(self.recipe.digest, self.width, self.dtype, self.codec)
+
+
+@lru_cache(maxsize=1024)
+def _namespace_id(recipe: str, width: int, dtype: str, codec: str) -> str:
+    return sha256(canonical_json([recipe, width, dtype, codec]))[:32]
 
 
 def generation_path(namespace: Namespace, generation: int) -> str:

@@ -161,30 +161,39 @@ class Store:
         moments.validate()
         wanted = Namespace(key.recipe, moments.width, str(moments.dtype), self._codec)
         try:
-            stored = self.catalog.find(key.digest)
-            if stored is not None and self._holds(stored, key, moments):
-                if also is not None:
-                    with self.catalog.writing() as connection:
-                        also(connection)
-                return
-            place = self.catalog.reserve(key, wanted)
-            try:
-                arrays = self.arrays_of(place)
-                assert isinstance(arrays, NamespaceArrays)
-                record = arrays.write(place.row, key, moments)
-                if self._durability == "power-loss":
-                    arrays.force(place.row)
-                self.catalog.flip_ready(
-                    key, place, record, instead_of=None if stored is None else stored.place, also=also
-                )
-            except Exception:
-                with suppress(CatalogError):
-                    self.catalog.give_up(place)
-                raise
+            found = self.catalog.find_or_reserve(key, wanted)
+            if isinstance(found, Place):
+                self._write(key, moments, found, None, also)
+            elif not self._holds(found, key, moments):
+                self._write(key, moments, self.catalog.reserve(key, wanted), found.place, also)
+            elif also is not None:
+                with self.catalog.writing() as connection:
+                    also(connection)
             with suppress(OSError):
                 self.drop_partial(key)
         except CatalogError as error:
             raise CatalogError(f"{key}: nothing became readable; {error}") from error
+
+    def _write(
+        self,
+        key: MomentsKey,
+        moments: Moments,
+        place: Place,
+        instead_of: Place | None,
+        also: Callable[[Connection], None] | None,
+    ) -> None:
+        """Write a reserved row and make it ready, or give it up."""
+        try:
+            arrays = self.arrays_of(place)
+            assert isinstance(arrays, NamespaceArrays)
+            record = arrays.write(place.row, key, moments)
+            if self._durability == "power-loss":
+                arrays.force(place.row)
+            self.catalog.flip_ready(key, place, record, instead_of=instead_of, also=also)
+        except Exception:
+            with suppress(CatalogError):
+                self.catalog.give_up(place)
+            raise
 
     def get(self, key: MomentsKey | str) -> Moments:
         """The moments of a key, given whole or as its digest.
@@ -350,9 +359,6 @@ class Store:
         except CorruptEntryError:
             return False
         return stored == encode_row(arrays.namespace, key, moments)[0]
-
-    def _read(self, entry: Entry) -> Moments:
-        return self.arrays_of(entry.place).read(entry.row, entry.key)
 
     def arrays_of(self, place: Place) -> RowArrays:
         """The arrays that a place lies in.
