@@ -1,5 +1,6 @@
 """Compact: large objects instead of one per row, the same moments at every moment, whatever interrupts it."""
 
+import asyncio
 import threading
 from pathlib import Path
 
@@ -74,15 +75,29 @@ def test_rows_are_copied_as_they_are_encoded(tmp_path: Path, codec: str) -> None
 def test_a_copy_in_the_cold_codec_holds_the_same_moments(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         fill(store, NAMES, width=64)
+        chunks = {name: store.chunk(example_key(name)) for name in NAMES}
         done = compact(store, namespace_of(store), codec="cold")
         assert done is not None
         collect(store, age=soon())
         assert_whole(store, NAMES, width=64)
         assert store.verify() == []
+        assert {name: store.chunk(example_key(name)) for name in NAMES} == chunks
         entry = store.catalog.entries()[0]
         assert store.arrays_of(entry.place).namespace.codec == codec_id("cold")
         store.put(example_key(NAMES[0]), example_moments(NAMES[0], 64))
         assert store.entry(example_key(NAMES[0])).place.generation == 1, "the same again changes nothing"
+
+
+def test_the_files_of_a_copy_are_served_and_its_plan_is_not(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        fill(store, NAMES)
+        compact(store, namespace_of(store))
+        path = f"{namespace_of(store).id}/compacted.1"
+        for name in ("zarr.json", "second_moment/zarr.json", "second_moment/c.0.0.0", "mean/c.0.0"):
+            size = asyncio.run(store.files.size(f"{path}/{name}"))
+            assert size == (tmp_path / "arrays" / path / name).stat().st_size
+        for name in ("plan.json", "../zarr.json", "compacted.1/zarr.json"):
+            assert asyncio.run(store.files.size(f"{path}/{name}")) is None
 
 
 def test_lossy_rows_are_not_encoded_anew(tmp_path: Path) -> None:

@@ -123,8 +123,8 @@ def test_what_killed_writers_acknowledged_reads_back_and_nothing_is_damaged(
         reader.join()
     newest: dict[str, int] = {}
     for name in done:
-        gene, _, version = name.partition(":")
-        newest[gene] = max(newest.get(gene, 0), int(version or 0))
+        gene, _, number = name.partition(":")
+        newest[gene] = max(newest.get(gene, 0), int(number or 0))
     lost, corrupt = [], list(wrong)
     with Store.open(tmp_path, catalog=database_url) as store:
         for gene, version in newest.items():

@@ -19,9 +19,10 @@ from zarr.errors import ContainsArrayError, ContainsGroupError
 from covpool.store.codecs import codec_of
 from covpool.store.codecs.chunk import CHECKSUM_BYTES, seal, unseal
 from covpool.store.errors import CorruptEntryError
+from covpool.store.keys import MomentsKey
 from covpool.store.objects import Objects
 from covpool.store.packing import packed_shape
-from covpool.store.rows import MEAN_CODEC, Row
+from covpool.store.rows import MEAN_CODEC, Row, decode_record, encode_row
 from covpool.store.schema import (
     MEAN,
     RECORD,
@@ -50,6 +51,7 @@ class CompactedArrays(RowArrays):
     def __init__(self, storage: ZarrStorage, namespace: Namespace, generation: int) -> None:
         self.path = generation_path(namespace, generation)
         attributes = zarr.open_group(storage, path=self.path, mode="r").attrs
+        self._written_as = namespace
         self.namespace = replace(namespace, codec=str(attributes[CODEC]))
         self._shard_rows = int(str(attributes[SHARD_ROWS]))
         self._objects = Objects(storage)
@@ -66,6 +68,14 @@ class CompactedArrays(RowArrays):
             raise CorruptEntryError(f"{path}: the index of the shard is damaged ({error})") from error
         offset, size = pairs[row % self._shard_rows]
         return None if size == _ABSENT else self._objects.read_part(path, int(offset), int(size))
+
+    def read_chunk(self, row: int, key: str) -> bytes:
+        """The chunk of a row's second moment in the codec of its namespace, whatever that of the copy is."""
+        if self.namespace.codec == self._written_as.codec:
+            return super().read_chunk(row, key)
+        moments, record = self.read(row, key), decode_record(self.chunk(RECORD, row), key)
+        identity = MomentsKey(record.sequence, record.length, self.namespace.recipe)
+        return encode_row(self._written_as, identity, moments)[0].second_moment
 
     def has_shard(self, index: int) -> bool:
         """Whether a shard was written, for every array."""

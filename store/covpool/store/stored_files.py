@@ -13,9 +13,10 @@ from covpool.store.schema import ARRAYS
 
 #: The arrays that writers fill, or a compacted copy of them.
 _NAMESPACE = r"[0-9a-f]{32}(?:/compacted\.[1-9][0-9]{0,8})?"
+_GROUP = rf"{_NAMESPACE}/(?:compacted\.[0-9]{{1,9}}/)?"
 _PATH = re.compile(
-    rf"(?:{_NAMESPACE}/(?:[a-z][a-z0-9_]{{0,31}}/)?)?zarr\.json"
-    rf"|{_NAMESPACE}/[a-z][a-z0-9_]{{0,31}}/c(?:\.[0-9]{{1,9}}){{1,4}}"
+    rf"(?:{_GROUP}(?:[a-z][a-z0-9_]{{0,31}}/)?)?zarr\.json"
+    rf"|{_GROUP}[a-z][a-z0-9_]{{0,31}}/c(?:\.[0-9]{{1,9}}){{1,4}}"
 )
 
 

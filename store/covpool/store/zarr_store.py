@@ -259,7 +259,10 @@ class Store:
         self.objects.delete(_partial_path(key))
 
     def chunk(self, key: MomentsKey | str) -> bytes:
-        """The second moment's chunk of a key exactly as it lies in the store, its checksum tested.
+        """The second moment's chunk of a key as its namespace encodes it, its checksum tested.
+
+        These are the bytes on disk; where a compacted copy has a codec of its own they are made again, so
+        that a key's chunk is the same before and after.
 
         Raises:
             KeyNotFoundError: there is no ready entry.
