@@ -146,7 +146,7 @@ def test_a_damaged_row_stays_where_it_is_and_is_named(tmp_path: Path) -> None:
         assert_whole(store, NAMES)
 
 
-@pytest.mark.parametrize("step", ["create_compacted", "seal_copy", "swap", "first shard", "second shard"])
+@pytest.mark.parametrize("step", ["create_compacted", "mark_copy", "swap", "first shard", "second shard"])
 def test_an_interrupted_compaction_leaves_nothing_half_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -184,7 +184,28 @@ def test_an_interrupted_compaction_leaves_nothing_half_and_goes_on(
         collect(store, age=soon())
         assert_whole(store, [name for name in NAMES if name != "c"])
         assert store.verify() == []
-        assert not list(tmp_path.glob("arrays/*/*/plan.json"))
+        assert compact(store, namespace_of(store)) is not None, "the key that was put anew"
+        assert compact(store, namespace_of(store)) is None
+
+
+def test_a_number_stands_for_one_copy_for_ever(tmp_path: Path) -> None:
+    """A reader keeps what it knows of a copy, such as how many rows a shard has."""
+    with Store.open(tmp_path) as store, Store.open(tmp_path) as reader:
+        fill(store, NAMES)
+        for number, shard_rows in ((1, 4), (2, 16)):
+            done = compact(store, namespace_of(store), shard_rows=shard_rows)
+            assert done is not None
+            assert done.generation == number
+            assert_whole(reader, NAMES)
+            for name in NAMES:
+                store.put(example_key(name), example_moments("other"))
+            collect(store, age=soon())
+            for name in NAMES:
+                store.put(example_key(name), example_moments(name))
+            collect(store, age=soon())
+            assert not list(tmp_path.glob("arrays/*/compacted.*/*/c.*"))
+        assert_whole(reader, NAMES)
+        assert store.verify() == []
 
 
 def test_an_abandoned_copy_is_swept_once_it_is_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +215,7 @@ def test_an_abandoned_copy_is_swept_once_it_is_old(tmp_path: Path, monkeypatch: 
     with Store.open(tmp_path) as store:
         fill(store, NAMES)
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(module, "seal_copy", stop)
+            patch.setattr(module, "mark_copy", stop)
             compact(store, namespace_of(store), shard_rows=4)
         (problem,) = store.verify()
         assert "a copy that no entry refers to" in problem.message

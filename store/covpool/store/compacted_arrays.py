@@ -38,7 +38,7 @@ from covpool.store.zarr_arrays import RowArrays
 _ABSENT = np.uint64(2**64 - 1)
 _PAIR_BYTES = 16
 
-CODEC, SHARD_ROWS, SEALED = "codec", "rows_per_shard", "sealed"
+CODEC, SHARD_ROWS, SEALED, USED = "codec", "rows_per_shard", "sealed", "used"
 
 
 class CompactedArrays(RowArrays):
@@ -90,13 +90,16 @@ class CompactedArrays(RowArrays):
             self._objects.delete(chunk_path(self.path, array, index))
 
     def write_shard(self, index: int, rows: Sequence[Row | None]) -> list[str]:
-        """Write the rows from `index` times the rows of a shard on; returns the objects, one per array."""
+        """Write the rows from `index` times the rows of a shard on; returns the objects, one per array.
+
+        An object that is there already stays: what was read back once is never written over.
+        """
         paths = []
         for array in (RECORD, MEAN, SECOND_MOMENT):
             chunks: list[bytes | None] = [None if row is None else getattr(row, array) for row in rows]
             paths.append(chunk_path(self.path, array, index))
             present = (chunk for chunk in chunks if chunk is not None)
-            self._objects.write(paths[-1], *present, shard_index(chunks, self._shard_rows))
+            self._objects.write_new(paths[-1], *present, shard_index(chunks, self._shard_rows))
         return paths
 
 
@@ -126,7 +129,7 @@ def create_compacted(
     path = generation_path(namespace, generation)
     codec, shard_rows = str(attributes[CODEC]), int(attributes[SHARD_ROWS])
     with suppress(ContainsGroupError):
-        zarr.create_group(storage, path=path, attributes={**attributes, SEALED: False})
+        zarr.create_group(storage, path=path, attributes={**attributes, SEALED: False, USED: False})
     d, item = namespace.width, np.dtype(namespace.dtype).itemsize
     plain: dict[str, Any] = {"serializer": BytesCodec(), "compressors": [Crc32cCodec()]}
     for array, shape, dtype, codecs in (
@@ -148,14 +151,14 @@ def create_compacted(
             )
 
 
-def seal_copy(storage: ZarrStorage, path: str) -> None:
-    """Mark a copy as complete: every row was read back, and the copy may be the only one there is."""
-    zarr.open_group(storage, path=path, mode="r+").attrs[SEALED] = True
+def mark_copy(storage: ZarrStorage, path: str, mark: str) -> None:
+    """Mark a copy as `SEALED` (complete, every row was read back) or `USED` (the catalog refers to it)."""
+    zarr.open_group(storage, path=path, mode="r+").attrs[mark] = True
 
 
-def is_sealed(storage: ZarrStorage, path: str) -> bool:
-    """Whether the copy there is complete."""
+def is_marked(storage: ZarrStorage, path: str, mark: str) -> bool:
+    """Whether the copy there is so marked."""
     try:
-        return bool(zarr.open_group(storage, path=path, mode="r").attrs.get(SEALED))
+        return bool(zarr.open_group(storage, path=path, mode="r").attrs.get(mark))
     except FileNotFoundError:
         return False

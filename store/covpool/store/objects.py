@@ -57,11 +57,10 @@ class Objects:
             buffer = default_buffer_prototype().buffer.from_bytes(b"".join(parts))
             sync(self._storage.set(path, buffer))
 
-    def write_new(self, path: str, data: bytes) -> bytes:
-        """Write the object unless there is one; returns the bytes that are there now."""
-        buffer = default_buffer_prototype().buffer.from_bytes(data)
+    def write_new(self, path: str, *parts: bytes) -> None:
+        """Write the object unless there is one; of several who do so at once one does."""
+        buffer = default_buffer_prototype().buffer.from_bytes(b"".join(parts))
         sync(self._storage.set_if_not_exists(path, buffer))
-        return self.read(path) or data
 
     def below(self, prefix: str) -> Iterator[str]:
         """Paths of all objects whose path begins with `prefix`/, in no order."""

@@ -17,15 +17,17 @@ from covpool.store.catalog import Place
 from covpool.store.codecs import codec_id, codec_of
 from covpool.store.compacted_arrays import (
     CODEC,
+    SEALED,
     SHARD_ROWS,
+    USED,
     CompactedArrays,
     create_compacted,
-    is_sealed,
-    seal_copy,
+    is_marked,
+    mark_copy,
 )
 from covpool.store.errors import CorruptEntryError, StoreError
 from covpool.store.keys import MomentsKey
-from covpool.store.maintenance.layout import Progress, generations, no_progress
+from covpool.store.maintenance.layout import PLAN, Progress, generations, no_progress
 from covpool.store.maintenance.ledger import Ledger, Move
 from covpool.store.objects import Objects
 from covpool.store.rows import Row, decode_record, encode_row
@@ -128,9 +130,8 @@ def compact(
             f"namespace {namespace.id}: {namespace.codec} or {wanted} is lossy; a copy keeps the exact "
             "bytes of lossy rows, so leave the codec as it is"
         )
-    ledger, found = Ledger(store.catalog), _begun(store, namespace)
-    if found is None:
-        found = _begin(store, ledger, namespace, wanted, shard_rows, every)
+    ledger = Ledger(store.catalog)
+    found = _begin(store, ledger, namespace, wanted, shard_rows, every)
     if found is None:
         return None
     generation, plan = found
@@ -146,16 +147,16 @@ def compact(
             damaged.append(key)
         else:
             moves.append(Move(key, source, target, decode_record(row.record, key).checksum))
-    if not is_sealed(store.storage, path):
-        seal_copy(store.storage, path)
+    if not is_marked(store.storage, path, SEALED):
+        mark_copy(store.storage, path, SEALED)
         store.objects.force([f"{path}/zarr.json"])
     swapped = ledger.swap(moves)
-    store.objects.delete(_plan_path(path))
+    mark_copy(store.storage, path, USED)
     return Compacted(namespace.id, generation, len(moves), swapped, tuple(damaged))
 
 
 def read_plan(objects: Objects, path: str) -> Plan | None:
-    """The plan of the copy at `path`; None once it is in use."""
+    """The plan of the copy at `path`; None where there is none."""
     text = objects.read(_plan_path(path))
     if text is None:
         return None
@@ -171,13 +172,14 @@ def read_plan(objects: Objects, path: str) -> Plan | None:
 
 
 def _plan_path(path: str) -> str:
-    return f"{path}/plan.json"
+    return f"{path}/{PLAN}"
 
 
 def _begun(store: "Store", namespace: Namespace) -> tuple[int, Plan] | None:
     for generation in generations(store.objects, namespace.id):
-        plan = read_plan(store.objects, generation_path(namespace, generation))
-        if plan is not None:
+        path = generation_path(namespace, generation)
+        plan = read_plan(store.objects, path)
+        if plan is not None and not is_marked(store.storage, path, USED):
             return generation, plan
     return None
 
@@ -185,15 +187,20 @@ def _begun(store: "Store", namespace: Namespace) -> tuple[int, Plan] | None:
 def _begin(
     store: "Store", ledger: Ledger, namespace: Namespace, codec: str, shard_rows: int, every: bool
 ) -> tuple[int, Plan] | None:
+    """The copy to work on: one that was begun, else a new one; None where there is nothing to copy."""
+    # Numbers first: when none of these copies is unfinished, the catalog refers to all of them already.
+    generation = max(generations(store.objects, namespace.id), default=0) + 1
+    if (begun := _begun(store, namespace)) is not None:
+        return begun
     _, next_row = ledger.namespaces()[namespace.id]
     ready = ledger.entries(READY, namespace=namespace.id)
     sources = [(e.key, e.place.generation, e.row) for e in ready if every or not e.place.generation]
     if not sources:
         return None
-    generation = max(generations(store.objects, namespace.id), default=0) + 1
     plan = Plan(datetime.now(UTC), codec, shard_rows, next_row, tuple(sources))
     path = generation_path(namespace, generation)
-    # Of two compactions that begin at once the second goes by the plan of the first.
+    # Of two compactions that begin at once the second goes by the plan of the first. Plans are kept, so that
+    # a number stands for one copy for ever.
     store.objects.write_new(_plan_path(path), plan.to_json().encode())
     written = read_plan(store.objects, path)
     return None if written is None else (generation, written)
@@ -214,10 +221,13 @@ def _copied(
                 try:
                     copy.read(start + position, key)
                 except CorruptEntryError as error:
-                    copy.delete_shard(index)
-                    raise StoreError(
-                        f"{error}; the shard was dropped and nothing was swapped, compact again"
-                    ) from error
+                    if is_marked(store.storage, copy.path, SEALED):
+                        found = None
+                    else:
+                        copy.delete_shard(index)
+                        raise StoreError(
+                            f"{error}; the shard was dropped and nothing was swapped, compact again"
+                        ) from error
             yield key, Place(namespace, generation, row), found
 
 

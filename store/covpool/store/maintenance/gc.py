@@ -11,9 +11,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from covpool.store.catalog import Entry, Place
-from covpool.store.compacted_arrays import is_sealed
+from covpool.store.compacted_arrays import SEALED, is_marked
 from covpool.store.maintenance.compact import read_plan
 from covpool.store.maintenance.layout import (
+    PLAN,
     Layout,
     Progress,
     generations,
@@ -98,8 +99,11 @@ def collect(
             progress(done, len(doomed))
             objects.delete(path)
         progress(len(doomed), len(doomed))
-        for namespace, generation in copies:
-            objects.delete_folder(f"{ARRAYS}/{namespace}/compacted.{generation}")
+        for (namespace, generation), paths in copies.items():
+            path = f"{ARRAYS}/{namespace}/compacted.{generation}"
+            wholly = f"{path}/{PLAN}" in paths
+            for folder in [path] if wholly else [f"{path}/{one}" for one in (SECOND_MOMENT, MEAN, RECORD)]:
+                objects.delete_folder(folder)
         ledger.forget([*live, *gone])
     return Swept(
         partial=len(partial),
@@ -151,7 +155,10 @@ def _useless_copies(
                 useless = all(Place(namespace, generation, row) in retired for row in rows)
             else:
                 plan = read_plan(store.objects, path)
-                useless = plan is not None and plan.begun < before and not is_sealed(store.storage, path)
+                sealed = is_marked(store.storage, path, SEALED)
+                useless = plan is not None and plan.begun < before and not sealed
             if useless:
-                found[name, generation] = list(store.objects.below(path))
+                # What is kept of a copy that was read from: its number must not be given again.
+                kept = (f"{path}/zarr.json", f"{path}/{PLAN}") if rows else ()
+                found[name, generation] = [p for p in store.objects.below(path) if p not in kept]
     return found

@@ -26,6 +26,9 @@ _CHUNK = re.compile(
 )
 _PARTIAL = ".partial"
 
+#: What a compacted copy will hold; the first object of it that is written, and never again.
+PLAN = "plan.json"
+
 
 def no_progress(done: int, total: int) -> None:
     """For callers that want none."""
@@ -79,9 +82,11 @@ def partial_keys(objects: Objects) -> list[str]:
 
 
 def generations(objects: Objects, namespace: str) -> list[int]:
-    """Numbers of the compacted copies of a namespace, finished or not, ascending."""
-    names = (name.partition("compacted.")[2] for name in objects.children(f"{ARRAYS}/{namespace}"))
-    return sorted(int(number) for number in names if number.isdigit())
+    """Numbers of the compacted copies of a namespace, finished or not (those that have a plan), ascending."""
+    path = f"{ARRAYS}/{namespace}"
+    names = (name.partition("compacted.")[2] for name in objects.children(path))
+    numbers = sorted(int(number) for number in names if number.isdigit())
+    return [number for number in numbers if PLAN in objects.children(f"{path}/compacted.{number}")]
 
 
 def read_namespace(storage: ZarrStorage, name: str) -> Namespace:

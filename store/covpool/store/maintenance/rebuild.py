@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import zarr
 
 from covpool.store.catalog import Place
-from covpool.store.compacted_arrays import is_sealed
+from covpool.store.compacted_arrays import SEALED, is_marked
 from covpool.store.errors import CorruptEntryError
 from covpool.store.keys import MomentsKey
 from covpool.store.maintenance.compact import NEXT_ROW
@@ -104,7 +104,12 @@ def rebuild(store: "Store", *, threads: int = 2, progress: Progress = no_progres
 def _copies(store: "Store", namespace: Namespace) -> list[str]:
     """Paths of the complete copies, the newest first."""
     paths = (generation_path(namespace, n) for n in reversed(generations(store.objects, namespace.id)))
-    return [path for path in paths if is_sealed(store.storage, path)]
+    # Of a copy that gc removed only its description is left.
+    return [
+        path
+        for path in paths
+        if is_marked(store.storage, path, SEALED) and store.objects.read(f"{path}/{RECORD}/zarr.json")
+    ]
 
 
 def _watermark(store: "Store", path: str) -> int:

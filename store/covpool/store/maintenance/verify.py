@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from covpool.store.catalog import Entry
 from covpool.store.errors import CorruptEntryError, KeyNotFoundError
-from covpool.store.maintenance.layout import generations, partial_keys, read_layout, some
+from covpool.store.maintenance.layout import partial_keys, read_layout, some
 from covpool.store.maintenance.ledger import Ledger
 from covpool.store.tables import RESERVED
 
@@ -82,9 +82,16 @@ def verify_rows(store: "Store", *, leftover_age: timedelta = LEFTOVER_AGE) -> li
         if written is not None and written < before:
             problems.append(Problem("", f"{path}: left by a writer that died; run covpool store gc"))
     for (namespace, generation), chunks in sorted(layout.chunks.items()):
-        if generation:
-            continue
-        if unclaimed := chunks.paths.keys() - ledger.rows(namespace, 0).keys():
+        claimed = ledger.rows(namespace, generation).keys()
+        if generation and not claimed:
+            problems.append(
+                Problem(
+                    "",
+                    f"arrays/{namespace}/compacted.{generation}: a copy that no entry refers to; run covpool "
+                    "store compact to complete it, or covpool store rebuild to enter it",
+                )
+            )
+        if not generation and (unclaimed := chunks.paths.keys() - claimed):
             problems.append(
                 Problem(
                     "",
@@ -93,16 +100,6 @@ def verify_rows(store: "Store", *, leftover_age: timedelta = LEFTOVER_AGE) -> li
                     "removes what is left",
                 )
             )
-    for namespace in sorted({name for name, _ in layout.chunks}):
-        for generation in generations(store.objects, namespace):
-            if not ledger.rows(namespace, generation):
-                problems.append(
-                    Problem(
-                        "",
-                        f"arrays/{namespace}/compacted.{generation}: a copy that no entry refers to; run "
-                        "covpool store compact to complete it, or covpool store gc to remove it",
-                    )
-                )
     for key in sorted(store.catalog.ready_among(partial_keys(store.objects))):
         problems.append(Problem(key, f"{key}: is ready and has partial sums still; run covpool store gc"))
     for entry in ledger.entries(RESERVED, before=before):
