@@ -151,7 +151,8 @@ def test_json_logs_hold_the_request_and_never_a_sequence(
         with in_process(tmp_path) as api:
             api.get("/v1/jobs/" + "ACGT" * 20, headers={"X-Request-Id": "mine"})
             api.get("/health/live")
-        logging.getLogger("some.library").error("cannot read %s", "ACGT" * 20)
+        coloured = {"color_message": "Started"}
+        logging.getLogger("some.library").error("cannot read %s", "ACGT" * 20, extra=coloured)
     finally:
         logging.getLogger().handlers[:], logging.getLogger().level = before
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
@@ -166,4 +167,5 @@ def test_json_logs_hold_the_request_and_never_a_sequence(
     assert line["time"].endswith("+00:00")
     assert [one["level"] for one in lines if one.get("route") == "/health/live"] == ["DEBUG"]
     assert lines[-1]["message"] == "cannot read <80 bases>"
+    assert "color_message" not in lines[-1]
     assert not any("ACGTACGT" in str(one) for one in lines)

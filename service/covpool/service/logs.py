@@ -3,6 +3,7 @@
 import logging
 import re
 
+from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
 from covpool.service.middleware.request_ids import RequestIds
@@ -29,6 +30,8 @@ def configure(settings: Settings) -> None:
         JsonFormatter(
             ["levelname", "name", "message", "request_id"],
             rename_fields={"levelname": "level", "name": "logger", "exc_info": "exception"},
+            # Uvicorn's: the message once more, with colours.
+            reserved_attrs=[*RESERVED_ATTRS, "color_message"],
             timestamp="time",
         )
         if settings.log_format == "json"
