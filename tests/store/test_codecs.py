@@ -279,3 +279,10 @@ def test_moments_of_one_token_survive_the_lossy_codec(tmp_path: Path) -> None:
         store.put(example_key("a"), moments)
         found = store.get(example_key("a"))
     assert relative_error(found.second_moment, moments.second_moment) <= 1e-6
+
+
+def test_a_matrix_above_the_two_gibibytes_of_blosc_is_refused_with_the_remedy() -> None:
+    # One number, seen as the 4 GiB of a rectangle of width 46,340.
+    packed = np.broadcast_to(np.float32(1), (46_341, 23_170))
+    with pytest.raises(ValueError, match=r"4,294,883,880 bytes are above the 2 GiB of Blosc; keep fewer"):
+        codec_of(codec_id("lossless")).encode(packed, 1)

@@ -66,8 +66,9 @@ def open_bucket(url: str, options: Mapping[str, str]) -> ZarrStorage:
 class Bucket(ObjectStore["S3Store"]):
     """Zarr storage in a bucket; one object is written or replaced in one step.
 
-    Requests block a thread of Python's own each. obstore's asynchronous ones end in a thread that Python does
-    not know, and when the interpreter exits at that moment the process aborts (seen with zarr's own class).
+    Requests block a thread of Python's own each. With zarr's own class, whose requests are asynchronous, a
+    process was seen to abort as its interpreter exited. The cause is not certain: supposedly a request that
+    ended in a thread unknown to Python at that moment.
     """
 
     def __init__(self, store: "S3Store", url: str, *, read_only: bool = False) -> None:

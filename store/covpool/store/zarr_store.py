@@ -90,7 +90,7 @@ class Store:
             location: a directory, "s3://bucket/prefix", or "memory://" for one that lives in this process.
             catalog: database URL (sqlite:///path, postgresql://user:password@host/name); by default SQLite
                 inside the directory. Object storage needs one.
-            codec: how new keys are stored: "lossless", "cold" (exact, about 5 % smaller, slower to write), or
+            codec: how new keys are stored: "lossless", "cold" (exact, mostly smaller, slower to write), or
                 "bounded:1e-4" (lossy, with that relative Frobenius error at most; see `Entry.error`).
                 Reading needs none, and a key that has a row keeps the codec of that row.
             options: of object storage (endpoint, region, access_key_id, secret_access_key, …); what is not
@@ -218,16 +218,16 @@ class Store:
         return self._read_ahead(iter(keys), threads)
 
     def _read_ahead(self, keys: Iterator[MomentsKey | str], threads: int) -> Iterator[Moments]:
-        with ThreadPoolExecutor(threads, thread_name_prefix="covpool-get") as pool:
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="covpool-get")
+        try:
             waiting = deque(pool.submit(self.get, key) for key in islice(keys, 2 * threads))
-            try:
-                while waiting:
-                    moments = waiting.popleft().result()
-                    waiting.extend(pool.submit(self.get, key) for key in islice(keys, 1))
-                    yield moments
-            finally:
-                # Whoever stops early does not wait for what was read ahead.
-                pool.shutdown(wait=False, cancel_futures=True)
+            while waiting:
+                moments = waiting.popleft().result()
+                waiting.extend(pool.submit(self.get, key) for key in islice(keys, 1))
+                yield moments
+        finally:
+            # Whoever stops early waits for the reads under way, as the store may be closed next.
+            pool.shutdown(cancel_futures=True)
 
     def put_partial(self, key: MomentsKey | str, partial: PartialSums) -> None:
         """Keep the sums of an unfinished computation, in place of earlier ones of the same key.

@@ -2,6 +2,8 @@
 
 import zlib
 from collections.abc import Collection, Mapping
+from functools import lru_cache
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -23,63 +25,35 @@ def claim(
     lease_s: float,
     tokens: int,
     count: int,
+    idle: bool,
 ) -> list[Task]:
     """See `Queue.claim`."""
-    free = tasks.c.state == "queued"
-    if weights is not None:
-        free = sa.and_(free, tasks.c.weights.in_(list(weights)))
-    with catalog.reading() as connection:
-        # Idle workers ask often: they must not take the write lock to learn that nothing is there.
-        if connection.scalar(sa.select(tasks.c.key).where(free).limit(1)) is None:
-            return []
-    in_order = (tasks.c.priority, tasks.c.created, tasks.c.key)
+    ours = {} if weights is None else {"runnable": list(weights)}
+    find = _CLAIMS[weights is not None]
+    if idle:
+        with catalog.reading() as connection:
+            # Idle workers ask often: they must not take the write lock to learn that nothing is there.
+            if connection.scalar(find.any, ours) is None:
+                return []
     with catalog.writing() as connection:
-        first = connection.execute(
-            sa.select(tasks).where(free).order_by(*in_order).limit(1).with_for_update(skip_locked=True)
-        ).one_or_none()
+        lease = {"by": worker, "until": now(connection) + lease_s}
+        if count == 1:
+            return [_task(row, row.attempts) for row in connection.execute(find.one, ours | lease)]
+        first = connection.execute(find.first, ours).one_or_none()
         if first is None:
             return []
         claimed = [first]
         # One that was under way when its worker died is tried alone: it may have been the cause.
-        if first.attempts == 0 and count > 1 and first.cost < tokens:
-            mates = connection.execute(
-                sa.select(tasks)
-                .where(
-                    free,
-                    tasks.c.recipe_digest == first.recipe_digest,
-                    tasks.c.attempts == 0,
-                    tasks.c.key != first.key,
-                    tasks.c.cost <= tokens - first.cost,
-                )
-                .order_by(*in_order)
-                .limit(count - 1)
-                .with_for_update(skip_locked=True)
-            ).all()
+        if first.attempts == 0 and first.cost < tokens:
             left = tokens - first.cost
+            alike = {"recipe": first.recipe_digest, "first": first.key, "left": left, "most": count - 1}
+            mates = connection.execute(find.mates, ours | alike).all()
             for mate in mates:
                 if mate.cost <= left:
                     claimed.append(mate)
                     left -= mate.cost
-        connection.execute(
-            sa.update(tasks)
-            .where(tasks.c.key.in_([row.key for row in claimed]))
-            .values(
-                state="running",
-                worker=worker,
-                lease_until=now(connection) + lease_s,
-                attempts=tasks.c.attempts + 1,
-                tokens_done=0,
-            )
-        )
-    return [
-        Task(
-            MomentsKey(row.sequence, row.length, Recipe.from_json(row.recipe)),
-            zlib.decompress(row.bases).decode("ascii"),
-            row.cost,
-            row.attempts + 1,
-        )
-        for row in claimed
-    ]
+        connection.execute(_TAKE_ALL, lease | {"keys": [row.key for row in claimed]})
+    return [_task(row, row.attempts + 1) for row in claimed]
 
 
 def heartbeat(catalog: Catalog, worker: str, tokens_done: Mapping[str, int], lease_s: float) -> set[str]:
@@ -101,20 +75,7 @@ def heartbeat(catalog: Catalog, worker: str, tokens_done: Mapping[str, int], lea
 
 def finish(connection: Connection, key: str, worker: str) -> None:
     """See `Queue.finish`."""
-    done = connection.execute(
-        sa.update(tasks)
-        .where(_held(worker, key))
-        .values(
-            state="done",
-            bases=None,
-            error=None,
-            worker=None,
-            lease_until=None,
-            cancel=False,
-            tokens_done=tasks.c.cost,
-            ended=now(connection),
-        )
-    )
+    done = connection.execute(_FINISH, {"which": key, "holder": worker, "now": now(connection)})
     if done.rowcount != 1:
         raise LeaseLostError(f"task {key}: no longer leased to {worker}; the result is left to its holder")
 
@@ -174,6 +135,16 @@ def sweep(catalog: Catalog, max_attempts: int) -> int:
         )
 
 
+def _task(row: "sa.Row[tuple[object, ...]]", attempts: int) -> Task:
+    key = MomentsKey(row.sequence, row.length, _recipe(row.recipe))
+    return Task(key, zlib.decompress(row.bases).decode("ascii"), row.cost, attempts)
+
+
+@lru_cache(maxsize=1024)
+def _recipe(text: str) -> Recipe:
+    return Recipe.from_json(text)
+
+
 def _held(worker: str, key: str) -> "sa.ColumnElement[bool]":
     return sa.and_(tasks.c.key == key, tasks.c.worker == worker, tasks.c.state == "running")
 
@@ -198,3 +169,68 @@ def _end_cancelled(connection: Connection, which: "sa.ColumnElement[bool]") -> i
     """End those that were to be cancelled while they ran."""
     values = {"state": "cancelled", "bases": None, "cancel": False, "ended": now(connection), **_FREED}
     return connection.execute(sa.update(tasks).where(which, tasks.c.cancel).values(values)).rowcount
+
+
+# What every task costs is built once: SQLAlchemy then finds the compiled text without looking.
+
+_TAKE = sa.update(tasks).values(
+    state="running",
+    worker=sa.bindparam("by"),
+    lease_until=sa.bindparam("until"),
+    attempts=tasks.c.attempts + 1,
+    tokens_done=0,
+)
+_TAKE_ALL = _TAKE.where(tasks.c.key.in_(sa.bindparam("keys", expanding=True)))
+
+
+class _Claim(NamedTuple):
+    """Statements of a claim: whether anything is free, the first taken, the first, others of its recipe."""
+
+    any: "sa.Select[tuple[str]]"
+    one: "sa.sql.dml.ReturningUpdate[tuple[object, ...]]"
+    first: "sa.Select[tuple[object, ...]]"
+    mates: "sa.Select[tuple[object, ...]]"
+
+    @classmethod
+    def of(cls, free: "sa.ColumnElement[bool]") -> "_Claim":
+        """Those over the tasks for which `free` holds."""
+        in_order = sa.select(tasks).where(free).order_by(tasks.c.priority, tasks.c.created, tasks.c.key)
+        mates = in_order.where(
+            tasks.c.recipe_digest == sa.bindparam("recipe"),
+            tasks.c.attempts == 0,
+            tasks.c.key != sa.bindparam("first"),
+            tasks.c.cost <= sa.bindparam("left"),
+        ).limit(sa.bindparam("most"))
+        first = in_order.limit(1).with_for_update(skip_locked=True)
+        return cls(
+            sa.select(tasks.c.key).where(free).limit(1),
+            _TAKE.where(tasks.c.key == first.with_only_columns(tasks.c.key).scalar_subquery()).returning(
+                *tasks.c
+            ),
+            first,
+            mates.with_for_update(skip_locked=True),
+        )
+
+
+_QUEUED = tasks.c.state == "queued"
+_OF_WEIGHTS = tasks.c.weights.in_(sa.bindparam("runnable", expanding=True))
+#: Of any weights, and of some only.
+_CLAIMS = (_Claim.of(_QUEUED), _Claim.of(sa.and_(_QUEUED, _OF_WEIGHTS)))
+_FINISH = (
+    sa.update(tasks)
+    .where(
+        tasks.c.key == sa.bindparam("which"),
+        tasks.c.worker == sa.bindparam("holder"),
+        tasks.c.state == "running",
+    )
+    .values(
+        state="done",
+        bases=None,
+        error=None,
+        worker=None,
+        lease_until=None,
+        cancel=False,
+        tokens_done=tasks.c.cost,
+        ended=sa.bindparam("now"),
+    )
+)

@@ -32,6 +32,8 @@ class Queue:
         self.lease_s = lease_s
         self._max_attempts = max_attempts
         self._swept = 0.0
+        #: Whether the last claim found nothing.
+        self._idle = True
         self._sweeping = threading.Lock()
         TABLES.ensure(catalog.engine)
 
@@ -98,7 +100,17 @@ class Queue:
             count: at most so many tasks.
         """
         self._sweep_now_and_then()
-        return leases.claim(self._catalog, worker, weights, lease_s=self.lease_s, tokens=tokens, count=count)
+        found = leases.claim(
+            self._catalog,
+            worker,
+            weights,
+            lease_s=self.lease_s,
+            tokens=tokens,
+            count=count,
+            idle=self._idle,
+        )
+        self._idle = not found
+        return found
 
     def heartbeat(self, worker: str, tokens_done: Mapping[str, int]) -> set[str]:
         """Renew leases and record progress; returns keys that the worker should drop.

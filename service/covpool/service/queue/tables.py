@@ -100,11 +100,13 @@ TABLES = RoomTables("queue", metadata, Path(__file__).parent / "migrations", "00
 MOST_VALUES = 10_000
 
 
+_CLOCK = sa.select(sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()), sa.Float))
+
+
 def now(connection: Connection) -> float:
     """The time by which leases run out: the server's, where hosts whose clocks differ share a database."""
     if connection.dialect.name == "postgresql":
-        asked = sa.select(sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()), sa.Float))
-        return float(connection.execute(asked).scalar_one())
+        return float(connection.execute(_CLOCK).scalar_one())
     return time.time()
 
 

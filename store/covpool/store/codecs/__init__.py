@@ -24,7 +24,7 @@ def codec_id(choice: str) -> str:
     """The id of a codec that a user names.
 
     Args:
-        choice: "lossless" (fast, any Zarr reader), "cold" (exact, about 5 % smaller, slower to write), or
+        choice: "lossless" (fast, any Zarr reader), "cold" (exact, mostly smaller, slower to write), or
             "bounded:1e-4" (lossy; any relative Frobenius error between 0 and 1).
 
     Raises:

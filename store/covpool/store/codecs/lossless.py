@@ -29,7 +29,12 @@ class Lossless:
         return {"serializer": BytesCodec(endian="little"), "compressors": [shuffled, Crc32cCodec()]}
 
     def encode(self, packed: FloatArray, count: int) -> Encoded:
-        """One Blosc buffer; not above 2 GiB, which is Blosc's limit."""
+        """One Blosc buffer; ValueError above 2 GiB, which is Blosc's limit."""
+        if packed.nbytes > blosc.MAX_BUFFERSIZE:
+            raise ValueError(
+                f"{packed.nbytes:,} bytes are above the 2 GiB of Blosc; keep fewer features (fewer layers "
+                "side by side), or float32"
+            )
         return Encoded(blosc.compress(np.ascontiguousarray(packed), b"lz4", LEVEL, blosc.BITSHUFFLE), 0.0)
 
     def decode(self, data: NDArray[np.uint8], shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
