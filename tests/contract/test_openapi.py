@@ -15,7 +15,7 @@ from covpool.store.testing import example_key, example_moments
 from tests.service.in_process import OFFERED
 
 # Nobody works here, so nothing is worth waiting for.
-APP = create_app(Settings(store="memory://", workers=0, max_wait_s=0), OFFERED)
+APP = create_app(Settings(store="memory://", workers=0, ready_without_workers=True, max_wait_s=0), OFFERED)
 
 schema = schemathesis.openapi.from_asgi("/openapi.json", APP)
 
