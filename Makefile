@@ -41,6 +41,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/pooling.py
 	$(BIN)/python benchmarks/evo2_length.py
 	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/annotation.py
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/job_queue.py
 

@@ -11,19 +11,20 @@ import numpy as np
 import pytest
 
 from covpool.store import Store
+from covpool.store.names import Name
 from covpool.store.schema import FORMAT_VERSION, RECORD_BYTES
 from covpool.store.testing import example_key, example_moments
 
 DOCUMENT = Path(__file__).parents[2] / "store" / "FORMAT.md"
 
 
-def reader_source() -> str:
+def reader_source(part: str = "reader") -> str:
     found = re.search(
-        r"<!-- reader -->\s*```python\n(.*?)```\s*<!-- /reader -->",
+        rf"<!-- {part} -->\s*```python\n(.*?)```\s*<!-- /{part} -->",
         DOCUMENT.read_text(encoding="utf-8"),
         re.S,
     )
-    assert found is not None, "FORMAT.md has lost its reader"
+    assert found is not None, f"FORMAT.md has lost its {part}"
     return found.group(1)
 
 
@@ -73,6 +74,28 @@ def test_the_documented_reader_works_where_covpool_is_not_installed(tmp_path: Pa
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert found.stdout == "32 (8, 8)\n"
+
+
+@pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
+def test_the_documented_query_finds_the_genes_of_an_assembly(tmp_path: Path) -> None:
+    found: dict[str, Any] = {}
+    exec(compile(reader_source("genes"), str(DOCUMENT), "exec"), found)
+    places = {"thrA": (336, 2799), "lacZ": (365_000, 368_000), "thrL": (189, 255)}
+    with Store.open(tmp_path) as store:
+        for name, (start, end) in places.items():
+            key = example_key(name)
+            store.put(key, example_moments(name))
+            place: dict[str, Any] = {"chrom": "1", "start": start, "end": end, "strand": "+"}
+            store.names.add([Name(name=name, key=key, assembly="K-12", **place)])
+            store.names.add([Name(name=f"sym{name}", key=key, kind="symbol", assembly="K-12", **place)])
+        store.names.add([Name(name="later", key=example_key("later"), assembly="K-12")])
+        store.names.add([Name(name="other", key=example_key("thrA"), assembly="R64")])
+        rows = found["genes"](str(tmp_path), "K-12", "layer.0")
+        assert [row[0] for row in rows] == ["thrL", "thrA", "lacZ"]
+        assert rows[1] == ("thrA", "1", 336, 2799, "+", str(example_key("thrA")))
+        assert found["genes"](str(tmp_path), "K-12", "layer.1") == []
+        of_assembly = store.names.of_assembly("K-12", kind="gene_id")
+        assert sorted(one.name.name for one in of_assembly) == sorted(places)
 
 
 def test_the_document_states_the_version_and_record_size_of_the_code() -> None:

@@ -203,6 +203,12 @@ class Genomes:
         with self._catalog.reading() as connection:
             return [_gene(row) for row in connection.execute(query)]
 
+    def every_gene(self, name: str) -> list[Gene]:
+        """All genes of an assembly by id; none when it is not registered."""
+        query = sa.select(_genes).where(_genes.c.genome == name).order_by(_genes.c.id)
+        with self._catalog.reading() as connection:
+            return [_gene(row) for row in connection.execute(query)]
+
     def gene(self, name: str, called: str) -> Gene:
         """The gene of an assembly with this id, else with this symbol, else with this alias.
 

@@ -149,6 +149,18 @@ class Names:
             matches = sa.and_(matches, _names.c.strand == strand)
         return self._found(matches, kind, assembly, model, layer, selection)
 
+    def of_assembly(
+        self,
+        assembly: str,
+        *,
+        kind: str | None = None,
+        model: str | None = None,
+        layer: str | None = None,
+        selection: str | None = None,
+    ) -> list[Found]:
+        """The ready entries that have a name in an assembly, with these names, ordered by name and key."""
+        return self._found(sa.true(), kind, assembly, model, layer, selection)
+
     def of(self, key: MomentsKey | str) -> list[Name]:
         """The names of a key, stored or not, in the order of the names."""
         query = sa.select(*(_names.c[field] for field in _FIELDS)).where(_names.c.key == str(key))

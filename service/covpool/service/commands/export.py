@@ -1,0 +1,97 @@
+"""Write the embeddings of all genes of an assembly as one table."""
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from covpool.service.assembly_table import assembly_table, described, write
+from covpool.service.commands.stores import open_store, store_option
+from covpool.service.genomes import Genomes
+from covpool.service.offered import Offered
+from covpool.store.commands.options import progress_of
+from covpool.store.keys import Recipe
+from covpool.store.poolings.files import load_pooling
+from covpool.store.poolings.kinds import Pooling
+
+_SUFFIXES = {"anndata": (".h5ad",), "parquet": (".parquet",)}
+
+
+@click.command
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option("--assembly", required=True, help="Whose genes; see covpool precompute and covpool genome.")
+@click.option(
+    "--format", "form", type=click.Choice(list(_SUFFIXES)), help="What TARGET's name says, when omitted."
+)
+@click.option("--bottleneck", help="Name, kind or file; the default one of each recipe when omitted.")
+@click.option("--model", help="Only of this model.")
+@click.option("--layer", help="Only of this layer.")
+@click.option("--selection", help="Only of this token selection (whole, CDS, …).")
+@click.option(
+    "--bottlenecks",
+    envvar="COVPOOL_BOTTLENECKS",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Directory of further bottleneck files.",
+)
+@click.option("--json", "as_json", is_flag=True, help="What was written as JSON.")
+@store_option
+def export(
+    target: Path,
+    assembly: str,
+    form: str | None,
+    bottleneck: str | None,
+    model: str | None,
+    layer: str | None,
+    selection: str | None,
+    bottlenecks: Path | None,
+    as_json: bool,
+    store: str | None,
+) -> None:
+    """Write the embeddings of all genes of an assembly to TARGET: AnnData (.h5ad) or .parquet.
+
+    One row for each gene, with its coordinates; one matrix for each layer and token selection that is cached.
+    No model runs. Nothing is overwritten.
+
+    Example: covpool export R64.h5ad --assembly R64 --selection whole --store yeast.covpool
+    """
+    allowed = _SUFFIXES[form] if form else tuple(end for ends in _SUFFIXES.values() for end in ends)
+    if target.suffix not in allowed:
+        raise click.UsageError(f"TARGET must end in {', '.join(allowed)}, not {target.suffix!r}")
+    if target.exists() or not target.absolute().parent.is_dir():
+        raise click.UsageError(f"TARGET: {target} is there already, or its directory is not")
+    if target.suffix in _SUFFIXES["anndata"] and find_spec("anndata") is None:
+        raise click.ClickException("AnnData needs a library more: pip install 'covpool[anndata]'")
+    offered = Offered.read(bottlenecks=bottlenecks)
+    file = load_pooling(Path(bottleneck)) if bottleneck and bottleneck.endswith(".safetensors") else None
+
+    def pooling_for(recipe: Recipe) -> Pooling:
+        if file is None:
+            return offered.bottleneck(bottleneck, recipe)
+        file.require(recipe)
+        return file
+
+    with open_store(store) as opened:
+        genomes = Genomes(opened.catalog)
+        known = {gene.id: gene for gene in genomes.every_gene(assembly)}
+        with progress_of("export") as progress:
+            table = assembly_table(
+                opened,
+                assembly,
+                pooling_for,
+                known=known,
+                model=model,
+                layer=layer,
+                selection=selection,
+                progress=progress,
+            )
+    write(table, target)
+    for notice in table.notices:
+        click.echo(f"Notice: {notice}", err=True)
+    if as_json:
+        click.echo(json.dumps({"target": str(target), "genes": len(table.genes)} | described(table)))
+        return
+    click.echo(f"{target}: {len(table.genes):,} genes")
+    for label, one in table.embeddings.items():
+        have = int((one.tokens > 0).sum())
+        click.echo(f"  {label}: {one.pooling}, {' x '.join(map(str, one.shape))}, {have:,} genes")
