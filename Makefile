@@ -44,6 +44,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/annotation.py
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/job_queue.py
+	$(BIN)/python benchmarks/bulk.py
 
 # Rewrites docs/results.md from the genomes in DATA.
 DATA ?= ../shared/data

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from covpool.extractor.errors import RegionError
-from covpool.extractor.models import Layer
+from covpool.extractor.models import Layer, Options
 from covpool.extractor.sequences import Sequence
 from covpool.store.keys import MomentsKey, Recipe, selection_digest
 
@@ -115,6 +115,15 @@ class Region:
             if first < last:
                 spans.append((first, last))
         return tuple(sorted(spans))
+
+    def count(self, layer: Layer, length: int, options: Options) -> int:
+        """Tokens of `layer` that its moments count, over the strands that are run; 0: it has none."""
+        reverses = {"+": (False,), "-": (True,), "both": (False, True)}[options.strand]
+        return sum(
+            last - first
+            for reverse in reverses
+            for first, last in self.tokens(layer, length, reverse=reverse, skip=options.skip_tokens)
+        )
 
 
 def _joined(intervals: Iterable[Interval]) -> tuple[Interval, ...]:

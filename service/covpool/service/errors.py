@@ -6,6 +6,7 @@ ServiceError
 ├── GenomeNotFoundError (LookupError)  no genome, contig or gene of that name
 ├── GenomeUnavailableError (OSError)   a genome's file is gone, or no longer what was registered
 ├── QueueFullError (OverflowError)     more work is waiting than the service takes on
+├── BulkError (RuntimeError)           the workers of a bulk run, or their scheduler, are lost
 ├── SettingsError (ValueError)         a setting that cannot be
 └── RequestError (ValueError)          a request that is well-formed but cannot be served as asked
 """
@@ -17,6 +18,10 @@ class ServiceError(Exception):
 
 class SettingsError(ServiceError, ValueError):
     """A setting is unknown or impossible, or the file of settings cannot be read."""
+
+
+class BulkError(ServiceError, RuntimeError):
+    """The workers of a bulk run cannot be reached, or are lost."""
 
 
 class JobNotFoundError(ServiceError, LookupError):

@@ -1,0 +1,1 @@
+"""Bulk: every gene of a genome into a store, on one machine or a Dask cluster."""

@@ -1,0 +1,158 @@
+"""Engine: a bulk worker's model and store, loaded once; runs one piece of work at a time."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+
+import torch
+
+from covpool.extractor.adapters.registry import load_model
+from covpool.extractor.errors import ExtractionError
+from covpool.extractor.extraction import Kept, extract_regions
+from covpool.extractor.models import describe
+from covpool.extractor.sequences import Sequence
+from covpool.service.bulk.work import Member, Outcome, Spec, Work
+from covpool.service.tasks import STORED_DTYPE, out_of_memory
+from covpool.store.errors import CorruptEntryError, FormatVersionError, InvalidMomentsError, StoreError
+from covpool.store.keys import MomentsKey
+from covpool.store.partials import PartialSums
+from covpool.store.zarr_store import Store
+
+log = logging.getLogger(__name__)
+
+
+class Engine:
+    """Runs work under a spec.
+
+    Raises:
+        ExtractionError: the model cannot be loaded here, or has other weights than the plan was made with.
+        StoreError: the store cannot be opened.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        self._spec = spec
+        model = describe(spec.model)
+        if model.weights != spec.weights:
+            raise ExtractionError(
+                f"model {spec.model} has weights {model.weights[:12]} here, the plan was made with "
+                f"{spec.weights[:12]}; give every worker the same files"
+            )
+        if spec.device_kind == "cpu":
+            torch.set_num_threads(spec.threads)
+        self._adapter = load_model(model, device=spec.device or "cpu", dtype=spec.dtype)
+        self._recipes = {layer: model.recipe(layer, spec.options, dtype=spec.dtype) for layer in spec.layers}
+        self._store = Store.open(spec.store, catalog=spec.catalog)
+        # A cluster's worker may have several threads; the device has one user at a time.
+        self._turn = threading.Lock()
+        self._ready: set[str] = set()
+
+    def run(self, work: Work) -> Outcome:
+        """Compute and cache what is missing; what is ready already is not computed again.
+
+        Raises:
+            StoreError: the store refused: no sequence is at fault.
+        """
+        with self._turn:
+            begun = time.perf_counter()
+            asked = [key.digest for one in work.members for key in self._keys(one).values()]
+            self._ready = self._store.catalog.ready_among(asked)
+            missing = [one for one in map(self._without_ready, work.members) if one.regions]
+            errors = self._compute(missing, work)
+            keys = tuple(
+                key.digest
+                for member in work.members
+                if member.index not in errors
+                for key in self._keys(member).values()
+            )
+            return Outcome(errors, keys, time.perf_counter() - begun, f"{os.uname().nodename}:{os.getpid()}")
+
+    def close(self) -> None:
+        """Release the store."""
+        self._store.close()
+
+    def _compute(self, members: list[Member], work: Work) -> dict[int, str]:
+        """Errors by index; when the forward of several fails, each is run alone in the same shape."""
+        if not members:
+            return {}
+        try:
+            self._forward(members, work)
+        except (ExtractionError, InvalidMomentsError) as found:
+            error = str(found)
+        except StoreError:
+            raise
+        except Exception as found:
+            if not out_of_memory(found):
+                log.exception("%s failed", members[0].name)
+            error = f"{type(found).__name__}: {found}".partition("\n")[0]
+        else:
+            return {}
+        if len(members) == 1:
+            return {members[0].index: error}
+        errors: dict[int, str] = {}
+        for member in members:
+            errors |= self._compute([member], work)
+        return errors
+
+    def _forward(self, members: list[Member], work: Work) -> None:
+        sequences = [(Sequence(one.name, one.bases), one.regions) for one in members]
+        alone = len(members) == 1 and work.shape.rows == 1
+        keys = [self._keys(member) for member in members]
+        found = extract_regions(
+            self._adapter,
+            sequences,
+            self._spec.layers,
+            self._spec.options,
+            filler=work.shape.filler(len(members)),
+            kept=self._kept(keys[0]) if alone else None,
+            keep=self._keeping(keys[0]) if alone else None,
+        )
+        for of_member, named in zip(found, keys, strict=True):
+            for layer, classes in of_member.items():
+                for name, moments in classes.items():
+                    key = named[layer, name]
+                    # A class that only another layer lacked: what is being read is not written over.
+                    if key.digest not in self._ready:
+                        self._store.put(key, moments.astype(STORED_DTYPE))
+
+    def _keys(self, member: Member) -> dict[tuple[str, str], MomentsKey]:
+        sequence = Sequence(member.name, member.bases)
+        return {
+            (layer, region.name): region.key(sequence, recipe)
+            for layer, recipe in self._recipes.items()
+            for region in member.regions
+            if region.count(self._adapter.model.layer(layer), len(sequence), self._spec.options)
+        }
+
+    def _without_ready(self, member: Member) -> Member:
+        """The member with the classes that are missing at a layer."""
+        keys = self._keys(member)
+        missing = {name for (_, name), key in keys.items() if key.digest not in self._ready}
+        return replace(member, regions=tuple(one for one in member.regions if one.name in missing))
+
+    def _kept(self, keys: dict[tuple[str, str], MomentsKey]) -> Kept:
+        found: dict[tuple[str, str], PartialSums] = {}
+        for named, key in keys.items():
+            # What cannot be read is computed again.
+            with suppress(CorruptEntryError, FormatVersionError):
+                partial = self._store.get_partial(key)
+                if partial is not None:
+                    found[named] = partial
+        return found
+
+    def _keeping(self, keys: dict[tuple[str, str], MomentsKey]) -> Callable[[Callable[[], Kept]], None]:
+        kept_at = time.monotonic()
+
+        def keep(take: Callable[[], Kept]) -> None:
+            nonlocal kept_at
+            if time.monotonic() < kept_at + self._spec.keep_s:
+                return
+            for named, partial in take().items():
+                if named in keys:
+                    self._store.put_partial(keys[named], partial)
+            kept_at = time.monotonic()
+
+        return keep

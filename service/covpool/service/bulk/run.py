@@ -1,0 +1,107 @@
+"""Run: a plan through an executor, longest first, under a sliding window, until nothing is missing.
+
+The catalog is the checkpoint: what is ready is never planned again, so the same command goes on with a run
+that ended in whatever way.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from covpool.service.bulk.executors import Executor
+from covpool.service.bulk.plan import Plan, names_of
+from covpool.service.bulk.report import Progress, Report, disk_bytes
+from covpool.service.bulk.work import Died, Outcome, Work
+from covpool.store.zarr_store import Store
+
+#: Seconds that a look at the workers waits; also how soon an interrupt is acted on.
+LOOK_S = 0.5
+
+
+def run_plan(
+    plan: Plan,
+    store: Store,
+    location: str,
+    start: Callable[[], Executor],
+    *,
+    bar: Callable[[float, str], None] | None = None,
+    write: Callable[[str], None] = lambda line: None,
+) -> Report:
+    """Compute what a plan lacks, name every gene, and report.
+
+    Args:
+        plan: see `make_plan`.
+        store: open here, for names.
+        location: of the store, to measure what it grows by.
+        start: begins the executor; not called when nothing is missing.
+        bar, write: see `Progress`.
+
+    Raises:
+        StoreError: the store refused.
+        BulkError: the workers are lost. What was cached stays, and the same command goes on.
+    """
+    report = Report(
+        plan.assembly,
+        plan.model.name,
+        plan.layers,
+        tuple(dict.fromkeys(region.name for item in plan.items for region in item.regions)),
+        genes=plan.genes + len(plan.refused),
+        cached=sum(len(item.loci) for index, item in enumerate(plan.items) if index not in plan.missing),
+        failed=dict(plan.refused),
+    )
+    store.names.add(names_of(plan))
+    if not plan.missing:
+        return report
+    before = disk_bytes(location)
+    begun = time.perf_counter()
+    try:
+        with start() as executor:
+            begun = time.perf_counter()
+            _Run(plan, executor, report, Progress(plan.cost, bar, write)).go()
+    except KeyboardInterrupt:
+        report.interrupted = True
+    report.wall_s = time.perf_counter() - begun
+    after = disk_bytes(location)
+    report.disk_bytes = None if before is None or after is None else after - before
+    return report
+
+
+class _Run:
+    def __init__(self, plan: Plan, executor: Executor, report: Report, progress: Progress) -> None:
+        self._plan, self._executor = plan, executor
+        self._report, self._progress = report, progress
+        packs = plan.packs()
+        self._costs = {index: plan.cost_of(pack) / len(pack) for pack in packs for index in pack}
+        self._packs = deque(packs)
+        self._again: deque[Work] = deque()
+        self._under_way = 0
+        self._strands = 2 if plan.options.strand == "both" else 1
+
+    def go(self) -> None:
+        while self._packs or self._again or self._under_way:
+            room = self._executor.room
+            while (self._packs or self._again) and self._under_way < room:
+                # Bases are read now, so that few sequences are in memory at once.
+                work = self._again.popleft() if self._again else self._plan.work(self._packs.popleft())
+                self._executor.submit(work)
+                self._under_way += 1
+            for work, result in self._executor.settled(LOOK_S):
+                self._under_way -= 1
+                self._settle(work, result)
+
+    def _settle(self, work: Work, result: Outcome | Died) -> None:
+        if isinstance(result, Died) and len(work.members) > 1:
+            self._again.extend(work.split())
+            return
+        errors = {work.members[0].index: result.reason} if isinstance(result, Died) else result.errors
+        if isinstance(result, Outcome):
+            self._report.busy_s += result.busy_s
+            self._report.matrices += len(result.keys)
+        for member in work.members:
+            loci = self._plan.items[member.index].loci
+            if member.index in errors:
+                self._report.failed |= {one.gene.id: errors[member.index] for one in loci}
+            else:
+                self._report.done += len(loci)
+                self._report.bases += self._strands * len(member.bases)
+        self._progress.add(sum(self._costs.pop(member.index) for member in work.members), self._report)

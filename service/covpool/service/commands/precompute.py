@@ -1,0 +1,248 @@
+"""Cache the moments of every gene of a genome, on this machine or a Dask cluster."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from covpool.extractor.annotation.annotation import read_annotation
+from covpool.extractor.annotation.contigs import read_aliases
+from covpool.extractor.genome import Genome
+from covpool.extractor.models import DTYPES, Options, describe, untrained_notice
+from covpool.service.bulk.executors import Executor
+from covpool.service.bulk.plan import ALL_CLASSES, Plan, loci_of, make_plan
+from covpool.service.bulk.report import Report
+from covpool.service.bulk.run import run_plan
+from covpool.service.bulk.work import Spec
+from covpool.service.commands.stores import open_store, store_option
+from covpool.service.errors import GenomeNotFoundError
+from covpool.service.genomes import Genomes
+from covpool.store.keys import Strand
+from covpool.store.zarr_store import Store
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command
+@click.option("--genome", "fasta", required=True, type=_FILE, help="FASTA, plain or bgzip.")
+@click.option("--annotation", required=True, type=_FILE, help="GFF3, GTF, BED or GenBank.")
+@click.option("--assembly", required=True, help="What the store calls the assembly.")
+@click.option(
+    "--regions",
+    "classes",
+    default="whole",
+    show_default=True,
+    metavar="CLASS,…",
+    help=f"all, or of {', '.join(ALL_CLASSES)}.",
+)
+@click.option("--aliases", type=_FILE, help="Table of other names of contigs, a contig a row.")
+@click.option("--strict", is_flag=True, help="Refuse an annotation with anything to repair or skip.")
+@click.option("--flank", type=click.IntRange(0), default=0, show_default=True, help="Bases on either side.")
+@store_option
+@click.option("--model", default="ntv3-mini", show_default=True, help="Bundled name, directory or hub id.")
+@click.option("--layer", "layers", multiple=True, help="Repeatable; the model's default one when omitted.")
+@click.option("--strand", type=click.Choice(["+", "-", "both"]), default="+", show_default=True)
+@click.option("--species", help="For a model that is conditioned on one.")
+@click.option("--beyond-context", is_flag=True, help="Take longer genes than documented.")
+@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)
+@click.option("--device", help="Torch device of the workers; CUDA where they have one.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of each CPU worker.")
+@click.option(
+    "--workers", type=click.IntRange(1), help="A Dask cluster of so many processes on this machine."
+)
+@click.option("--scheduler", metavar="tcp://…", help="A Dask scheduler whose workers see the store.")
+@click.option("--plan", "only_plan", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Plan or report as JSON on standard output.")
+def precompute(
+    fasta: Path,
+    annotation: Path,
+    assembly: str,
+    classes: str,
+    aliases: Path | None,
+    strict: bool,
+    flank: int,
+    store: str | None,
+    model: str,
+    layers: tuple[str, ...],
+    strand: Strand,
+    species: str | None,
+    beyond_context: bool,
+    dtype: str,
+    device: str | None,
+    threads: int,
+    workers: int | None,
+    scheduler: str | None,
+    only_plan: bool,
+    as_json: bool,
+) -> None:
+    """Cache the moments of every gene of a genome, whole and by region class; what is cached is not run.
+
+    Runs in one process, in a local Dask cluster (--workers), or on an existing one (--scheduler), to the same
+    bits where --threads and the kind of device are the same. It may be stopped or killed at any moment: the
+    same command goes on with what is missing. The exit code is 1 when a gene failed or the run was stopped.
+
+    Example: covpool precompute --genome R64.fa --annotation R64.gff3 --assembly R64 --flank 500 \
+--regions whole,gene,upstream --store yeast.covpool --workers 2
+    """
+    if workers is not None and scheduler is not None:
+        raise click.UsageError("give --workers or --scheduler, not both")
+    wanted = tuple(dict.fromkeys(name.strip() for name in classes.split(",")))
+    wanted = ALL_CLASSES if wanted == ("all",) else wanted
+    if unknown := [name for name in wanted if name not in ALL_CLASSES]:
+        raise click.UsageError(f"--regions: {', '.join(unknown)!r} is none of {', '.join(ALL_CLASSES)}")
+    described = describe(model)
+    if not described.trained:
+        click.echo(f"Notice: {untrained_notice(described)}", err=True)
+    taps = tuple(dict.fromkeys(described.layer(name).name for name in layers or (None,)))
+    options = Options(strand=strand, condition=species or "", beyond_context=beyond_context)
+    chosen = device or _device(scheduler)
+    with open_store(store) as opened, Genome(fasta) as genome:
+        others = read_aliases(aliases, genome.contigs) if aliases is not None else None
+        found = read_annotation(annotation, genome.contigs, aliases=others, strict=strict)
+        for finding in found.report:
+            click.echo(f"Notice: {annotation.name}: {finding}", err=True)
+        planned = make_plan(
+            opened,
+            loci_of(found, genome, flank=flank, classes=wanted),
+            genome,
+            assembly=assembly,
+            model=described,
+            layers=taps,
+            options=options,
+            dtype=dtype,
+            device=chosen.partition(":")[0],
+        )
+        if only_plan:
+            _tell_plan(planned, as_json)
+            return
+        _register(opened, assembly, fasta, annotation, aliases, genome.digest)
+        click.echo(_summary(planned), err=True)
+        location, catalog = _place(opened, store)
+        spec = Spec(location, catalog, model, described.weights, taps, options, dtype, chosen, threads)
+        start = partial(_start, spec, workers, scheduler)
+        with _bar() as bar:
+            report = run_plan(
+                planned, opened, location, start, bar=bar, write=lambda line: click.echo(line, err=True)
+            )
+    _tell(report, as_json)
+    if report.failed or report.interrupted:
+        raise SystemExit(1)
+
+
+def _register(
+    store: Store, assembly: str, fasta: Path, annotation: Path, aliases: Path | None, digest: str
+) -> None:
+    """Make the assembly known to the service, unless it is."""
+    genomes = Genomes(store.catalog)
+    try:
+        known = genomes.get(assembly)
+    except GenomeNotFoundError:
+        genomes.add(assembly, fasta, annotation, alias_table=aliases)
+        return
+    if known.digest != digest:
+        raise click.ClickException(
+            f"{assembly} is the name of another FASTA file in this store; choose another --assembly, or "
+            f"forget that one: covpool genome remove {assembly}"
+        )
+
+
+def _start(spec: Spec, workers: int | None, scheduler: str | None) -> Executor:
+    if workers is None and scheduler is None:
+        from covpool.service.bulk.one_process import OneProcess
+
+        return OneProcess(spec)
+    _need_dask()
+    from covpool.service.bulk.cluster import Cluster
+
+    return Cluster(spec, scheduler=scheduler, workers=workers or 1)
+
+
+def _device(scheduler: str | None) -> str:
+    """The kind of device that the workers have."""
+    if scheduler is not None:
+        _need_dask()
+        from covpool.service.bulk.cluster import device_of
+
+        return device_of(scheduler)
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _need_dask() -> None:
+    try:
+        import distributed  # noqa: F401
+    except ImportError as error:
+        raise click.ClickException("a Dask cluster needs distributed: pip install 'covpool[dask]'") from error
+
+
+def _place(store: Store, option: str | None) -> tuple[str, str | None]:
+    """Location and catalog of the store as every worker opens them."""
+    from covpool.service.settings import Settings
+
+    settings = Settings() if option is None else Settings(store=option)
+    location = settings.store if "://" in settings.store else str(Path(settings.store).resolve())
+    return location, settings.catalog
+
+
+def _summary(plan: Plan) -> str:
+    return (
+        f"{plan.assembly}: {plan.genes:,} genes, {len(plan.items):,} sequences, {plan.bases:,} bases; "
+        f"{plan.matrices - plan.matrices_missing:,} of {plan.matrices:,} matrices are cached; "
+        f"{len(plan.missing):,} sequences of {plan.bases_missing:,} bases to run, about "
+        f"{plan.disk_bytes / 1e6:,.0f} MB"
+    )
+
+
+def _tell_plan(plan: Plan, as_json: bool) -> None:
+    packs = plan.packs()
+    body = {
+        "assembly": plan.assembly,
+        "genes": plan.genes,
+        "refused": plan.refused,
+        "sequences": len(plan.items),
+        "bases": plan.bases,
+        "matrices": plan.matrices,
+        "missing": {
+            "sequences": len(plan.missing),
+            "bases": plan.bases_missing,
+            "matrices": plan.matrices_missing,
+            "forwards": len(packs),
+            "cost_bases": sum(map(plan.cost_of, packs)),
+            "largest_forward_bases": plan.cost_of(packs[0]) if packs else 0,
+            "disk_bytes": plan.disk_bytes,
+        },
+    }
+    if as_json:
+        click.echo(json.dumps(body))
+        return
+    click.echo(_summary(plan))
+    missing = body["missing"]
+    assert isinstance(missing, dict)
+    click.echo(
+        f"{missing['forwards']:,} forwards compute {missing['cost_bases']:,} bases, filler included; "
+        f"the largest {missing['largest_forward_bases']:,}"
+    )
+    for gene, reason in plan.refused.items():
+        click.echo(f"refused: {gene}: {reason}")
+
+
+def _tell(report: Report, as_json: bool) -> None:
+    click.echo(json.dumps(report.as_json()) if as_json else report.as_table())
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[float, str], None] | None]:
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (BarColumn(), TextColumn("{task.percentage:>5.1f} %  {task.description}"))
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("starting", total=1.0)
+        yield lambda share, text: progress.update(task, completed=share, description=text)
