@@ -175,8 +175,8 @@ def development(design: Design, task: Task, store: Store) -> str:
 
 
 def tell(text: str) -> None:
-    """Progress."""
-    print(f"  {time.strftime('%H:%M:%S')} {text}", flush=True)
+    """Progress, with the time of day and the processor seconds so far."""
+    print(f"  {time.strftime('%H:%M:%S')} {time.process_time():6.0f} s  {text}", flush=True)
 
 
 def section(task: Task, results: list[Result]) -> str:
