@@ -260,6 +260,13 @@ def test_contigs_are_translated_by_table_by_the_file_itself_and_by_spelling(
     assert found.circular == {"CM1"}
 
 
+def test_a_refseq_annotation_fits_a_genome_with_other_names_where_it_tells_them() -> None:
+    found = read_annotation(DATA / "refseq_R64.gff3", {"chrI": 230218, "chrM": 85779})
+    assert [one.chrom for one in found.genes] == ["chrI", "chrI", "chrM", "chrM"]
+    assert found.circular == {"chrM"}
+    assert counts(found) == {"contig-renamed": 2}
+
+
 def test_a_gene_over_the_origin_is_kept_whole_on_a_circular_contig_alone(
     written: Callable[..., Path],
 ) -> None:

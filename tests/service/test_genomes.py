@@ -123,6 +123,76 @@ def test_genes_come_in_pages(api: TestClient) -> None:
     assert ids == ["gene-b1", "gene-b2", "lacY"]
 
 
+@pytest.mark.parametrize(
+    ("region", "ids"),
+    [
+        ("1:0-10", []),
+        ("1:0-11", ["gene-b1"]),
+        ("chr1:39-51", ["gene-b1", "gene-b2"]),
+        ("1:40-50", []),
+        ("1:0-192", ["gene-b1", "gene-b2", "lacY"]),
+        ("1:0-192:-", ["gene-b2", "lacY"]),
+    ],
+)
+def test_genes_are_found_by_a_region_they_share_a_base_with(
+    api: TestClient, region: str, ids: list[str]
+) -> None:
+    found = api.get("/v1/genomes/toy/genes", params={"region": region}).json()["data"]
+    assert [gene["id"] for gene in found] == ids
+
+
+def test_a_region_that_is_none_finds_no_genes_but_an_explanation(api: TestClient) -> None:
+    for region, words in (("9:0-5", "no contig"), ("1:5", "half-open")):
+        response = api.get("/v1/genomes/toy/genes", params={"region": region})
+        assert (response.status_code, words in response.json()["detail"]) == (422, True)
+
+
+def test_a_gene_over_the_origin_is_read_and_found_on_both_sides_of_it(tmp_path: Path) -> None:
+    (tmp_path / "g.fa").write_text(">p\nACGTTGCAAC\n")
+    (tmp_path / "a.gff3").write_text(
+        "p\tx\tregion\t1\t10\t.\t+\t.\tID=p;Is_circular=true\np\tx\tgene\t9\t13\t.\t-\t.\tID=g\n"
+    )
+    run("add", "plasmid", "--fasta", str(tmp_path / "g.fa"), "--annotation", str(tmp_path / "a.gff3"),
+        "--strict", "--store", str(tmp_path / "s"))  # fmt: skip
+    with in_process(tmp_path / "s") as api:
+        assert api.get("/v1/genomes/plasmid").json()["circular"] == ["p"]
+        (by_name,) = records(api, assembly="plasmid", gene="g")
+        assert by_name["key"] == records(api, input=reverse_complement("ACACG"))[0]["key"]
+        for region, number in (("p:0-3", 1), ("p:3-8", 0), ("p:8-10", 1)):
+            found = api.get("/v1/genomes/plasmid/genes", params={"region": region}).json()["data"]
+            assert len(found) == number
+
+
+def test_a_report_of_repairs_is_kept_with_the_assembly_and_strict_refuses(tmp_path: Path) -> None:
+    (tmp_path / "g.fa").write_text(f">chr1\n{CHROMOSOME}\n")
+    (tmp_path / "a.gff3").write_text(GFF.replace("chr1", "1") + "1\tx\tgene\t11\t9999\t.\t+\t.\tID=long\n")
+    arguments = ["add", "g", "--fasta", str(tmp_path / "g.fa"), "--annotation", str(tmp_path / "a.gff3"),
+                 "--store", str(tmp_path / "s")]  # fmt: skip
+    refused = CliRunner().invoke(command, [*arguments, "--strict"])
+    assert refused.exit_code != 0
+    assert "contig-end" in str(refused.exception)
+    told = json.loads(run(*arguments, "--json"))
+    kinds = {one["kind"]: one["count"] for one in told["report"]}
+    assert kinds == {"contig-renamed": 1, "contig-end": 1}
+    with in_process(tmp_path / "s") as api:
+        assert api.get("/v1/genomes/g").json()["report"] == told["report"]
+        (found,) = api.get("/v1/genomes/g/genes", params={"region": "1:150-160"}).json()["data"]
+        assert (found["id"], found["chrom"], found["end"]) == ("long", "chr1", len(CHROMOSOME))
+
+
+def test_an_annotation_is_checked_without_registering_it(tmp_path: Path) -> None:
+    (tmp_path / "g.fa").write_text(f">1\n{CHROMOSOME}\n")
+    (tmp_path / "a.gff3").write_text(GFF)
+    (tmp_path / "names.tsv").write_text("here\tthere\n1\tchr1\n")
+    told = run("check", str(tmp_path / "a.gff3"), "--fasta", str(tmp_path / "g.fa"))
+    assert "gff3, 1 genes" in told
+    assert "contig-renamed" not in told, "two names of one contig are no guess to make"
+    assert "contig-unknown" in told
+    told = run("check", str(tmp_path / "a.gff3"), "--fasta", str(tmp_path / "g.fa"),
+               "--aliases", str(tmp_path / "names.tsv"), "--json")  # fmt: skip
+    assert json.loads(told) == {"format": "gff3", "genes": 3, "report": []}
+
+
 def test_assemblies_are_listed_with_their_contigs(api: TestClient) -> None:
     (found,) = api.get("/v1/genomes").json()["data"]
     assert found == api.get("/v1/genomes/toy").json()
@@ -223,5 +293,10 @@ def test_our_client_asks_for_genes_and_regions(service: Running, client: Client,
     assert np.array_equal(found, expected)
     region = client.submit_named("shared", regions=["chr1:10-40:+"])
     assert region.records[0].key == job.records[0].key
+    assert [one.name for one in client.genomes() if one.name == "shared"] == ["shared"]
+    assert [gene.symbol for gene in client.genes("shared", region="1:0-41")] == ["lacZ"]
+    assert [gene.id for gene in client.genes("shared", name="b1")] == ["gene-b1"]
+    with pytest.raises(ProblemError, match="no assembly"):
+        list(client.genes("none"))
     with pytest.raises(ProblemError, match="there is"):
         client.submit_named("none", genes=["lacZ"])

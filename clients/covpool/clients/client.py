@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, overload
+from urllib.parse import quote
 
 import httpx
 import numpy as np
@@ -25,6 +26,10 @@ from covpool.service.schemas import (
     MOST_KEYS,
     SAFETENSORS,
     EmbeddingResponse,
+    Gene,
+    GenePage,
+    Genome,
+    GenomePage,
     IndexEntry,
     IndexPage,
     Job,
@@ -239,6 +244,29 @@ class Client:
         return [
             model for page in self._pages("/v1/models") for model in ModelPage.model_validate_json(page).data
         ]
+
+    def genomes(self) -> list[Genome]:
+        """The assemblies the service reads genes and regions from."""
+        return [
+            genome
+            for page in self._pages("/v1/genomes")
+            for genome in GenomePage.model_validate_json(page).data
+        ]
+
+    def genes(self, assembly: str, *, name: str | None = None, region: str | None = None) -> Iterator[Gene]:
+        """Genes of an assembly by id; pages are fetched as they are needed.
+
+        Args:
+            assembly: its name at the service.
+            name: only those that go by this id, symbol or alias.
+            region: only those that share a base with "chrom:start-end" (also with ":+" or ":-"), 0-based
+                half-open.
+
+        Raises:
+            ProblemError: the service knows no such assembly or contig.
+        """
+        for page in self._pages(f"/v1/genomes/{quote(assembly, safe='')}/genes", name=name, region=region):
+            yield from GenePage.model_validate_json(page).data
 
     def close(self) -> None:
         """Close the connections."""

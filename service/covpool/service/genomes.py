@@ -22,7 +22,7 @@ from covpool.extractor.annotation.contigs import read_aliases
 from covpool.extractor.annotation.genes import Gene
 from covpool.extractor.annotation.repairs import Finding, as_json
 from covpool.extractor.digests import file_digest
-from covpool.extractor.errors import SequenceError
+from covpool.extractor.errors import RegionError, SequenceError
 from covpool.extractor.genome import Genome, parse_region
 from covpool.extractor.sequences import Sequence
 from covpool.service.errors import GenomeNotFoundError, GenomeUnavailableError, RequestError
@@ -186,18 +186,33 @@ class Genomes:
         return _registration(row)
 
     def genes(
-        self, name: str, *, called: str | None = None, after: str | None = None, limit: int = 100
+        self,
+        name: str,
+        *,
+        called: str | None = None,
+        within: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
     ) -> list[Gene]:
-        """Genes of an assembly by id; with `called`, those that go by that name.
+        """Genes of an assembly by id.
+
+        Args:
+            name: of the assembly.
+            called: only those that go by this name.
+            within: only those that share a base with this region; on one strand, where it names one.
+            after, limit: a page: so many that come after this id.
 
         Raises:
             GenomeNotFoundError: there is no such assembly.
+            RegionError: the text is no region, or names no contig.
         """
-        self.get(name)
+        assembly = self.get(name)
         query = sa.select(_genes).where(_genes.c.genome == name).order_by(_genes.c.id).limit(limit)
         if called is not None:
             ids = sa.select(_names.c.gene).where(_names.c.genome == name, _names.c.name == called)
             query = query.where(_genes.c.id.in_(ids))
+        if within is not None:
+            query = query.where(_overlap(assembly, within))
         if after is not None:
             query = query.where(_genes.c.id > after)
         with self._catalog.reading() as connection:
@@ -304,6 +319,20 @@ def _opened(assembly: Registration) -> Genome:
         found.close()
         raise GenomeUnavailableError(f"{assembly.name}: its FASTA file has changed; register it anew")
     return found
+
+
+def _overlap(assembly: Registration, text: str) -> "sa.ColumnElement[bool]":
+    chrom, start, end, strand = parse_region(text)
+    chrom = assembly.aliases.get(chrom, chrom)
+    if chrom not in assembly.contigs:
+        raise RegionError(
+            f"{text.strip()}: no contig is called {chrom!r}; there is {_some(assembly.contigs)}"
+        )
+    # A gene over the origin of a circular contig ends behind it: so far into the contig's first bases.
+    over_origin = _genes.c.end - assembly.contigs[chrom] > start
+    overlap = sa.or_(sa.and_(_genes.c.start < end, _genes.c.end > start), over_origin)
+    found = sa.and_(_genes.c.chrom == chrom, overlap)
+    return sa.and_(found, _genes.c.strand == strand) if text.strip()[-1] in "+-" else found
 
 
 def _some(contigs: Mapping[str, int]) -> str:

@@ -57,8 +57,9 @@ def translation(
 ) -> dict[str, str]:
     """The name in the FASTA file of each contig that an annotation uses, as far as it can be told.
 
-    In this order: the same name; the alias table; what the annotation itself says; "chr" put before or taken
-    away, and the ways to call a mitochondrion. What would lead two contigs to one is no guess to make.
+    By the same name, else the alias table, else what the annotation itself says the contig is also called,
+    each also with "chr" put before or taken away, and as the ways to call a mitochondrion. What would lead
+    two contigs to one, or one to two, is no guess to make.
 
     Args:
         used: names in the annotation.
@@ -75,7 +76,8 @@ def translation(
         elif aliases.get(name) in known:
             found[name] = aliases[name]
         else:
-            ways = [aliases.get(one, one) for one in (*other_names.get(name, ()), *_spellings(name))]
+            called = (name, *other_names.get(name, ()))
+            ways = [aliases.get(way, way) for one in called for way in (one, *_spellings(one))]
             fitting = {way for way in ways if way in known}
             if len(fitting) == 1:
                 guessed[name] = fitting.pop()

@@ -34,11 +34,15 @@ def genes(
     assembly: str,
     context: Service,
     name: Annotated[str | None, Query(max_length=256, description="id, symbol or alias")] = None,
+    region: Annotated[
+        str | None,
+        Query(max_length=256, description="`chrom:start-end`, also with `:+` or `:-`; 0-based half-open"),
+    ] = None,
     after: After = None,
     limit: Limit = 100,
 ) -> schemas.GenePage:
-    """Genes by id; with `name`, those that go by it. Coordinates are 0-based half-open."""
-    found = context.genomes.genes(assembly, called=name, after=after, limit=limit + 1)
+    """Genes by id; with `name` those that go by it, with `region` those that share a base with it."""
+    found = context.genomes.genes(assembly, called=name, within=region, after=after, limit=limit + 1)
     page = [
         schemas.Gene(
             id=gene.id,
