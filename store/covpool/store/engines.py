@@ -26,6 +26,13 @@ CONNECT_TIMEOUT_S = 10
 #: Seconds that a writer on SQLite waits for its turn.
 BUSY_S = 30
 
+#: Pages (of 4 KiB) in the write-ahead log before they are copied to the database, which waits for the disk:
+#: a page written many times over is copied once.
+_WAL_PAGES = 10_000
+
+#: Most that a connection keeps of the database in memory, in KiB.
+_CACHE_KIB = 32 * 1024
+
 #: What SQLite says of a file that was cut short or written over.
 _DAMAGED = ("malformed", "not a database")
 
@@ -152,6 +159,8 @@ def _sqlite(url: URL, durability: Durability) -> Engine:
             # In WAL mode NORMAL may lose the latest transactions with the power, never parts of one.
             f"synchronous={'FULL' if durability == 'power-loss' else 'NORMAL'}",
             "foreign_keys=ON",
+            f"wal_autocheckpoint={_WAL_PAGES}",
+            f"cache_size=-{_CACHE_KIB}",
         ):
             connection.execute(f"PRAGMA {pragma}")  # type: ignore[attr-defined]
         _write_ahead(connection)
