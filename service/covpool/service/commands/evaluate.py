@@ -29,7 +29,7 @@ def _common(command: F) -> F:
     """What both kinds of targets share."""
     options = (
         click.argument("fasta", type=_FILE),
-        click.argument("gff3", type=_FILE),
+        click.argument("annotation", type=_FILE),
         click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True,
                      help="Directory for scores.parquet, table.md and scores.png."),
         click.option("--store", default="covpool-store", show_default=True, help="Directory of the store."),
@@ -115,7 +115,7 @@ def _genes(common: dict[str, Any]) -> list[CodingGene]:
     if any(not sign for _, sign, _ in left_out):
         raise click.UsageError("--leave-out needs ATTRIBUTE=VALUE, for example orf_classification=Dubious")
     genes = read_coding_genes(
-        common["fasta"], common["gff3"], leave_out=[(name, value) for name, _, value in left_out]
+        common["fasta"], common["annotation"], leave_out=[(name, value) for name, _, value in left_out]
     )
     return genes[:: common["every"]]
 
