@@ -138,16 +138,20 @@ def intervals(table: Any, repairs: Repairs) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    numeric = pc.and_kleene(
-        pc.match_substring_regex(table["start"], r"^-?\d{1,15}$"),
-        pc.match_substring_regex(table["end"], r"^-?\d{1,15}$"),
-    ).fill_null(False)
-    if not pc.all(numeric).as_py() and len(table):
+    try:
+        start, end = (table[name].cast(pa.int64()) for name in ("start", "end"))
+        whole = not (start.null_count or end.null_count)
+    except pa.ArrowInvalid:
+        whole = False
+    if not whole:
+        numeric = pc.and_kleene(
+            *(pc.match_substring_regex(table[name], r"^-?\d{1,15}$") for name in ("start", "end"))
+        ).fill_null(False)
         for row in table.filter(pc.invert(numeric)).to_pylist():
             repairs.add("coordinates", f"{row['chrom']}:{row['start']}-{row['end']} {row['type']}")
         table = table.filter(numeric)
-    start, end = (table[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
-    start = start - 1
+        start, end = (table[name].cast(pa.int64()) for name in ("start", "end"))
+    start, end = start.to_numpy() - 1, end.to_numpy()
 
     def told(rows: NDArray[np.bool_]) -> list[str]:
         return [
