@@ -246,8 +246,11 @@ def test_a_killed_worker_costs_nothing_and_a_killing_gene_only_itself(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("where", [[], ["--workers", "2"]], ids=["one process", "cluster"])
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ("where", "sign"),
+    [([], signal.SIGKILL), (["--workers", "2"], signal.SIGINT)],
+    ids=["one process killed", "cluster interrupted"],
+)
 def test_the_same_command_goes_on_after_it_was_stopped(
     case: Case, undisturbed: Store, tmp_path: Path, where: list[str], sign: signal.Signals
 ) -> None:

@@ -76,12 +76,20 @@ class Cluster:
         spec: of the run.
         scheduler: its address; None starts a cluster on this machine.
         workers: of the cluster on this machine.
+        plugin: what workers load.
 
     Raises:
         BulkError: the scheduler cannot be reached, or no worker comes.
     """
 
-    def __init__(self, spec: Spec, *, scheduler: str | None = None, workers: int = 1) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        scheduler: str | None = None,
+        workers: int = 1,
+        plugin: type[EnginePlugin] = EnginePlugin,
+    ) -> None:
         self._name = engine_name(spec)
         self._open = ExitStack()
         with ExitStack() as opening:
@@ -100,7 +108,7 @@ class Cluster:
             try:
                 self._client = opening.enter_context(Client(address))  # type: ignore[no-untyped-call]
                 self._client.wait_for_workers(1, timeout=WAIT_S)
-                self._client.register_plugin(EnginePlugin(spec))
+                self._client.register_plugin(plugin(spec))
             except (OSError, TimeoutError) as error:
                 where = scheduler or "this machine"
                 raise BulkError(_UNREACHED.format(where=where, error=error)) from error
@@ -109,11 +117,15 @@ class Cluster:
         self._ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._futures: set[Any] = set()
         self._seen_worker = time.monotonic()
+        self._looked, self._workers = 0.0, 0
 
     @property
     def workers(self) -> int:
-        """Workers there are now."""
-        return len(self._client.scheduler_info(n_workers=-1)["workers"])
+        """Workers there were within the last second."""
+        if time.monotonic() > self._looked + 1:
+            self._looked = time.monotonic()
+            self._workers = len(self._client.scheduler_info(n_workers=-1)["workers"])
+        return self._workers
 
     @property
     def room(self) -> int:

@@ -44,6 +44,9 @@ class Locus:
     circular: bool
     regions: tuple[Region, ...]
 
+    def __len__(self) -> int:
+        return self.end - self.start
+
     def read(self, genome: Genome) -> Sequence:
         """Its bases, along its own strand."""
         gene = self.gene

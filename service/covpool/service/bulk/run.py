@@ -6,7 +6,7 @@ that ended in whatever way.
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from covpool.service.bulk.executors import Executor
 from covpool.service.bulk.plan import Plan, names_of
@@ -57,7 +57,8 @@ def run_plan(
     try:
         with start() as executor:
             begun = time.perf_counter()
-            _Run(plan, executor, report, Progress(plan.cost, bar, write)).go()
+            run = _Run(plan, report, Progress(plan.cost, bar, write))
+            drive(map(plan.work, run.packs), executor, run.settle)
     except KeyboardInterrupt:
         report.interrupted = True
     report.wall_s = time.perf_counter() - begun
@@ -66,33 +67,47 @@ def run_plan(
     return report
 
 
+def drive(
+    works: Iterable[Work],
+    executor: Executor,
+    settle: Callable[[Work, Outcome | Died], Iterable[Work]],
+) -> None:
+    """Run work in the order given, so many pieces under way as the executor has room for.
+
+    Args:
+        works: made when their turn comes, so that few sequences are in memory at once.
+        executor: runs them.
+        settle: takes each result; what it gives back is run next.
+
+    Raises:
+        StoreError, BulkError: as from the executor.
+    """
+    waiting, again, under_way = iter(works), deque[Work](), 0
+    ended = False
+    while not ended or again or under_way:
+        while under_way < executor.room and (again or not ended):
+            work = again.popleft() if again else next(waiting, None)
+            if work is None:
+                ended = True
+            else:
+                executor.submit(work)
+                under_way += 1
+        for work, result in executor.settled(LOOK_S) if under_way else ():
+            under_way -= 1
+            again.extend(settle(work, result))
+
+
 class _Run:
-    def __init__(self, plan: Plan, executor: Executor, report: Report, progress: Progress) -> None:
-        self._plan, self._executor = plan, executor
-        self._report, self._progress = report, progress
-        packs = plan.packs()
-        self._costs = {index: plan.cost_of(pack) / len(pack) for pack in packs for index in pack}
-        self._packs = deque(packs)
-        self._again: deque[Work] = deque()
-        self._under_way = 0
+    def __init__(self, plan: Plan, report: Report, progress: Progress) -> None:
+        self._plan, self._report, self._progress = plan, report, progress
+        self.packs = plan.packs()
+        self._costs = {index: plan.cost_of(pack) / len(pack) for pack in self.packs for index in pack}
         self._strands = 2 if plan.options.strand == "both" else 1
 
-    def go(self) -> None:
-        while self._packs or self._again or self._under_way:
-            room = self._executor.room
-            while (self._packs or self._again) and self._under_way < room:
-                # Bases are read now, so that few sequences are in memory at once.
-                work = self._again.popleft() if self._again else self._plan.work(self._packs.popleft())
-                self._executor.submit(work)
-                self._under_way += 1
-            for work, result in self._executor.settled(LOOK_S):
-                self._under_way -= 1
-                self._settle(work, result)
-
-    def _settle(self, work: Work, result: Outcome | Died) -> None:
+    def settle(self, work: Work, result: Outcome | Died) -> list[Work]:
+        """Count a result; the members of what killed its worker are run again, each alone."""
         if isinstance(result, Died) and len(work.members) > 1:
-            self._again.extend(work.split())
-            return
+            return work.split()
         errors = {work.members[0].index: result.reason} if isinstance(result, Died) else result.errors
         if isinstance(result, Outcome):
             self._report.busy_s += result.busy_s
@@ -105,3 +120,4 @@ class _Run:
                 self._report.done += len(loci)
                 self._report.bases += self._strands * len(member.bases)
         self._progress.add(sum(self._costs.pop(member.index) for member in work.members), self._report)
+        return []

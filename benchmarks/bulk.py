@@ -1,0 +1,225 @@
+"""Bulk runs: makespan over the ideal, idle devices, the price of store and queue, the scheduler's memory.
+
+Schedules run through the real executor and a local Dask cluster, with tasks that sleep in proportion to their
+cost (several workers on few cores would otherwise measure the cores). The price is measured in turn with a
+bare loop over the same forwards in this process, without store, catalog or queue. The projection is
+arithmetic, with its assumptions beside it.
+Give the FASTA and annotation of a genome to use its genes; without, only synthetic lengths are run.
+"""
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+
+from covpool.extractor import Genome, load_adapter
+from covpool.extractor.annotation.annotation import read_annotation
+from covpool.extractor.extraction import extract_regions
+from covpool.extractor.models import Model, Options, describe
+from covpool.extractor.packs import Shape
+from covpool.extractor.regions import Region
+from covpool.extractor.sequences import Sequence
+from covpool.service.bulk.cluster import Cluster, EnginePlugin
+from covpool.service.bulk.one_process import OneProcess
+from covpool.service.bulk.plan import loci_of, make_plan
+from covpool.service.bulk.run import drive, run_plan
+from covpool.service.bulk.work import Died, Member, Outcome, Spec, Work
+from covpool.store import Store
+
+WORKERS = (1, 2, 4)
+#: Seconds that all tasks of a schedule sleep together, per worker.
+SLEEP_S = 6.0
+SYNTHETIC = 160
+SAMPLE = 250
+TASKS = 100_000
+BARE_ROUNDS = 3
+
+
+class SleepingPlugin(EnginePlugin):
+    """A worker whose work is to sleep."""
+
+    def setup(self, worker: Any) -> None:
+        """Nothing to load."""
+        seconds_per_base = float(self.spec.model)
+
+        def run(work: Work) -> Outcome:
+            time.sleep(work.cost * seconds_per_base)
+            return Outcome({}, (), work.cost * seconds_per_base)
+
+        self.engine: Any = SimpleNamespace(run=run, close=lambda: None)
+
+
+def sleeping(workers: int, seconds_per_base: float) -> Cluster:
+    """A cluster of workers that sleep."""
+    spec = Spec("", None, str(seconds_per_base), "", (), Options())
+    return Cluster(spec, workers=workers, plugin=SleepingPlugin)
+
+
+def works_of(lengths: list[int], model: Model) -> list[Work]:
+    """Work of these lengths, packed and ordered as a plan's."""
+    by_shape: dict[Shape, list[int]] = {}
+    for index, length in enumerate(lengths):
+        by_shape.setdefault(Shape.of(model, length, "cpu"), []).append(index)
+    works = [
+        Work(tuple(Member(i, str(i), str(i), ()) for i in indices[start : start + shape.rows]), shape)
+        for shape, indices in by_shape.items()
+        for start in range(0, len(indices), shape.rows)
+    ]
+    return sorted(works, key=lambda work: -work.cost)
+
+
+def schedules(label: str, lengths: list[int], model: Model) -> None:
+    """Makespan over ideal and idle share for each number of workers."""
+    works = works_of(lengths, model)
+    total = sum(work.cost for work in works)
+    for workers in WORKERS:
+        seconds_per_base = SLEEP_S * workers / total
+        ideal = max(SLEEP_S, works[0].cost * seconds_per_base)
+        busy: list[float] = []
+
+        def settle(work: Work, result: Outcome | Died, busy: list[float] = busy) -> list[Work]:
+            assert isinstance(result, Outcome)
+            busy.append(result.busy_s)
+            return []
+
+        with sleeping(workers, seconds_per_base) as cluster:
+            begun = time.perf_counter()
+            drive(works, cluster, settle)
+            spent = time.perf_counter() - begun
+        idle = 1 - sum(busy) / (workers * spent)
+        print(
+            f"{label:10s} {len(works):6,d} {workers:8d} {spent:9.2f} s "
+            f"{100 * (spent / ideal - 1):+9.1f} % {100 * idle:7.1f} %"
+        )
+
+
+def price(fasta: Path, annotation: Path, model: Model) -> None:
+    """Rate of a run with store, catalog and queue over that of a bare loop over the same forwards."""
+    torch.set_num_threads(1)
+    adapter = load_adapter(model.name, device="cpu")
+    with Genome(fasta) as genome:
+        genes = read_annotation(annotation, genome.contigs)
+        count = len(genes.genes)
+        chosen = set(np.random.default_rng(0).choice(count, min(SAMPLE, count), replace=False).tolist())
+        for classes in (("whole",), ("whole", "CDS", "upstream")):
+            loci = [
+                locus
+                for index, locus in enumerate(loci_of(genes, genome, flank=100, classes=classes))
+                if index in chosen
+            ]
+            ratios = []
+            idle = 0.0
+            for _ in range(BARE_ROUNDS):
+                with tempfile.TemporaryDirectory() as name, Store.open(name) as store:
+                    plan = make_plan(
+                        store,
+                        loci,
+                        genome,
+                        assembly="bench",
+                        model=model,
+                        layers=(model.default_layer,),
+                        options=Options(),
+                        dtype="float32",
+                        device="cpu",
+                    )
+                    bare = _bare(plan.packs(), plan.work, adapter, model.default_layer)
+                    spec = Spec(name, None, model.name, model.weights, plan.layers, Options(), device="cpu")
+                    report = run_plan(plan, store, name, partial(OneProcess, spec))
+                    ratios.append(bare / report.wall_s)
+                    idle = 1 - report.busy_s / report.wall_s
+                    rate = report.bases / bare
+            print(
+                f"{len(classes)} matrices a gene: {np.median(ratios):.2f} of the bare loop's rate "
+                f"({rate / 1e3:.0f} kb/s, median of {BARE_ROUNDS}); worker idle {100 * idle:.1f} %"
+            )
+
+
+def _bare(packs: list[list[int]], work_of: Callable[[list[int]], Work], adapter: Any, layer: str) -> float:
+    works = [work_of(pack) for pack in packs]
+    begun = time.perf_counter()
+    for work in works:
+        given = [(Sequence(one.name, one.bases), one.regions) for one in work.members]
+        extract_regions(adapter, given, [layer], Options(), filler=work.shape.filler(len(given)))
+    return time.perf_counter() - begun
+
+
+def scheduler_memory(tasks: int) -> None:
+    """Growth of the process that holds the scheduler, over so many tasks through the window."""
+    shape = Shape(1, 1)
+
+    def works() -> Iterator[Work]:
+        for index in range(tasks):
+            yield Work((Member(index, str(index), str(index), (Region("r", ((0, 1),)),)),), shape)
+
+    process = psutil.Process(os.getpid())
+    with sleeping(2, 0.0) as cluster:
+        before, begun, most, done = process.memory_info().rss, time.perf_counter(), 0, 0
+
+        def settle(work: Work, result: Outcome | Died) -> list[Work]:
+            nonlocal most, done
+            done += 1
+            if done % 500 == 0:
+                most = max(most, process.memory_info().rss)
+            return []
+
+        drive(works(), cluster, settle)
+        spent = time.perf_counter() - begun
+    print(
+        f"{tasks:,} tasks: {(most - before) / 1e6:+.0f} MB at most in the process with scheduler and client, "
+        f"{tasks / spent:.0f} tasks/s"
+    )
+
+
+def projection() -> None:
+    """1,000 genomes x 5 layers, from assumptions that are printed."""
+    genomes, layers, genes, bases, width = 1_000, 5, 20_000, 1.3e9, 1536
+    devices, rate = 64, 100e3
+    matrix = 4 * (width * (width + 1) // 2 + width) * 0.93
+    forwards = genomes * genes
+    print(
+        f"assumed: {genomes:,} genomes of {genes:,} genes and {bases / 1e9:.1f} Gb in genes, {layers} layers "
+        f"of width {width} in one forward,\n{devices} devices of {rate / 1e3:.0f} kb/s each (not measured), "
+        "lossless float32 at 0.93 of its size, whole genes only"
+    )
+    seconds = genomes * bases / rate
+    print(
+        f"device time {seconds / 86400 / 365:.1f} years, {seconds / devices / 86400:.0f} days on {devices}; "
+        f"{forwards / 1e6:.0f} M forwards, {forwards / (seconds / devices):.1f} a second over all devices;\n"
+        f"{forwards * layers / 1e6:.0f} M matrices, {forwards * layers * matrix / 1e12:.0f} TB, in stores of "
+        "50 genomes (a layer of a store holds a million rows)"
+    )
+
+
+def main() -> None:
+    """Print the tables."""
+    model = describe("ntv3-mini")
+    rng = np.random.default_rng(0)
+    print("tasks that sleep, longest first; ideal = all sleep / workers, or the longest task")
+    print("lengths     tasks  workers   makespan  over ideal    idle")
+    synthetic = [int(x) for x in np.exp(rng.normal(np.log(18_000), 1.2, SYNTHETIC))]
+    schedules("log-normal", synthetic, model)
+    if len(sys.argv) > 2:
+        fasta, annotation = map(Path, sys.argv[1:3])
+        with Genome(fasta) as genome:
+            found = read_annotation(annotation, genome.contigs)
+            lengths = [len(locus) for locus in loci_of(found, genome, flank=100, classes=("whole",))]
+        schedules("genome", lengths, model)
+        print()
+        price(fasta, annotation, model)
+    print()
+    scheduler_memory(int(sys.argv[3]) if len(sys.argv) > 3 else TASKS)
+    print()
+    projection()
+
+
+if __name__ == "__main__":
+    main()
