@@ -49,10 +49,10 @@ def run_plan(
         cached=sum(len(item.loci) for index, item in enumerate(plan.items) if index not in plan.missing),
         failed=dict(plan.refused),
     )
+    before = disk_bytes(location)
     store.names.add(names_of(plan))
     if not plan.missing:
         return report
-    before = disk_bytes(location)
     begun = time.perf_counter()
     try:
         with start() as executor:
