@@ -65,7 +65,9 @@ class Case:
         faults.mkdir(exist_ok=True)
         path = f"{Path(__file__).parent / 'faulty_bulk'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
         code = "from covpool.service.commands.precompute import precompute\n"
-        code += "if __name__ == '__main__': precompute()"
+        # Also where the tests run in the background, whose processes ignore interrupts.
+        code += "import signal\nif __name__ == '__main__':\n"
+        code += "    signal.signal(signal.SIGINT, signal.default_int_handler)\n    precompute()\n"
         script = self.directory / "command.py"
         script.write_text(code)
         return subprocess.Popen(
