@@ -24,7 +24,7 @@ from covpool.extractor.evaluation.ridge import (
 )
 from covpool.extractor.evaluation.scores import Table, Vector, auroc, auroc_and_influence, pearson, r_squared
 from covpool.extractor.evaluation.splits import Folds
-from covpool.extractor.evaluation.targets import Matrix, Targets
+from covpool.extractor.evaluation.targets import Targets
 
 #: Weight of the log length: 5 % of the squared norm of the block it stands beside.
 LENGTH_WEIGHT = 0.05**0.5
@@ -158,17 +158,20 @@ class Comparison:
             choice, test = self._splits(fold)
             blocks = one.embed(test.fit)
             # What is fitted on targets must not have seen those that it is chosen by.
-            own = [(one.embed(choice.fit) if one.supervised else blocks, choice), (blocks, test)]
-            numbers = sum(block.values.shape[1] for block in own[-1][0])
-            parts = [design((self.length, *blocks), split.fit) for blocks, split in own]
-            shares = [LENGTH_WEIGHT, *_even(len(own[0][0]))]
-            found[""].append(self._alone(parts, shares, fold))
+            own = one.embed(choice.fit) if one.supervised else blocks
+            beside = () if baseline is None else baseline.embed(test.fit)
+            numbers = sum(block.values.shape[1] for block in blocks)
+            probes = _Probes(
+                self._ridge((*beside, self.length, *own), choice, self._choosing_targets()),
+                self._ridge((*beside, self.length, *blocks), test, slice(None)),
+            )
+            # A block of weight 0 takes no part: one set of Gram matrices serves both.
+            rest = [LENGTH_WEIGHT, *_even(len(blocks))]
+            found[""].append(self._alone(probes, [0.0] * len(beside) + rest, fold))
             if baseline is not None:
-                beside = [design(baseline.embed(split.fit), split.fit) for split in (choice, test)]
-                both = [[*a, *b] for a, b in zip(beside, parts, strict=True)]
-                shares = [*_even(len(beside[0])), *shares]
+                shares = [*_even(len(beside)), *rest]
                 found.setdefault(baseline.name, []).append(
-                    self._beside(both, shares, len(beside[0]) + 1, fold)
+                    self._beside(probes, shares, len(beside) + 1, fold)
                 )
         for added_to, scores in found.items():
             table = np.stack([score.values for score in scores])
@@ -198,17 +201,20 @@ class Comparison:
             _Split(np.flatnonzero(np.isin(self.folds, others)), np.flatnonzero(self.folds == fold)),
         )
 
-    def _alone(self, parts: list[list[Matrix]], weights: list[float], fold: int) -> "_FoldScore":
-        score = self._chooser(parts[0], fold)
-        penalty, validation = best_penalty(lambda penalty: score(weights, penalty))
-        return self._test(parts[1], weights, fold, penalty, validation, np.nan)
+    def _ridge(self, blocks: tuple[Features, ...], split: "_Split", columns: Index | slice) -> Ridge:
+        return Ridge(design(blocks, split.fit), self.targets.values[:, columns], split.fit, split.held)
 
-    def _beside(self, parts: list[list[Matrix]], shares: list[float], first: int, fold: int) -> "_FoldScore":
+    def _alone(self, probes: "_Probes", weights: list[float], fold: int) -> "_FoldScore":
+        score = self._chooser(probes, fold)
+        penalty, validation = best_penalty(lambda penalty: score(weights, penalty))
+        return self._test(probes, weights, fold, penalty, validation, np.nan)
+
+    def _beside(self, probes: "_Probes", shares: list[float], first: int, fold: int) -> "_FoldScore":
         """The representation, which begins at block `first`, beside a baseline: its weight is chosen too.
 
         The penalty is chosen at the middle weight, the weight at that penalty, and the penalty once more.
         """
-        score = self._chooser(parts[0], fold)
+        score = self._chooser(probes, fold)
 
         def weights(log_weight: float) -> list[float]:
             return [*shares[:first], *(10**log_weight * share for share in shares[first:])]
@@ -222,17 +228,15 @@ class Comparison:
         penalty, validation = best_on_grid(
             lambda penalty: score(weights(weight), penalty), near, PENALTY_LIMITS, WEIGHT_STEP
         )
-        return self._test(parts[1], weights(weight), fold, penalty, validation, weight)
+        return self._test(probes, weights(weight), fold, penalty, validation, weight)
 
-    def _chooser(self, parts: list[Matrix], fold: int) -> Callable[[Ordered[float], float], float]:
+    def _chooser(self, probes: "_Probes", fold: int) -> Callable[[Ordered[float], float], float]:
         """Mean score of the choosing fold, by weights and log10 penalty."""
         split, _ = self._splits(fold)
-        columns = self._choosing_targets()
-        ridge = Ridge(parts, self.targets.values[:, columns], split.fit, split.held)
-        observed = self.targets.values[np.ix_(split.held, columns)].T
+        observed = self.targets.values[np.ix_(split.held, self._choosing_targets())].T
 
         def score(weights: Ordered[float], penalty: float) -> float:
-            predicted = ridge.scores(weights, 10**penalty)
+            predicted = probes.choice.scores(weights, 10**penalty)
             if self.targets.kind == "terms":
                 return float(np.nanmean(auroc(predicted, observed)))
             # A constant prediction correlates with nothing.
@@ -242,7 +246,7 @@ class Comparison:
 
     def _test(
         self,
-        parts: list[Matrix],
+        probes: "_Probes",
         weights: Ordered[float],
         fold: int,
         penalty: float,
@@ -250,7 +254,7 @@ class Comparison:
         weight: float,
     ) -> "_FoldScore":
         _, split = self._splits(fold)
-        predicted = Ridge(parts, self.targets.values, split.fit, split.held).scores(weights, 10**penalty)
+        predicted = probes.test.scores(weights, 10**penalty)
         observed = np.ascontiguousarray(self.targets.values[split.held].T)
         if self.targets.kind == "terms":
             values, influence = auroc_and_influence(predicted, observed)
@@ -276,6 +280,12 @@ def _even(blocks: int) -> list[float]:
 class _Split:
     fit: Index
     held: Index
+
+
+@dataclass(frozen=True)
+class _Probes:
+    choice: Ridge
+    test: Ridge
 
 
 @dataclass(frozen=True)

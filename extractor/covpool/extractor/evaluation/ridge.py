@@ -41,14 +41,16 @@ def design(blocks: Ordered[Features], training: Index) -> list[Matrix]:
     """(genes, columns) of each block, centred and scaled by what the training genes show."""
     parts = []
     for features in blocks:
-        known = features.values[training].astype(np.float64)
-        centre, spread = known.mean(0), known.std(0)
+        known = features.values[training]
+        centre = known.mean(0, dtype=np.float64)
+        spread = np.sqrt(((known - centre.astype(np.float32)) ** 2).mean(0, dtype=np.float64))
         # A column that rounding alone moves is constant.
         varies = spread > 1e-6 * np.maximum(np.abs(centre), spread.max(initial=0.0) * 1e-3)
         scale = 1 / spread[varies] if features.standardise else np.ones(varies.sum())
         norm = np.sqrt(((spread[varies] * scale) ** 2).sum())
         factor = scale / norm if norm > 0 else scale
-        parts.append(((features.values[:, varies] - centre[varies]) * factor).astype(np.float32))
+        kept = features.values if varies.all() else features.values[:, varies]
+        parts.append((kept - centre[varies].astype(np.float32)) * factor.astype(np.float32))
     return parts
 
 
