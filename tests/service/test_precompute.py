@@ -257,7 +257,8 @@ def test_the_same_command_goes_on_after_it_was_stopped(
     case: Case, undisturbed: Store, tmp_path: Path, where: list[str], sign: signal.Signals
 ) -> None:
     (tmp_path / "f").mkdir()
-    (tmp_path / "f" / "kill-once").touch()
+    for spared in ("kill-once", "no-kill"):
+        (tmp_path / "f" / spared).touch()
     name = f"stopped-{sign}-{len(where)}"
     process = case.start(name, *where, faults=tmp_path / "f")
     wait_for(lambda: (tmp_path / "f" / "sleep-once").exists() and ready(case, name) > 0)
@@ -285,7 +286,8 @@ def test_a_lost_scheduler_ends_the_command_and_the_next_one_goes_on(
     case: Case, undisturbed: Store, tmp_path: Path
 ) -> None:
     (tmp_path / "f").mkdir()
-    (tmp_path / "f" / "kill-once").touch()
+    for spared in ("kill-once", "no-kill"):
+        (tmp_path / "f" / spared).touch()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
@@ -304,7 +306,7 @@ def test_a_lost_scheduler_ends_the_command_and_the_next_one_goes_on(
         "1",
         "--no-dashboard",
         "--death-timeout",
-        "5",
+        "60",
     ]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
     running = [subprocess.Popen(scheduler, **quiet), subprocess.Popen(worker, **quiet)]  # type: ignore[call-overload]
