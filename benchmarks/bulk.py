@@ -2,17 +2,19 @@
 
 Schedules run through the real executor and a local Dask cluster, with tasks that sleep in proportion to their
 cost (several workers on few cores would otherwise measure the cores). The price is measured in turn with a
-bare loop over the same forwards in this process, without store, catalog or queue. The projection is
+bare loop over the same forwards, without store, catalog or queue. The projection is
 arithmetic, with its assumptions beside it.
 Give the FASTA and annotation of a genome to use its genes (every fourth is scheduled); without, only
 synthetic lengths are run.
 """
 
+import multiprocessing
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -104,9 +106,10 @@ def schedules(label: str, lengths: list[int], model: Model) -> None:
 
 
 def price(fasta: Path, annotation: Path, model: Model) -> None:
-    """Rate of a run with store, catalog and queue over that of a bare loop over the same forwards."""
-    torch.set_num_threads(1)
-    adapter = load_adapter(model.name, device="cpu")
+    """Rate of a run with store, catalog and queue over that of a bare loop over the same forwards.
+
+    Each is in a new process of one thread, so that both meet every shape for the first time.
+    """
     with Genome(fasta) as genome:
         genes = read_annotation(annotation, genome.contigs)
         count = len(genes.genes)
@@ -132,7 +135,9 @@ def price(fasta: Path, annotation: Path, model: Model) -> None:
                         dtype="float32",
                         device="cpu",
                     )
-                    bare = _bare(plan.packs(), plan.work, adapter, model.default_layer)
+                    works = [plan.work(pack) for pack in plan.packs()]
+                    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+                        bare = process.submit(_bare, works, model.name, model.default_layer).result()
                     spec = Spec(name, None, model.name, model.weights, plan.layers, Options(), device="cpu")
                     report = run_plan(plan, store, name, partial(OneProcess, spec))
                     ratios.append(bare / report.wall_s)
@@ -144,8 +149,9 @@ def price(fasta: Path, annotation: Path, model: Model) -> None:
             )
 
 
-def _bare(packs: list[list[int]], work_of: Callable[[list[int]], Work], adapter: Any, layer: str) -> float:
-    works = [work_of(pack) for pack in packs]
+def _bare(works: list[Work], model: str, layer: str) -> float:
+    torch.set_num_threads(1)
+    adapter = load_adapter(model, device="cpu")
     begun = time.perf_counter()
     for work in works:
         given = [(Sequence(one.name, one.bases), one.regions) for one in work.members]

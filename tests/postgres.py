@@ -11,9 +11,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from uuid import uuid4
@@ -24,12 +23,36 @@ USER, PASSWORD = "covpool", "correct horse"
 START_S = 60.0
 
 
-@dataclass(frozen=True)
 class PostgresServer:
-    """A running server, reached over TCP."""
+    """A server with its data, reached over TCP; it may be stopped, and started again.
 
-    port: int
-    process: "subprocess.Popen[bytes]"
+    Args:
+        port: it listens on.
+        log: it writes.
+        launch: starts its process.
+    """
+
+    def __init__(self, port: int, log: Path, launch: "Callable[[], subprocess.Popen[bytes]]") -> None:
+        self.port = port
+        self._log, self._launch = log, launch
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self.process = self._launch()
+        deadline = time.monotonic() + START_S
+        while True:
+            try:
+                return self.execute("SELECT 1")
+            except psycopg.OperationalError:
+                running = self.process.poll() is None
+                assert running and time.monotonic() < deadline, self._log.read_text(errors="replace")
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Shut it down as an administrator would, dropping whoever is connected."""
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(30)
 
     def url(self, database: str = "postgres", password: str = PASSWORD) -> str:
         """SQLAlchemy URL of one database."""
@@ -100,38 +123,21 @@ def postgres_server() -> Iterator[PostgresServer]:
             # The data does not outlive the tests.
             "fsync": "off",
         }
-        with (directory / "log").open("wb") as log:
-            process = subprocess.Popen(
-                [
-                    str(programs / "postgres"),
-                    "-D",
-                    str(data),
-                    *(f"--{name}={value}" for name, value in settings.items()),
-                ],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                user=account,
-                cwd=directory,
-            )
-        with process:
-            server = PostgresServer(port, process)
-            try:
-                _wait(server, directory / "log")
-                yield server
-            finally:
-                # Immediate shutdown: nothing has to be kept.
-                process.send_signal(signal.SIGQUIT)
-                process.wait(30)
+        command = [str(programs / "postgres"), "-D", str(data)]
+        command += [f"--{name}={value}" for name, value in settings.items()]
+
+        def launch() -> "subprocess.Popen[bytes]":
+            with (directory / "log").open("ab") as log:
+                return subprocess.Popen(
+                    command, stdout=log, stderr=subprocess.STDOUT, user=account, cwd=directory
+                )
+
+        server = PostgresServer(port, directory / "log", launch)
+        try:
+            yield server
+        finally:
+            # Immediate shutdown: nothing has to be kept.
+            server.process.send_signal(signal.SIGQUIT)
+            server.process.wait(30)
     finally:
         shutil.rmtree(directory)
-
-
-def _wait(server: PostgresServer, log: Path) -> None:
-    deadline = time.monotonic() + START_S
-    while True:
-        try:
-            return server.execute("SELECT 1")
-        except psycopg.OperationalError:
-            running = server.process.poll() is None
-            assert running and time.monotonic() < deadline, log.read_text(errors="replace")
-            time.sleep(0.05)

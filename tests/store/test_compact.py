@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from covpool.store import CorruptEntryError, Store, StoreError
-from covpool.store.catalog import Entry
 from covpool.store.codecs import codec_id
 from covpool.store.compacted_arrays import CompactedArrays
+from covpool.store.entries import Entry
 from covpool.store.maintenance import compact as module
 from covpool.store.maintenance.compact import compact
 from covpool.store.maintenance.gc import collect

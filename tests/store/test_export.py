@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from covpool.store import LocationError, Store
-from covpool.store.catalog import Entry
+from covpool.store.entries import Entry
 from covpool.store.maintenance.export import export_npz, export_safetensors, export_zarr
 from covpool.store.testing import example_key, example_moments
 from tests.store.places import Place

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from covpool.store import Store, StoreError
+from covpool.store.entries import Written
 from covpool.store.maintenance.gc import collect
 from covpool.store.rows import encode_row
 from covpool.store.schema import CATALOG_FILE
@@ -61,7 +62,7 @@ def test_a_young_reservation_is_left_alone_and_its_writer_goes_on(place: Place) 
             path = f"arrays/{where.namespace.id}/{array}/c.{where.row}{shape}"
             store.objects.write(path, getattr(row, array))
         assert set(collect(store).as_dict().values()) == {0}
-        store.catalog.flip_ready(key, where, record)
+        store.catalog.flip_ready([Written(key, where, record)])
         assert_whole(store, [*NAMES, "x"])
 
 
@@ -72,7 +73,7 @@ def test_a_writer_slower_than_the_age_is_refused_and_puts_again(place: Place) ->
         where = store.catalog.reserve(key, namespace_of(store))
         assert collect(store, age=soon()).reserved == 1
         with pytest.raises(StoreError, match="put it again"):
-            store.catalog.flip_ready(key, where, encode_row(where.namespace, key, moments)[1])
+            store.catalog.flip_ready([Written(key, where, encode_row(where.namespace, key, moments)[1])])
         store.put(key, moments)
         assert store.entry(key).row == where.row + 1, "no row is handed out twice"
         assert_whole(store, [*NAMES, "x"])

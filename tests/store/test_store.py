@@ -17,12 +17,15 @@ from covpool.store import (
     KeyNotFoundError,
     LocationError,
     Moments,
+    MomentsKey,
     Store,
     StoreError,
 )
+from covpool.store.entries import Written
 from covpool.store.rows import encode_row
 from covpool.store.schema import CATALOG_FILE, Namespace
 from covpool.store.testing import example_key, example_moments
+from covpool.store.zarr_arrays import NamespaceArrays
 from tests.store.places import Place
 
 
@@ -176,11 +179,11 @@ def test_a_writer_whose_reservation_was_given_up_is_told_so(tmp_path: Path) -> N
         _, record = encode_row(place.namespace, key, moments)
         store.catalog.give_up(place)
         with pytest.raises(StoreError, match=r"row 0 was taken for abandoned.*put it again"):
-            store.catalog.flip_ready(key, place, record)
+            store.catalog.flip_ready([Written(key, place, record)])
         assert key not in store
         store.put(key, moments)
         with pytest.raises(StoreError, match="given up"):
-            store.catalog.flip_ready(key, place, record)
+            store.catalog.flip_ready([Written(key, place, record)])
         assert_same_bits(store.get(key), moments)
 
 
@@ -303,3 +306,34 @@ def set_catalog_version(directory: Path, version: str) -> None:
     connection.execute("UPDATE store_meta SET value = ? WHERE name = 'format'", (version,))
     connection.commit()
     connection.close()
+
+
+def test_many_become_readable_together_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = [(example_key(name), example_moments(name)) for name in "abc"]
+    seen: list[list[bool]] = []
+    with Store.open(tmp_path) as store:
+        store.put(*items[1])
+        before = store.entry(items[1][0])
+        with pytest.raises(InvalidMomentsError):
+            store.put_many([*items, (example_key("x"), Moments(8, np.full(8, np.nan), np.eye(8)))])
+        assert [key in store for key, _ in items] == [False, True, False]
+        write = NamespaceArrays.write
+
+        def fails_late(arrays: NamespaceArrays, row: int, key: MomentsKey, moments: Moments) -> object:
+            seen.append([one in store for one, _ in items])
+            if len(seen) == 2:
+                raise StoreError("disk full")
+            return write(arrays, row, key, moments)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(NamespaceArrays, "write", fails_late)
+            with pytest.raises(StoreError, match="disk full"):
+                store.put_many(items)
+        assert seen == [[False, True, False]] * 2
+        assert store.verify() == []
+        # Given twice, the latter counts; what is there already keeps its row.
+        store.put_many([(items[0][0], items[2][1]), *items])
+        for key, moments in items:
+            assert store.get(key).second_moment.tobytes() == moments.second_moment.tobytes()
+        assert store.entry(items[1][0]) == before
+        assert store.verify() == []

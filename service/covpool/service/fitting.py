@@ -1,5 +1,6 @@
 """One fit in its own process: `python -m covpool.service.fitting NAME WORKER`; it may load torch, and die."""
 
+import logging
 import sys
 import tempfile
 import threading
@@ -22,6 +23,8 @@ from covpool.service.training_set import keys_of
 from covpool.store.errors import StoreError
 from covpool.store.keys import Recipe
 from covpool.store.zarr_store import Store
+
+log = logging.getLogger(__name__)
 
 
 def fit_to_file(store: Store, request: Mapping[str, Any]) -> bytes:
@@ -70,7 +73,11 @@ def every(seconds: float, call: Callable[[], None]) -> Iterator[None]:
 
     def loop() -> None:
         while not stop.wait(seconds):
-            call()
+            try:
+                call()
+            except StoreError as error:
+                # The database may be away for a moment; the lease outlives several beats.
+                log.warning("no heartbeat: %s", error)
 
     thread = threading.Thread(target=loop, name="heartbeat", daemon=True)
     thread.start()

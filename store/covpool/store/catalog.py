@@ -5,9 +5,8 @@ is written once: putting other moments under a key takes a new row, and the flip
 SQLite (WAL mode) by default, or Postgres; the service keeps its job tables in the same database.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -15,74 +14,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from covpool.store.engines import insert_if_absent, reading, writing
+from covpool.store.entries import Entry, Place, Written
 from covpool.store.errors import CapacityError, InvalidMomentsError, StoreError
 from covpool.store.keys import MomentsKey, Recipe, is_digest
-from covpool.store.schema import Namespace, Record, check_version, version_text
+from covpool.store.schema import Namespace, check_version, version_text
 from covpool.store.tables import READY, RESERVED, RETIRED, TABLES
 from covpool.store.tables import entries as _entries
 from covpool.store.tables import meta as _meta
 from covpool.store.tables import namespaces as _namespaces
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """One row of one set of arrays.
-
-    Attributes:
-        namespace: the arrays' namespace.
-        generation: 0 for the arrays that writers fill, 1 and up for their compacted copies.
-        row: the row there.
-    """
-
-    namespace: Namespace
-    generation: int
-    row: int
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A row of the catalog.
-
-    Attributes:
-        key: the key's digest.
-        place: where its row lies.
-        state: "reserved" (being written), "ready" (may be read) or "retired" (replaced or given up, until
-            `gc` removes it).
-        since: when it came into that state, UTC.
-        sequence: digest of the bases.
-        length: their number, in bp.
-        count: tokens the moments count; None until ready.
-        error: relative Frobenius error of the stored second moment, 0.0 if its codec is lossless; None
-            until ready.
-        checksum: CRC-32C of the row's record; None until ready.
-        created: when it became ready, UTC; None until then.
-    """
-
-    key: str
-    place: Place
-    state: str
-    since: datetime
-    sequence: str
-    length: int
-    count: int | None
-    error: float | None
-    checksum: int | None
-    created: datetime | None
-
-    @property
-    def namespace(self) -> Namespace:
-        """The arrays' namespace."""
-        return self.place.namespace
-
-    @property
-    def row(self) -> int:
-        """The row in its arrays."""
-        return self.place.row
-
-    @property
-    def moments_key(self) -> MomentsKey:
-        """The key itself, put together again."""
-        return MomentsKey(self.sequence, self.length, self.namespace.recipe)
 
 
 class Catalog:
@@ -119,100 +58,114 @@ class Catalog:
         """
         with self.writing() as connection:
             entry = self._find(connection, key.digest)
-            if entry is None:
-                return self._reserve(connection, key, namespace)
-            stored = entry.namespace
+            stored = namespace if entry is None else entry.namespace
             if (stored.width, stored.dtype) != (namespace.width, namespace.dtype):
                 raise InvalidMomentsError(
                     f"{key}: is stored as {stored.width} x {stored.dtype}; offer it so (Moments.astype), "
                     "or drop the old entry"
                 )
-            return self._reserve(connection, key, stored)
+            return self._reserve(connection, [(key, stored)])[key.digest]
 
-    def find_or_reserve(self, key: MomentsKey, namespace: Namespace) -> Entry | Place:
-        """The ready entry of `key`, or else a row of its own for writing it, in one transaction.
+    def find_or_reserve(self, wanted: Sequence[tuple[MomentsKey, Namespace]]) -> list[Entry | Place]:
+        """Of each key the ready entry, or else a row of its own for writing it, in one transaction.
 
         Raises:
-            CapacityError: the namespace is full.
+            CapacityError: a namespace is full; then nothing is reserved.
         """
         with self.writing() as connection:
-            entry = self._find(connection, key.digest)
-            return self._reserve(connection, key, namespace) if entry is None else entry
+            entries = [self._find(connection, key.digest) for key, _ in wanted]
+            free = [one for one, entry in zip(wanted, entries, strict=True) if entry is None]
+            places = self._reserve(connection, free)
+        return [
+            places[key.digest] if entry is None else entry
+            for (key, _), entry in zip(wanted, entries, strict=True)
+        ]
 
-    def _reserve(self, connection: Connection, key: MomentsKey, namespace: Namespace) -> Place:
-        which = {"which": namespace.id}
-        # The namespace's row is the lock: one writer at a time hands out rows of its arrays.
-        found = connection.execute(_NEXT_ROW, which).one_or_none()
-        if found is None:
-            insert_if_absent(connection, _namespaces, [namespace_row(namespace)])
-            found = connection.execute(_NEXT_ROW, which).one_or_none()
-        if found is None:
-            raise CapacityError(
-                f"namespace {namespace.id} ({key.recipe.model}, {key.recipe.layer}) has handed out all its "
-                "rows; open a second store"
+    def _reserve(
+        self, connection: Connection, wanted: Sequence[tuple[MomentsKey, Namespace]]
+    ) -> dict[str, Place]:
+        """Rows by the digests of keys, each of which is given once."""
+        places = {}
+        # In one order everywhere: two writers must not wait for each other.
+        for namespace in sorted({namespace.id: namespace for _, namespace in wanted}.values(), key=_id):
+            keys = [key for key, of in wanted if of.id == namespace.id]
+            many = {"which": namespace.id, "rows": len(keys)}
+            # The namespace's row is the lock: one writer at a time hands out rows of its arrays.
+            found = connection.execute(_NEXT_ROWS, many).one_or_none()
+            if found is None:
+                insert_if_absent(connection, _namespaces, [namespace_row(namespace)])
+                found = connection.execute(_NEXT_ROWS, many).one_or_none()
+            if found is None:
+                recipe = namespace.recipe
+                raise CapacityError(
+                    f"namespace {namespace.id} ({recipe.model}, {recipe.layer}) has handed out all its "
+                    "rows; open a second store"
+                )
+            for row, key in enumerate(keys, found.next_row - len(keys)):
+                places[key.digest] = Place(namespace_of(found), 0, row)
+        if places:
+            now = datetime.now(UTC)
+            connection.execute(
+                _RESERVE,
+                [
+                    {
+                        "namespace": places[key.digest].namespace.id,
+                        "generation": 0,
+                        "row": places[key.digest].row,
+                        "key": key.digest,
+                        "state": RESERVED,
+                        "since": now,
+                        "sequence": key.sequence,
+                        "length": key.length,
+                    }
+                    for key, _ in wanted
+                ],
             )
-        place = Place(namespace_of(found), 0, found.next_row - 1)
-        connection.execute(
-            _RESERVE,
-            {
-                "namespace": namespace.id,
-                "generation": 0,
-                "row": place.row,
-                "key": key.digest,
-                "state": RESERVED,
-                "since": datetime.now(UTC),
-                "sequence": key.sequence,
-                "length": key.length,
-            },
-        )
-        return place
+        return places
 
     def flip_ready(
-        self,
-        key: MomentsKey,
-        place: Place,
-        record: Record,
-        *,
-        instead_of: Place | None = None,
-        also: Callable[[Connection], None] | None = None,
+        self, written: Sequence[Written], *, also: Callable[[Connection], None] | None = None
     ) -> None:
-        """Make a written row the one that is read, and retire the one that was.
+        """Make written rows the ones that are read, and retire those that were, all in one transaction.
 
         A row with the same checksum that another writer made ready meanwhile stays, and this one is retired:
         writers of the same moments end in one row. `also` runs in the same transaction, so all of it happens
         or nothing.
 
         Args:
-            key: whose row it is.
-            place: the reserved row.
-            record: what was written there.
-            instead_of: a ready row known to be damaged, to be replaced whatever its checksum.
+            written: one row each of different keys.
             also: more to do in the transaction.
 
         Raises:
-            StoreError: the reservation was given up (`gc` retires those it takes for abandoned).
+            StoreError: a reservation was given up (`gc` retires those it takes for abandoned).
         """
         now = datetime.now(UTC)
         with self.writing() as connection:
-            if connection.dialect.name != "sqlite":
-                # Writers of one key take turns: each locks the rows of all (SQLite has one writer anyhow).
-                connection.execute(_ROWS_OF_KEY, {"which": key.digest})
-            ready = self._find(connection, key.digest)
-            same = ready is not None and ready.place != instead_of and ready.checksum == record.checksum
-            if ready is not None and not same:
-                connection.execute(_RETIRE, _where(ready.place, READY) | {"since": now})
-            which = _where(place, RESERVED) | {"since": now}
-            if same:
-                flipped = connection.execute(_RETIRE, which)
-            else:
-                written = {"count": record.count, "error": record.error, "checksum": record.checksum}
-                flipped = connection.execute(_FLIP, which | written | {"created": now})
-            if flipped.rowcount != 1:
-                raise StoreError(
-                    f"{key}: its reserved row {place.row} was taken for abandoned and given up; put it again"
-                )
+            # In one order everywhere: two writers must not wait for each other.
+            for one in sorted(written, key=lambda one: one.key.digest):
+                self._flip(connection, one, now)
             if also is not None:
                 also(connection)
+
+    def _flip(self, connection: Connection, one: Written, now: datetime) -> None:
+        key, record = one.key.digest, one.record
+        if connection.dialect.name != "sqlite":
+            # Writers of one key take turns: each locks the rows of all (SQLite has one writer anyhow).
+            connection.execute(_ROWS_OF_KEY, {"which": key})
+        ready = self._find(connection, key)
+        same = ready is not None and ready.place != one.instead_of and ready.checksum == record.checksum
+        if ready is not None and not same:
+            connection.execute(_RETIRE, _where(ready.place, READY) | {"since": now})
+        which = _where(one.place, RESERVED) | {"since": now}
+        if same:
+            flipped = connection.execute(_RETIRE, which)
+        else:
+            told = {"count": record.count, "error": record.error, "checksum": record.checksum}
+            flipped = connection.execute(_FLIP, which | told | {"created": now})
+        if flipped.rowcount != 1:
+            raise StoreError(
+                f"{key}: its reserved row {one.place.row} was taken for abandoned and given up; put it again"
+            )
 
     def give_up(self, place: Place) -> None:
         """Retire a reserved row whose writing failed."""
@@ -284,6 +237,10 @@ def select_entries() -> "sa.Select[tuple[object, ...]]":
     return sa.select(_entries, *shared).join(_namespaces, _entries.c.namespace == _namespaces.c.id)
 
 
+def _id(namespace: Namespace) -> str:
+    return namespace.id
+
+
 def namespace_row(namespace: Namespace) -> dict[str, object]:
     """A namespace as a row of its table."""
     return {
@@ -337,10 +294,13 @@ _ROWS_OF_KEY = (
     .order_by(_entries.c.row)
     .with_for_update()
 )
-_NEXT_ROW = (
+_ROWS = sa.bindparam("rows", type_=sa.BigInteger)
+_NEXT_ROWS = (
     sa.update(_namespaces)
-    .where(_namespaces.c.id == sa.bindparam("which"), _namespaces.c.next_row < _namespaces.c.capacity)
-    .values(next_row=_namespaces.c.next_row + 1)
+    .where(
+        _namespaces.c.id == sa.bindparam("which"), _namespaces.c.next_row + _ROWS <= _namespaces.c.capacity
+    )
+    .values(next_row=_namespaces.c.next_row + _ROWS)
     .returning(*_namespaces.c)
 )
 _RESERVE = sa.insert(_entries)

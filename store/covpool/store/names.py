@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from covpool.store.catalog import Catalog, Entry, entry_of, select_entries
+from covpool.store.catalog import Catalog, entry_of, select_entries
 from covpool.store.engines import insert_if_absent
+from covpool.store.entries import Entry
 from covpool.store.keys import MomentsKey, canonical_json, is_digest, sha256
 from covpool.store.tables import entries, namespaces
 from covpool.store.tables import names as _names

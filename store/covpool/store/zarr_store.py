@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import datetime
 from itertools import islice
 from json import JSONDecodeError
@@ -15,11 +14,12 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from sqlalchemy.engine import Connection
 from zarr.abc.store import Store as ZarrStorage
 
-from covpool.store.catalog import Catalog, Entry, Place
+from covpool.store.catalog import Catalog
 from covpool.store.codecs import codec_id
 from covpool.store.compacted_arrays import CompactedArrays
 from covpool.store.durability import Durability, check_durability
 from covpool.store.engines import open_engine
+from covpool.store.entries import Entry, Place
 from covpool.store.errors import (
     CatalogError,
     CorruptEntryError,
@@ -38,8 +38,7 @@ from covpool.store.moments import Moments
 from covpool.store.names import Names
 from covpool.store.objects import Objects
 from covpool.store.partials import FOLDER, PartialSums
-from covpool.store.rows import encode_row
-from covpool.store.schema import Namespace
+from covpool.store.puts import put_all
 from covpool.store.stored_files import StoredFiles
 from covpool.store.zarr_arrays import NamespaceArrays, RowArrays, open_root
 
@@ -66,8 +65,8 @@ class Store:
         self.names = Names(catalog)
         #: The Zarr hierarchy's files as they lie there, for readers elsewhere.
         self.files = StoredFiles(storage)
-        self._codec = codec_id(codec)
-        self._durability = durability
+        self.codec = codec_id(codec)
+        self.durability = durability
         self.storage = storage
         self.objects = Objects(storage)
         self._arrays: dict[tuple[str, int], RowArrays] = {}
@@ -158,42 +157,21 @@ class Store:
             StoreError: the storage refused; nothing became readable.
             CatalogError: the catalog's database refused, or was lost on the way; nothing became readable.
         """
-        moments.validate()
-        wanted = Namespace(key.recipe, moments.width, str(moments.dtype), self._codec)
-        try:
-            found = self.catalog.find_or_reserve(key, wanted)
-            if isinstance(found, Place):
-                self._write(key, moments, found, None, also)
-            elif not self._holds(found, key, moments):
-                self._write(key, moments, self.catalog.reserve(key, wanted), found.place, also)
-            elif also is not None:
-                with self.catalog.writing() as connection:
-                    also(connection)
-            with suppress(OSError):
-                self.drop_partial(key)
-        except CatalogError as error:
-            raise CatalogError(f"{key}: nothing became readable; {error}") from error
+        self.put_many([(key, moments)], also=also)
 
-    def _write(
+    def put_many(
         self,
-        key: MomentsKey,
-        moments: Moments,
-        place: Place,
-        instead_of: Place | None,
-        also: Callable[[Connection], None] | None,
+        items: Iterable[tuple[MomentsKey, Moments]],
+        *,
+        also: Callable[[Connection], None] | None = None,
     ) -> None:
-        """Write a reserved row and make it ready, or give it up."""
-        try:
-            arrays = self.arrays_of(place)
-            assert isinstance(arrays, NamespaceArrays)
-            record = arrays.write(place.row, key, moments)
-            if self._durability == "power-loss":
-                arrays.force(place.row)
-            self.catalog.flip_ready(key, place, record, instead_of=instead_of, also=also)
-        except Exception:
-            with suppress(CatalogError):
-                self.catalog.give_up(place)
-            raise
+        """Cache moments under several keys, which become readable together.
+
+        All are in memory at once, and share two transactions: for small matrices that is half of the cost.
+        Of a key given twice the latter moments count. Otherwise as `put`, errors included: when one is
+        refused, none becomes readable.
+        """
+        put_all(self, dict(items), also)
 
     def get(self, key: MomentsKey | str) -> Moments:
         """The moments of a key, given whole or as its digest.
@@ -351,17 +329,6 @@ class Store:
                 if current is None or current.place == entry.place:
                     raise
                 entry = current
-
-    def _holds(self, entry: Entry, key: MomentsKey, moments: Moments) -> bool:
-        """Whether exactly what these moments are encoded as is stored there, intact."""
-        if (moments.width, str(moments.dtype)) != (entry.namespace.width, entry.namespace.dtype):
-            return False
-        try:
-            arrays = self.arrays_of(entry.place)
-            stored = arrays.row(entry.row)
-        except CorruptEntryError:
-            return False
-        return stored == encode_row(arrays.namespace, key, moments)[0]
 
     def arrays_of(self, place: Place) -> RowArrays:
         """The arrays that a place lies in.

@@ -8,6 +8,7 @@ they compute into the store themselves, so that the scheduler holds nothing that
 import logging
 import queue
 import time
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, suppress
@@ -18,7 +19,7 @@ import dask
 from distributed import Client, LocalCluster, WorkerPlugin, get_worker
 from distributed.scheduler import KilledWorker
 
-from covpool.service.bulk.executors import AHEAD, ATTEMPTS
+from covpool.service.bulk.executors import AHEAD
 from covpool.service.bulk.work import Died, Outcome, Spec, Work
 from covpool.service.errors import BulkError
 from covpool.store.keys import sha256
@@ -32,9 +33,9 @@ NO_WORKER_S = 600
 #: Times that a task is tried again after an exception (a database that was away for a moment).
 RETRIES = 2
 
-#: Of a cluster on this machine: how often a task may kill, and how long a worker may take to come back.
+#: Of a cluster on this machine: deaths that a task is forgiven, and how long a worker may take to come back.
 _SETTINGS = {
-    "distributed.scheduler.allowed-failures": ATTEMPTS - 1,
+    "distributed.scheduler.allowed-failures": 1,
     "distributed.deploy.lost-worker-timeout": NO_WORKER_S,
 }
 
@@ -71,6 +72,9 @@ def run_on_worker(name: str, work: Work) -> Outcome:
 
 class Cluster:
     """Runs work on the workers of a Dask scheduler.
+
+    Dask blames the death of a worker on every task it had been given, running or not. So what it gives up is
+    only suspected, and tried again with nothing else under way: what kills then is guilty.
 
     Args:
         spec: of the run.
@@ -116,6 +120,8 @@ class Cluster:
         self._work: dict[str, Work] = {}
         self._ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._futures: set[Any] = set()
+        self._suspected: deque[Work] = deque()
+        self._alone: Work | None = None
         self._seen_worker = time.monotonic()
         self._looked, self._workers = 0.0, 0
 
@@ -129,20 +135,18 @@ class Cluster:
 
     @property
     def room(self) -> int:
-        """See `Executor.room`."""
-        return AHEAD * max(1, self.workers)
+        """See `Executor.room`; none beside work that is tried alone."""
+        return 0 if self._alone else AHEAD * max(1, self.workers) + len(self._suspected)
 
     def submit(self, work: Work) -> None:
         """See `Executor.submit`."""
-        self._work[work.key] = work
-        future = self._client.submit(
-            run_on_worker, self._name, work, key=work.key, pure=False, retries=RETRIES, priority=work.cost
-        )
-        self._futures.add(future)
-        future.add_done_callback(self._ended.put)
+        self._submit(work, work.key)
 
     def settled(self, timeout: float) -> Iterator[tuple[Work, Outcome | Died]]:
         """See `Executor.settled`."""
+        if self._suspected and not self._futures:
+            self._alone = self._suspected.popleft()
+            self._submit(self._alone, f"{self._alone.key}-alone")
         with suppress(queue.Empty):
             yield from self._result(self._ended.get(timeout=timeout))
             while True:
@@ -165,14 +169,22 @@ class Cluster:
             self._client.cancel(list(self._futures), force=True)
         self._open.close()
 
+    def _submit(self, work: Work, key: str) -> None:
+        self._work[key] = work
+        future = self._client.submit(
+            run_on_worker, self._name, work, key=key, pure=False, retries=RETRIES, priority=work.cost
+        )
+        self._futures.add(future)
+        future.add_done_callback(self._ended.put)
+
     def _result(self, future: Any) -> Iterator[tuple[Work, Outcome | Died]]:
-        """What became of a task; nothing when its answer died with the worker and it is under way again."""
+        """What became of a task; nothing when it is only suspected, or under way again."""
         work = self._work[future.key]
-        result: Outcome | Died
+        result: Outcome | Died | None
         try:
             result = future.result(timeout=ANSWER_S)
         except KilledWorker:
-            result = Died(f"killed {ATTEMPTS} workers or more")
+            result = Died("killed every worker that tried it alone") if work is self._alone else None
         except TimeoutError:
             future.add_done_callback(self._ended.put)
             return
@@ -180,6 +192,11 @@ class Cluster:
             raise BulkError(_LOST) from error
         self._futures.discard(future)
         del self._work[future.key]
+        if result is None:
+            self._suspected.append(work)
+            return
+        if work is self._alone:
+            self._alone = None
         yield work, result
 
 

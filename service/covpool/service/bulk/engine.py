@@ -110,13 +110,14 @@ class Engine:
             kept=self._kept(keys[0]) if alone else None,
             keep=self._keeping(keys[0]) if alone else None,
         )
-        for of_member, named in zip(found, keys, strict=True):
-            for layer, classes in of_member.items():
-                for name, moments in classes.items():
-                    key = named[layer, name]
-                    # A class that only another layer lacked: what is being read is not written over.
-                    if key.digest not in self._ready:
-                        self._store.put(key, moments.astype(STORED_DTYPE))
+        self._store.put_many(
+            (named[layer, name], moments.astype(STORED_DTYPE))
+            for of_member, named in zip(found, keys, strict=True)
+            for layer, classes in of_member.items()
+            for name, moments in classes.items()
+            # A class that only another layer lacked: what is being read is not written over.
+            if named[layer, name].digest not in self._ready
+        )
 
     def _keys(self, member: Member) -> dict[tuple[str, str], MomentsKey]:
         sequence = Sequence(member.name, member.bases)

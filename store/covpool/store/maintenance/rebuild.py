@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import zarr
 
-from covpool.store.catalog import Place
 from covpool.store.compacted_arrays import SEALED, is_marked
+from covpool.store.entries import Place
 from covpool.store.errors import CorruptEntryError
 from covpool.store.keys import MomentsKey
 from covpool.store.maintenance.compact import NEXT_ROW

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from covpool.store.catalog import Entry
+from covpool.store.entries import Entry
 from covpool.store.errors import CorruptEntryError, KeyNotFoundError
 from covpool.store.maintenance.layout import partial_keys, read_layout, some
 from covpool.store.maintenance.ledger import Ledger

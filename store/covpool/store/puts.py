@@ -1,0 +1,90 @@
+"""Puts: moments into rows of their own, made readable in one step or not at all."""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from sqlalchemy.engine import Connection
+
+from covpool.store.entries import Entry, Place, Written
+from covpool.store.errors import CatalogError, CorruptEntryError
+from covpool.store.keys import MomentsKey
+from covpool.store.moments import Moments
+from covpool.store.rows import encode_row
+from covpool.store.schema import Namespace
+from covpool.store.zarr_arrays import NamespaceArrays
+
+if TYPE_CHECKING:
+    from covpool.store.zarr_store import Store
+
+
+def put_all(
+    store: "Store", items: Mapping[MomentsKey, Moments], also: Callable[[Connection], None] | None
+) -> None:
+    """See `Store.put_many`."""
+    for moments in items.values():
+        moments.validate()
+    wanted = [
+        (key, Namespace(key.recipe, moments.width, str(moments.dtype), store.codec))
+        for key, moments in items.items()
+    ]
+    reserved: list[Place] = []
+    try:
+        try:
+            rows = _rows(store, wanted, items, reserved)
+            written = [_write(store, key, items[key], place, old) for key, (place, old) in rows.items()]
+            if written:
+                store.catalog.flip_ready(written, also=also)
+            elif also is not None:
+                with store.catalog.writing() as connection:
+                    also(connection)
+        except Exception:
+            with suppress(CatalogError):
+                for place in reserved:
+                    store.catalog.give_up(place)
+            raise
+        for key in items:
+            with suppress(OSError):
+                store.drop_partial(key)
+    except CatalogError as error:
+        raise CatalogError(f"{wanted[0][0]}: nothing became readable; {error}") from error
+
+
+def _rows(
+    store: "Store",
+    wanted: list[tuple[MomentsKey, Namespace]],
+    items: Mapping[MomentsKey, Moments],
+    reserved: list[Place],
+) -> dict[MomentsKey, tuple[Place, Place | None]]:
+    """A reserved row for each key to be written, with the row it replaces; also listed in `reserved`."""
+    rows: dict[MomentsKey, tuple[Place, Place | None]] = {}
+    found = store.catalog.find_or_reserve(wanted)
+    reserved += [one for one in found if isinstance(one, Place)]
+    for (key, namespace), one in zip(wanted, found, strict=True):
+        if isinstance(one, Place):
+            rows[key] = one, None
+        elif not _holds(store, one, key, items[key]):
+            reserved.append(store.catalog.reserve(key, namespace))
+            rows[key] = reserved[-1], one.place
+    return rows
+
+
+def _write(store: "Store", key: MomentsKey, moments: Moments, place: Place, old: Place | None) -> Written:
+    arrays = store.arrays_of(place)
+    assert isinstance(arrays, NamespaceArrays)
+    record = arrays.write(place.row, key, moments)
+    if store.durability == "power-loss":
+        arrays.force(place.row)
+    return Written(key, place, record, old)
+
+
+def _holds(store: "Store", entry: Entry, key: MomentsKey, moments: Moments) -> bool:
+    """Whether exactly what these moments are encoded as is stored there, intact."""
+    if (moments.width, str(moments.dtype)) != (entry.namespace.width, entry.namespace.dtype):
+        return False
+    try:
+        arrays = store.arrays_of(entry.place)
+        stored = arrays.row(entry.row)
+    except CorruptEntryError:
+        return False
+    return stored == encode_row(arrays.namespace, key, moments)[0]
