@@ -35,7 +35,7 @@ VIOLATIONS = [
         "clients see the wire contract and nothing else of ours",
     ),
     (
-        "service/covpool/service/schemas.py",
+        "service/covpool/service/schemas/requests.py",
         "import covpool.store.keys",
         "the wire contract imports nothing of ours",
     ),

@@ -42,6 +42,7 @@ def test_tokens_made_before_revisions_were_recorded_hold_on(tmp_path: Path, data
         with store.catalog.writing() as connection:
             connection.execute(sa.text("DROP TABLE service_revision"))
             connection.execute(sa.text("DROP TABLE fits"))
+            connection.execute(sa.text("ALTER TABLE genome_genes DROP COLUMN classes"))
             for column in ("circular", "annotation_digest", "release", "report"):
                 connection.execute(sa.text(f"ALTER TABLE genomes DROP COLUMN {column}"))
         with pytest.raises(FormatVersionError, match="covpool store migrate"):

@@ -1,29 +1,20 @@
 """Client: a covpool service from Python, over HTTP."""
 
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, overload
+from typing import Self, overload
 from urllib.parse import quote
 
 import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from covpool.clients.arrays import FetchedMoments, decode_embeddings, decode_moments, decode_stream
-from covpool.clients.errors import (
-    ClientError,
-    JobFailedError,
-    JobTimeoutError,
-    ProblemError,
-    UnreachableError,
-)
+from covpool.clients.arrays import FetchedMoments, decode_embeddings, decode_moments
+from covpool.clients.errors import JobFailedError, JobTimeoutError
+from covpool.clients.transport import Transport, check_digest
 from covpool.service.schemas import (
-    MOMENTS_STREAM,
-    MOST_KEYS,
     SAFETENSORS,
     EmbeddingResponse,
     Gene,
@@ -36,16 +27,17 @@ from covpool.service.schemas import (
     JobPage,
     Model,
     ModelPage,
+    RegionClass,
     Strand,
 )
 
 Input = str | list[str] | Path
 DEFAULT_URL = "http://127.0.0.1:8000"
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
+#: Seconds that the service may take to read a genome's genes before it answers.
+_PLANNING_S = 1800.0
 
 
 class Client:
@@ -58,10 +50,7 @@ class Client:
     """
 
     def __init__(self, url: str = DEFAULT_URL, token: str | None = None, *, timeout_s: float = 120.0) -> None:
-        if token is not None and not (token.isascii() and token.isprintable()):
-            raise ClientError("the token holds a character that no HTTP header may; check COVPOOL_TOKEN")
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)
+        self._service = Transport(url, token, timeout_s)
 
     def embed(
         self,
@@ -114,7 +103,7 @@ class Client:
     def embeddings(self, job: Job | str, *, bottleneck: str | None = None) -> EmbeddingResponse:
         """Embeddings of a job's records with their names and keys; waits shortly for a running job."""
         body = {"job": _id(job), "bottleneck": bottleneck, "encoding_format": "base64"}
-        response = self._request("POST", "/v1/embeddings", json=body)
+        response = self._service.request("POST", "/v1/embeddings", json=body)
         if response.status_code == httpx.codes.ACCEPTED:
             raise JobTimeoutError(f"job {_id(job)} is still running; wait for it first")
         return EmbeddingResponse.model_validate_json(response.content)
@@ -142,11 +131,11 @@ class Client:
         options = {name: value for name, value in chosen.items() if value is not None}
         if isinstance(sequences, Path):
             with sequences.open("rb") as file:
-                response = self._request(
+                response = self._service.request(
                     "POST", "/v1/jobs", data=options, files={"fasta": (sequences.name, file)}
                 )
         else:
-            response = self._request("POST", "/v1/jobs", json={"input": sequences, **options})
+            response = self._service.request("POST", "/v1/jobs", json={"input": sequences, **options})
         return Job.model_validate_json(response.content)
 
     def submit_named(
@@ -172,7 +161,49 @@ class Client:
         """
         chosen = {"gene": genes, "region": regions, "model": model, "layer": layer}
         body = {"assembly": assembly, "strand": strand} | {n: v for n, v in chosen.items() if v is not None}
-        return Job.model_validate_json(self._request("POST", "/v1/jobs", json=body).content)
+        return Job.model_validate_json(self._service.request("POST", "/v1/jobs", json=body).content)
+
+    def precompute(
+        self,
+        assembly: str,
+        *,
+        regions: list[RegionClass] | None = None,
+        flank: int = 0,
+        model: str | None = None,
+        layers: list[str] | None = None,
+        strand: Strand = "+",
+        skip_tokens: int = 0,
+        species: str | None = None,
+        beyond_context: bool = False,
+    ) -> Job:
+        """Queue every gene of an assembly that the service knows; the same request is the same job.
+
+        The job's records are the genes. What is cached of one is found with `index(name=…, assembly=…)`.
+
+        Args:
+            assembly: its name there.
+            regions: classes of bases that get moments of their own; "whole", the gene with its flanks, when
+                omitted.
+            flank: bases to read on either side.
+            layers: taken in one forward; the model's default one when omitted.
+            model, strand, skip_tokens, species, beyond_context: as in `embed`.
+
+        Raises:
+            ProblemError: the service knows no such assembly, model or layer, or cannot serve the request.
+        """
+        chosen = {
+            "regions": regions,
+            "flank": flank or None,
+            "model": model,
+            "layers": layers,
+            "strand": strand,
+            "skip_tokens": skip_tokens or None,
+            "species": species,
+            "beyond_context": beyond_context or None,
+        }
+        body = {"assembly": assembly} | {n: v for n, v in chosen.items() if v is not None}
+        response = self._service.request("POST", "/v1/genomes", json=body, timeout=_PLANNING_S)
+        return Job.model_validate_json(response.content)
 
     def wait(
         self,
@@ -203,15 +234,15 @@ class Client:
 
     def job(self, job: Job | str) -> Job:
         """State and progress of a job."""
-        return Job.model_validate_json(self._request("GET", f"/v1/jobs/{_id(job)}").content)
+        return Job.model_validate_json(self._service.request("GET", f"/v1/jobs/{_id(job)}").content)
 
     def jobs(self) -> list[Job]:
         """The latest jobs, newest first."""
-        return JobPage.model_validate_json(self._request("GET", "/v1/jobs").content).data
+        return JobPage.model_validate_json(self._service.request("GET", "/v1/jobs").content).data
 
     def cancel(self, job: Job | str) -> Job:
         """Cancel a job: what is done of it stays cached, and what another job wants goes on."""
-        return Job.model_validate_json(self._request("DELETE", f"/v1/jobs/{_id(job)}").content)
+        return Job.model_validate_json(self._service.request("DELETE", f"/v1/jobs/{_id(job)}").content)
 
     @overload
     def moments(self, key: str) -> FetchedMoments: ...
@@ -228,28 +259,47 @@ class Client:
         """
         if not isinstance(key, str):
             for one in key:
-                _check_digest(one, "a key")
-            return self._stream(key)
-        _check_digest(key, "a key")
-        response = self._request("GET", f"/v1/moments/{key}", headers={"Accept": SAFETENSORS})
+                check_digest(one, "a key")
+            return self._service.moments(key)
+        check_digest(key, "a key")
+        response = self._service.request("GET", f"/v1/moments/{key}", headers={"Accept": SAFETENSORS})
         return decode_moments(key, response.content)
 
-    def index(self, *, model: str | None = None, layer: str | None = None) -> Iterator[IndexEntry]:
-        """Everything cached, in key order; pages are fetched as they are needed."""
-        for page in self._pages("/v1/index", model=model, layer=layer):
+    def index(
+        self,
+        *,
+        model: str | None = None,
+        layer: str | None = None,
+        selection: str | None = None,
+        name: str | None = None,
+        assembly: str | None = None,
+    ) -> Iterator[IndexEntry]:
+        """What is cached, in key order; pages are fetched as they are needed.
+
+        Args:
+            model, layer: of the recipe.
+            selection: class of bases: "whole", "CDS", ….
+            name: only what genes that go by this id, symbol or alias lead to.
+            assembly: that the name belongs to.
+        """
+        for page in self._service.pages(
+            "/v1/index", model=model, layer=layer, selection=selection, name=name, assembly=assembly
+        ):
             yield from IndexPage.model_validate_json(page).entries
 
     def models(self) -> list[Model]:
         """The models the service runs."""
         return [
-            model for page in self._pages("/v1/models") for model in ModelPage.model_validate_json(page).data
+            model
+            for page in self._service.pages("/v1/models")
+            for model in ModelPage.model_validate_json(page).data
         ]
 
     def genomes(self) -> list[Genome]:
         """The assemblies the service reads genes and regions from."""
         return [
             genome
-            for page in self._pages("/v1/genomes")
+            for page in self._service.pages("/v1/genomes")
             for genome in GenomePage.model_validate_json(page).data
         ]
 
@@ -265,12 +315,14 @@ class Client:
         Raises:
             ProblemError: the service knows no such assembly or contig.
         """
-        for page in self._pages(f"/v1/genomes/{quote(assembly, safe='')}/genes", name=name, region=region):
+        for page in self._service.pages(
+            f"/v1/genomes/{quote(assembly, safe='')}/genes", name=name, region=region
+        ):
             yield from GenePage.model_validate_json(page).data
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._service.close()
 
     def __enter__(self) -> Self:
         return self
@@ -283,68 +335,14 @@ class Client:
     ) -> None:
         self.close()
 
-    def _pages(self, path: str, **query: str | None) -> Iterator[bytes]:
-        """Bodies of a list's pages; each names where the next begins."""
-        chosen = {name: value for name, value in query.items() if value is not None}
-        while True:
-            response = self._request("GET", path, params=chosen)
-            yield response.content
-            if (after := response.json()["next"]) is None:
-                return
-            chosen["after"] = after
-
-    def _stream(self, keys: list[str]) -> Iterator[FetchedMoments]:
-        for start in range(0, len(keys), MOST_KEYS):
-            body = {"keys": keys[start : start + MOST_KEYS]}
-            with (
-                self._transport(),
-                self._http.stream(
-                    "POST", "/v1/moments", json=body, headers={"Accept": MOMENTS_STREAM}
-                ) as response,
-            ):
-                if response.is_error:
-                    response.read()
-                    raise _problem(response)
-                yield from decode_stream(body["keys"], response.iter_bytes(1 << 20))
-
-    @contextmanager
-    def _transport(self) -> Iterator[None]:
-        try:
-            yield
-        except httpx.TransportError as error:
-            raise UnreachableError(
-                f"{self._http.base_url}: no answer ({error}); is `covpool serve` running there?"
-            ) from error
-
-    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        with self._transport():
-            response = self._http.request(method, path, **options)
-        if response.is_error:
-            raise _problem(response)
-        return response
-
 
 def _id(job: Job | str) -> str:
     name = job if isinstance(job, str) else job.id
-    _check_digest(name, "a job")
+    check_digest(name, "a job")
     return name
-
-
-def _check_digest(text: str, what: str) -> None:
-    """Only what names a job or key becomes part of a path."""
-    if _DIGEST.fullmatch(text) is None:
-        raise ProblemError(404, "Unknown", f"{text[:80]!r}: {what} is named by 64 hexadecimal digits")
 
 
 def _failure(job: Job) -> str:
     left = [record for record in job.records if record.state != "done"]
     first = f"{left[0].name}: {left[0].error or left[0].state}"
     return f"job {job.id}: {len(left)} of {len(job.records)} records {job.state}, first {first}"
-
-
-def _problem(response: httpx.Response) -> ProblemError:
-    try:
-        body: Mapping[str, Any] = response.json()
-        return ProblemError(response.status_code, str(body["title"]), str(body["detail"]))
-    except (ValueError, KeyError, TypeError):
-        return ProblemError(response.status_code, response.reason_phrase, response.text[:500])

@@ -95,9 +95,33 @@ def extract(
         strand=strand, skip_tokens=skip_tokens, condition=condition, beyond_context=beyond_context
     )
     one = as_sequence(sequence)
-    if regions is None:
-        return extract_batch(adapter, [one], layers, options, progress)[0]
-    return extract_regions(adapter, [(one, regions)], layers, options, progress)[0]
+    asked = (Region.whole(len(one)),) if regions is None else regions
+    (found,) = extract_regions(adapter, [(one, asked)], layers, options, progress)
+    return _whole(found) if regions is None else found
+
+
+@overload
+def extract_many(
+    adapter: Adapter,
+    sequences: Ordered[Sequence],
+    layers: Ordered[str],
+    options: Options | None = None,
+    progress: Progress | None = None,
+    *,
+    regions: None = None,
+) -> Iterator[tuple[int, dict[str, Moments]]]: ...
+
+
+@overload
+def extract_many(
+    adapter: Adapter,
+    sequences: Ordered[Sequence],
+    layers: Ordered[str],
+    options: Options | None = None,
+    progress: Progress | None = None,
+    *,
+    regions: Ordered[Ordered[Region]],
+) -> Iterator[tuple[int, dict[str, dict[str, Moments]]]]: ...
 
 
 def extract_many(
@@ -106,32 +130,28 @@ def extract_many(
     layers: Ordered[str],
     options: Options | None = None,
     progress: Progress | None = None,
-) -> Iterator[tuple[int, dict[str, Moments]]]:
+    *,
+    regions: Ordered[Ordered[Region]] | None = None,
+) -> Iterator[tuple[int, dict[str, Moments] | dict[str, dict[str, Moments]]]]:
     """Index and moments of many sequences, as they become ready; the longest come first.
 
     Short sequences share a forward under the adapter's budget. A sequence's moments do not depend on its
-    batch mates, beyond rounding. Arguments, result and errors as in `extract`.
+    batch mates, beyond rounding. `regions` are the classes of each sequence; other arguments, result and
+    errors as in `extract`.
     """
-    sums = sum(adapter.model.layer(name).width ** 2 for name in layers)
+    asked = regions or [(Region.whole(len(sequence)),) for sequence in sequences]
+    classes = max(map(len, asked), default=1)
+    sums = classes * sum(adapter.model.layer(name).width ** 2 for name in layers)
     # A member holds its float64 sums and, at the end, its float64 result.
     most = usable_bytes(adapter.device) // max(1, 16 * sums)
     for group in batches([len(sequence) for sequence in sequences], adapter.budget, most):
-        members = [sequences[index] for index in group]
-        found = extract_batch(adapter, members, layers, options or Options(), progress)
-        yield from zip(group, found, strict=True)
+        members = [(sequences[index], asked[index]) for index in group]
+        found = extract_regions(adapter, members, layers, options or Options(), progress)
+        yield from zip(group, found if regions is not None else map(_whole, found), strict=True)
 
 
-def extract_batch(
-    adapter: Adapter,
-    sequences: Ordered[Sequence],
-    layers: Ordered[str],
-    options: Options,
-    progress: Progress | None = None,
-) -> list[dict[str, Moments]]:
-    """Moments of sequences that share every forward; arguments, result and errors as in `extract`."""
-    wholes = [(sequence, (Region.whole(len(sequence)),)) for sequence in sequences]
-    found = extract_regions(adapter, wholes, layers, options, progress)
-    return [{layer: classes[WHOLE] for layer, classes in one.items()} for one in found]
+def _whole(found: Mapping[str, Mapping[str, Moments]]) -> dict[str, Moments]:
+    return {layer: classes[WHOLE] for layer, classes in found.items()}
 
 
 def extract_regions(

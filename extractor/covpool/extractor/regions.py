@@ -11,12 +11,12 @@ base lies in has no tokens there, and no moments.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
 from covpool.extractor.errors import RegionError
-from covpool.extractor.models import Layer, Options
+from covpool.extractor.models import Layer, Model, Options
 from covpool.extractor.sequences import Sequence
 from covpool.store.keys import MomentsKey, Recipe, selection_digest
 
@@ -124,6 +124,30 @@ class Region:
             for reverse in reverses
             for first, last in self.tokens(layer, length, reverse=reverse, skip=options.skip_tokens)
         )
+
+
+def keys_of(
+    regions: Iterable[Region],
+    digest: str,
+    length: int,
+    recipes: Mapping[str, Recipe],
+    model: Model,
+    options: Options,
+) -> dict[tuple[str, str], MomentsKey]:
+    """Keys by layer and class of one sequence, of the classes that have a token at the layer.
+
+    Args:
+        regions: its classes.
+        digest, length: of the sequence.
+        recipes: of the whole, by layer.
+        model, options: what the recipes were made of.
+    """
+    return {
+        (layer, region.name): region.key_of(digest, length, recipe)
+        for region in regions
+        for layer, recipe in recipes.items()
+        if region.count(model.layer(layer), length, options)
+    }
 
 
 def _joined(intervals: Iterable[Interval]) -> tuple[Interval, ...]:

@@ -10,7 +10,6 @@ import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,24 @@ from sqlalchemy.engine import Connection
 
 from covpool.extractor.annotation.annotation import read_annotation
 from covpool.extractor.annotation.contigs import read_aliases
+from covpool.extractor.annotation.gene_regions import own_classes
 from covpool.extractor.annotation.genes import Gene
-from covpool.extractor.annotation.repairs import Finding, as_json
+from covpool.extractor.annotation.repairs import as_json
+from covpool.extractor.annotation.spans import Spans
 from covpool.extractor.digests import file_digest
 from covpool.extractor.errors import RegionError, SequenceError
 from covpool.extractor.genome import Genome, parse_region
 from covpool.extractor.sequences import Sequence
 from covpool.service.errors import GenomeNotFoundError, GenomeUnavailableError, RequestError
+from covpool.service.registrations import (
+    LONGEST_NAME,
+    Registration,
+    classes_of,
+    gene_of,
+    gene_row,
+    name_rows,
+    registration_of,
+)
 from covpool.service.tables import TABLES
 from covpool.service.tables import gene_names as _names
 from covpool.service.tables import genes as _genes
@@ -36,38 +46,6 @@ log = logging.getLogger(__name__)
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_LONGEST_NAME = 255
-
-
-@dataclass(frozen=True)
-class Registration:
-    """A registered assembly.
-
-    Attributes:
-        name: what requests call it.
-        fasta: where this host finds its FASTA file.
-        digest: SHA-256 of that file.
-        contigs: lengths in bp by name.
-        aliases: other names of contigs.
-        circular: contigs that are circular.
-        annotation: where this host finds its annotation; None without one.
-        annotation_digest: SHA-256 of that file.
-        release: of the annotation; "" where it is not said.
-        report: what of the annotation was repaired or skipped.
-        genes: how many genes of it are known.
-    """
-
-    name: str
-    fasta: Path
-    digest: str
-    contigs: dict[str, int]
-    aliases: dict[str, str]
-    circular: frozenset[str]
-    annotation: Path | None
-    annotation_digest: str | None
-    release: str
-    report: tuple[Finding, ...]
-    genes: int
 
 
 class Genomes:
@@ -109,8 +87,8 @@ class Genomes:
         """
         if _NAME.fullmatch(name) is None:
             raise RequestError(f"genome name {name!r}: write up to 64 letters, digits and ._-")
-        if len(release) > _LONGEST_NAME:
-            raise RequestError(f"release {release[:40]!r}…: write up to {_LONGEST_NAME} characters")
+        if len(release) > LONGEST_NAME:
+            raise RequestError(f"release {release[:40]!r}…: write up to {LONGEST_NAME} characters")
         fasta = fasta.resolve()
         with Genome(fasta) as genome:
             digest, contigs = genome.digest, genome.contigs
@@ -125,11 +103,12 @@ class Genomes:
         around = frozenset(others.get(one, one) for one in circular)
         if unknown := sorted(around - contigs.keys()):
             raise RequestError(f"circular contig {unknown[0]!r}: is none of {_some(contigs)}")
-        found = None
+        found, rows = None, list[dict[str, Any]]()
         if annotation is not None:
             found = read_annotation(annotation, contigs, aliases=others, circular=around, strict=strict)
             around = found.circular
             others = {name: contig for name, contig in found.contigs.items() if name not in contigs} | others
+            rows = [gene_row(name, gene, own_classes(gene, found.transcripts(gene))) for gene in found.genes]
         genes = found.genes if found is not None else ()
         with self._catalog.writing() as connection:
             _delete(connection, name)
@@ -150,9 +129,9 @@ class Genomes:
                 )
             )
             if genes:
-                connection.execute(sa.insert(_genes), [_gene_row(name, gene) for gene in genes])
+                connection.execute(sa.insert(_genes), rows)
                 connection.execute(
-                    sa.insert(_names), [row for gene in genes for row in _name_rows(name, gene)]
+                    sa.insert(_names), [row for gene in genes for row in name_rows(name, gene)]
                 )
         return self.get(name)
 
@@ -170,7 +149,7 @@ class Genomes:
         """Every assembly, by name."""
         with self._catalog.reading() as connection:
             rows = connection.execute(sa.select(_genomes).order_by(_genomes.c.name)).all()
-        return [_registration(row) for row in rows]
+        return [registration_of(row) for row in rows]
 
     def get(self, name: str) -> Registration:
         """The assembly of this name.
@@ -183,7 +162,7 @@ class Genomes:
         if row is None:
             known = ", ".join(one.name for one in self.all()) or "none; `covpool genome add` registers one"
             raise GenomeNotFoundError(f"no assembly is called {name!r}; there is {known}")
-        return _registration(row)
+        return registration_of(row)
 
     def genes(
         self,
@@ -216,13 +195,23 @@ class Genomes:
         if after is not None:
             query = query.where(_genes.c.id > after)
         with self._catalog.reading() as connection:
-            return [_gene(row) for row in connection.execute(query)]
+            return [gene_of(row) for row in connection.execute(query)]
 
     def every_gene(self, name: str) -> list[Gene]:
         """All genes of an assembly by id; none when it is not registered."""
         query = sa.select(_genes).where(_genes.c.genome == name).order_by(_genes.c.id)
         with self._catalog.reading() as connection:
-            return [_gene(row) for row in connection.execute(query)]
+            return [gene_of(row) for row in connection.execute(query)]
+
+    def gene_classes(self, name: str) -> Iterator[tuple[Gene, dict[str, Spans] | None]]:
+        """All genes of an assembly by id, with the classes of their own bases, on the contig.
+
+        None where the assembly was registered before classes were kept.
+        """
+        query = sa.select(_genes).where(_genes.c.genome == name).order_by(_genes.c.id)
+        with self._catalog.reading() as connection:
+            rows = connection.execute(query).all()
+        return ((gene_of(row), classes_of(row)) for row in rows)
 
     def gene(self, name: str, called: str) -> Gene:
         """The gene of an assembly with this id, else with this symbol, else with this alias.
@@ -251,7 +240,7 @@ class Genomes:
                 f"{len(best)} genes of {name} are called {called[:80]!r}; ask by id: "
                 + ", ".join(row.id for row in best[:10])
             )
-        return _gene(best[0])
+        return gene_of(best[0])
 
     def gene_sequence(self, name: str, called: str) -> Sequence:
         """The bases of a gene along its own strand, called as it was asked for.
@@ -263,7 +252,7 @@ class Genomes:
         """
         gene = self.gene(name, called)
         assembly = self.get(name)
-        genome = self._genome(assembly)
+        genome = self.file(assembly)
         return genome.sequence(
             gene.chrom,
             gene.start,
@@ -284,11 +273,24 @@ class Genomes:
         """
         assembly = self.get(name)
         chrom, start, end, strand = parse_region(text)
-        genome = self._genome(assembly)
+        genome = self.file(assembly)
         chrom = assembly.aliases.get(chrom, chrom)
         return genome.sequence(
             chrom, start, end, strand, name=text.strip(), circular=chrom in assembly.circular
         )
+
+    def file(self, assembly: Registration) -> Genome:
+        """Its FASTA file, open until `close`.
+
+        Raises:
+            GenomeUnavailableError: it is gone or not what was registered.
+        """
+        with self._opening:
+            found = self._open.get(assembly.digest)
+            if found is None:
+                found = _opened(assembly)
+                self._open[assembly.digest] = found
+            return found
 
     def close(self) -> None:
         """Close the files."""
@@ -296,14 +298,6 @@ class Genomes:
             for genome in self._open.values():
                 genome.close()
             self._open.clear()
-
-    def _genome(self, assembly: Registration) -> Genome:
-        with self._opening:
-            found = self._open.get(assembly.digest)
-            if found is None:
-                found = _opened(assembly)
-                self._open[assembly.digest] = found
-            return found
 
 
 def _opened(assembly: Registration) -> Genome:
@@ -342,45 +336,3 @@ def _some(contigs: Mapping[str, int]) -> str:
 def _delete(connection: Connection, name: str) -> None:
     for table, column in ((_names, _names.c.genome), (_genes, _genes.c.genome), (_genomes, _genomes.c.name)):
         connection.execute(sa.delete(table).where(column == name))
-
-
-def _gene_row(genome: str, gene: Gene) -> dict[str, Any]:
-    return {
-        "genome": genome,
-        "id": gene.id,
-        "symbol": gene.symbol,
-        "chrom": gene.chrom,
-        "start": gene.start,
-        "end": gene.end,
-        "strand": gene.strand,
-        "biotype": gene.biotype,
-        "aliases": json.dumps(gene.aliases),
-    }
-
-
-def _name_rows(genome: str, gene: Gene) -> Iterator[dict[str, Any]]:
-    ranks = dict.fromkeys(gene.aliases, 2) | {gene.symbol: 1} | {gene.id: 0}
-    for name, rank in ranks.items():
-        if name and len(name) <= _LONGEST_NAME:
-            yield {"genome": genome, "name": name, "gene": gene.id, "rank": rank}
-
-
-def _gene(row: Any) -> Gene:
-    aliases = tuple(json.loads(row.aliases))
-    return Gene(row.id, row.symbol, row.chrom, row.start, row.end, row.strand, aliases, row.biotype)
-
-
-def _registration(row: Any) -> Registration:
-    return Registration(
-        row.name,
-        Path(row.fasta),
-        row.digest,
-        json.loads(row.contigs),
-        json.loads(row.aliases),
-        frozenset(json.loads(row.circular)),
-        None if row.annotation is None else Path(row.annotation),
-        row.annotation_digest,
-        row.release,
-        tuple(Finding(one["kind"], one["count"], tuple(one["examples"])) for one in json.loads(row.report)),
-        row.genes,
-    )

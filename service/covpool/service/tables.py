@@ -52,6 +52,8 @@ genes = sa.Table(
     sa.Column("strand", sa.String(1), nullable=False),
     sa.Column("biotype", sa.Text, nullable=False),
     sa.Column("aliases", sa.Text, nullable=False),
+    # Spans of the classes of its own bases, on the contig, as JSON; null where they were not kept yet.
+    sa.Column("classes", sa.Text),
 )
 
 gene_names = sa.Table(
@@ -80,4 +82,4 @@ fits = sa.Table(
     sa.Column("file", sa.LargeBinary),
 )
 
-TABLES = RoomTables("service", metadata, Path(__file__).parent / "migrations", "0003")
+TABLES = RoomTables("service", metadata, Path(__file__).parent / "migrations", "0004")

@@ -4,6 +4,8 @@ import gc
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Ordered
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -14,6 +16,7 @@ from covpool.extractor.adapters.registry import load_model
 from covpool.extractor.errors import ExtractionError
 from covpool.extractor.extraction import extract_many
 from covpool.extractor.models import Model, Options
+from covpool.extractor.regions import Region
 from covpool.extractor.sequences import Sequence
 from covpool.store.keys import MomentsKey, Recipe
 from covpool.store.moments import Moments
@@ -62,16 +65,17 @@ class Extraction:
         *,
         progress: Callable[[int], None] | None = None,
     ) -> Iterator[MomentsKey]:
-        """Compute the moments of sequences and cache them; yields each key once it is cached.
+        """Compute the moments of whole sequences and cache them; yields each key once it is cached.
 
         Arguments, order and errors as in `moments`.
 
         Raises:
             StoreError: the store refused; nothing was cached of the sequences not yielded.
         """
-        for key, found in self.moments(model, recipe, sequences, progress=progress):
-            self._store.put(key, found.astype(STORED_DTYPE))
-            yield key
+        for _, found in self.moments(model, recipe, sequences, progress=progress):
+            for key, moments in found.items():
+                self._store.put(key, moments.astype(STORED_DTYPE))
+                yield key
 
     def moments(
         self,
@@ -79,17 +83,21 @@ class Extraction:
         recipe: Recipe,
         sequences: list[Sequence],
         *,
+        layers: Ordered[str] | None = None,
+        regions: list[Ordered[Region]] | None = None,
         progress: Callable[[int], None] | None = None,
-    ) -> Iterator[tuple[MomentsKey, Moments]]:
-        """Compute the moments of sequences, float64, each with its key.
+    ) -> Iterator[tuple[int, dict[MomentsKey, Moments]]]:
+        """Compute the moments of sequences, float64: each one's index, with all of its results by key.
 
-        Short sequences share a forward, so keys come in another order than the sequences.
+        Short sequences share a forward, so they come in another order than they are given.
 
         Args:
             model: the model the recipe names.
-            recipe: of all the keys.
+            recipe: of the whole sequences, at one of the layers.
             sequences: normalised.
-            progress: called with the number of tokens done since the last call.
+            layers: taken in one forward; that of the recipe by default.
+            regions: classes of each sequence; the whole by default.
+            progress: called with the number of tokens done since the last call, over layers and strands.
 
         Raises:
             ExtractionError: the model's weights changed since the recipe was made, or a sequence or its
@@ -104,8 +112,19 @@ class Extraction:
                 f"{model.weights[:12]}; restart the workers after changing a model, then submit again"
             )
         adapter = self._adapter(model, recipe.dtype)
-        for index, found in extract_many(adapter, sequences, [recipe.layer], options, progress):
-            yield MomentsKey(sequences[index].digest, len(sequences[index]), recipe), found[recipe.layer]
+        taps = [recipe.layer] if layers is None else layers
+        recipes = {layer: replace(recipe, layer=layer) for layer in taps}
+        asked = regions or [(Region.whole(len(one)),) for one in sequences]
+        for index, found in extract_many(adapter, sequences, taps, options, progress, regions=asked):
+            of_class = {region.name: region for region in asked[index]}
+            yield (
+                index,
+                {
+                    of_class[name].key(sequences[index], recipes[layer]): moments
+                    for layer, classes in found.items()
+                    for name, moments in classes.items()
+                },
+            )
 
     def device_memory(self) -> tuple[str, int, int]:
         """Torch's name of the device, and its memory in bytes: used, and in all."""

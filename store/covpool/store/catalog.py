@@ -196,6 +196,7 @@ class Catalog:
         *,
         model: str | None = None,
         layer: str | None = None,
+        selection: str | None = None,
         sequence: str | None = None,
         after: str | None = None,
         limit: int | None = None,
@@ -206,6 +207,8 @@ class Catalog:
             query = query.where(_namespaces.c.model == model)
         if layer is not None:
             query = query.where(_namespaces.c.layer == layer)
+        if selection is not None:
+            query = query.where(_namespaces.c.selection == selection)
         if sequence is not None:
             query = query.where(_entries.c.sequence == sequence)
         if after is not None:

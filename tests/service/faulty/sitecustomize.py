@@ -49,16 +49,16 @@ def _harm(kind: str, budget: int, progress: object) -> None:
 def _install() -> None:
     from covpool.extractor import extraction
 
-    run = extraction.extract_batch
+    run = extraction.extract_regions
 
-    def harmed(adapter, sequences, layers, options, progress=None):  # type: ignore[no-untyped-def]
-        for sequence in sequences:
+    def harmed(adapter, sequences, layers, options, progress=None, **more):  # type: ignore[no-untyped-def]
+        for sequence, _ in sequences:
             for kind, bases in HARMS.items():
                 if sequence.bases == bases:
                     _harm(kind, adapter.budget, progress)
-        return run(adapter, sequences, layers, options, progress)
+        return run(adapter, sequences, layers, options, progress, **more)
 
-    extraction.extract_batch = harmed
+    extraction.extract_regions = harmed
 
 
 if "covpool.service.worker.extracting" in sys.orig_argv:

@@ -4,7 +4,7 @@ Convention: the stretch is in bases of the contig, 0-based half-open; the classe
 read from it, along the gene's own strand, as `covpool.extractor.regions` takes them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,9 +63,28 @@ def gene_region(
 ) -> GeneRegion:
     """The stretch of a gene with flanks, and the classes of its bases.
 
-    Flanks are along the gene's strand: what is upstream of a gene on "-" has larger coordinates. They end
-    where a linear contig does. On a circular contig they go on around it, each up to half of what the gene
-    leaves.
+    Args:
+        gene: the gene.
+        transcripts, reading: see `own_classes`.
+        length, upstream, downstream, circular: see `stretch`.
+
+    Raises:
+        RegionError: as `stretch`.
+    """
+    return stretch(
+        gene,
+        own_classes(gene, transcripts, reading=reading),
+        length,
+        upstream=upstream,
+        downstream=downstream,
+        circular=circular,
+    )
+
+
+def own_classes(
+    gene: Gene, transcripts: Sequence[Transcript], *, reading: Reading = "canonical"
+) -> dict[str, Spans]:
+    """Classes of the gene's own bases by name, on its contig; those without a base are left out.
 
     Classes are read off one transcript ("canonical"): the one that the annotation calls representative of the
     gene, else that with the longest CDS, then the longest exons, then the first by id. Or off all ("union"):
@@ -77,10 +96,32 @@ def gene_region(
     Args:
         gene: the gene.
         transcripts: its own, of `Annotation.transcripts`.
+        reading: "canonical" or "union".
+    """
+    return {name: spans for name, spans in _classes(gene, _chosen(transcripts, reading)).items() if spans}
+
+
+def stretch(
+    gene: Gene,
+    own: Mapping[str, Spans],
+    length: int,
+    *,
+    upstream: int = 0,
+    downstream: int = 0,
+    circular: bool = False,
+) -> GeneRegion:
+    """The stretch of a gene with flanks; its own classes and the flanks, placed in the sequence read from it.
+
+    Flanks are along the gene's strand: what is upstream of a gene on "-" has larger coordinates. They end
+    where a linear contig does. On a circular contig they go on around it, each up to half of what the gene
+    leaves.
+
+    Args:
+        gene: the gene.
+        own: see `own_classes`.
         length: of its contig, in bp.
         upstream, downstream: bases to read before its start and behind its end.
         circular: the contig is a circle.
-        reading: "canonical" or "union".
 
     Raises:
         RegionError: a flank is negative, or the gene does not lie on a contig of this length.
@@ -99,12 +140,12 @@ def gene_region(
     start, end = gene.start - before, gene.end + after
     if not circular:
         start, end = max(start, 0), min(end, length)
-    spans = _classes(gene, _chosen(transcripts, reading))
     flanks = ((start, gene.start),), ((gene.end, end),)
-    spans["upstream"], spans["downstream"] = flanks if gene.strand == "+" else reversed(flanks)
+    up, down = flanks if gene.strand == "+" else reversed(flanks)
+    spans = {**own, "upstream": up, "downstream": down}
     classes = {}
     for name in CLASSES:
-        placed = tuple((one - start, other - start) for one, other in spans[name] if one < other)
+        placed = tuple((one - start, other - start) for one, other in spans.get(name, ()) if one < other)
         if gene.strand == "-":
             placed = tuple((end - start - other, end - start - one) for one, other in reversed(placed))
         if placed:

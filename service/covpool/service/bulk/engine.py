@@ -14,6 +14,7 @@ from covpool.extractor.adapters.registry import load_model
 from covpool.extractor.errors import ExtractionError
 from covpool.extractor.extraction import Kept, extract_regions
 from covpool.extractor.models import describe
+from covpool.extractor.regions import keys_of
 from covpool.extractor.sequences import Sequence
 from covpool.service.bulk.work import Member, Outcome, Spec, Work
 from covpool.service.tasks import STORED_DTYPE, out_of_memory
@@ -121,12 +122,14 @@ class Engine:
 
     def _keys(self, member: Member) -> dict[tuple[str, str], MomentsKey]:
         sequence = Sequence(member.name, member.bases)
-        return {
-            (layer, region.name): region.key(sequence, recipe)
-            for layer, recipe in self._recipes.items()
-            for region in member.regions
-            if region.count(self._adapter.model.layer(layer), len(sequence), self._spec.options)
-        }
+        return keys_of(
+            member.regions,
+            sequence.digest,
+            len(sequence),
+            self._recipes,
+            self._adapter.model,
+            self._spec.options,
+        )
 
     def _without_ready(self, member: Member) -> Member:
         """The member with the classes that are missing at a layer."""

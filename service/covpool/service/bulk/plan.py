@@ -1,21 +1,22 @@
 """Plan: the genes of an annotation as work, what of it is cached, and what the rest will cost."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as Ordered
 from dataclasses import dataclass, field, replace
 
 from covpool.extractor.annotation.annotation import Annotation
-from covpool.extractor.annotation.gene_regions import CLASSES, gene_region
+from covpool.extractor.annotation.gene_regions import CLASSES, own_classes, stretch
 from covpool.extractor.annotation.genes import Gene
-from covpool.extractor.errors import ExtractionError
+from covpool.extractor.annotation.spans import Spans
+from covpool.extractor.errors import ExtractionError, SequenceError
 from covpool.extractor.genome import Genome
 from covpool.extractor.models import Model, Options
 from covpool.extractor.packs import Shape, packs
-from covpool.extractor.regions import WHOLE, Region
+from covpool.extractor.regions import WHOLE, Region, keys_of
 from covpool.extractor.sequences import Sequence
 from covpool.service.bulk.work import Member, Work
 from covpool.store.keys import MomentsKey, Recipe
-from covpool.store.names import Name
+from covpool.store.names import MAX_LENGTH, Name
 from covpool.store.zarr_store import Store
 
 #: Bytes of a stored number: moments are cached as float32.
@@ -58,19 +59,38 @@ class Locus:
 def loci_of(annotation: Annotation, genome: Genome, *, flank: int, classes: Ordered[str]) -> Iterator[Locus]:
     """Every gene of an annotation that was read for this genome, with `flank` bases on either side."""
     for gene in annotation.genes:
-        circular = gene.chrom in annotation.circular
-        found = gene_region(
+        locus = locus_of(
             gene,
-            annotation.transcripts(gene),
+            own_classes(gene, annotation.transcripts(gene)),
             genome.contigs[gene.chrom],
-            upstream=flank,
-            downstream=flank,
-            circular=circular,
+            circular=gene.chrom in annotation.circular,
+            flank=flank,
+            classes=classes,
         )
-        spans = {WHOLE: ((0, len(found)),)} | found.classes
-        regions = tuple(Region(name, spans[name]) for name in classes if name in spans)
-        if regions:
-            yield Locus(gene, found.start, found.end, circular, regions)
+        if locus is not None:
+            yield locus
+
+
+def locus_of(
+    gene: Gene,
+    own: Mapping[str, Spans],
+    length: int,
+    *,
+    circular: bool,
+    flank: int,
+    classes: Ordered[str],
+) -> Locus | None:
+    """A gene with `flank` bases on either side; None when none of the classes has a base.
+
+    Args:
+        gene, own, length, circular: see `gene_regions.stretch`.
+        flank: bases on either side.
+        classes: those asked for.
+    """
+    found = stretch(gene, own, length, upstream=flank, downstream=flank, circular=circular)
+    spans = {WHOLE: ((0, len(found)),)} | found.classes
+    regions = tuple(Region(name, spans[name]) for name in classes if name in spans)
+    return Locus(gene, found.start, found.end, circular, regions) if regions else None
 
 
 @dataclass(frozen=True)
@@ -93,15 +113,11 @@ class Item:
         """What messages call it."""
         return self.loci[0].gene.id
 
-    def keys(self, recipes: dict[str, Recipe], model: Model, options: Options) -> dict[str, list[MomentsKey]]:
-        """Its keys by class, over the layers at which the class has a token."""
-        found: dict[str, list[MomentsKey]] = {}
-        for region in self.regions:
-            for layer, recipe in recipes.items():
-                if region.count(model.layer(layer), self.length, options):
-                    key = region.key_of(self.digest, self.length, recipe)
-                    found.setdefault(region.name, []).append(key)
-        return found
+    def keys(
+        self, recipes: dict[str, Recipe], model: Model, options: Options
+    ) -> dict[tuple[str, str], MomentsKey]:
+        """Its keys by layer and class."""
+        return keys_of(self.regions, self.digest, self.length, recipes, model, options)
 
 
 @dataclass
@@ -207,16 +223,23 @@ def make_plan(
     options: Options,
     dtype: str,
     device: str,
+    longest: int | None = None,
 ) -> Plan:
     """The plan for these loci; asks the catalog what is missing.
 
-    A locus whose sequence cannot be read or run is refused with the reason; the others are planned.
+    A locus whose sequence cannot be read or run, or has more than `longest` bases, is refused with the
+    reason; the others are planned.
     """
     plan = Plan(assembly, genome, model, layers, options, dtype, device)
     taps = [model.layer(layer) for layer in layers]
     found: dict[tuple[str, tuple[Region, ...]], Item] = {}
     for locus in loci:
         try:
+            if longest is not None and len(locus) > longest:
+                raise SequenceError(
+                    f"{locus.gene.id}: {len(locus):,} bases with its flanks; sequences of up to "
+                    f"{longest:,} are taken here"
+                )
             sequence = locus.read(genome)
             for tap in taps:
                 model.check(len(sequence), locus.gene.id, tap, options)
@@ -233,25 +256,30 @@ def make_plan(
     plan.items = list(found.values())
     recipes = plan.recipes
     keys = [item.keys(recipes, model, options) for item in plan.items]
-    digests = {key.digest for of_item in keys for of_class in of_item.values() for key in of_class}
+    digests = {key.digest for of_item in keys for key in of_item.values()}
     ready = store.catalog.ready_among(sorted(digests))
     plan.matrices, plan.matrices_missing = len(digests), len(digests) - len(ready)
     for index, (item, of_item) in enumerate(zip(plan.items, keys, strict=True)):
-        missing = {name for name, of_class in of_item.items() if any(k.digest not in ready for k in of_class)}
+        missing = {name for (_, name), key in of_item.items() if key.digest not in ready}
         if missing:
             plan.missing[index] = tuple(region for region in item.regions if region.name in missing)
     return plan
 
 
 def names_of(plan: Plan) -> Iterator[Name]:
-    """Names of every gene, for each of its keys: id, symbol and aliases, with the gene's own interval."""
+    """Names of every gene, for each of its keys: id, symbol and aliases, with the gene's own interval.
+
+    What cannot be printed, or is longer than a name, is left out.
+    """
     recipes = plan.recipes
     for item in plan.items:
-        keys = [key for of in item.keys(recipes, plan.model, plan.options).values() for key in of]
+        keys = list(item.keys(recipes, plan.model, plan.options).values())
         for locus in item.loci:
             gene = locus.gene
             kinds = dict.fromkeys(gene.aliases, "alias") | {gene.symbol: "symbol"} | {gene.id: "gene_id"}
             for name, kind in kinds.items():
+                if not (name and len(name) <= MAX_LENGTH and name.isprintable()):
+                    continue
                 for key in keys:
                     yield Name(
                         name=name,

@@ -11,7 +11,8 @@ from covpool.extractor.annotation.repairs import as_json as reported
 from covpool.extractor.annotation.repairs import as_table
 from covpool.extractor.genome import Genome
 from covpool.service.commands.stores import open_store, store_option
-from covpool.service.genomes import Genomes, Registration
+from covpool.service.genomes import Genomes
+from covpool.service.registrations import Registration
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 

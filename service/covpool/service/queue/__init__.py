@@ -1,6 +1,7 @@
 """Queue: durable jobs, and tasks leased to workers, in the catalog's database."""
 
 from covpool.service.queue.queue import Queue as Queue
+from covpool.service.queue.values import Asks as Asks
 from covpool.service.queue.values import Job as Job
 from covpool.service.queue.values import Priority as Priority
 from covpool.service.queue.values import Progress as Progress

@@ -8,8 +8,10 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from covpool.extractor.regions import Region
 from covpool.service.errors import LeaseLostError
 from covpool.service.queue.tables import lock, now, tasks
+from covpool.service.queue.task_rows import read_asks
 from covpool.service.queue.values import Task
 from covpool.store.catalog import Catalog
 from covpool.store.keys import MomentsKey, Recipe
@@ -137,7 +139,10 @@ def sweep(catalog: Catalog, max_attempts: int) -> int:
 
 def _task(row: "sa.Row[tuple[object, ...]]", attempts: int) -> Task:
     key = MomentsKey(row.sequence, row.length, _recipe(row.recipe))
-    return Task(key, zlib.decompress(row.bases).decode("ascii"), row.cost, attempts)
+    ordinary = (key.recipe.layer,), (Region.whole(key.length),)
+    layers, regions = ordinary if row.asks is None else read_asks(row.asks)
+    bases = zlib.decompress(row.bases).decode("ascii")
+    return Task(row.key, key, bases, row.cost, attempts, layers, regions)
 
 
 @lru_cache(maxsize=1024)

@@ -1,8 +1,9 @@
 """Queue: the narrow interface to durable jobs and tasks; state lives in the database alone.
 
-A task computes the moments of one key, so identical requests share it; a job is an ordered list of named
-records over tasks. A worker holds tasks under a lease that it renews; what it lets expire is free again,
-until its attempts are used up: then it is quarantined with its last error.
+A task computes the moments of one key, or of several of one sequence in one forward, and identical requests
+share it; a job is an ordered list of named records over tasks. A worker holds tasks under a lease that it
+renews; what it lets expire is free again, until its attempts are used up: then it is quarantined with its
+last error.
 """
 
 import threading
@@ -11,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from sqlalchemy.engine import Connection
 
-from covpool.service.queue import census, jobs, leases
+from covpool.service.queue import census, jobs, leases, submitting
 from covpool.service.queue.tables import TABLES
 from covpool.service.queue.values import Job, Priority, Progress, Request, Stats, Task, Unfit, WorkerState
 from covpool.store.catalog import Catalog
@@ -49,8 +50,11 @@ class Queue:
         The same names, keys and notices in the same order are the same job (two spellings of a sequence,
         U or T, share their key but not what is to be said of them). A task that had ended without a
         result is tried anew, a cancelled job goes on, and the more urgent of two priorities holds.
+
+        Many bases are added in several transactions, the longest sequences first and the job at last: what a
+        submission that was interrupted has queued is run, and shared with the next one.
         """
-        return jobs.submit(self._catalog, recipe, requests, list(notices), priority)
+        return submitting.submit(self._catalog, recipe, requests, list(notices), priority)
 
     def job(self, job: str) -> Job:
         """A job with the state of each record.
@@ -159,6 +163,10 @@ class Queue:
     def leave(self, worker: str) -> None:
         """Forget a worker that has stopped."""
         census.leave(self._catalog, worker)
+
+    def tokens_per_s(self) -> float:
+        """How fast the workers heard of within the time of a lease did their latest batches, summed up."""
+        return sum(one.batch_tokens / one.batch_s for one in self.workers() if one.batch_s > 0)
 
     def workers(self) -> list[WorkerState]:
         """The workers heard of within the time of a lease, on every host."""

@@ -2,7 +2,8 @@
 
 A change here needs a revision in `migrations/versions`.
 
-Times are seconds since 1970. A task's primary key is the key of its result, so identical requests share it.
+Times are seconds since 1970. A task's primary key is the key of its result, or the digest of its results
+where there are several, so identical requests share it.
 """
 
 import time
@@ -32,8 +33,12 @@ tasks = sa.Table(
     sa.Column("sequence", sa.String(64), nullable=False),
     # bp
     sa.Column("length", sa.BigInteger, nullable=False),
-    # tokens, over all strands
+    # tokens, over all layers and strands
     sa.Column("cost", sa.BigInteger, nullable=False),
+    # Layers and region classes as JSON, and the key of the first result; null where the task's own key is
+    # all it computes.
+    sa.Column("asks", sa.Text),
+    sa.Column("first_result", sa.String(64)),
     # The bases themselves, compressed; emptied as soon as the task has ended.
     sa.Column("bases", sa.LargeBinary),
     sa.Column("attempts", sa.Integer, nullable=False),
@@ -95,7 +100,7 @@ workers = sa.Table(
     sa.Column("batch_s", sa.Float, nullable=False, server_default="0"),
 )
 
-TABLES = RoomTables("queue", metadata, Path(__file__).parent / "migrations", "0003")
+TABLES = RoomTables("queue", metadata, Path(__file__).parent / "migrations", "0004")
 #: SQLite binds at most 32,766 values in one statement.
 MOST_VALUES = 10_000
 

@@ -1,27 +1,69 @@
 """Values of the queue: what is submitted, claimed, and told of jobs, tasks and workers."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from covpool.extractor.regions import Region
 from covpool.service.schemas import RecordState, State
-from covpool.store.keys import MomentsKey, Recipe
+from covpool.store.keys import MomentsKey, Recipe, canonical_json, sha256
 
 #: A waiting person comes before a batch of thousands; the position is what the table holds.
 Priority = Literal["interactive", "bulk"]
 PRIORITIES: tuple[Priority, ...] = ("interactive", "bulk")
+#: States of what has not ended.
+LIVE: tuple[Literal["queued", "running"], ...] = ("queued", "running")
+
+
+@dataclass(frozen=True, slots=True)
+class Asks:
+    """Several results of one sequence, taken in one forward.
+
+    Attributes:
+        layers: taps; the first is that of the request's key.
+        regions: classes of the sequence.
+        keys: digests of the results, in order; a class without a token at a layer has none there.
+    """
+
+    layers: tuple[str, ...]
+    regions: tuple[Region, ...]
+    keys: tuple[str, ...]
+
+    @property
+    def task(self) -> str:
+        """Digest of the set of results, which is never that of one."""
+        return sha256(canonical_json(["asks", *sorted(self.keys)]))
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One named sequence of a job to submit; `cost` is its tokens over all strands."""
+    """One named sequence of a job to submit.
+
+    Attributes:
+        name: what the record is called.
+        key: of the whole sequence, at the first layer where several are asked for.
+        bases: normalised, or what reads them when it is their turn.
+        cost: tokens, over all layers and strands.
+        asks: what is wanted, unless it is the key's moments alone.
+    """
 
     name: str
     key: MomentsKey
-    bases: str = field(repr=False)
+    bases: str | Callable[[], str] = field(repr=False)
     cost: int
+    asks: Asks | None = None
+
+    @property
+    def task(self) -> str:
+        """Of the task that serves it."""
+        return self.key.digest if self.asks is None else self.asks.task
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """Digests of the keys it asks for."""
+        return (self.key.digest,) if self.asks is None else self.asks.keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +77,41 @@ class Unfit:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A claimed task; `attempts` counts this one."""
+    """A claimed task.
 
+    Attributes:
+        id: what it is called in the queue; the digest of its key where it asks for nothing else.
+        key: of the whole sequence, at the first layer.
+        bases: normalised.
+        cost: tokens, over all layers and strands.
+        attempts: times it was claimed, this one included.
+        layers, regions: what to compute, in one forward.
+    """
+
+    id: str
     key: MomentsKey
     bases: str = field(repr=False)
     cost: int
     attempts: int
+    layers: tuple[str, ...]
+    regions: tuple[Region, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A job's record with the state of its task; the key is empty when it was refused.
+    """A job's record with the state of its task.
 
-    `cost` and `tokens_done` are tokens over all strands; `error` is the last one.
+    Attributes:
+        name: as submitted.
+        task: that serves it; empty when it was refused, as is the key.
+        key: of its result, the first where it asks for several.
+        length: in bp.
+        cost, tokens_done: tokens, over all layers and strands.
+        state, error: of the task; the error is the last one.
     """
 
     name: str
+    task: str
     key: str
     length: int
     cost: int
@@ -61,11 +122,18 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a job is: records by state, and tokens over all records and strands."""
+    """How far a job is.
+
+    Attributes:
+        counts: records by state.
+        tokens, tokens_done: over all records, layers and strands.
+        tokens_left: still to be computed, by tasks that have not ended; of equal records once.
+    """
 
     counts: Mapping[RecordState, int]
     tokens: int
     tokens_done: int
+    tokens_left: int
 
     @classmethod
     def of(cls, records: list[Record]) -> "Progress":
@@ -74,6 +142,7 @@ class Progress:
             Counter(record.state for record in records),
             sum(record.cost for record in records),
             sum(record.tokens_done for record in records),
+            sum({one.task: one.cost - one.tokens_done for one in records if one.state in LIVE}.values()),
         )
 
     @property
@@ -91,7 +160,13 @@ class Progress:
     @property
     def ended(self) -> bool:
         """Whether nothing is left to run."""
-        return self.state not in ("queued", "running")
+        return self.state not in LIVE
+
+    def eta_s(self, tokens_per_s: float) -> float | None:
+        """Seconds until its end at this rate; None when it has ended, or the rate is 0: not known."""
+        if self.ended or not tokens_per_s:
+            return None
+        return self.tokens_left / tokens_per_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from covpool.service import schemas
 from covpool.service.queue import Job
 
 
-def job_body(job: Job) -> schemas.Job:
-    """The wire form of a job."""
+def job_body(job: Job, tokens_per_s: float) -> schemas.Job:
+    """The wire form of a job, while the workers do so many tokens a second."""
     progress = job.progress
     return schemas.Job(
         id=job.id,
@@ -15,6 +15,7 @@ def job_body(job: Job) -> schemas.Job:
         layer=job.recipe.layer,
         tokens=progress.tokens,
         tokens_done=progress.tokens_done,
+        eta_s=progress.eta_s(tokens_per_s),
         records=[
             schemas.JobRecord(
                 name=record.name,

@@ -54,7 +54,7 @@ async def embed(
     if isinstance(found, str):
         job = await wait_for(context, found, preferred_wait(prefer, context, DEFAULT_WAIT_S))
         if not job.progress.ended:
-            return job_response(job)
+            return await run_in_threadpool(job_response, job, context)
         found = await run_in_threadpool(_of_job, job)
     else:
         context.metrics.looked_up("moments", hits=len(found.records), misses=0)

@@ -52,7 +52,8 @@ async def events(
     told, pause = last_event_id, _FIRST_PAUSE_S
     while True:
         progress = await run_in_threadpool(context.queue.progress, job)
-        body = _body(job, progress)
+        rate = 0.0 if progress.ended else await run_in_threadpool(context.queue.tokens_per_s)
+        body = _body(job, progress, rate)
         name = f"{body.state}-{body.records_done}-{body.records_failed}-{body.tokens_done}"
         if progress.ended:
             yield ServerSentEvent(data=body, event="end", id=name)
@@ -67,13 +68,14 @@ async def events(
         pause = min(1.5 * pause, _LONGEST_PAUSE_S)
 
 
-def _body(job: str, progress: Progress) -> schemas.JobProgress:
+def _body(job: str, progress: Progress, tokens_per_s: float) -> schemas.JobProgress:
     counts = progress.counts
     return schemas.JobProgress(
         job=job,
         state=progress.state,
         tokens=progress.tokens,
         tokens_done=progress.tokens_done,
+        eta_s=progress.eta_s(tokens_per_s),
         records=sum(counts.values()),
         records_done=counts.get("done", 0),
         records_failed=counts.get("failed", 0) + counts.get("quarantined", 0),

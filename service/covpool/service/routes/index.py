@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from covpool.service.context import Service
+from covpool.service.errors import RequestError
 from covpool.service.routes.pages import After, Limit
 from covpool.service.schemas import IndexEntry, IndexPage
 from covpool.service.tokens import allow
@@ -21,11 +22,27 @@ def index(
     context: Service,
     model: Name = None,
     layer: Name = None,
+    selection: Annotated[
+        str | None, Query(max_length=256, description="class of bases: `whole`, `CDS`, …")
+    ] = None,
+    name: Annotated[str | None, Query(max_length=256, description="of a gene: id, symbol or alias")] = None,
+    assembly: Annotated[str | None, Query(max_length=256, description="that the name belongs to")] = None,
     after: After = None,
     limit: Limit = 100,
 ) -> IndexPage:
-    """Ready entries in key order, a page at a time."""
-    found = context.store.catalog.entries(model=model, layer=layer, after=after, limit=limit + 1)
+    """Ready entries in key order, a page at a time; with `name`, those of the genes that go by it."""
+    if name is not None:
+        named = context.store.names.find(
+            name, assembly=assembly, model=model, layer=layer, selection=selection
+        )
+        entries = {one.entry.key: one.entry for one in named if after is None or one.entry.key > after}
+        found = [entries[key] for key in sorted(entries)[: limit + 1]]
+    elif assembly is not None:
+        raise RequestError("'assembly' goes with 'name'; its genes are listed in /v1/genomes/{name}/genes")
+    else:
+        found = context.store.catalog.entries(
+            model=model, layer=layer, selection=selection, after=after, limit=limit + 1
+        )
     page = [
         IndexEntry(
             key=entry.key,
@@ -39,6 +56,7 @@ def index(
             model=entry.namespace.recipe.model,
             layer=entry.namespace.recipe.layer,
             strand=entry.namespace.recipe.strand,
+            selection=entry.namespace.recipe.selection,
             created=entry.created,
             namespace=generation_path(entry.namespace, entry.place.generation).removeprefix(f"{ARRAYS}/"),
             row=entry.row,

@@ -40,7 +40,7 @@ async def submit(
     body, upload = await read_json_or_fasta(request, schemas.JobRequest)
     job = await run_in_threadpool(_submit, body, upload, context)
     found = await wait_for(context, job, preferred_wait(prefer, context, default=0))
-    return job_response(found)
+    return await run_in_threadpool(job_response, found, context)
 
 
 @router.get("", summary="Latest jobs", responses=refusals(404), dependencies=[allow("read")])
@@ -49,44 +49,56 @@ def latest(
 ) -> schemas.JobPage:
     """The latest jobs, newest first."""
     found = context.queue.jobs(limit + 1, after)
-    page = [job_body(job) for job in found[:limit]]
+    rate = context.queue.tokens_per_s()
+    page = [job_body(job, rate) for job in found[:limit]]
     return schemas.JobPage(data=page, next=page[-1].id if len(found) > limit else None)
 
 
 @router.get("/{job}", summary="One job", responses=refusals(404), dependencies=[allow("read")])
 def one(job: str, context: Service) -> schemas.Job:
     """State and progress of a job and of each record."""
-    return job_body(context.queue.job(job))
+    return job_body(context.queue.job(job), context.queue.tokens_per_s())
 
 
 @router.delete("/{job}", summary="Cancel a job", responses=refusals(404), dependencies=[allow("submit")])
 def cancel(job: str, context: Service) -> schemas.Job:
     """End what is queued or running of it and no other job wants; what is done stays cached."""
     context.queue.cancel(job)
-    return job_body(context.queue.job(job))
+    return job_body(context.queue.job(job), context.queue.tokens_per_s())
 
 
-def job_response(job: Job) -> Response:
+def job_response(job: Job, context: Context) -> Response:
     """200 for a job that has ended, else 202; with its location either way."""
     ended = job.progress.ended
     headers = {"Location": f"/v1/jobs/{job.id}"} | ({} if ended else {"Retry-After": "1"})
-    return JSONResponse(job_body(job).model_dump(mode="json"), 200 if ended else 202, headers)
+    body = job_body(job, 0.0 if ended else context.queue.tokens_per_s())
+    return JSONResponse(body.model_dump(mode="json"), 200 if ended else 202, headers)
 
 
 def enqueue(submission: Submission, priority: Priority, context: Context) -> str:
     """Queue a submission; returns the job's id.
 
     Raises:
+        QueueFullError: as `require_room`.
+    """
+    require_room(submission, context)
+    return context.queue.submit(submission.recipe, submission.requests, submission.notices, priority)
+
+
+def require_room(submission: Submission, context: Context) -> None:
+    """Refuse more work than the service takes on.
+
+    Raises:
         QueueFullError: too much waits already, and not everything asked for is cached.
     """
     limit = context.settings.max_queued
     if (waiting := context.queue.waiting()) >= limit:
-        keys = {one.key.digest for one in submission.requests if not isinstance(one, Unfit)}
+        fit = [one for one in submission.requests if not isinstance(one, Unfit)]
+        keys = {key for one in fit for key in one.results}
         if context.store.catalog.ready_among(list(keys)) != keys:
             raise QueueFullError(
                 f"{waiting:,} sequences wait, and this service queues {limit:,}; come again later"
             )
-    return context.queue.submit(submission.recipe, submission.requests, submission.notices, priority)
 
 
 def _submit(request: schemas.JobRequest, upload: bytes | None, context: Context) -> str:

@@ -31,7 +31,7 @@ class Child:
         worker: the name under which tasks are leased; the child ends them in the store's transaction.
 
     Attributes:
-        tokens: how far each task of the current batch is, in tokens, by key.
+        tokens: how far each task of the current batch is, in tokens, by id.
         device: what the process said last of its device.
     """
 
@@ -62,31 +62,40 @@ class Child:
         return self._lines
 
     def run(self, tasks: list[Task], share: float) -> Iterator[tuple[Task, bool]]:
-        """Run tasks of one recipe; yields each when it is done (True) or was dropped (False).
+        """Run tasks that share recipe and layers; yields each when it is done (True) or was dropped (False).
 
         Raises:
             Fault: the rest was not run.
         """
-        left = {task.key.digest: task for task in tasks}
+        left = {task.id: task for task in tasks}
         self.tokens = dict.fromkeys(left, 0)
         idle = False
         try:
             lines = self.start()
             lines.send(
-                run=[[task.key.sequence, task.key.length, task.bases, task.cost] for task in tasks],
+                run=[
+                    {
+                        "task": task.id,
+                        "bases": task.bases,
+                        "cost": task.cost,
+                        "regions": [[region.name, region.intervals] for region in task.regions],
+                    }
+                    for task in tasks
+                ],
                 recipe=tasks[0].key.recipe.to_json(),
+                layers=tasks[0].layers,
                 share=share,
             )
             for message in lines.receive():
                 match message:
                     case {"progress": tokens}:
                         self.tokens |= tokens
-                    case {"done": key}:
-                        self.tokens.pop(key)
-                        yield left.pop(key), True
-                    case {"dropped": key}:
-                        self.tokens.pop(key)
-                        yield left.pop(key), False
+                    case {"done": task}:
+                        self.tokens.pop(task)
+                        yield left.pop(task), True
+                    case {"dropped": task}:
+                        self.tokens.pop(task)
+                        yield left.pop(task), False
                     case {"device": described}:
                         self._ready = True
                         self.device = Device(*described)
@@ -105,12 +114,12 @@ class Child:
             if not idle:
                 self.close(at_once=True)
 
-    def drop(self, keys: Collection[str]) -> None:
+    def drop(self, tasks: Collection[str]) -> None:
         """Ask for tasks to be left, as soon as the forward allows it."""
         # Its death is noticed where its messages are read.
         with suppress(BrokenPipeError, ValueError):
-            if keys and self._lines is not None:
-                self._lines.send(drop=sorted(keys))
+            if tasks and self._lines is not None:
+                self._lines.send(drop=sorted(tasks))
 
     def kill(self) -> None:
         """End the process at once."""

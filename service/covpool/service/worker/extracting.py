@@ -11,13 +11,17 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Self
 
 from sqlalchemy.engine import Connection
 
 from covpool.extractor.adapters.batching import memory_share
 from covpool.extractor.errors import ExtractionError
+from covpool.extractor.models import Model, Options
+from covpool.extractor.regions import Region, keys_of
 from covpool.extractor.sequences import Sequence
 from covpool.service import logs
 from covpool.service.errors import LeaseLostError
@@ -82,6 +86,31 @@ class _Batch:
             self.settle(key, done=False)
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A task of a batch: its sequence and region classes, and its keys by layer and class."""
+
+    task: str
+    cost: int
+    sequence: Sequence
+    regions: tuple[Region, ...]
+    keys: dict[tuple[str, str], MomentsKey]
+
+    @classmethod
+    def read(cls, told: Message, recipe: Recipe, layers: tuple[str, ...], model: Model) -> Self:
+        """The task of a message."""
+        sequence = Sequence(told["task"][:12], told["bases"])
+        regions = tuple(Region(name, tuple(map(tuple, spans))) for name, spans in told["regions"])
+        recipes = {layer: replace(recipe, layer=layer) for layer in layers}
+        keys = keys_of(regions, sequence.digest, len(sequence), recipes, model, Options.of(recipe))
+        return cls(told["task"], told["cost"], sequence, regions, keys)
+
+    def without(self, ready: Collection[str]) -> Self:
+        """With the classes alone of which a layer is missing."""
+        missing = {name for (_, name), key in self.keys.items() if key.digest not in ready}
+        return replace(self, regions=tuple(one for one in self.regions if one.name in missing))
+
+
 class Extracting:
     """Runs batches as they are asked for."""
 
@@ -116,45 +145,55 @@ class Extracting:
                 self._lines.send(end=True)
 
     def _run(self, message: Message) -> None:
-        recipe = Recipe.from_json(message["recipe"])
-        keys = [MomentsKey(digest, length, recipe) for digest, length, _, _ in message["run"]]
-        bases = {key: text for key, (_, _, text, _) in zip(keys, message["run"], strict=True)}
-        costs = {key.digest: cost for key, (_, _, _, cost) in zip(keys, message["run"], strict=True)}
-        batch = _Batch(self._lines, self._dropped, costs)
-        # What was cached meanwhile, by another command say, is not computed again.
-        ready = self._store.catalog.ready_among([key.digest for key in keys])
-        for key in keys:
-            if key.digest in ready:
-                self._end(batch, key, None)
-        missing = [Sequence(key.digest[:12], bases[key]) for key in keys if key.digest not in ready]
+        recipe, layers = Recipe.from_json(message["recipe"]), tuple(message["layers"])
         model = self._offered.model(recipe.model)
+        found = [_Asked.read(one, recipe, layers, model) for one in message["run"]]
+        batch = _Batch(self._lines, self._dropped, {one.task: one.cost for one in found})
+        # What was cached meanwhile, by another command say, is not computed again.
+        ready = self._store.catalog.ready_among([key.digest for one in found for key in one.keys.values()])
+        left = []
+        for one in found:
+            if one.without(ready).regions:
+                left.append(one.without(ready))
+            else:
+                self._end(batch, one.task, {})
         try:
             with memory_share(message["share"]):
-                for key, moments in self._extraction.moments(model, recipe, missing, progress=batch.progress):
-                    self._end(batch, key, moments)
+                for index, moments in self._extraction.moments(
+                    model,
+                    recipe,
+                    [one.sequence for one in left],
+                    layers=layers,
+                    regions=[one.regions for one in left],
+                    progress=batch.progress,
+                ):
+                    self._end(batch, left[index].task, moments)
         except _AllDroppedError:
             batch.drop_rest()
 
-    def _end(self, batch: _Batch, key: MomentsKey, moments: Moments | None) -> None:
-        """Cache moments and end their task in one transaction; None: they are cached already."""
+    def _end(self, batch: _Batch, task: str, found: Mapping[MomentsKey, Moments]) -> None:
+        """Cache a task's moments, and end it in the transaction that makes the last of them ready."""
 
         def ending(connection: Connection) -> None:
-            Queue.finish(connection, key.digest, self._worker)
+            Queue.finish(connection, task, self._worker)
 
         try:
-            if not batch.wanted(key.digest):
-                raise LeaseLostError(f"task {key}: was cancelled")
+            if not batch.wanted(task):
+                raise LeaseLostError(f"task {task}: was cancelled")
             # What another worker made ready is being read: it is not written over.
-            if moments is None or key in self._store:
+            left = [key for key in found if key not in self._store]
+            for key in left[:-1]:
+                self._store.put(key, found[key].astype(STORED_DTYPE))
+            if left:
+                self._store.put(left[-1], found[left[-1]].astype(STORED_DTYPE), also=ending)
+            else:
                 with self._store.catalog.writing() as connection:
                     ending(connection)
-            else:
-                self._store.put(key, moments.astype(STORED_DTYPE), also=ending)
         except LeaseLostError as lost:
             log.info("%s", lost)
-            batch.settle(key.digest, done=False)
+            batch.settle(task, done=False)
         else:
-            batch.settle(key.digest, done=True)
+            batch.settle(task, done=True)
 
     @contextmanager
     def _faults_told(self) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """Lines: messages between a worker and its child, one JSON object a line (no pickle).
 
-To the child: run (a batch), drop (keys). From it: device (what it runs on), progress (tokens by key),
-done, dropped (a key), fault (kind and message), end (of the batch).
+To the child: run (a batch), drop (tasks). From it: device (what it runs on), progress (tokens by task),
+done, dropped (a task), fault (kind and message), end (of the batch).
 """
 
 import json

@@ -59,7 +59,7 @@ class Worker:
         self._child = Child(self.name)
         self._stop = threading.Event()
         self._grace_over = threading.Event()
-        # Tasks leased now, by key; their heartbeat is this worker's duty.
+        # Tasks leased now, by id; their heartbeat is this worker's duty.
         self._held: dict[str, Task] = {}
         # What it tells of itself with every heartbeat, its device apart.
         self._done = WorkerState(self.name)
@@ -99,7 +99,7 @@ class Worker:
             tokens=self._settings.batch_tokens,
             count=self._settings.batch_records,
         )
-        self._held = {task.key.digest: task for task in tasks}
+        self._held = {task.id: task for task in tasks}
         return tasks
 
     def _work(self, tasks: list[Task]) -> None:
@@ -110,7 +110,7 @@ class Worker:
             for task, fault in isolate(tasks, self._run, share):
                 if fault is not None:
                     self._fail(task, fault)
-                del self._held[task.key.digest]
+                del self._held[task.id]
             self._pause = PAUSE_S
         except _GraceOverError:
             log.warning("worker %s: time of grace is over, %d tasks go back", self.name, len(self._held))
@@ -119,8 +119,8 @@ class Worker:
             self._queue.give_back(self.name, list(self._held))
             self._rest(str(fault))
         except StoreFault as fault:
-            for key in list(self._held):
-                self._queue.fail(key, self.name, str(fault), retry=True)
+            for held in list(self._held):
+                self._queue.fail(held, self.name, str(fault), retry=True)
             self._rest(str(fault))
         finally:
             self._held = {}
@@ -141,7 +141,7 @@ class Worker:
                     done = self._done
                     self._done = replace(done, tasks=done.tasks + 1, tokens=done.tokens + task.cost)
                 else:
-                    self._queue.give_back(self.name, [task.key.digest])
+                    self._queue.give_back(self.name, [task.id])
                 yield task
         except Fault as fault:
             if self._grace_over.is_set():
@@ -150,9 +150,8 @@ class Worker:
             raise
 
     def _fail(self, task: Task, fault: Fault) -> None:
-        key = task.key.digest
-        log.warning("task %s, attempt %d: %s", key, task.attempts, fault)
-        self._queue.fail(key, self.name, str(fault), retry=not isinstance(fault, InputFault))
+        log.warning("task %s, attempt %d: %s", task.id, task.attempts, fault)
+        self._queue.fail(task.id, self.name, str(fault), retry=not isinstance(fault, InputFault))
 
     def _rest(self, why: str) -> None:
         log.error("worker %s rests for %.1f s: %s", self.name, self._pause, why)
@@ -193,7 +192,7 @@ class Worker:
 
     def _beat(self) -> None:
         tokens = self._child.tokens
-        progress = {key: tokens.get(key, 0) for key in list(self._held)}
+        progress = {task: tokens.get(task, 0) for task in list(self._held)}
         if progress:
             self._child.drop(self._queue.heartbeat(self.name, progress))
         device = self._child.device
