@@ -82,11 +82,12 @@ def _add(
         lock(connection, tasks.c.key.in_(some))
     time = now(connection)
     lacking, complete = _lacking(catalog, connection, part)
+    lacking.sort(key=lambda one: one.task)
     rows = [task_row(one, bases.get(one.task) or packed(one), priority, time) for one in lacking]
-    # Of several results the row alone tells that all are there.
-    rows += [task_row(one, None, priority, time) for one in complete if one.asks is not None]
-    rows.sort(key=lambda row: str(row["key"]))
     insert_or_update(connection, tasks, rows, update=ANEW, where=tasks.c.ended.is_not(None))
+    # Of several results the task's row alone tells that all are there.
+    several = sorted((one for one in complete if one.asks is not None), key=lambda one: one.task)
+    insert_if_absent(connection, tasks, [task_row(one, None, priority, time) for one in several])
     ready = {one.task for one in complete}
     for some in _parts(sorted(ready)):
         other = sa.and_(tasks.c.key.in_(some), tasks.c.ended.is_not(None), tasks.c.state != "done")
