@@ -172,7 +172,7 @@ class Extracting:
             batch.drop_rest()
 
     def _end(self, batch: _Batch, task: str, found: Mapping[MomentsKey, Moments]) -> None:
-        """Cache a task's moments, and end it in the transaction that makes the last of them ready."""
+        """Cache a task's moments, and end it in the transaction that makes them ready."""
 
         def ending(connection: Connection) -> None:
             Queue.finish(connection, task, self._worker)
@@ -182,10 +182,9 @@ class Extracting:
                 raise LeaseLostError(f"task {task}: was cancelled")
             # What another worker made ready is being read: it is not written over.
             left = [key for key in found if key not in self._store]
-            for key in left[:-1]:
-                self._store.put(key, found[key].astype(STORED_DTYPE))
             if left:
-                self._store.put(left[-1], found[left[-1]].astype(STORED_DTYPE), also=ending)
+                rows = [(key, found[key].astype(STORED_DTYPE)) for key in left]
+                self._store.put_many(rows, also=ending)
             else:
                 with self._store.catalog.writing() as connection:
                     ending(connection)
