@@ -3,8 +3,11 @@
 The squared reconstruction loss Σ ‖U Uᵀ C U Uᵀ - C‖² = Σ ‖C‖² - ‖UᵀCU‖² is least where Σ ‖UᵀCU‖² is greatest:
 GLRAM (Ye 2005) and, uncentred, multilinear PCA (Lu et al. 2008). One sweep takes for U the top-k eigenvectors
 of Σ C U Uᵀ C; as P -> Σ C P C is a positive semi-definite map for C ⪰ 0, the loss never rises
-(Cauchy-Schwarz), and nothing is gained by untying L and R. The unsquared loss Σ ‖·‖ of the paper is reached
-by weighting each C with 1 / ‖its residual‖ (iteratively reweighted least squares).
+(Cauchy-Schwarz), and nothing is gained by untying L and R. The unsquared loss Σ ‖·‖ of the paper is lowered
+by weighting each C with 1 / ‖its residual‖ (iteratively reweighted least squares), from the squared optimum
+on: there are several local optima, and from the eigenvectors of the mean moment it ended in worse ones (on 30
+real genes, d = 64, k = 4: 3.7 % above the autoencoder on C, 2.3 % above the later start on D C D; more sweeps
+changed neither).
 """
 
 from collections.abc import Iterator
@@ -44,7 +47,8 @@ def fit_glram(
     """Tied bottleneck L = R = D U with the least reconstruction loss of D C D.
 
     Starts from the eigenvectors of the mean moment and ends when a sweep lowers the loss by less than
-    `tolerance` of it. Each sweep is one pass and holds one d x d sum in float64.
+    `tolerance` of it; what is reweighted goes on from there in the same way. Each sweep is one pass and holds
+    one d x d sum in float64. The optimum is a local one.
 
     Args:
         source: training moments.
@@ -52,7 +56,7 @@ def fit_glram(
         name: what requests will call it.
         scaling: D, see `Scaling`.
         reweighted: minimise the unsquared loss of the paper instead of the squared one.
-        sweeps: at most so many.
+        sweeps: at most so many, of each loss.
         tolerance: relative.
         state: directory in which to keep the state of every sweep, and from which to go on.
         executor: computes parts of each pass in parallel.
@@ -61,24 +65,28 @@ def fit_glram(
         PoolingError: there are no moments, k exceeds their width, or the state is of another fit.
     """
     check_k(source, k)
-    settings = {"method": "glram", "k": k, "scaling": scaling, "reweighted": reweighted}
+    settings = {"method": "glram", "k": k, "scaling": scaling, "reweighted": reweighted, "first": "squared"}
     with fit_state(state, source, settings) as kept:
         found = kept.load()
         if found is None:
             summary = summarise(source, executor)
             scale = summary.scale(scaling)
-            columns, curve = summary.eigenvectors(k, scale)[0], np.zeros(0)
+            columns, curve, weighted = summary.eigenvectors(k, scale)[0], np.zeros(0), False
         else:
             scale, columns, curve = found["scale"], found["columns"], found["curve"]
+            weighted = bool(found["weighted"])
         while True:
-            losses, following = _pass(source, columns, scale, reweighted, executor)
-            loss = losses.unsquared if reweighted else losses.squared
+            losses, following = _pass(source, columns, scale, weighted, executor)
+            loss = losses.unsquared if weighted else losses.squared
             gained = len(curve) == 0 or curve[-1] - loss > tolerance * curve[-1]
             curve = np.append(curve, loss)
-            if not gained or len(curve) > sweeps:
+            if gained and len(curve) <= sweeps:
+                columns = leading(following, k)[0]
+            elif weighted == reweighted:
                 break
-            columns = leading(following, k)[0]
-            kept.save(scale=scale, columns=columns, curve=curve)
+            else:
+                weighted, curve = True, np.zeros(0)
+            kept.save(scale=scale, columns=columns, curve=curve, weighted=np.array(weighted))
     fit = {
         "method": "alternating eigendecompositions (GLRAM)" + (", reweighted" if reweighted else ""),
         "scaling": scaling,
