@@ -68,10 +68,18 @@ def test_an_interactive_request_for_a_queued_bulk_task_hurries_it_and_never_the_
 def test_a_claim_takes_tasks_of_one_recipe_up_to_its_tokens_and_count(queue: Queue) -> None:
     queue.submit(RECIPE, requests("A", "CC", "GGG", "TTTT"))
     queue.submit(OTHER, requests("A", recipe=OTHER))
-    assert sorted(claimed(queue, tokens=3, count=2)) in (["A", "CC"], ["GGG"])
-    left = {*claimed(queue, tokens=1000), *claimed(queue), *claimed(queue)}
-    assert left <= {"A", "CC", "GGG", "TTTT"}
+    assert claimed(queue, tokens=5, count=3) == ["TTTT", "A"]
+    assert claimed(queue, count=1) == ["GGG"]
+    assert claimed(queue, tokens=1000) == ["CC"]
+    assert claimed(queue, tokens=1000) == ["A"]
     assert queue.stats().tasks == {"running": 5}
+
+
+def test_of_one_submission_the_costliest_come_first_and_an_older_one_before_it(queue: Queue) -> None:
+    queue.submit(RECIPE, requests("A"))
+    queue.submit(RECIPE, requests("GGG", "TTTTT", "CC", "TTTTTTT"))
+    assert [claimed(queue, count=1) for _ in range(3)] == [["A"], ["TTTTTTT"], ["TTTTT"]]
+    assert claimed(queue) == ["GGG", "CC"]
 
 
 def test_no_claim_mixes_recipes(queue: Queue) -> None:

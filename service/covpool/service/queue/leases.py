@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 
 from covpool.extractor.regions import Region
 from covpool.service.errors import LeaseLostError
-from covpool.service.queue.tables import lock, now, tasks
+from covpool.service.queue.tables import CLAIM_ORDER, lock, now, tasks
 from covpool.service.queue.task_rows import read_asks
 from covpool.service.queue.values import Task
 from covpool.store.catalog import Catalog
@@ -199,7 +199,7 @@ class _Claim(NamedTuple):
     @classmethod
     def of(cls, free: "sa.ColumnElement[bool]") -> "_Claim":
         """Those over the tasks for which `free` holds."""
-        in_order = sa.select(tasks).where(free).order_by(tasks.c.priority, tasks.c.created, tasks.c.key)
+        in_order = sa.select(tasks).where(free).order_by(*CLAIM_ORDER)
         mates = in_order.where(
             tasks.c.recipe_digest == sa.bindparam("recipe"),
             tasks.c.attempts == 0,

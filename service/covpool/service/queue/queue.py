@@ -95,7 +95,8 @@ class Queue:
     ) -> list[Task]:
         """Lease the first free task to `worker`, and with it others of its recipe; none when none is free.
 
-        Interactive tasks come before bulk, older before newer. One that was tried before comes alone.
+        Interactive tasks come before bulk, older before newer, and of one submission the costliest first.
+        One that was tried before comes alone.
 
         Args:
             worker: who holds them.

@@ -1,4 +1,4 @@
-"""Tasks may ask for several layers and region classes of their sequence."""
+"""Tasks may ask for several layers and region classes of their sequence; the costliest are claimed first."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,6 +8,10 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Add the columns; a task without them computes the moments of its own key."""
+    """Add the columns, without which a task computes the moments of its own key; index the new order."""
     op.add_column("tasks", sa.Column("asks", sa.Text))
     op.add_column("tasks", sa.Column("first_result", sa.String(64)))
+    op.drop_index("tasks_in_claim_order", "tasks")
+    op.create_index(
+        "tasks_in_claim_order", "tasks", ["state", "priority", "created", sa.text("cost DESC"), "key"]
+    )
