@@ -84,6 +84,19 @@ def test_progress_rises_to_the_number_of_bases(client: Client) -> None:
     assert seen[-1].state == "done"
 
 
+def test_a_job_of_many_records_is_looked_at_without_them_until_its_end(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("covpool.clients.client._FEW_RECORDS", 1)
+    seen: list[Job] = []
+    done = client.wait(client.submit(["TTGACC" * 4000, "TATAAG" * 4000]), progress=seen.append)
+    assert len(seen) > 2, "it was looked at while it ran"
+    assert [len(job.records) for job in seen] == [2] + [0] * (len(seen) - 2) + [2]
+    assert done == seen[-1]
+    light = client.job(done, records=False)
+    assert light == done.model_copy(update={"records": []})
+
+
 def test_waiting_gives_up_when_told_and_the_job_goes_on(client: Client) -> None:
     job = client.submit("CATTAG" * 8000)
     with pytest.raises(JobTimeoutError, match=rf"{job.id} is \w+ after 0 s; it goes on"):

@@ -36,6 +36,8 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
+#: So many are sent with every look at a job that is waited for.
+_FEW_RECORDS = 1000
 #: Seconds that the service may take to read a genome's genes before it answers.
 _PLANNING_S = 1800.0
 
@@ -212,15 +214,19 @@ class Client:
         timeout_s: float | None = None,
         progress: Callable[[Job], None] | None = None,
     ) -> Job:
-        """The job once it is done.
+        """The job once it is done; meanwhile `progress` is told of it, without its records if they are many.
 
         Raises:
-            JobFailedError: a record failed, or the job was cancelled.
+            JobFailedError: a record failed, or the job was cancelled. What else was done stays cached.
             JobTimeoutError: it took longer than `timeout_s`.
         """
-        started, pause = time.monotonic(), _FIRST_PAUSE_S
+        started, pause, few = time.monotonic(), _FIRST_PAUSE_S, True
         while True:
-            found = self.job(job)
+            found = self.job(job, records=few)
+            if few:
+                few = len(found.records) <= _FEW_RECORDS
+            elif found.state not in ("queued", "running"):
+                found = self.job(job)
             if progress is not None:
                 progress(found)
             if found.state in ("failed", "cancelled"):
@@ -232,9 +238,11 @@ class Client:
             time.sleep(pause)
             pause = min(1.5 * pause, _LONGEST_PAUSE_S)
 
-    def job(self, job: Job | str) -> Job:
-        """State and progress of a job."""
-        return Job.model_validate_json(self._service.request("GET", f"/v1/jobs/{_id(job)}").content)
+    def job(self, job: Job | str, *, records: bool = True) -> Job:
+        """State and progress of a job, and of each of its records unless they are left out."""
+        asked = {} if records else {"records": "false"}
+        response = self._service.request("GET", f"/v1/jobs/{_id(job)}", params=asked)
+        return Job.model_validate_json(response.content)
 
     def jobs(self) -> list[Job]:
         """The latest jobs, newest first."""

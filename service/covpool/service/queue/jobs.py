@@ -22,6 +22,12 @@ def get(catalog: Catalog, job: str) -> Job:
     return found[0]
 
 
+def summary(catalog: Catalog, job: str) -> Job:
+    """See `Queue.summary`."""
+    with catalog.reading() as connection:
+        return _job(_head(connection, job), [])
+
+
 def latest(catalog: Catalog, limit: int, after: str | None) -> list[Job]:
     """See `Queue.jobs`."""
     query = sa.select(jobs).order_by(jobs.c.created.desc(), jobs.c.id).limit(limit)
@@ -121,11 +127,8 @@ def _load(catalog: Catalog, connection: Connection, heads: "list[sa.Row[tuple[ob
     for row in rows:
         of_job[row.job].append(row)
     return [
-        Job(
-            head.id,
-            Recipe.from_json(head.recipe),
-            json.loads(head.notices),
-            datetime.fromtimestamp(head.created, UTC),
+        _job(
+            head,
             [
                 _record(row, cached=row.key in ready, cancelled=head.cancelled is not None)
                 for row in of_job[head.id]
@@ -133,6 +136,11 @@ def _load(catalog: Catalog, connection: Connection, heads: "list[sa.Row[tuple[ob
         )
         for head in heads
     ]
+
+
+def _job(head: "sa.Row[tuple[object, ...]]", records: list[Record]) -> Job:
+    created = datetime.fromtimestamp(head.created, UTC)
+    return Job(head.id, Recipe.from_json(head.recipe), json.loads(head.notices), created, records)
 
 
 def _record(row: "sa.Row[tuple[object, ...]]", *, cached: bool, cancelled: bool) -> Record:

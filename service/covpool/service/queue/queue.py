@@ -64,6 +64,14 @@ class Queue:
         """
         return jobs.get(self._catalog, job)
 
+    def summary(self, job: str) -> Job:
+        """A job without its records, of which there may be very many.
+
+        Raises:
+            JobNotFoundError: there is none of that id.
+        """
+        return jobs.summary(self._catalog, job)
+
     def jobs(self, limit: int, after: str | None = None) -> list[Job]:
         """The latest jobs, newest first; those that come after the job `after`.
 

@@ -1,12 +1,11 @@
 """Queue rows as wire bodies."""
 
 from covpool.service import schemas
-from covpool.service.queue import Job
+from covpool.service.queue import Job, Progress
 
 
-def job_body(job: Job, tokens_per_s: float) -> schemas.Job:
-    """The wire form of a job, while the workers do so many tokens a second."""
-    progress = job.progress
+def job_body(job: Job, progress: Progress, tokens_per_s: float) -> schemas.Job:
+    """The wire form of a job that is so far, while the workers do so many tokens a second."""
     return schemas.Job(
         id=job.id,
         state=progress.state,

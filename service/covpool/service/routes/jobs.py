@@ -50,28 +50,38 @@ def latest(
     """The latest jobs, newest first."""
     found = context.queue.jobs(limit + 1, after)
     rate = context.queue.tokens_per_s()
-    page = [job_body(job, rate) for job in found[:limit]]
+    page = [job_body(job, job.progress, rate) for job in found[:limit]]
     return schemas.JobPage(data=page, next=page[-1].id if len(found) > limit else None)
 
 
 @router.get("/{job}", summary="One job", responses=refusals(404), dependencies=[allow("read")])
-def one(job: str, context: Service) -> schemas.Job:
+def one(
+    job: str,
+    context: Service,
+    records: Annotated[bool, Query(description="false leaves them out: there may be very many")] = True,
+) -> schemas.Job:
     """State and progress of a job and of each record."""
-    return job_body(context.queue.job(job), context.queue.tokens_per_s())
+    rate = context.queue.tokens_per_s()
+    if not records:
+        return job_body(context.queue.summary(job), context.queue.progress(job), rate)
+    found = context.queue.job(job)
+    return job_body(found, found.progress, rate)
 
 
 @router.delete("/{job}", summary="Cancel a job", responses=refusals(404), dependencies=[allow("submit")])
 def cancel(job: str, context: Service) -> schemas.Job:
     """End what is queued or running of it and no other job wants; what is done stays cached."""
     context.queue.cancel(job)
-    return job_body(context.queue.job(job), context.queue.tokens_per_s())
+    found = context.queue.job(job)
+    return job_body(found, found.progress, context.queue.tokens_per_s())
 
 
 def job_response(job: Job, context: Context) -> Response:
     """200 for a job that has ended, else 202; with its location either way."""
-    ended = job.progress.ended
+    progress = job.progress
+    ended = progress.ended
     headers = {"Location": f"/v1/jobs/{job.id}"} | ({} if ended else {"Retry-After": "1"})
-    body = job_body(job, 0.0 if ended else context.queue.tokens_per_s())
+    body = job_body(job, progress, 0.0 if ended else context.queue.tokens_per_s())
     return JSONResponse(body.model_dump(mode="json"), 200 if ended else 202, headers)
 
 

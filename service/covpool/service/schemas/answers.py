@@ -70,7 +70,7 @@ class Job(Body):
     tokens: int = Field(description="to be computed, over all records, layers and strands")
     tokens_done: int
     eta_s: float | None = Field(description=_ETA)
-    records: list[JobRecord]
+    records: list[JobRecord] = Field(description="in the order of the request; empty with records=false")
     notices: list[str]
 
 
