@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from covpool.extractor import (
     ConditionError,
     Options,
+    Region,
     SequenceError,
     describe,
     extract,
@@ -62,6 +63,26 @@ def test_many_sequences_equal_one_by_one(tmp_path: Path, tile: int, strand: str)
             error = np.linalg.norm(found.second_moment - one.second_moment)
             assert error < EXACT * np.linalg.norm(one.second_moment)
             assert np.linalg.norm(found.mean - one.mean) < EXACT * np.linalg.norm(one.mean)
+
+
+def test_classes_of_many_sequences_equal_one_by_one(tmp_path: Path) -> None:
+    adapter = load_adapter(str(checkpoint(tmp_path)), dtype="float64")
+    rng = np.random.default_rng(1)
+    sequences = [normalise("".join(rng.choice(list("ACGT"), 60 * n)), f"s{n}") for n in range(1, 6)]
+    # Each with classes of its own; one of them with another number of them.
+    regions = [[Region("CDS", ((n, 20 * n),)), Region.whole(60 * n)][: 1 + n % 2] for n in range(1, 6)]
+    layers = ["down.3", "up.6"]
+    together = dict(extract_many(adapter, sequences, layers, regions=regions))
+    for index, found in together.items():
+        expected = extract(adapter, sequences[index], layers, regions=regions[index])
+        assert {layer: set(classes) for layer, classes in found.items()} == {
+            layer: set(classes) for layer, classes in expected.items()
+        }
+        for layer, classes in expected.items():
+            for name, one in classes.items():
+                assert found[layer][name].count == one.count
+                error = np.linalg.norm(found[layer][name].second_moment - one.second_moment)
+                assert error < EXACT * np.linalg.norm(one.second_moment)
 
 
 def test_a_post_trained_model_is_conditioned_on_a_species_by_name(tmp_path: Path) -> None:

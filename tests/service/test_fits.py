@@ -45,9 +45,11 @@ def test_a_fit_is_a_job_and_its_result_embeds_by_name(http: httpx.Client, tmp_pa
     assert load_pooling(tmp_path / "f.safetensors").name == "fit.one"
 
 
-def test_a_fit_with_targets_trains_on_them(http: httpx.Client) -> None:
-    job = http.post("/v1/jobs", json={"input": GENES}, headers={"Prefer": "wait=60"}).json()
-    targets = {record["name"]: [record["length"] / 10.0] for record in job["records"]}
+def test_a_fit_with_targets_trains_on_what_of_a_job_is_dna(http: httpx.Client) -> None:
+    given = {"input": [*GENES, "MEEPQSDPSV"]}
+    job = http.post("/v1/jobs", json=given, headers={"Prefer": "wait=60"}).json()
+    targets = {record["name"]: [record["length"] / 10.0] for record in job["records"] if record["key"]}
+    assert len(targets) == len(GENES)
     asked = {"name": "fit.two", "method": "ridge", "k": 1, "job": job["id"], "targets": targets}
     assert http.post("/v1/bottlenecks", json=asked).status_code == 202
     assert fitted(http, "fit.two")["state"] == "done"

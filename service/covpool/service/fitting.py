@@ -38,8 +38,8 @@ def fit_to_file(store: Store, request: Mapping[str, Any]) -> bytes:
         found = list(keys_of(store, recipe).values())
         names: list[str] = []
     else:
-        records = [one for one in Queue(store.catalog).job(request["job"]).records if one.key is not None]
-        found = [store.entry(str(one.key)).moments_key for one in records]
+        records = [one for one in Queue(store.catalog).job(request["job"]).records if one.key]
+        found = [store.entry(one.key).moments_key for one in records]
         names = [one.name for one in records]
     source = StoredMoments(lambda: store, found)
     settings = {"k": request["k"], "name": request["name"], **request["settings"]}
