@@ -64,6 +64,12 @@ def end(store: Store, task: str, last: MomentsKey) -> None:
     store.put(last, example_moments(last.digest), also=ending)
 
 
+def in_parts(monkeypatch: pytest.MonkeyPatch, bases: int) -> None:
+    """Submissions go in transactions of so many bases, which are read before each."""
+    monkeypatch.setattr(submitting, "PART_BASES", bases)
+    monkeypatch.setattr(submitting, "FEW_BASES", 0)
+
+
 def test_a_task_is_claimed_as_it_was_asked_for_and_shown_by_its_first_result(queue: Queue) -> None:
     job = queue.submit(RECIPE, [asking("ACGT")])
     assert queue.submit(RECIPE, [asking("ACGT")]) == job
@@ -151,7 +157,7 @@ def test_a_cancelled_one_goes_on_when_it_is_asked_for_again(queue: Queue, store:
 def test_many_bases_go_in_parts_the_longest_first_and_are_read_when_they_lack(
     queue: Queue, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submitting, "PART_BASES", 20)
+    in_parts(monkeypatch, 20)
     read: list[str] = []
 
     def lazily(bases: str) -> Request:
@@ -171,7 +177,7 @@ def test_many_bases_go_in_parts_the_longest_first_and_are_read_when_they_lack(
 def test_a_submission_cut_off_between_parts_is_shared_by_the_next(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submitting, "PART_BASES", 10)
+    in_parts(monkeypatch, 10)
 
     def gone() -> str:
         raise OSError("the file is gone")
@@ -187,7 +193,7 @@ def test_a_submission_cut_off_between_parts_is_shared_by_the_next(
 def test_another_job_cancelled_between_parts_takes_nothing_away(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submitting, "PART_BASES", 10)
+    in_parts(monkeypatch, 10)
     other = queue.submit(RECIPE, [asking("A" * 9)])
 
     def cancelling() -> str:

@@ -15,6 +15,8 @@ from covpool.store.keys import Recipe, canonical_json, sha256
 
 #: Bases of tasks that are added in one transaction: so much is in memory, and others wait that long.
 PART_BASES = 32_000_000
+#: So few are read and packed within the transaction, in some ten milliseconds.
+FEW_BASES = 1_000_000
 
 
 def submit(
@@ -38,11 +40,12 @@ def submit(
                 _add(catalog, connection, part, bases, priority)
         bases = _bases_of(catalog, last)
         with catalog.writing() as connection:
-            for some in _parts(keys):
+            # Cancelling another job that shares tasks added before waits for this one, or was first.
+            before = keys if len(last) < len(keys) else []
+            for some in _parts(before):
                 lock(connection, tasks.c.key.in_(some))
             _add(catalog, connection, last, bases, priority)
-            # Another job that shared a task added above was cancelled before this one was there to want it.
-            left = [wanted[key] for key in _cancelled(connection, keys)]
+            left = [wanted[key] for key in _cancelled(connection, before)]
             if not left:
                 _add_job(connection, job, recipe, requests, notices)
                 return job
@@ -62,7 +65,12 @@ def _in_parts(requests: list[Request]) -> list[list[Request]]:
 
 
 def _bases_of(catalog: Catalog, part: list[Request]) -> dict[str, bytes]:
-    """Bases by task, of those that have to be queued as it seems now: read before anybody waits for it."""
+    """Bases by task, of those that have to be queued as it seems now: read before anybody waits for it.
+
+    Few bases are not worth the look.
+    """
+    if sum(one.key.length for one in part) < FEW_BASES:
+        return {}
     with catalog.reading() as connection:
         lacking, _ = _lacking(catalog, connection, part)
     return {one.task: packed(one) for one in lacking}
