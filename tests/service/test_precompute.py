@@ -250,8 +250,13 @@ def test_a_killed_worker_costs_nothing_and_a_killing_gene_only_itself(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "sign"),
-    [([], signal.SIGKILL), (["--workers", "2"], signal.SIGINT)],
-    ids=["one process killed", "cluster interrupted"],
+    [
+        ([], signal.SIGKILL),
+        ([], signal.SIGINT),
+        (["--workers", "2"], signal.SIGKILL),
+        (["--workers", "2"], signal.SIGINT),
+    ],
+    ids=["one process killed", "one process interrupted", "cluster killed", "cluster interrupted"],
 )
 def test_the_same_command_goes_on_after_it_was_stopped(
     case: Case, undisturbed: Store, tmp_path: Path, where: list[str], sign: signal.Signals

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Header, Request
+from numpy.lib import format as npy
 from safetensors.numpy import save
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -131,9 +132,11 @@ def _headers(entry: Entry, form: str) -> dict[str, str]:
 
 
 def _as_npy(key: str, context: Context) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, context.store.get(key).second_moment, allow_pickle=False)
-    return buffer.getvalue()
+    matrix = context.store.get(key).second_moment
+    head = io.BytesIO()
+    npy.write_array_header_1_0(head, npy.header_data_from_array_1_0(matrix))
+    # Through `np.save` the matrix would be copied twice.
+    return head.getvalue() + matrix.data
 
 
 def _as_safetensors(key: str, context: Context) -> bytes:
