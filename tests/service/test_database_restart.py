@@ -45,7 +45,7 @@ def test_a_database_that_is_shut_down_and_started_again_costs_no_job(
         for _ in range(2):
             server.stop()
             refused = submit(service, ["ACGT" * 30])
-            assert refused.status_code == 503
+            assert refused.status_code == 503, service.log.read_text()[-5000:]
             assert refused.headers["content-type"] == "application/problem+json"
             assert "database" in refused.json()["detail"]
             assert (health(service, "live"), health(service, "ready")) == (200, 503)

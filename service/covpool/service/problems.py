@@ -83,8 +83,13 @@ def problem(request: Request, status: int, title: str, detail: str) -> Response:
     return JSONResponse(body.model_dump(), status, media_type=PROBLEM)
 
 
-def bug(request: Request, error: Exception) -> Response:
-    """The answer to an error that nobody foresaw; the log holds its trace, under the request's id."""
+def unhandled(request: Request, error: Exception) -> Response:
+    """The answer to an error outside of the routes: one of ours (the database is away when tokens are looked up).
+
+    Or one that nobody foresaw; the log holds its trace, under the request's id.
+    """
+    if any(kind in _STATUS for kind in type(error).__mro__):
+        return _ours(request, error)
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return problem(request, 500, "Internal error", "the service failed on this request; its log says why")
 

@@ -59,7 +59,7 @@ class Envelope:
             if status:
                 # Half an answer is out: the connection must break, so that nobody takes it for a whole one.
                 raise
-            answer = problems.bug(Request(scope, receive), error)
+            answer = problems.unhandled(Request(scope, receive), error)
             await answer(scope, receive, send_enveloped)
         finally:
             took = time.perf_counter() - began
