@@ -84,9 +84,10 @@ def problem(request: Request, status: int, title: str, detail: str) -> Response:
 
 
 def unhandled(request: Request, error: Exception) -> Response:
-    """The answer to an error outside of the routes: one of ours (the database is away when tokens are looked up).
+    """The answer to an error outside of the routes.
 
-    Or one that nobody foresaw; the log holds its trace, under the request's id.
+    It may be one of ours: the database is away when tokens are looked up. Of one that nobody foresaw the log
+    holds the trace, under the request's id.
     """
     if any(kind in _STATUS for kind in type(error).__mro__):
         return _ours(request, error)

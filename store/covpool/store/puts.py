@@ -22,6 +22,7 @@ def put_all(
     store: "Store", items: Mapping[MomentsKey, Moments], also: Callable[[Connection], None] | None
 ) -> None:
     """See `Store.put_many`."""
+    first = next(iter(items), "nothing to put")
     for moments in items.values():
         moments.validate()
     wanted = [
@@ -47,7 +48,7 @@ def put_all(
             with suppress(OSError):
                 store.drop_partial(key)
     except CatalogError as error:
-        raise CatalogError(f"{wanted[0][0]}: nothing became readable; {error}") from error
+        raise CatalogError(f"{first}: nothing became readable; {error}") from error
 
 
 def _rows(
