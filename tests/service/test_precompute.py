@@ -269,7 +269,10 @@ def test_the_same_command_goes_on_after_it_was_stopped(
     wait_for(lambda: (tmp_path / "f" / "sleep-once").exists() and ready(case, name) > 0)
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(sign)
+    began = time.monotonic()
     code, report, err = outcome(process)
+    # The gene at work sleeps for two minutes, and is not waited for.
+    assert time.monotonic() < began + 100
     assert code == (1 if sign == signal.SIGINT else -signal.SIGKILL), err
     if sign == signal.SIGINT:
         assert report["interrupted"]

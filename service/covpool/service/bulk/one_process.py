@@ -69,9 +69,10 @@ class OneProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Give up what is under way."""
-        self._pool.shutdown(wait=kind is None, cancel_futures=True)
         if kind is not None:
+            # Before the pool forgets it: whoever interrupts does not wait for a forward.
             self._kill()
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _begin_anew(self) -> Iterator[tuple[Work, Died]]:
         """Start another child; the work that was running is tried again, until it has killed too many."""
