@@ -22,22 +22,22 @@ CHUNKS = ("mean/c.{}.0", "second_moment/c.{}.0.0", "record/c.{}.0")
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What happens, in order: "fsync <path>", "rename <path>", "flip"."""
     found: list[str] = []
-    fsync, replace, flip = os.fsync, Path.replace, Catalog.flip_ready
+    fsync, replace, flip = os.fsync, os.replace, Catalog.flip_ready
 
     def watched_fsync(handle: int) -> None:
         fsync(handle)
         found.append(f"fsync {Path(f'/proc/self/fd/{handle}').readlink()}")
 
-    def watched_replace(self: Path, target: Path) -> Path:
+    def watched_replace(source: str, target: str) -> None:
         found.append(f"rename {target}")
-        return replace(self, target)
+        replace(source, target)
 
     def watched_flip(*arguments: Any, **options: Any) -> None:
         found.append("flip")
         flip(*arguments, **options)
 
     monkeypatch.setattr(os, "fsync", watched_fsync)
-    monkeypatch.setattr(Path, "replace", watched_replace)
+    monkeypatch.setattr(os, "replace", watched_replace)
     monkeypatch.setattr(Catalog, "flip_ready", watched_flip)
     return found
 

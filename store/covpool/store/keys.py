@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
-from functools import lru_cache
+from functools import cached_property
 from typing import Any, Literal, Self
 
 Strand = Literal["+", "-", "both"]
@@ -33,7 +33,7 @@ def is_digest(text: str) -> bool:
     return _HEX_DIGEST.fullmatch(text) is not None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything besides the sequence that changes the numbers of a second moment.
 
@@ -78,7 +78,7 @@ class Recipe:
 
     def to_json(self) -> str:
         """Canonical JSON of all fields."""
-        return _recipe_json(self)
+        return canonical_json(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -92,10 +92,12 @@ class Recipe:
             )
         return cls(**found)
 
-    @property
+    # Few recipes name many keys, and a key is named often: what follows from one is worked out once.
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the canonical JSON."""
-        return _recipe_digest(self)
+        return sha256(self.to_json())
 
     @property
     def feature_space(self) -> str:
@@ -110,20 +112,7 @@ class Recipe:
         return sha256(canonical_json(shared))
 
 
-# Few recipes name many keys: what follows from one is worked out once.
-
-
-@lru_cache(maxsize=1024)
-def _recipe_json(recipe: Recipe) -> str:
-    return canonical_json(asdict(recipe))
-
-
-@lru_cache(maxsize=1024)
-def _recipe_digest(recipe: Recipe) -> str:
-    return sha256(recipe.to_json())
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MomentsKey:
     """Identity of one cached result: a sequence under a recipe.
 
@@ -144,7 +133,7 @@ class MomentsKey:
         if self.length < 1:
             raise ValueError(f"key: a sequence has at least one base, got length {self.length}")
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of sequence digest and recipe: the key's name everywhere outside Python."""
         return sha256(f"{self.sequence}\n{self.recipe.digest}")

@@ -1,6 +1,6 @@
 """Puts: moments into rows of their own, made readable in one step or not at all."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -19,21 +19,24 @@ if TYPE_CHECKING:
 
 
 def put_all(
-    store: "Store", items: Mapping[MomentsKey, Moments], also: Callable[[Connection], None] | None
+    store: "Store",
+    items: Iterable[tuple[MomentsKey, Moments]],
+    also: Callable[[Connection], None] | None,
 ) -> None:
     """See `Store.put_many`."""
-    first = next(iter(items), "nothing to put")
-    for moments in items.values():
+    given = {key.digest: (key, moments) for key, moments in items}
+    first = next(iter(given), "nothing to put")
+    for _, moments in given.values():
         moments.validate()
     wanted = [
         (key, Namespace(key.recipe, moments.width, str(moments.dtype), store.codec))
-        for key, moments in items.items()
+        for key, moments in given.values()
     ]
     reserved: list[Place] = []
     try:
         try:
-            rows = _rows(store, wanted, items, reserved)
-            written = [_write(store, key, items[key], place, old) for key, (place, old) in rows.items()]
+            rows = _rows(store, wanted, given, reserved)
+            written = [_write(store, *given[key], place, old) for key, place, old in rows]
             if written:
                 store.catalog.flip_ready(written, also=also)
             elif also is not None:
@@ -44,7 +47,7 @@ def put_all(
                 for place in reserved:
                     store.catalog.give_up(place)
             raise
-        for key in items:
+        for key in given:
             with suppress(OSError):
                 store.drop_partial(key)
     except CatalogError as error:
@@ -54,20 +57,18 @@ def put_all(
 def _rows(
     store: "Store",
     wanted: list[tuple[MomentsKey, Namespace]],
-    items: Mapping[MomentsKey, Moments],
+    given: dict[str, tuple[MomentsKey, Moments]],
     reserved: list[Place],
-) -> dict[MomentsKey, tuple[Place, Place | None]]:
-    """A reserved row for each key to be written, with the row it replaces; also listed in `reserved`."""
-    rows: dict[MomentsKey, tuple[Place, Place | None]] = {}
+) -> Iterator[tuple[str, Place, Place | None]]:
+    """Digests to be written, each with a reserved row and the one it replaces; also listed in `reserved`."""
     found = store.catalog.find_or_reserve(wanted)
     reserved += [one for one in found if isinstance(one, Place)]
     for (key, namespace), one in zip(wanted, found, strict=True):
         if isinstance(one, Place):
-            rows[key] = one, None
-        elif not _holds(store, one, key, items[key]):
+            yield key.digest, one, None
+        elif not _holds(store, one, *given[key.digest]):
             reserved.append(store.catalog.reserve(key, namespace))
-            rows[key] = reserved[-1], one.place
-    return rows
+            yield key.digest, reserved[-1], one.place
 
 
 def _write(store: "Store", key: MomentsKey, moments: Moments, place: Place, old: Place | None) -> Written:

@@ -2,7 +2,7 @@
 
 import struct
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from typing import Self
 
 import google_crc32c
@@ -32,7 +32,7 @@ RECORD_BYTES = 96
 _RECORD = struct.Struct("<32s32sqqdII")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Namespace:
     """One set of arrays: all moments of one recipe in one dtype and codec.
 
@@ -55,15 +55,10 @@ class Namespace:
         """Largest relative Frobenius error its codec allows; 0.0 if lossless."""
         return codec_of(self.codec).bound
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Name of the namespace's folder: a digest, so that no user text reaches the file system."""
-        return _namespace_id(self.recipe.digest, self.width, self.dtype, self.codec)
-
-
-@lru_cache(maxsize=1024)
-def _namespace_id(recipe: str, width: int, dtype: str, codec: str) -> str:
-    return sha256(canonical_json([recipe, width, dtype, codec]))[:32]
+        return sha256(canonical_json([self.recipe.digest, self.width, self.dtype, self.codec]))[:32]
 
 
 def generation_path(namespace: Namespace, generation: int) -> str:

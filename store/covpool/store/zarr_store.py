@@ -171,7 +171,7 @@ class Store:
         Of a key given twice the latter moments count. Otherwise as `put`, errors included: when one is
         refused, none becomes readable.
         """
-        put_all(self, dict(items), also)
+        put_all(self, items, also)
 
     def get(self, key: MomentsKey | str) -> Moments:
         """The moments of a key, given whole or as its digest.
