@@ -42,7 +42,7 @@ WORKERS = (1, 2, 4)
 #: Seconds that the tasks of a schedule sleep, per worker: about 50 ms each, as packs of `ntv3-mini` take.
 SLEEP_S = {"log-normal": 6.0, "genome": 20.0}
 SYNTHETIC = 160
-SAMPLE = 250
+SAMPLE = 500
 TASKS = 100_000
 BARE_ROUNDS = 3
 

@@ -53,15 +53,16 @@ def run_plan(
     store.names.add(names_of(plan))
     if not plan.missing:
         return report
-    begun = time.perf_counter()
     try:
         with start() as executor:
             begun = time.perf_counter()
             run = _Run(plan, report, Progress(plan.cost, bar, write))
-            drive(map(plan.work, run.packs), executor, run.settle)
+            try:
+                drive(map(plan.work, run.packs), executor, run.settle)
+            finally:
+                report.wall_s = time.perf_counter() - begun
     except KeyboardInterrupt:
         report.interrupted = True
-    report.wall_s = time.perf_counter() - begun
     after = disk_bytes(location)
     report.disk_bytes = None if before is None or after is None else after - before
     return report
