@@ -323,7 +323,7 @@ def test_jobs_outlive_the_process_that_queued_them(tmp_path: Path, database_url:
 
 
 CLAIMER = """
-import sys
+import sys, time
 from covpool.service.queue import Queue
 from covpool.store import Store
 with Store.open(sys.argv[1], catalog=sys.argv[3]) as store:
@@ -332,6 +332,8 @@ with Store.open(sys.argv[1], catalog=sys.argv[3]) as store:
     sys.stdin.readline()
     while (tasks := queue.claim(sys.argv[2])):
         print(tasks[0].bases, flush=True)
+        # Long enough for the others to come in between.
+        time.sleep(0.02)
 """
 
 
