@@ -40,6 +40,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/ntv3_profile.py
 	$(BIN)/python benchmarks/ntv3_length.py
 	$(BIN)/python benchmarks/pooling.py
+	$(BIN)/python benchmarks/wide.py
 	$(BIN)/python benchmarks/evo2_length.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/annotation.py

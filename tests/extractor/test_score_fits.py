@@ -10,6 +10,7 @@ import pytest
 import scipy.linalg
 from numpy.typing import NDArray
 
+from covpool.extractor.pooling.features import localised
 from covpool.extractor.pooling.principal import principal_axes
 from covpool.extractor.pooling.principal_scores import fit_principal_scores
 from covpool.extractor.pooling.reduced_rank import choose_penalty, fit_reduced_rank_ridge
@@ -79,7 +80,27 @@ def test_a_wide_layer_is_projected_first_and_all_directions_change_nothing_but_t
     assert narrow.fit["numbers"] == 6
     assert fit_principal_scores(SOURCE, k=4, name="s", directions=6).projection.shape == (6,)
     wide = MomentsList([example_moments(name, width=300) for name in "abcd"], RECIPE)
-    assert fit_principal_scores(wide, k=2, name="s").projection.shape == (300, 64)
+    assert fit_principal_scores(wide, k=2, name="s").projection.shape == (300, 256)
+
+
+def test_a_localised_basis_spans_the_same_whatever_basis_it_is_made_from() -> None:
+    rng = np.random.default_rng(0)
+    columns = np.linalg.qr(rng.normal(size=(40, 7)))[0]
+    found = localised(columns)
+    np.testing.assert_allclose(found.T @ found, np.eye(7), atol=1e-12)
+    np.testing.assert_allclose(found @ found.T, columns @ columns.T, atol=1e-12)
+    rotated = columns @ np.linalg.qr(rng.normal(size=(7, 7)))[0]
+    np.testing.assert_allclose(localised(rotated), found, atol=1e-10)
+    # Nearer to single features than where it came from.
+    assert (found**4).sum() > 1.5 * (columns**4).sum()
+
+
+def test_a_span_of_single_features_is_localised_to_them() -> None:
+    features = [5, 0, 3]
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    found = localised(np.eye(6)[:, features] @ rotation)
+    assert sorted(np.abs(found).argmax(0)) == sorted(features)
+    np.testing.assert_allclose(np.sort(found, axis=0)[-1], 1, atol=1e-12)
 
 
 @pytest.mark.parametrize("features", ["mean", "mean+covariance", "second_moment", "log"])

@@ -1,8 +1,8 @@
 """Principal scores of a pooling kind; of the kind "root" it is spectral-root PCA.
 
 H = (D C D)^½ with D the per-channel RMS scaling, half-vectorised with √2 off the diagonal, z-scored per
-entry, projected onto k principal axes, and the scores left unscaled. A wide layer is projected to a few
-directions before the root is taken: H = (PᵀD C D P)^½.
+entry, projected onto k principal axes, and the scores left unscaled. A wide layer is projected before the
+root is taken: H = (PᵀD C D P)^½, see `features`.
 """
 
 from collections.abc import Iterator
@@ -81,7 +81,10 @@ def principal_features(
     """See `fit_principal_scores`, whose arguments these are; `or_fewer` lowers k to what there is."""
     width = width_of(source)
     # The table of a stopped fit is taken up whatever k is, so that another k costs no new pass.
-    settings = {"method": "features", "features": features, "scaling": scaling, "directions": directions}
+    settings = {
+        "method": "features", "features": features, "scaling": scaling, "directions": directions,
+        "basis": "localised",
+    }  # fmt: skip
     with fit_state(state, source, settings) as kept:
         found = kept.load()
         projection = (
@@ -123,7 +126,7 @@ def fit_principal_scores(
         name: what requests will call it.
         features: plain kind, or several joined.
         scaling: D, see `Scaling`.
-        directions: c, the width after projection; None for none up to width 256 and 64 beyond.
+        directions: c, the width after projection; None for 256, and for no projection up to that width.
         seed: of the iteration that large tables take.
         state: directory in which to keep the table, and from which to go on.
         executor: computes parts of each pass in parallel.
