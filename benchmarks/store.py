@@ -11,6 +11,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -90,7 +91,7 @@ def _scaling(store: Store, keys: list[MomentsKey]) -> float:
     return statistics.median(reading(1) / reading(2) for _ in range(3))
 
 
-class _Peer:
+class _Peer(ABC):
     """A plain Zarr array of one chunk per row."""
 
     def __init__(self, directory: Path, name: str, width: int) -> None:
@@ -109,8 +110,8 @@ class _Peer:
     def shape(self, width: int) -> tuple[int, int]:
         return packed_shape(width)
 
-    def put(self, row: int, matrix: FloatArray) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def put(self, row: int, matrix: FloatArray) -> None: ...
 
     def get(self, row: int) -> FloatArray:
         found: FloatArray = self.array[row]

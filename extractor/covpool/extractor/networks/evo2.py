@@ -5,6 +5,7 @@ state-dict names. A forward takes a piece of the token axis and the state that t
 Source: Brixi et al., "Genome modeling and design across all domains of life with Evo 2", 2025; `vtx` 1.1.0.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator
 from typing import Self
 
@@ -71,7 +72,7 @@ class FeedForward(nn.Module):
         return y
 
 
-class Block(nn.Module):
+class Block(nn.Module, ABC):
     """Norm, mixer, norm, feed-forward; both halves are added to the residual stream."""
 
     def __init__(self, config: Evo2Config, index: int) -> None:
@@ -79,13 +80,13 @@ class Block(nn.Module):
         self.pre_norm, self.post_norm = RMSNorm(config), RMSNorm(config)
         self.mlp = FeedForward(config, index)
 
+    @abstractmethod
     def start(self, batch: int, tokens: int, piece: int) -> State:
         """The state before the first of `tokens` tokens, which come in pieces of at most `piece`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mix(self, x: Tensor, state: State) -> Steps:
         """Steps of the mixer; returns what joins the residual stream."""
-        raise NotImplementedError
 
     def stages(self, x: Tensor, state: State) -> Stages:
         """Name and activations of every tap of the block, in order; "" is the stream leaving it.

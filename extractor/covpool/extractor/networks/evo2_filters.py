@@ -4,6 +4,7 @@ Convention: activations are (batch, position, channel); filters work in at least
 result to the compute dtype. Equations: StripedHyena 2 (Ku et al., 2025), as published in `vtx`.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -62,7 +63,7 @@ class FilterState:
     spectrum: Tensor | None = None
 
 
-class HyenaFilter(nn.Module):
+class HyenaFilter(nn.Module, ABC):
     """Short filter, gates, and an inner filter that the subclasses bring."""
 
     def __init__(self, config: Evo2Config) -> None:
@@ -87,15 +88,15 @@ class HyenaFilter(nn.Module):
         post, pre, value = y[..., 0::3], y[..., 1::3], y[..., 2::3]
         return post * self.convolve(pre * value, state)
 
-    def _before(self, batch: int) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def _before(self, batch: int) -> Tensor: ...
 
     def _spectrum(self, piece: int) -> Tensor | None:
         return None
 
+    @abstractmethod
     def convolve(self, q: Tensor, state: FilterState) -> Tensor:
         """The inner filter of gated values (b, t, d)."""
-        raise NotImplementedError
 
 
 class ShortHyena(HyenaFilter):

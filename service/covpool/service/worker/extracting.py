@@ -153,8 +153,9 @@ class Extracting:
         ready = self._store.catalog.ready_among([key.digest for one in found for key in one.keys.values()])
         left = []
         for one in found:
-            if one.without(ready).regions:
-                left.append(one.without(ready))
+            rest = one.without(ready)
+            if rest.regions:
+                left.append(rest)
             else:
                 self._end(batch, one.task, {})
         try:
