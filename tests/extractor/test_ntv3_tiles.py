@@ -63,7 +63,7 @@ def _tiled(
 ) -> dict[str, Tensor]:
     pieces: dict[str, list[Tensor]] = {}
     lengths = lengths or [ids.shape[1]] * len(ids)
-    for stage in TiledForward(network, tile, reach).run(ids, lengths, names):
+    for stage in TiledForward(network, tile, reach=reach).run(ids, lengths, names):
         arrived = sum(piece.shape[1] for piece in pieces.get(stage.name, []))
         assert stage.span[0] == arrived, "each position once and in order"
         pieces.setdefault(stage.name, []).append(stage.values)

@@ -23,7 +23,7 @@ from covpool.extractor import (
     reverse_complement,
 )
 from covpool.extractor.adapters.ntv3 import NTv3Adapter
-from covpool.extractor.extraction import Kept, extract_regions
+from covpool.extractor.extraction import extract_regions
 from covpool.extractor.packs import PACK_BASES, Shape, packs
 from covpool.extractor.regions import Region
 from covpool.store.keys import selection_digest
@@ -237,43 +237,6 @@ def test_packs_hold_every_sequence_once_in_forwards_of_the_shape_of_its_length(m
         assert shape.rows == 1 or shape.rows * shape.bases <= PACK_BASES["cpu"]
     sizes = [max(lengths[index] for index in pack) for pack in found]
     assert all(-(-a // 128) >= -(-b // 128) for a, b in pairwise(sizes))
-
-
-class _StoppedError(Exception):
-    pass
-
-
-@pytest.mark.parametrize("strand", ["+", "both"])
-@pytest.mark.parametrize("stop", [1, 2, 5, 9, 14])
-def test_a_resumed_sequence_ends_in_the_same_bits(tmp_path: Path, strand: str, stop: int) -> None:
-    adapter = load_adapter(str(checkpoint(tmp_path)), dtype="float32")
-    assert isinstance(adapter, NTv3Adapter)
-    adapter.tile = 512
-    options = Options(strand="both" if strand == "both" else "+", skip_tokens=2)
-    layers = ["down.1", "transformer.0", "up.6"]
-    given = [(normalise(BASES), (Region.whole(3000), *PARTITION))]
-    undisturbed = extract_regions(adapter, given, layers, options)[0]
-    kept: Kept = {}
-    blocks = 0
-
-    def keep(take: Callable[[], Kept]) -> None:
-        nonlocal kept, blocks
-        blocks += 1
-        if blocks == stop:
-            kept = take()
-            raise _StoppedError
-
-    try:
-        extract_regions(adapter, given, layers, options, keep=keep)
-    except _StoppedError:
-        assert kept
-    seen: list[int] = []
-    resumed = extract_regions(adapter, given, layers, options, seen.append, kept=kept)[0]
-    for layer in layers:
-        for name, expected in undisturbed[layer].items():
-            assert bits(resumed[layer][name]) == bits(expected)
-    strands = 2 if strand == "both" else 1
-    assert sum(seen) == strands * sum(adapter.model.layer(name).tokens(3000) for name in layers)
 
 
 def test_what_is_kept_is_not_run_again(tmp_path: Path) -> None:

@@ -25,9 +25,9 @@ def test_a_resumed_accumulation_ends_in_the_same_bits(
     for start in range(0, cut, 777):
         interrupted.add(x[start : min(start + 777, cut)])
     with Store.open(tmp_path) as store:
-        store.put_partial(KEY, interrupted.partial(cut))
+        store.partials.put(KEY, interrupted.partial(cut))
     with Store.open(tmp_path) as store:
-        partial = store.get_partial(KEY)
+        partial = store.partials.get(KEY)
     assert partial is not None
     resumed = SecondMoment.resume(partial)
     # What was saved does not change when the accumulator it was taken of goes on.

@@ -30,45 +30,45 @@ def assert_same(found: PartialSums | None, expected: PartialSums) -> None:
 @pytest.mark.parametrize("location", ["memory", "disk"])
 def test_partial_sums_come_back_bit_for_bit_and_the_last_ones_count(tmp_path: Path, location: str) -> None:
     with Store.open("memory://" if location == "memory" else tmp_path) as store:
-        assert store.get_partial(KEY) is None
-        store.put_partial(KEY, partial(10))
-        store.put_partial(KEY, partial(20))
-        store.put_partial(example_key("another"), partial(30))
-        assert_same(store.get_partial(KEY), partial(20))
-        assert_same(store.get_partial(str(KEY)), partial(20))
+        assert store.partials.get(KEY) is None
+        store.partials.put(KEY, partial(10))
+        store.partials.put(KEY, partial(20))
+        store.partials.put(example_key("another"), partial(30))
+        assert_same(store.partials.get(KEY), partial(20))
+        assert_same(store.partials.get(str(KEY)), partial(20))
         assert KEY not in store
-        store.drop_partial(KEY)
-        store.drop_partial(KEY)
-        assert store.get_partial(KEY) is None
-        assert_same(store.get_partial(example_key("another")), partial(30))
+        store.partials.drop(KEY)
+        store.partials.drop(KEY)
+        assert store.partials.get(KEY) is None
+        assert_same(store.partials.get(example_key("another")), partial(30))
 
 
 def test_partial_sums_are_dropped_when_the_key_becomes_ready(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
-        store.put_partial(KEY, partial())
+        store.partials.put(KEY, partial())
         store.put(KEY, example_moments("a long gene", 7))
-        assert store.get_partial(KEY) is None
+        assert store.partials.get(KEY) is None
         assert list((tmp_path / "partials").iterdir()) == []
 
 
 def test_partial_sums_left_behind_are_dropped_when_the_same_is_put_again(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         store.put(KEY, example_moments("a long gene", 7))
-        store.put_partial(KEY, partial())
+        store.partials.put(KEY, partial())
         store.put(KEY, example_moments("a long gene", 7))
-        assert store.get_partial(KEY) is None
+        assert store.partials.get(KEY) is None
 
 
 def test_every_flipped_byte_and_truncation_of_partial_sums_is_found(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
-        store.put_partial(KEY, partial())
+        store.partials.put(KEY, partial())
         path = tmp_path / "partials" / str(KEY)
         whole = path.read_bytes()
         broken = [whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :] for at in range(0, len(whole), 3)]
         for content in [*broken, b"", whole[:3], whole[:-1], whole[: len(whole) // 2], whole + b"x"]:
             path.write_bytes(content)
             with pytest.raises(CorruptEntryError, match=f"{KEY}.*start again"):
-                store.get_partial(KEY)
+                store.partials.get(KEY)
 
 
 def test_partial_sums_of_another_key_or_version_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +83,7 @@ def test_partial_sums_of_another_key_or_version_are_refused(monkeypatch: pytest.
 @pytest.mark.parametrize("name", ["../catalog.sqlite", "", "a/b"])
 def test_a_name_that_is_no_digest_reaches_no_file(tmp_path: Path, name: str) -> None:
     with Store.open(tmp_path) as store, pytest.raises(ValueError, match="not a key"):
-        store.drop_partial(name)
+        store.partials.drop(name)
     assert (tmp_path / "catalog.sqlite").is_file()
 
 

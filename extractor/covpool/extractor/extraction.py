@@ -5,11 +5,11 @@ from collections.abc import Sequence as Ordered
 from dataclasses import replace
 from typing import overload
 
-from covpool.extractor.adapters.adapter import Adapter
+from covpool.extractor.adapters.adapter import Adapter, Divisible
 from covpool.extractor.adapters.batching import batches, usable_bytes
 from covpool.extractor.errors import RegionError
 from covpool.extractor.models import Options
-from covpool.extractor.regions import WHOLE, Region
+from covpool.extractor.regions import REVERSES, WHOLE, Region
 from covpool.extractor.sequences import Sequence, as_sequence, reverse_complement
 from covpool.extractor.sums import Sums
 from covpool.store.keys import Strand
@@ -18,9 +18,11 @@ from covpool.store.partials import PartialSums
 
 Progress = Callable[[int], None]
 #: Partial sums by layer and region class.
-Kept = Mapping[tuple[str, str], PartialSums]
-#: Called after every block with a function that takes the sums so far.
-Keep = Callable[[Callable[[], Kept]], None]
+Partial = Mapping[tuple[str, str], PartialSums]
+#: The same to go on with, each following the one before.
+Kept = Mapping[tuple[str, str], Ordered[PartialSums]]
+#: Called after every block with a function that takes the sums of the parts that are whole.
+Keep = Callable[[Callable[[], Partial]], None]
 
 
 @overload
@@ -171,9 +173,10 @@ def extract_regions(
         adapter, layers, options, progress: as in `extract`.
         sequences: each with its classes.
         filler: further members of the batch, of which nothing is kept (see `covpool.extractor.packs`).
-        kept: partial sums of the one sequence there is, to go on with; parts of its forward that only they
-            needed are left out where the model can.
-        keep: called after each block, so that the sums of the one sequence there is may be kept.
+        kept: partial sums of the one sequence there is, to go on with; what of its forward only they needed
+            is left out where the model can.
+        keep: called after each block, so that the sums of the one sequence there is may be kept; there are
+            none before its first part is whole, nor of a model that cannot be divided.
 
     Raises:
         As `extract`.
@@ -184,10 +187,17 @@ def extract_regions(
         for tap in taps.values():
             adapter.model.check(len(sequence), sequence.name, tap, options)
     of_layer = _by_layer(kept or {})
+    part = adapter.part if isinstance(adapter, Divisible) else None
     sums = [
         {
             tap.name: Sums(
-                sequence, tap, regions, options, device=adapter.device, kept=of_layer.get(tap.name)
+                sequence,
+                tap,
+                regions,
+                options,
+                device=adapter.device,
+                part=part,
+                kept=of_layer.get(tap.name),
             )
             for tap in taps.values()
         }
@@ -196,8 +206,8 @@ def extract_regions(
     if progress is not None and kept:
         progress(sum(one.position for one in sums[0].values()))
     members = [*(sequence for sequence, _ in sequences), *filler]
-    for reverse in {"+": (False,), "-": (True,), "both": (False, True)}[options.strand]:
-        starts = [one.begin_strand(reverse=reverse) for found in sums for one in found.values()]
+    for number, reverse in enumerate(REVERSES[options.strand]):
+        starts = [one.begin_strand(number, reverse=reverse) for found in sums for one in found.values()]
         start = min(starts)
         strands = [replace(one, bases=reverse_complement(one.bases)) if reverse else one for one in members]
         if start < max(len(one) for one in members):
@@ -225,12 +235,12 @@ def _check(sequence: Sequence, regions: Ordered[Region]) -> None:
         region.check(sequence)
 
 
-def _by_layer(kept: Kept) -> dict[str, dict[str, PartialSums]]:
-    found: dict[str, dict[str, PartialSums]] = {}
-    for (layer, name), partial in kept.items():
-        found.setdefault(layer, {})[name] = partial
+def _by_layer(kept: Kept) -> dict[str, dict[str, Ordered[PartialSums]]]:
+    found: dict[str, dict[str, Ordered[PartialSums]]] = {}
+    for (layer, name), chain in kept.items():
+        found.setdefault(layer, {})[name] = chain
     return found
 
 
-def _partials(sums: Mapping[str, Sums]) -> Kept:
+def _partials(sums: Mapping[str, Sums]) -> Partial:
     return {(layer, name): partial for layer, one in sums.items() for name, partial in one.partials().items()}

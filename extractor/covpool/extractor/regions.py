@@ -18,9 +18,12 @@ from typing import Self
 from covpool.extractor.errors import RegionError
 from covpool.extractor.models import Layer, Model, Options
 from covpool.extractor.sequences import Sequence
-from covpool.store.keys import MomentsKey, Recipe, selection_digest
+from covpool.store.keys import MomentsKey, Recipe, Strand, selection_digest
 
 Interval = tuple[int, int]
+
+#: Whether each strand that is run is read as the reverse complement.
+REVERSES: Mapping[Strand, tuple[bool, ...]] = {"+": (False,), "-": (True,), "both": (False, True)}
 
 #: The class of every position; the one there is when no classes are asked for.
 WHOLE = "whole"
@@ -118,10 +121,9 @@ class Region:
 
     def count(self, layer: Layer, length: int, options: Options) -> int:
         """Tokens of `layer` that its moments count, over the strands that are run; 0: it has none."""
-        reverses = {"+": (False,), "-": (True,), "both": (False, True)}[options.strand]
         return sum(
             last - first
-            for reverse in reverses
+            for reverse in REVERSES[options.strand]
             for first, last in self.tokens(layer, length, reverse=reverse, skip=options.skip_tokens)
         )
 

@@ -49,7 +49,7 @@ def put_all(
             raise
         for key in given:
             with suppress(OSError):
-                store.drop_partial(key)
+                store.partials.drop(key)
     except CatalogError as error:
         raise CatalogError(f"{first}: nothing became readable; {error}") from error
 

@@ -28,7 +28,7 @@ from covpool.store.errors import (
     StorageError,
     StoreError,
 )
-from covpool.store.keys import MomentsKey, is_digest
+from covpool.store.keys import MomentsKey
 from covpool.store.listing import list_entries
 from covpool.store.locations import catalog_url, open_storage
 from covpool.store.maintenance.layout import stored_namespaces
@@ -37,7 +37,7 @@ from covpool.store.maintenance.verify import Problem, verify
 from covpool.store.moments import Moments
 from covpool.store.names import Names
 from covpool.store.objects import Objects
-from covpool.store.partials import FOLDER, PartialSums
+from covpool.store.partials import Partials
 from covpool.store.puts import put_all
 from covpool.store.stored_files import StoredFiles
 from covpool.store.zarr_arrays import NamespaceArrays, RowArrays, open_root
@@ -69,6 +69,8 @@ class Store:
         self.durability = durability
         self.storage = storage
         self.objects = Objects(storage)
+        #: What is known of sequences that are not finished.
+        self.partials = Partials(self.objects)
         self._arrays: dict[tuple[str, int], RowArrays] = {}
         self._lock = Lock()
 
@@ -207,35 +209,6 @@ class Store:
             # Whoever stops early waits for the reads under way, as the store may be closed next.
             pool.shutdown(cancel_futures=True)
 
-    def put_partial(self, key: MomentsKey | str, partial: PartialSums) -> None:
-        """Keep the sums of an unfinished computation, in place of earlier ones of the same key.
-
-        They are dropped when the key becomes ready.
-
-        Raises:
-            StoreError: the storage refused; the earlier sums, if any, are still there.
-        """
-        try:
-            self.objects.write(_partial_path(key), partial.to_bytes(str(key)))
-        except OSError as error:
-            raise StoreError(
-                f"{key}: its partial sums could not be written ({error}); make room or fix the permissions"
-            ) from error
-
-    def get_partial(self, key: MomentsKey | str) -> PartialSums | None:
-        """The sums kept for a key; None if there are none.
-
-        Raises:
-            CorruptEntryError: they do not read back intact.
-            FormatVersionError: another version of covpool wrote them.
-        """
-        content = self.objects.read(_partial_path(key))
-        return None if content is None else PartialSums.from_bytes(content, str(key))
-
-    def drop_partial(self, key: MomentsKey | str) -> None:
-        """Forget the sums kept for a key, if there are any."""
-        self.objects.delete(_partial_path(key))
-
     def chunk(self, key: MomentsKey | str) -> bytes:
         """The second moment's chunk of a key as its namespace encodes it, its checksum tested.
 
@@ -353,13 +326,6 @@ class Store:
                         "restore the zarr.json files, or compute its entries again in a new store"
                     ) from error
             return self._arrays[which]
-
-
-def _partial_path(key: MomentsKey | str) -> str:
-    # Part of a path: nothing but a digest may be one.
-    if not is_digest(str(key)):
-        raise ValueError(f"{key}: not a key; give a MomentsKey or its digest")
-    return f"{FOLDER}/{key}"
 
 
 def _first_line(error: Exception) -> str:

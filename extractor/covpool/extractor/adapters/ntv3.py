@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from covpool.extractor.adapters.adapter import Block
+from covpool.extractor.adapters.adapter import HANDED_ON, Block
 from covpool.extractor.adapters.batching import token_budget
 from covpool.extractor.models import Layer, Model, Options
 from covpool.extractor.networks.checkpoint_weights import load_published
 from covpool.extractor.networks.ntv3 import NTv3
 from covpool.extractor.networks.ntv3_config import NTv3Config
-from covpool.extractor.networks.ntv3_tiles import TiledForward
+from covpool.extractor.networks.ntv3_tiles import POOLED, TiledForward
+from covpool.extractor.parts import PART_BASES, Step
 from covpool.extractor.sequences import Sequence, as_sequence
 from covpool.store.keys import Recipe
 
@@ -61,12 +62,16 @@ class NTv3Adapter:
         model: the description.
         network: its network, on the device and in the compute dtype.
         tile: bp per tile; None chooses by the memory that is free when a forward begins.
+        part: bp per part of a long sequence; tests take less.
     """
 
-    def __init__(self, model: Model, network: NTv3, *, tile: int | None = None) -> None:
+    def __init__(
+        self, model: Model, network: NTv3, *, tile: int | None = None, part: int = PART_BASES
+    ) -> None:
         self.model = model
         self.network = network.eval().requires_grad_(False)
         self.tile = tile
+        self.part = part
 
     @classmethod
     def load(cls, model: Model, *, device: torch.device, dtype: torch.dtype) -> Self:
@@ -118,13 +123,49 @@ class NTv3Adapter:
         multiple = self.network.config.multiple
         lengths = [-(-len(bases) // multiple) * multiple for bases in texts]
         ids = torch.stack([token_ids(bases, max(lengths)) for bases in texts]).to(self.device)
-        forward = TiledForward(self.network, max(1, self.budget // len(texts)))
+        forward = self._forward(len(texts))
         species = self._species(condition, len(texts))
         for stage in forward.run(ids, lengths, frozenset(taps), species, start=start):
             for index, bases in enumerate(texts):
                 own = taps[stage.name].tokens(len(bases)) - stage.span[0]
                 if own > 0:
                     yield index, Block(stage.name, stage.span[0], stage.values[index, :own])
+
+    @torch.inference_mode()
+    def step(
+        self,
+        sequence: Sequence,
+        *,
+        layers: Names[str],
+        condition: str = "",
+        step: Step,
+        given: Tensor | None = None,
+    ) -> Iterator[Block]:
+        """Activations of a step of a divided forward; see `Divisible.step`."""
+        taps = {layer.name: layer for layer in map(self.model.layer, layers)}
+        multiple = self.network.config.multiple
+        length = -(-len(sequence) // multiple) * multiple
+        ids = token_ids(sequence.bases, length).to(self.device)[None]
+        forward, species, names = self._forward(1), self._species(condition, 1), frozenset(taps)
+        (span, *_) = step.spans(length, self.part)
+        before = torch.empty(0) if given is None else given.to(self.device, self.dtype)[None]
+        match step.stage:
+            case "encode":
+                stages, handed_on = forward.encode(ids, names, species, span), POOLED
+            case "attend":
+                stages = forward.attend(ids, names, species, before)
+                handed_on = f"transformer.{self.network.config.num_layers - 1}"
+            case "decode":
+                stages, handed_on = forward.decode(ids, names, species, span, before), None
+        for stage in stages:
+            if stage.name in taps:
+                own = taps[stage.name].tokens(len(sequence)) - stage.span[0]
+                yield Block(stage.name, stage.span[0], stage.values[0, :own])
+            if stage.name == handed_on:
+                yield Block(HANDED_ON, stage.span[0], stage.values[0])
+
+    def _forward(self, members: int) -> TiledForward:
+        return TiledForward(self.network, max(1, self.budget // members), part=self.part)
 
     def _species(self, condition: str, count: int) -> Tensor | None:
         self.model.check_condition(condition)

@@ -72,13 +72,19 @@ class TiledForward:
     Args:
         network: the network.
         tile: bp per tile, rounded up to the network's multiple.
+        part: bp after which tiles begin anew, a multiple of the network's; None for nowhere.
         reach: of the network's convolutions; tests shrink it to see that less is not exact.
     """
 
-    def __init__(self, network: NTv3, tile: int, reach: Reach | None = None) -> None:
+    def __init__(
+        self, network: NTv3, tile: int, *, part: int | None = None, reach: Reach | None = None
+    ) -> None:
         self.network = network
         multiple = network.config.multiple
         self.tile = -(-tile // multiple) * multiple
+        if part is not None and part % multiple:
+            raise ValueError(f"parts of {part} bp; give a multiple of {multiple}")
+        self.part = part
         self.reach = reach or Reach()
 
     def run(
@@ -101,18 +107,15 @@ class TiledForward:
                 still needs the down tower of every tile.)
         """
         taps = Taps(names)
-        network, n = self.network, self.network.config.num_downsamples
-        batch = _Batch(network, ids, lengths, species, self.reach)
-        tiles = [(s, min(s + self.tile, batch.length)) for s in range(0, batch.length, self.tile)]
+        batch = _Batch(self.network, ids, lengths, species, self.reach)
+        tiles = self._tiles((0, batch.length))
         wanted = [tile for tile in tiles if tile[1] > start]
-        depth = n if taps.bottleneck else taps.down + 1
-        needed = tiles if taps.bottleneck else wanted
+        depth = self.network.config.num_downsamples if taps.bottleneck else taps.down + 1
         tops: list[Tensor] = []
         # One tile is the whole sequence: its skips serve the up tower as they are.
         skips: dict[int, Stage] = {}
-        for tile in needed:
-            own: list[Span | None] = [None] * depth + [_at(tile, depth)]
-            for stage in batch.descend(batch.spans.descent(own)):
+        for tile in tiles if taps.bottleneck else wanted:
+            for stage in batch.descend_to(_at(tile, depth), depth):
                 if stage.name in names and tile[1] > start:
                     yield _own(stage, tile)
                 if stage.is_input and stage.level == depth:
@@ -123,17 +126,75 @@ class TiledForward:
             return
         x = torch.cat(tops, dim=1) if len(tops) > 1 else tops[0]
         tops.clear()
-        last = network.config.num_layers if taps.up >= 0 else taps.layer + 1
-        for i, block in enumerate(network.transformer_blocks[:last]):
-            x = block(x, batch.condition, batch.keys)
-            if f"transformer.{i}" in names:
-                yield Stage(f"transformer.{i}", n, (0, x.shape[1]), x)
-        if taps.up < 0:
-            return
-        for tile in wanted:
-            for stage in batch.ascend(_at(tile, n - 1 - taps.up), taps.up, x, skips):
+        last = self.network.config.num_layers if taps.up >= 0 else taps.layer + 1
+        for stage in batch.attend(x, last):
+            x = stage.values
+            if stage.name in names:
+                yield stage
+        if taps.up >= 0:
+            yield from self._decode(batch, wanted, names, x, skips)
+
+    def encode(
+        self, ids: Tensor, names: frozenset[str], species: Tensor | None, span: Span
+    ) -> Iterator[Stage]:
+        """The first third of `run` over some tiles of one sequence: its stem and down tower.
+
+        Args:
+            ids, names, species: as in `run`, of one sequence.
+            span: bp, a part.
+
+        Yields:
+            Stages of the wanted taps; where others lie behind the down tower, as `POOLED` also what `attend`
+            starts from.
+        """
+        taps = Taps(names)
+        batch = _Batch(self.network, ids, [ids.shape[1]], species, self.reach)
+        depth = self.network.config.num_downsamples if taps.bottleneck else taps.down + 1
+        for tile in self._tiles(span):
+            for stage in batch.descend_to(_at(tile, depth), depth):
+                top = taps.bottleneck and stage.is_input and stage.level == depth
+                if stage.name in names or top:
+                    yield _own(stage, tile)
+
+    def attend(
+        self, ids: Tensor, names: frozenset[str], species: Tensor | None, encoded: Tensor
+    ) -> Iterator[Stage]:
+        """The second third of `run`: transformer blocks over all that `encode` gave, (1, t, d).
+
+        Yields:
+            Every block's stage; the last is what `decode` starts from.
+        """
+        taps = Taps(names)
+        batch = _Batch(self.network, ids, [ids.shape[1]], species, self.reach)
+        return batch.attend(encoded, self.network.config.num_layers if taps.up >= 0 else taps.layer + 1)
+
+    def decode(
+        self, ids: Tensor, names: frozenset[str], species: Tensor | None, span: Span, attended: Tensor
+    ) -> Iterator[Stage]:
+        """The last third of `run` over some tiles of one sequence: its up tower; arguments as `encode`."""
+        batch = _Batch(self.network, ids, [ids.shape[1]], species, self.reach)
+        return self._decode(batch, self._tiles(span), names, attended, {})
+
+    def _decode(
+        self,
+        batch: "_Batch",
+        tiles: list[Span],
+        names: frozenset[str],
+        attended: Tensor,
+        skips: dict[int, Stage],
+    ) -> Iterator[Stage]:
+        last = Taps(names).up
+        level = self.network.config.num_downsamples - 1 - last
+        for tile in tiles:
+            for stage in batch.ascend(_at(tile, level), last, attended, skips):
                 if stage.name in names:
                     yield _own(stage, tile)
+
+    def _tiles(self, span: Span) -> list[Span]:
+        """Tiles of a span that begins where a part does."""
+        part = self.part or span[1] - span[0]
+        parts = [(start, min(start + part, span[1])) for start in range(*span, part)]
+        return [(s, min(s + self.tile, end)) for start, end in parts for s in range(start, end, self.tile)]
 
 
 class _Batch:
@@ -153,6 +214,11 @@ class _Batch:
         mask = self._mask((0, self.length >> top), top)
         self.keys = None if mask is None else mask[:, None, None, :, 0]
 
+    def descend_to(self, span: Span, depth: int) -> Iterator[Stage]:
+        """Stages of the down tower that `span` of level `depth` takes, that level's input at last."""
+        own: list[Span | None] = [None] * depth
+        return self.descend(self.spans.descent([*own, span]))
+
     def descend(self, spans: list[Span]) -> Iterator[Stage]:
         """Stem, and for each further level the block's residual output and the pooled input of the next."""
         ids = self.spans.stem(spans[0])
@@ -168,6 +234,12 @@ class _Batch:
             yield Stage(f"down.{level}", level, pairs, y)
             at = Stage(POOLED, level + 1, (start, end), average_pairs(y))
             yield at
+
+    def attend(self, x: Tensor, blocks: int) -> Iterator[Stage]:
+        """The first so many transformer blocks, over all bottleneck tokens."""
+        for i, block in enumerate(self.network.transformer_blocks[:blocks]):
+            x = block(x, self.condition, self.keys)
+            yield Stage(f"transformer.{i}", self.network.config.num_downsamples, (0, x.shape[1]), x)
 
     def ascend(self, span: Span, last: int, bottleneck: Tensor, skips: dict[int, Stage]) -> Iterator[Stage]:
         """Up blocks 0 … `last` so that the last gives `span`; `skips` by level are used up, or computed."""

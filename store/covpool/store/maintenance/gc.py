@@ -19,11 +19,10 @@ from covpool.store.maintenance.layout import (
     Progress,
     generations,
     no_progress,
-    partial_keys,
     read_layout,
 )
 from covpool.store.maintenance.ledger import Ledger
-from covpool.store.partials import FOLDER as PARTIALS
+from covpool.store.partials import partial_paths
 from covpool.store.schema import ARRAYS, MEAN, RECORD, SECOND_MOMENT, chunk_path, generation_path
 from covpool.store.tables import RESERVED, RETIRED
 
@@ -86,10 +85,11 @@ def collect(
     copies = _useless_copies(store, ledger, retired.keys(), before)
     gone = [e for e in retired.values() if (e.namespace.id, e.place.generation) in copies]
 
-    finished = store.catalog.ready_among(partial_keys(objects))
+    unfinished = partial_paths(objects)
+    finished = store.catalog.ready_among(list(unfinished))
     doomed = [
         *partial,
-        *(f"{PARTIALS}/{key}" for key in finished),
+        *(path for key in finished for path in unfinished[key]),
         *(path for paths in unclaimed for path in paths),
     ]
     doomed += [path for entry in live for path in _chunks(entry)]

@@ -11,9 +11,8 @@ import zarr
 from zarr.abc.store import Store as ZarrStorage
 
 from covpool.store.errors import CorruptEntryError
-from covpool.store.keys import Recipe, is_digest
+from covpool.store.keys import Recipe
 from covpool.store.objects import Objects
-from covpool.store.partials import FOLDER as PARTIALS
 from covpool.store.schema import ARRAYS, SECOND_MOMENT, Namespace
 
 #: Called with what is done and what there is to do.
@@ -73,12 +72,6 @@ def read_layout(objects: Objects) -> Layout:
 def stored_namespaces(storage: ZarrStorage) -> list[str]:
     """Ids of the namespaces that have arrays."""
     return [name for name in Objects(storage).children(ARRAYS) if _NAMESPACE.fullmatch(name)]
-
-
-def partial_keys(objects: Objects) -> list[str]:
-    """Keys that partial sums are kept for."""
-    names = (path.rpartition("/")[2] for path in objects.below(PARTIALS))
-    return [name for name in names if is_digest(name)]
 
 
 def generations(objects: Objects, namespace: str) -> list[int]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from covpool.store.entries import Entry
 from covpool.store.errors import CorruptEntryError, KeyNotFoundError
-from covpool.store.maintenance.layout import partial_keys, read_layout, some
+from covpool.store.maintenance.layout import read_layout, some
 from covpool.store.maintenance.ledger import Ledger
+from covpool.store.partials import partial_paths
 from covpool.store.tables import RESERVED
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def verify_rows(store: "Store", *, leftover_age: timedelta = LEFTOVER_AGE) -> li
                     "removes what is left",
                 )
             )
-    for key in sorted(store.catalog.ready_among(partial_keys(store.objects))):
+    for key in sorted(store.catalog.ready_among(list(partial_paths(store.objects)))):
         problems.append(Problem(key, f"{key}: is ready and has partial sums still; run covpool store gc"))
     for entry in ledger.entries(RESERVED, before=before):
         problems.append(
