@@ -239,7 +239,7 @@ def test_a_killed_worker_costs_nothing_and_a_killing_gene_only_itself(
     (tmp_path / "f" / "sleep-once").touch()
     name = f"killed-{len(where)}"
     code, report, err = outcome(case.start(name, *where, faults=tmp_path / "f"))
-    assert code == 1, err
+    assert code == 1 and report, err
     assert set(report["failed"]) == {"g5", "g7"}
     assert "killed" in report["failed"]["g5"]
     assert "overflowed" in report["failed"]["g7"]

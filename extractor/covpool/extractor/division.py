@@ -8,7 +8,7 @@ from torch import Tensor
 
 from covpool.extractor.adapters.adapter import HANDED_ON, Block, Divisible
 from covpool.extractor.models import Options
-from covpool.extractor.parts import Step, stage_of
+from covpool.extractor.parts import Step, begins
 from covpool.extractor.regions import REVERSES, Region
 from covpool.extractor.sequences import Sequence, reverse_complement
 from covpool.extractor.sums import Sums
@@ -42,19 +42,20 @@ def run_step(
         ActivationError: activations did not arrive in full.
     """
     reverse = REVERSES[options.strand][step.strand]
-    taps = [tap for tap in map(adapter.model.layer, layers) if stage_of(adapter.model, tap) == step.stage]
     spans = step.spans(len(sequence), adapter.part)
     sums: dict[str, list[Sums]] = {}
     ends: dict[str, list[int]] = {}
-    for tap in taps:
+    for tap in map(adapter.model.layer, layers):
+        positions = begins(adapter.model, tap.name, len(sequence), step, adapter.part)
+        if not positions:
+            continue
         ends[tap.name] = [tap.tokens(end) for _, end in spans]
-        strand = step.strand * tap.tokens(len(sequence))
-        sums[tap.name] = []
-        for start, _ in spans:
-            begin = strand + tap.tokens(start)
-            one = Sums(sequence, tap, regions, options, device=adapter.device, part=adapter.part, begin=begin)
+        sums[tap.name] = [
+            Sums(sequence, tap, regions, options, device=adapter.device, part=adapter.part, begin=position)
+            for position in positions
+        ]
+        for one in sums[tap.name]:
             one.begin_strand(step.strand, reverse=reverse)
-            sums[tap.name].append(one)
     read = replace(sequence, bases=reverse_complement(sequence.bases)) if reverse else sequence
     handed_on: list[Tensor] = []
     for block in adapter.step(

@@ -80,3 +80,12 @@ def steps(
         [Step(stage, strand, part) for strand in strands for part in (parts if stage != "attend" else [None])]
         for stage in STAGES[: deepest + 1]
     ]
+
+
+def begins(model: Model, layer: str, length: int, step: Step, part_bases: int = PART_BASES) -> list[int]:
+    """Positions at which the sums of a layer begin that a step makes; none where the layer is another's."""
+    tap = model.layer(layer)
+    if stage_of(model, tap) != step.stage:
+        return []
+    strand = step.strand * tap.tokens(length)
+    return [strand + tap.tokens(start) for start, _ in step.spans(length, part_bases)]

@@ -73,6 +73,9 @@ class Settings(BaseSettings):
     model_memory: int | None = Field(
         None, gt=0, description="bytes for loaded models' weights; half of the device's memory by default"
     )
+    keep_s: float = Field(
+        60.0, ge=0, description="how often a worker keeps what it has of a long sequence, to go on from"
+    )
     poll_s: float = Field(0.05, gt=0, description="how often idle workers and waiting requests look")
 
     @classmethod

@@ -3,7 +3,7 @@
 import gc
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as Ordered
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +14,12 @@ import torch
 from covpool.extractor.adapters.adapter import Adapter
 from covpool.extractor.adapters.registry import load_model
 from covpool.extractor.errors import ExtractionError
-from covpool.extractor.extraction import extract_many
+from covpool.extractor.extraction import extract_many, extract_regions
 from covpool.extractor.models import Model, Options
-from covpool.extractor.regions import Region
+from covpool.extractor.parts import PART_BASES
+from covpool.extractor.regions import Region, keys_of
 from covpool.extractor.sequences import Sequence
+from covpool.service.keeping import Keeping
 from covpool.store.keys import MomentsKey, Recipe
 from covpool.store.moments import Moments
 from covpool.store.zarr_store import Store
@@ -48,10 +50,19 @@ class Extraction:
         device: torch's name of it; CUDA where there is one, by default.
         model_memory: bytes that the weights of loaded models may take; those used least recently make
             room. Half of the device's memory by default. One model is always kept.
+        keep_s: how often the sums of a long sequence are kept, in seconds.
     """
 
-    def __init__(self, store: Store, *, device: str | None = None, model_memory: int | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        device: str | None = None,
+        model_memory: int | None = None,
+        keep_s: float = 60.0,
+    ) -> None:
         self._store = store
+        self._keeping = Keeping(store, keep_s)
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._model_memory = model_memory
         # The one used last comes last.
@@ -115,16 +126,35 @@ class Extraction:
         taps = [recipe.layer] if layers is None else layers
         recipes = {layer: replace(recipe, layer=layer) for layer in taps}
         asked = regions or [(Region.whole(len(one)),) for one in sequences]
-        for index, found in extract_many(adapter, sequences, taps, options, progress, regions=asked):
-            of_class = {region.name: region for region in asked[index]}
-            yield (
-                index,
-                {
-                    of_class[name].key(sequences[index], recipes[layer]): moments
-                    for layer, classes in found.items()
-                    for name, moments in classes.items()
-                },
+
+        def keys(index: int) -> dict[tuple[str, str], MomentsKey]:
+            one = sequences[index]
+            return keys_of(asked[index], one.digest, len(one), recipes, model, options)
+
+        # Of long ones what is known is kept on the way; they share no forward anyway.
+        long = [index for index, one in enumerate(sequences) if len(one) > PART_BASES]
+        for index in sorted(long, key=lambda index: -len(sequences[index])):
+            named = keys(index)
+            (found,) = extract_regions(
+                adapter,
+                [(sequences[index], asked[index])],
+                taps,
+                options,
+                progress,
+                kept=self._keeping.kept(named),
+                keep=self._keeping.keep(named),
             )
+            yield index, _by_key(found, named)
+        rest = [index for index in range(len(sequences)) if index not in long]
+        for place, found in extract_many(
+            adapter,
+            [sequences[index] for index in rest],
+            taps,
+            options,
+            progress,
+            regions=[asked[index] for index in rest],
+        ):
+            yield rest[place], _by_key(found, keys(rest[place]))
 
     def device_memory(self) -> tuple[str, int, int]:
         """Torch's name of the device, and its memory in bytes: used, and in all."""
@@ -166,6 +196,14 @@ class Extraction:
             log.info("unloaded %s to make room", adapter.model.name)
             del adapter
             self.free_memory()
+
+
+def _by_key(
+    found: Mapping[str, Mapping[str, Moments]], keys: Mapping[tuple[str, str], MomentsKey]
+) -> dict[MomentsKey, Moments]:
+    return {
+        keys[layer, name]: moments for layer, classes in found.items() for name, moments in classes.items()
+    }
 
 
 def _bytes(adapter: Adapter) -> int:

@@ -37,7 +37,7 @@ from covpool.store.maintenance.verify import Problem, verify
 from covpool.store.moments import Moments
 from covpool.store.names import Names
 from covpool.store.objects import Objects
-from covpool.store.partials import Partials
+from covpool.store.partial_files import Partials
 from covpool.store.puts import put_all
 from covpool.store.stored_files import StoredFiles
 from covpool.store.zarr_arrays import NamespaceArrays, RowArrays, open_root

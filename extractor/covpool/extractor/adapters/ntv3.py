@@ -149,6 +149,7 @@ class NTv3Adapter:
         forward, species, names = self._forward(1), self._species(condition, 1), frozenset(taps)
         (span, *_) = step.spans(length, self.part)
         before = torch.empty(0) if given is None else given.to(self.device, self.dtype)[None]
+        handed_on: str | None = None
         match step.stage:
             case "encode":
                 stages, handed_on = forward.encode(ids, names, species, span), POOLED
@@ -156,7 +157,7 @@ class NTv3Adapter:
                 stages = forward.attend(ids, names, species, before)
                 handed_on = f"transformer.{self.network.config.num_layers - 1}"
             case "decode":
-                stages, handed_on = forward.decode(ids, names, species, span, before), None
+                stages = forward.decode(ids, names, species, span, before)
         for stage in stages:
             if stage.name in taps:
                 own = taps[stage.name].tokens(len(sequence)) - stage.span[0]

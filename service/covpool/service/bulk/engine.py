@@ -4,23 +4,24 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 
 import torch
 
+from covpool.extractor.adapters.adapter import Divisible
 from covpool.extractor.adapters.registry import load_model
 from covpool.extractor.errors import ExtractionError
-from covpool.extractor.extraction import Kept, extract_regions
+from covpool.extractor.extraction import extract_regions
 from covpool.extractor.models import describe
+from covpool.extractor.parts import PART_BASES, Step
 from covpool.extractor.regions import keys_of
 from covpool.extractor.sequences import Sequence
+from covpool.service.bulk.stepping import Stepping
 from covpool.service.bulk.work import Member, Outcome, Spec, Work
+from covpool.service.keeping import Keeping
 from covpool.service.tasks import STORED_DTYPE, out_of_memory
-from covpool.store.errors import CorruptEntryError, FormatVersionError, InvalidMomentsError, StoreError
+from covpool.store.errors import InvalidMomentsError, StoreError
 from covpool.store.keys import MomentsKey
-from covpool.store.partials import PartialSums
 from covpool.store.zarr_store import Store
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Engine:
         self._adapter = load_model(model, device=spec.device or "cpu", dtype=spec.dtype)
         self._recipes = {layer: model.recipe(layer, spec.options, dtype=spec.dtype) for layer in spec.layers}
         self._store = Store.open(spec.store, catalog=spec.catalog)
+        self._keeping = Keeping(self._store, spec.keep_s)
         # A cluster's worker may have several threads; the device has one user at a time.
         self._turn = threading.Lock()
         self._ready: set[str] = set()
@@ -66,7 +68,7 @@ class Engine:
             keys = tuple(
                 key.digest
                 for member in work.members
-                if member.index not in errors
+                if member.index not in errors and work.step is None
                 for key in self._keys(member).values()
             )
             return Outcome(errors, keys, time.perf_counter() - begun, f"{os.uname().nodename}:{os.getpid()}")
@@ -99,6 +101,10 @@ class Engine:
         return errors
 
     def _forward(self, members: list[Member], work: Work) -> None:
+        if work.step is not None:
+            # The member as all steps know it, whatever became ready meanwhile.
+            self._step(work.members[0], work.step)
+            return
         sequences = [(Sequence(one.name, one.bases), one.regions) for one in members]
         alone = len(members) == 1 and work.shape.rows == 1
         keys = [self._keys(member) for member in members]
@@ -108,8 +114,8 @@ class Engine:
             self._spec.layers,
             self._spec.options,
             filler=work.shape.filler(len(members)),
-            kept=self._kept(keys[0]) if alone else None,
-            keep=self._keeping(keys[0]) if alone else None,
+            kept=self._keeping.kept(keys[0]) if alone else None,
+            keep=self._keeping.keep(keys[0]) if alone else None,
         )
         self._store.put_many(
             (named[layer, name], moments.astype(STORED_DTYPE))
@@ -119,6 +125,20 @@ class Engine:
             # A class that only another layer lacked: what is being read is not written over.
             if named[layer, name].digest not in self._ready
         )
+        if alone and len(sequences[0][0]) > PART_BASES:
+            self._keeping.forget(self._keys(work.members[0]).values())
+
+    def _step(self, member: Member, step: Step) -> None:
+        assert isinstance(self._adapter, Divisible)
+        Stepping(
+            self._adapter,
+            self._store,
+            Sequence(member.name, member.bases),
+            member.regions,
+            self._spec.layers,
+            self._spec.options,
+            self._keys(member),
+        ).run(step)
 
     def _keys(self, member: Member) -> dict[tuple[str, str], MomentsKey]:
         sequence = Sequence(member.name, member.bases)
@@ -136,27 +156,3 @@ class Engine:
         keys = self._keys(member)
         missing = {name for (_, name), key in keys.items() if key.digest not in self._ready}
         return replace(member, regions=tuple(one for one in member.regions if one.name in missing))
-
-    def _kept(self, keys: dict[tuple[str, str], MomentsKey]) -> Kept:
-        found: dict[tuple[str, str], PartialSums] = {}
-        for named, key in keys.items():
-            # What cannot be read is computed again.
-            with suppress(CorruptEntryError, FormatVersionError):
-                partial = self._store.get_partial(key)
-                if partial is not None:
-                    found[named] = partial
-        return found
-
-    def _keeping(self, keys: dict[tuple[str, str], MomentsKey]) -> Callable[[Callable[[], Kept]], None]:
-        kept_at = time.monotonic()
-
-        def keep(take: Callable[[], Kept]) -> None:
-            nonlocal kept_at
-            if time.monotonic() < kept_at + self._spec.keep_s:
-                return
-            for named, partial in take().items():
-                if named in keys:
-                    self._store.put_partial(keys[named], partial)
-            kept_at = time.monotonic()
-
-        return keep

@@ -16,6 +16,10 @@ class Executor(Protocol):
     """Runs work somewhere; the caller keeps at most `room` pieces under way."""
 
     @property
+    def workers(self) -> int:
+        """Workers there are now."""
+
+    @property
     def room(self) -> int:
         """Pieces of work that may be under way, over all workers there are now."""
 

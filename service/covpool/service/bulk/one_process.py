@@ -35,6 +35,11 @@ class OneProcess:
         self._pool = self._start()
 
     @property
+    def workers(self) -> int:
+        """See `Executor.workers`."""
+        return 1
+
+    @property
     def room(self) -> int:
         """See `Executor.room`."""
         return AHEAD

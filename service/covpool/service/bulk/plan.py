@@ -12,6 +12,7 @@ from covpool.extractor.errors import ExtractionError, SequenceError
 from covpool.extractor.genome import Genome
 from covpool.extractor.models import Model, Options
 from covpool.extractor.packs import Shape, packs
+from covpool.extractor.parts import Step, steps
 from covpool.extractor.regions import WHOLE, Region, keys_of
 from covpool.extractor.sequences import Sequence
 from covpool.service.bulk.work import Member, Work
@@ -206,6 +207,10 @@ class Plan:
             ),
             self.shape_of(pack),
         )
+
+    def steps_of(self, index: int) -> list[list[Step]]:
+        """Steps that the forward over an item can be divided into; see `parts.steps`."""
+        return steps(self.model, self.layers, self.items[index].length, self.options)
 
     def bases_of(self, index: int) -> str:
         """The bases of an item."""

@@ -6,8 +6,9 @@ that ended in whatever way.
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from covpool.service.bulk.divided import Divided, is_giant
 from covpool.service.bulk.executors import Executor
 from covpool.service.bulk.plan import Plan, names_of
 from covpool.service.bulk.report import Progress, Report, disk_bytes
@@ -56,9 +57,9 @@ def run_plan(
     try:
         with start() as executor:
             begun = time.perf_counter()
-            run = _Run(plan, report, Progress(plan.cost, bar, write))
+            run = _Run(plan, report, Progress(plan.cost, bar, write), executor.workers)
             try:
-                drive(map(plan.work, run.packs), executor, run.settle)
+                drive(run.works(), executor, run.settle)
             finally:
                 report.wall_s = time.perf_counter() - begun
     except KeyboardInterrupt:
@@ -99,20 +100,58 @@ def drive(
 
 
 class _Run:
-    def __init__(self, plan: Plan, report: Report, progress: Progress) -> None:
+    def __init__(self, plan: Plan, report: Report, progress: Progress, workers: int) -> None:
         self._plan, self._report, self._progress = plan, report, progress
-        self.packs = plan.packs()
-        self._costs = {index: plan.cost_of(pack) / len(pack) for pack in self.packs for index in pack}
+        self._packs = plan.packs()
+        # What of each is not counted as done yet.
+        self._costs = {index: plan.cost_of(pack) / len(pack) for pack in self._packs for index in pack}
         self._strands = 2 if plan.options.strand == "both" else 1
+        self._total, self._workers = plan.cost, workers
+        self._divided: dict[int, Divided] = {}
+
+    def works(self) -> Iterator[Work]:
+        """All work in its order, as far as it does not wait for other work."""
+        plan = self._plan
+        for pack in self._packs:
+            whole = plan.work(pack)
+            giant = is_giant(plan.cost_of(pack), self._total, self._workers)
+            stages = plan.steps_of(pack[0]) if giant and len(pack) == 1 else []
+            if stages:
+                self._divided[pack[0]] = Divided(whole, stages)
+                yield from self._divided[pack[0]].go_on()
+            else:
+                yield whole
 
     def settle(self, work: Work, result: Outcome | Died) -> list[Work]:
-        """Count a result; the members of what killed its worker are run again, each alone."""
+        """Count a result; returns what is to run now.
+
+        The members of what killed its worker are run again, each alone; a divided sequence goes on when a
+        stage is over.
+        """
         if isinstance(result, Died) and len(work.members) > 1:
             return work.split()
         errors = {work.members[0].index: result.reason} if isinstance(result, Died) else result.errors
         if isinstance(result, Outcome):
             self._report.busy_s += result.busy_s
             self._report.matrices += len(result.keys)
+        if work.step is not None:
+            return self._settle_step(work.members[0].index, errors)
+        self._end(work, errors)
+        return []
+
+    def _settle_step(self, index: int, errors: Mapping[int, str]) -> list[Work]:
+        divided = self._divided[index]
+        each = self._plan.cost_of([index]) / divided.steps
+        self._costs[index] -= each
+        self._progress.add(each, self._report)
+        if not divided.settle(errors.get(index)):
+            return []
+        if divided.error:
+            self._end(divided.whole, {index: divided.error})
+            return []
+        return divided.go_on()
+
+    def _end(self, work: Work, errors: Mapping[int, str]) -> None:
         for member in work.members:
             loci = self._plan.items[member.index].loci
             if member.index in errors:
@@ -121,4 +160,3 @@ class _Run:
                 self._report.done += len(loci)
                 self._report.bases += self._strands * len(member.bases)
         self._progress.add(sum(self._costs.pop(member.index) for member in work.members), self._report)
-        return []

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from covpool.extractor.models import Options
 from covpool.extractor.packs import Shape
+from covpool.extractor.parts import Step
 from covpool.extractor.regions import Region
 from covpool.store.keys import sha256
 
@@ -60,26 +61,29 @@ class Member:
 
 @dataclass(frozen=True)
 class Work:
-    """Sequences that share a forward.
+    """Sequences that share a forward, or a step of the forward over a long one.
 
     Attributes:
-        members: at least one.
+        members: at least one; one where there is a step.
         shape: of the forward.
+        step: None for all of it.
     """
 
     members: tuple[Member, ...]
     shape: Shape
+    step: Step | None = None
 
     @property
     def cost(self) -> int:
-        """Bases that the forward computes, filler included; time is linear in them."""
+        """Bases that the whole forward computes, filler included; time is linear in them."""
         return self.shape.rows * self.shape.bases
 
     @property
     def key(self) -> str:
         """A name that the same work has in every run."""
         told = "\n".join(f"{sha256(one.bases)} {one.regions}" for one in self.members)
-        return f"covpool-{sha256(told)[:32]}"
+        step = "" if self.step is None else f"-{self.step.stage}-{self.step.strand}-{self.step.part}"
+        return f"covpool-{sha256(told)[:32]}{step}"
 
     def split(self) -> list["Work"]:
         """Each member alone, in a forward of the same shape: its bits stay."""

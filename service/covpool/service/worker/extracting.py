@@ -119,7 +119,9 @@ class Extracting:
         self._store = store
         self._lines = lines
         self._offered = Offered.read(settings.models)
-        self._extraction = Extraction(store, device=settings.device, model_memory=settings.model_memory)
+        self._extraction = Extraction(
+            store, device=settings.device, model_memory=settings.model_memory, keep_s=settings.keep_s
+        )
         self._runs: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._dropped: set[str] = set()
 

@@ -22,7 +22,7 @@ from covpool.store.maintenance.layout import (
     read_layout,
 )
 from covpool.store.maintenance.ledger import Ledger
-from covpool.store.partials import partial_paths
+from covpool.store.partial_files import partial_paths
 from covpool.store.schema import ARRAYS, MEAN, RECORD, SECOND_MOMENT, chunk_path, generation_path
 from covpool.store.tables import RESERVED, RETIRED
 

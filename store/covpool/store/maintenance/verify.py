@@ -10,7 +10,7 @@ from covpool.store.entries import Entry
 from covpool.store.errors import CorruptEntryError, KeyNotFoundError
 from covpool.store.maintenance.layout import read_layout, some
 from covpool.store.maintenance.ledger import Ledger
-from covpool.store.partials import partial_paths
+from covpool.store.partial_files import partial_paths
 from covpool.store.tables import RESERVED
 
 if TYPE_CHECKING:
