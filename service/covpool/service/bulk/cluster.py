@@ -24,6 +24,8 @@ from covpool.service.bulk.work import Died, Outcome, Spec, Work
 from covpool.service.errors import BulkError
 from covpool.store.keys import sha256
 
+log = logging.getLogger(__name__)
+
 #: Seconds to wait for the first worker of a cluster.
 WAIT_S = 60
 #: Seconds to wait for an answer that is there, unless its worker has died since.
@@ -105,7 +107,8 @@ class Cluster:
                         n_workers=workers,
                         threads_per_worker=1,
                         memory_limit=0,
-                        dashboard_address=None,
+                        # Any free port of this machine alone; None would take 8787 on every interface.
+                        dashboard_address="127.0.0.1:0",
                         silence_logs=logging.CRITICAL,
                     )
                 )
@@ -167,7 +170,12 @@ class Cluster:
         """Give up what is under way, and end the cluster if it is ours."""
         if self._futures and self._client.status == "running":
             self._client.cancel(list(self._futures), force=True)
-        self._open.close()
+        try:
+            self._open.close()
+        except Exception as error:
+            # Dask fails to end a worker that is being started again just then. Workers end with this process;
+            # what they did is in the store, and the report of it must not be lost.
+            log.warning("the cluster did not end cleanly: %s", error)
 
     def _submit(self, work: Work, key: str) -> None:
         self._work[key] = work
