@@ -2,8 +2,8 @@
 
 Schedules run through the real executor and a local Dask cluster, with tasks that sleep in proportion to their
 cost (several workers on few cores would otherwise measure the cores). The price is measured in turn with a
-bare loop over the same forwards, without store, catalog or queue. The projection is
-arithmetic, with its assumptions beside it.
+bare loop over the same forwards, without store, catalog or queue. A giant is run for real, by one worker and
+by two. The projection is arithmetic, with its assumptions beside it.
 Give the FASTA and annotation of a genome to use its genes (every fourth is scheduled); without, only
 synthetic lengths are run.
 """
@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -33,7 +34,7 @@ from covpool.extractor.regions import Region
 from covpool.extractor.sequences import Sequence
 from covpool.service.bulk.cluster import Cluster, EnginePlugin
 from covpool.service.bulk.one_process import OneProcess
-from covpool.service.bulk.plan import loci_of, make_plan
+from covpool.service.bulk.plan import Locus, Plan, loci_of, make_plan
 from covpool.service.bulk.run import drive, run_plan
 from covpool.service.bulk.work import Died, Member, Outcome, Spec, Work
 from covpool.store import Store
@@ -44,7 +45,9 @@ SLEEP_S = {"log-normal": 6.0, "genome": 20.0}
 SYNTHETIC = 160
 SAMPLE = 500
 TASKS = 100_000
-BARE_ROUNDS = 3
+BARE_ROUNDS = 5
+#: Bases of the giant that workers share.
+GIANT = 2_000_000
 
 
 class SleepingPlugin(EnginePlugin):
@@ -52,10 +55,12 @@ class SleepingPlugin(EnginePlugin):
 
     def setup(self, worker: Any) -> None:
         """Nothing to load."""
-        seconds_per_base = float(self.spec.model)
+        seconds_per_base, turn = float(self.spec.model), threading.Lock()
 
         def run(work: Work) -> Outcome:
-            time.sleep(work.cost * seconds_per_base)
+            # A device has one user at a time, as that of the real engine.
+            with turn:
+                time.sleep(work.cost * seconds_per_base)
             return Outcome({}, (), work.cost * seconds_per_base)
 
         self.engine: Any = SimpleNamespace(run=run, close=lambda: None)
@@ -120,33 +125,66 @@ def price(fasta: Path, annotation: Path, model: Model) -> None:
                 for index, locus in enumerate(loci_of(genes, genome, flank=100, classes=classes))
                 if index in chosen
             ]
-            ratios = []
-            idle = 0.0
+            loops, runs, idle = [], [], []
             for _ in range(BARE_ROUNDS):
                 with tempfile.TemporaryDirectory() as name, Store.open(name) as store:
-                    plan = make_plan(
-                        store,
-                        loci,
-                        genome,
-                        assembly="bench",
-                        model=model,
-                        layers=(model.default_layer,),
-                        options=Options(),
-                        dtype="float32",
-                        device="cpu",
-                    )
+                    plan, spec = planned(store, name, loci, genome, model)
                     works = [plan.work(pack) for pack in plan.packs()]
                     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
                         bare = process.submit(_bare, works, model.name, model.default_layer).result()
-                    spec = Spec(name, None, model.name, model.weights, plan.layers, Options(), device="cpu")
                     report = run_plan(plan, store, name, partial(OneProcess, spec))
-                    ratios.append(bare / report.wall_s)
-                    idle = 1 - report.busy_s / report.wall_s
-                    rate = report.bases / bare
+                    loops.append(bare)
+                    runs.append(report.wall_s)
+                    idle.append(1 - report.busy_s / report.wall_s)
+            ratio = np.median(np.divide(loops, runs))
             print(
-                f"{len(classes)} matrices a gene: {np.median(ratios):.2f} of the bare loop's rate "
-                f"({rate / 1e3:.0f} kb/s, median of {BARE_ROUNDS}); worker idle {100 * idle:.1f} %"
+                f"{len(classes)} matrices a gene: {ratio:.2f} of the bare loop's rate (median of "
+                f"{BARE_ROUNDS} pairs; {min(loops) / min(runs):.2f} between the fastest of each, the loop at "
+                f"{report.bases / min(loops) / 1e3:.0f} kb/s); worker idle {100 * np.median(idle):.1f} %"
             )
+
+
+def giant(model: Model) -> None:
+    """One long sequence on one worker and shared by two, of a real cluster."""
+    bases = "".join(np.random.default_rng(0).choice(list("ACGT"), GIANT))
+    spent: dict[int, float] = {}
+    with tempfile.TemporaryDirectory() as name:
+        fasta, annotation = Path(name, "g.fa"), Path(name, "g.gff3")
+        fasta.write_text(f">c\n{bases}\n")
+        annotation.write_text(f"##gff-version 3\nc\tb\tgene\t1\t{GIANT}\t.\t+\t.\tID=giant\n")
+        with Genome(fasta) as genome:
+            genes = read_annotation(annotation, genome.contigs)
+            loci = list(loci_of(genes, genome, flank=0, classes=("whole",)))
+            for workers in (1, 2):
+                location = str(Path(name, f"{workers}.covpool"))
+                with Store.open(location) as store:
+                    plan, spec = planned(store, location, loci, genome, model)
+                    report = run_plan(plan, store, location, partial(Cluster, spec, workers=workers))
+                    assert report.done == 1, report.failed
+                    spent[workers] = report.wall_s
+    print(
+        f"one sequence of {GIANT / 1e6:.0f} Mb: {spent[1]:.1f} s on one worker, {spent[2]:.1f} s shared by "
+        f"two, {spent[1] / spent[2]:.2f} times as fast"
+    )
+
+
+def planned(
+    store: Store, location: str, loci: list[Locus], genome: Genome, model: Model
+) -> tuple[Plan, Spec]:
+    """The plan of these loci at the default layer, and what its workers need to know."""
+    options = Options(beyond_context=True)
+    plan = make_plan(
+        store,
+        loci,
+        genome,
+        assembly="bench",
+        model=model,
+        layers=(model.default_layer,),
+        options=options,
+        dtype="float32",
+        device="cpu",
+    )
+    return plan, Spec(location, None, model.name, model.weights, plan.layers, options, device="cpu")
 
 
 def _bare(works: list[Work], model: str, layer: str) -> float:
@@ -222,6 +260,8 @@ def main() -> None:
         schedules("genome", lengths[::4], model)
         print()
         price(fasta, annotation, model)
+    print()
+    giant(model)
     print()
     scheduler_memory(int(sys.argv[3]) if len(sys.argv) > 3 else TASKS)
     print()

@@ -1,8 +1,9 @@
 """Cluster: bulk work on Dask, on this machine or behind a scheduler that runs elsewhere.
 
-One worker process per device, one thread each. Priority is the cost: longest first. No resource annotations:
-they would pin tasks to workers when they are submitted. Tasks return keys, never matrices, and write what
-they compute into the store themselves, so that the scheduler holds nothing that could be lost.
+One worker process per device, with one thread to compute and one to put. Priority is the cost: longest
+first. No resource annotations: they would pin tasks to workers when they are submitted. Tasks return keys,
+never matrices, and write what they compute into the store themselves, so that the scheduler holds nothing
+that could be lost.
 """
 
 import logging
@@ -26,6 +27,8 @@ from covpool.store.keys import sha256
 
 log = logging.getLogger(__name__)
 
+#: Threads of a worker: one computes, the other puts what was computed into the store.
+LANES = 2
 #: Seconds to wait for the first worker of a cluster.
 WAIT_S = 60
 #: Seconds to wait for an answer that is there, unless its worker has died since.
@@ -105,7 +108,7 @@ class Cluster:
                 address = opening.enter_context(
                     LocalCluster(  # type: ignore[no-untyped-call]
                         n_workers=workers,
-                        threads_per_worker=1,
+                        threads_per_worker=LANES,
                         memory_limit=0,
                         # Any free port of this machine alone; None would take 8787 on every interface.
                         dashboard_address="127.0.0.1:0",
@@ -210,7 +213,7 @@ class Cluster:
 
 _UNREACHED = (
     "{where}: no Dask scheduler with a worker there ({error}); start `dask scheduler` and "
-    "`dask worker --nthreads 1`, or correct the address"
+    "`dask worker --nthreads 2`, or correct the address"
 )
 _LOST = (
     "the Dask scheduler is lost; what was cached stays: start the cluster again, then run the same command "

@@ -8,8 +8,8 @@ from covpool.service.bulk.work import Died, Outcome, Work
 
 #: Times that work may kill its worker before it is set aside.
 ATTEMPTS = 3
-#: Pieces of work that a worker is given ahead, so that it does not wait for the next.
-AHEAD = 2
+#: Pieces of work that a worker has at once: one is computed, one put into the store, and one waits.
+AHEAD = 3
 
 
 class Executor(Protocol):

@@ -1,24 +1,25 @@
-"""One process: bulk work in a child process beside this one, begun anew when it dies."""
+"""One process: bulk work in a child process beside this one, begun anew when it dies.
+
+The child computes one piece of work after the other, in the order given, and puts the results of each into
+the store while it computes the next.
+"""
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Any, Self
 
 from covpool.service.bulk.executors import AHEAD, ATTEMPTS
 from covpool.service.bulk.work import Died, Outcome, Spec, Work
 from covpool.service.errors import BulkError
-
-if TYPE_CHECKING:
-    from covpool.service.bulk.engine import Engine
-
-_engine: "Engine | None" = None
 
 
 class OneProcess:
@@ -26,13 +27,19 @@ class OneProcess:
 
     Args:
         spec: of the run.
+
+    Raises:
+        BulkError: the child ended while it loaded the model.
+        ExtractionError, StoreError: model or store cannot be opened there.
     """
 
     def __init__(self, spec: Spec) -> None:
         self._spec = spec
-        self._under_way: OrderedDict[str, tuple[Work, Future[Outcome]]] = OrderedDict()
+        self._under_way: OrderedDict[str, Work] = OrderedDict()
         self._deaths: dict[str, int] = {}
-        self._pool = self._start()
+        # What the child computes now, as far as it told.
+        self._computing: str | None = None
+        self._start()
 
     @property
     def workers(self) -> int:
@@ -46,25 +53,30 @@ class OneProcess:
 
     def submit(self, work: Work) -> None:
         """See `Executor.submit`."""
-        try:
-            future = self._pool.submit(_run, work)
-        except BrokenProcessPool as error:
-            # Told as if it had died a moment later.
-            future = Future()
-            future.set_exception(error)
-        self._under_way[work.key] = work, future
+        self._under_way[work.key] = work
+        # Where it has died, that is noticed when results are looked for.
+        with suppress(OSError):
+            self._pipe.send(work)
 
     def settled(self, timeout: float) -> Iterator[tuple[Work, Outcome | Died]]:
         """See `Executor.settled`."""
-        futures = [future for _, future in self._under_way.values()]
-        ended = wait(futures, timeout, return_when=FIRST_COMPLETED).done
+        wait([self._pipe, self._process.sentinel], timeout)
+        died = False
         try:
-            for key, (work, future) in list(self._under_way.items()):
-                if future in ended:
-                    outcome = future.result()
-                    del self._under_way[key]
-                    yield work, outcome
-        except BrokenProcessPool:
+            while self._pipe.poll():
+                match self._pipe.recv():
+                    case ("computing", key):
+                        self._computing = key
+                    case ("computed", _):
+                        self._computing = None
+                    case ("done", key, outcome):
+                        yield self._under_way.pop(key), outcome
+                    case ("failed", Exception() as error):
+                        raise error
+        except (EOFError, OSError, pickle.UnpicklingError):
+            # Cut off in the middle of a message, or behind the last one.
+            died = True
+        if died or not self._process.is_alive():
             yield from self._begin_anew()
 
     def __enter__(self) -> Self:
@@ -75,47 +87,99 @@ class OneProcess:
     ) -> None:
         """Give up what is under way."""
         if kind is not None:
-            # Before the pool forgets it: whoever interrupts does not wait for a forward.
-            self._kill()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+            # Whoever interrupts does not wait for a forward.
+            self._process.kill()
+        self._end()
 
     def _begin_anew(self) -> Iterator[tuple[Work, Died]]:
         """Start another child; the work that was running is tried again, until it has killed too many."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        # The child takes work in order, so it was running the oldest that is not done.
-        under_way = [work for work, future in self._under_way.values() if not _is_done(future)]
-        done = [(work, future) for work, future in self._under_way.values() if _is_done(future)]
-        self._under_way.clear()
-        self._pool = self._start()
-        for work, future in done:
-            self._under_way[work.key] = work, future
-        if under_way:
-            culprit = under_way[0]
-            self._deaths[culprit.key] = self._deaths.get(culprit.key, 0) + 1
-            if self._deaths[culprit.key] >= ATTEMPTS:
-                under_way = under_way[1:]
-                yield culprit, Died(f"killed its process {ATTEMPTS} times")
-        for work in under_way:
+        self._end()
+        under_way, culprit = self._under_way, self._computing
+        self._under_way, self._computing = OrderedDict(), None
+        self._start()
+        if culprit is None:
+            culprit = next(iter(under_way), None)
+        if culprit is not None:
+            self._deaths[culprit] = self._deaths.get(culprit, 0) + 1
+            if self._deaths[culprit] >= ATTEMPTS:
+                yield under_way.pop(culprit), Died(f"killed its process {ATTEMPTS} times")
+        for work in under_way.values():
             self.submit(work)
 
-    def _start(self) -> ProcessPoolExecutor:
-        pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_guard)
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, self._spec), daemon=True)
+        self._process.start()
+        theirs.close()
         try:
-            pool.submit(_load, self._spec).result()
-        except BrokenProcessPool as error:
+            match self._pipe.recv():
+                case ("failed", Exception() as error):
+                    self._end()
+                    raise error
+        except EOFError as error:
+            self._end()
             raise BulkError(
                 "the process that runs the model ended while it loaded it; see the log above, and whether "
                 "memory is short"
             ) from error
-        return pool
 
-    def _kill(self) -> None:
-        for process in list((self._pool._processes or {}).values()):
-            process.kill()
+    def _end(self) -> None:
+        # It ends when this pipe does.
+        self._pipe.close()
+        self._process.join()
+        self._process.close()
 
 
-def _is_done(future: "Future[Outcome]") -> bool:
-    return future.done() and not future.cancelled() and future.exception() is None
+def _serve(pipe: Connection, spec: Spec) -> None:
+    """The child: work in, outcomes out, until the pipe ends."""
+    _guard()
+    telling = threading.Lock()
+
+    def tell(*message: Any) -> None:
+        # Whoever does not listen any more has ended, or is about to end this process.
+        with telling, suppress(OSError):
+            pipe.send(message)
+
+    try:
+        from covpool.service.bulk.engine import Computed, Engine
+
+        engine = Engine(spec)
+    except Exception as error:
+        tell("failed", error)
+        return
+    tell("ready")
+
+    def put(computed: Computed) -> None:
+        try:
+            tell("done", computed.work.key, engine.put(computed))
+        except Exception as error:
+            tell("failed", error)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="put") as pool:
+        putting: Future[None] | None = None
+        while (work := _received(pipe)) is not None:
+            tell("computing", work.key)
+            try:
+                computed = engine.compute(work)
+            except Exception as error:
+                tell("failed", error)
+                continue
+            tell("computed", work.key)
+            # No more than one waits to be put, so that memory stays bounded.
+            if putting is not None:
+                putting.result()
+            putting = pool.submit(put, computed)
+    engine.close()
+
+
+def _received(pipe: Connection) -> Work | None:
+    try:
+        found = pipe.recv()
+    except (EOFError, OSError):
+        return None
+    assert isinstance(found, Work)
+    return found
 
 
 def _guard() -> None:
@@ -129,15 +193,3 @@ def _guard() -> None:
 def _end_with(parent: "multiprocessing.process.BaseProcess") -> None:
     parent.join()
     os._exit(1)
-
-
-def _load(spec: Spec) -> None:
-    global _engine
-    from covpool.service.bulk.engine import Engine
-
-    _engine = Engine(spec)
-
-
-def _run(work: Work) -> Outcome:
-    assert _engine is not None
-    return _engine.run(work)

@@ -25,7 +25,7 @@ class Report:
         bases: computed in this run, flanks included.
         matrices: put into the store in this run.
         wall_s: of the run; planning, and starting and ending the workers, left out.
-        busy_s: that workers spent computing, over all of them.
+        busy_s: that devices were taken, over all of them.
         disk_bytes: that the store grew by; None where it cannot be seen.
         interrupted: the run was stopped before its end; the same command goes on.
     """

@@ -97,7 +97,7 @@ class Outcome:
     Attributes:
         errors: by index of the plan's item, those that failed by their own fault.
         keys: digests of what is ready now.
-        busy_s: seconds the worker spent on it.
+        busy_s: seconds its device was taken.
         worker: who did.
     """
 
