@@ -228,12 +228,12 @@ def projection() -> None:
     """1,000 genomes x 5 layers, from assumptions that are printed."""
     genomes, layers, genes, bases, width = 1_000, 5, 20_000, 1.3e9, 1536
     devices, rate = 64, 100e3
-    matrix = 4 * (width * (width + 1) // 2 + width) * 0.93
+    matrix = 4 * (width * (width + 1) // 2 + width) * 0.85
     forwards = genomes * genes
     print(
         f"assumed: {genomes:,} genomes of {genes:,} genes and {bases / 1e9:.1f} Gb in genes, {layers} layers "
         f"of width {width} in one forward,\n{devices} devices of {rate / 1e3:.0f} kb/s each (not measured), "
-        "lossless float32 at 0.93 of its size, whole genes only"
+        "lossless float32 at 0.85 of its size, whole genes only"
     )
     seconds = genomes * bases / rate
     print(

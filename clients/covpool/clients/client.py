@@ -245,7 +245,7 @@ class Client:
         return Job.model_validate_json(response.content)
 
     def jobs(self) -> list[Job]:
-        """The latest jobs, newest first."""
+        """The latest jobs without their records, newest first."""
         return JobPage.model_validate_json(self._service.request("GET", "/v1/jobs").content).data
 
     def cancel(self, job: Job | str) -> Job:

@@ -18,8 +18,7 @@ from covpool.store.keys import Recipe, is_digest
 def get(catalog: Catalog, job: str) -> Job:
     """See `Queue.job`."""
     with catalog.reading() as connection:
-        found = _load(catalog, connection, [_head(connection, job)])
-    return found[0]
+        return _load(catalog, connection, _head(connection, job))
 
 
 def summary(catalog: Catalog, job: str) -> Job:
@@ -36,7 +35,7 @@ def latest(catalog: Catalog, limit: int, after: str | None) -> list[Job]:
             last = _head(connection, after)
             same_time = sa.and_(jobs.c.created == last.created, jobs.c.id > last.id)
             query = query.where(sa.or_(jobs.c.created < last.created, same_time))
-        return _load(catalog, connection, list(connection.execute(query)))
+        return [_job(head, []) for head in connection.execute(query)]
 
 
 def progress(catalog: Catalog, job: str) -> Progress:
@@ -107,7 +106,7 @@ def _head(connection: Connection, job: str) -> "sa.Row[tuple[object, ...]]":
     return head
 
 
-def _load(catalog: Catalog, connection: Connection, heads: "list[sa.Row[tuple[object, ...]]]") -> list[Job]:
+def _load(catalog: Catalog, connection: Connection, head: "sa.Row[tuple[object, ...]]") -> Job:
     rows = connection.execute(
         sa.select(
             records,
@@ -117,25 +116,14 @@ def _load(catalog: Catalog, connection: Connection, heads: "list[sa.Row[tuple[ob
             tasks.c.error.label("task_error"),
         )
         .join(tasks, records.c.key == tasks.c.key, isouter=True)
-        .where(records.c.job.in_([head.id for head in heads]))
-        .order_by(records.c.job, records.c.position)
+        .where(records.c.job == head.id)
+        .order_by(records.c.position)
     ).all()
     # Of a task with several results its row tells the state; of the others the catalog.
     single = [row.key for row in rows if row.key is not None and row.first_result is None]
     ready = catalog.ready_among(single, connection)
-    of_job = defaultdict(list)
-    for row in rows:
-        of_job[row.job].append(row)
-    return [
-        _job(
-            head,
-            [
-                _record(row, cached=row.key in ready, cancelled=head.cancelled is not None)
-                for row in of_job[head.id]
-            ],
-        )
-        for head in heads
-    ]
+    cancelled = head.cancelled is not None
+    return _job(head, [_record(row, cached=row.key in ready, cancelled=cancelled) for row in rows])
 
 
 def _job(head: "sa.Row[tuple[object, ...]]", records: list[Record]) -> Job:

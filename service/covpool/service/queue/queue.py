@@ -73,7 +73,7 @@ class Queue:
         return jobs.summary(self._catalog, job)
 
     def jobs(self, limit: int, after: str | None = None) -> list[Job]:
-        """The latest jobs, newest first; those that come after the job `after`.
+        """The latest jobs without their records, newest first; those that come after the job `after`.
 
         Raises:
             JobNotFoundError: there is no job `after`.

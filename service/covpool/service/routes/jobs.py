@@ -47,10 +47,10 @@ async def submit(
 def latest(
     context: Service, after: After = None, limit: Annotated[int, Query(ge=1, le=100)] = 20
 ) -> schemas.JobPage:
-    """The latest jobs, newest first."""
+    """The latest jobs without their records, newest first."""
     found = context.queue.jobs(limit + 1, after)
     rate = context.queue.tokens_per_s()
-    page = [job_body(job, job.progress, rate) for job in found[:limit]]
+    page = [job_body(job, context.queue.progress(job.id), rate) for job in found[:limit]]
     return schemas.JobPage(data=page, next=page[-1].id if len(found) > limit else None)
 
 

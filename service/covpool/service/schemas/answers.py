@@ -70,7 +70,9 @@ class Job(Body):
     tokens: int = Field(description="to be computed, over all records, layers and strands")
     tokens_done: int
     eta_s: float | None = Field(description=_ETA)
-    records: list[JobRecord] = Field(description="in the order of the request; empty with records=false")
+    records: list[JobRecord] = Field(
+        description="in the order of the request; empty in lists of jobs, and with records=false"
+    )
     notices: list[str]
 
 
