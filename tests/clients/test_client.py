@@ -62,7 +62,7 @@ def test_submit_returns_a_job_that_wait_brings_to_its_end(client: Client) -> Non
     done = client.wait(job)
     assert done.state == "done"
     assert client.wait(job.id) == client.job(job) == done
-    assert client.jobs()[0] == done
+    assert client.jobs()[0] == done.model_copy(update={"records": []})
 
 
 def test_moments_are_what_the_embedding_came_from(client: Client) -> None:

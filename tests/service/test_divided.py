@@ -30,6 +30,7 @@ from tests.extractor.golden import checkpoint
 from tests.service.running import wait_until
 from tests.service.test_worker import working
 
+ROOT = Path(__file__).parents[2]
 LAYERS = ("down.2", "transformer.1", "up.6")
 CLASSES = ("whole", "CDS", "upstream")
 #: Start, length and strand; the first two are longer than a part.
@@ -130,8 +131,10 @@ class RecordingPlugin(EnginePlugin):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["shared", "kill"])
 def test_workers_share_a_giant_and_give_the_bits_of_one_process(
-    case: Case, undivided: Contents, name: str
+    case: Case, undivided: Contents, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Workers load the plugin from here.
+    monkeypatch.syspath_prepend(str(ROOT))
     location = case.directory / name
     report, found = case.run(location, partial(Cluster, workers=2, plugin=RecordingPlugin))
     assert (report.done, report.failed) == (len(GENES), {})

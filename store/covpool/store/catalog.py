@@ -73,7 +73,10 @@ class Catalog:
             CapacityError: a namespace is full; then nothing is reserved.
         """
         with self.writing() as connection:
-            entries = [self._find(connection, key.digest) for key, _ in wanted]
+            ready = self.ready_among([key.digest for key, _ in wanted], connection)
+            entries = [
+                self._find(connection, key.digest) if key.digest in ready else None for key, _ in wanted
+            ]
             free = [one for one, entry in zip(wanted, entries, strict=True) if entry is None]
             places = self._reserve(connection, free)
         return [
@@ -142,17 +145,20 @@ class Catalog:
         now = datetime.now(UTC)
         with self.writing() as connection:
             # In one order everywhere: two writers must not wait for each other.
-            for one in sorted(written, key=lambda one: one.key.digest):
-                self._flip(connection, one, now)
+            ordered = sorted(written, key=lambda one: one.key.digest)
+            if connection.dialect.name != "sqlite":
+                # Writers of one key take turns: each locks the rows of all (SQLite has one writer anyhow).
+                for one in ordered:
+                    connection.execute(_ROWS_OF_KEY, {"which": one.key.digest})
+            ready = self.ready_among([one.key.digest for one in ordered], connection)
+            for one in ordered:
+                found = self._find(connection, one.key.digest) if one.key.digest in ready else None
+                self._flip(connection, one, found, now)
             if also is not None:
                 also(connection)
 
-    def _flip(self, connection: Connection, one: Written, now: datetime) -> None:
+    def _flip(self, connection: Connection, one: Written, ready: Entry | None, now: datetime) -> None:
         key, record = one.key.digest, one.record
-        if connection.dialect.name != "sqlite":
-            # Writers of one key take turns: each locks the rows of all (SQLite has one writer anyhow).
-            connection.execute(_ROWS_OF_KEY, {"which": key})
-        ready = self._find(connection, key)
         same = ready is not None and ready.place != one.instead_of and ready.checksum == record.checksum
         if ready is not None and not same:
             connection.execute(_RETIRE, _where(ready.place, READY) | {"since": now})
