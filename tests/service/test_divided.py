@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +26,7 @@ from covpool.service.bulk.report import Report
 from covpool.service.bulk.run import run_plan
 from covpool.service.bulk.work import Died, Outcome, Spec, Work
 from covpool.service.tasks import Extraction
-from covpool.store import Store
+from covpool.store import CatalogError, Store
 from tests.extractor.golden import checkpoint
 from tests.service.running import wait_until
 from tests.service.test_worker import working
@@ -228,6 +229,19 @@ def test_a_sequence_is_divided_when_it_would_keep_its_worker_beyond_the_others(
     cost: float, workers: int, expected: bool
 ) -> None:
     assert is_giant(cost, 1.0, workers) == expected
+
+
+def test_a_catalog_that_refuses_ends_the_run_and_is_blamed_on_no_gene(case: Case, tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        plan = case.plan(store)
+        work = plan.work(plan.packs()[-1])
+    with pytest.raises(CatalogError, match="entries"), OneProcess(case.spec(tmp_path)) as executor:
+        with sqlite3.connect(tmp_path / "catalog.sqlite") as database:
+            database.execute("ALTER TABLE entries RENAME TO gone")
+        database.close()
+        executor.submit(work)
+        for _ in range(60):
+            assert list(executor.settled(1.0)) == []
 
 
 class _StoppedError(Exception):

@@ -62,6 +62,7 @@ class OneProcess:
         """See `Executor.settled`."""
         wait([self._pipe, self._process.sentinel], timeout)
         died = False
+        failure: Exception | None = None
         try:
             while self._pipe.poll():
                 match self._pipe.recv():
@@ -71,11 +72,14 @@ class OneProcess:
                         self._computing = None
                     case ("done", key, outcome):
                         yield self._under_way.pop(key), outcome
-                    case ("failed", Exception() as error):
-                        raise error
+                    case ("failed", Exception() as failure):
+                        break
         except (EOFError, OSError, pickle.UnpicklingError):
             # Cut off in the middle of a message, or behind the last one.
             died = True
+        if failure is not None:
+            # Not above: what the child tells of may be of a kind that would pass for its death.
+            raise failure
         if died or not self._process.is_alive():
             yield from self._begin_anew()
 
