@@ -43,9 +43,9 @@ WORKERS = (1, 2, 4)
 #: Seconds that the tasks of a schedule sleep, per worker: about 50 ms each, as packs of `ntv3-mini` take.
 SLEEP_S = {"log-normal": 6.0, "genome": 20.0}
 SYNTHETIC = 160
-SAMPLE = 500
+SAMPLE = 200
 TASKS = 100_000
-BARE_ROUNDS = 5
+BARE_ROUNDS = 13
 #: Bases of the giant that workers share.
 GIANT = 2_000_000
 
@@ -113,9 +113,11 @@ def schedules(label: str, lengths: list[int], model: Model) -> None:
 def price(fasta: Path, annotation: Path, model: Model) -> None:
     """Rate of a run with store, catalog and queue over that of a bare loop over the same forwards.
 
-    Each is in a new process of one thread, so that both meet every shape for the first time.
+    Each is in a new process of one thread, so that both meet every shape for the first time, and they take
+    turns in going first. Stores stay until the end: some file systems make new files slowly for minutes after
+    many were deleted.
     """
-    with Genome(fasta) as genome:
+    with Genome(fasta) as genome, tempfile.TemporaryDirectory() as directory:
         genes = read_annotation(annotation, genome.contigs)
         count = len(genes.genes)
         chosen = set(np.random.default_rng(0).choice(count, min(SAMPLE, count), replace=False).tolist())
@@ -126,21 +128,25 @@ def price(fasta: Path, annotation: Path, model: Model) -> None:
                 if index in chosen
             ]
             loops, runs, idle = [], [], []
-            for _ in range(BARE_ROUNDS):
-                with tempfile.TemporaryDirectory() as name, Store.open(name) as store:
-                    plan, spec = planned(store, name, loci, genome, model)
+            for round_ in range(BARE_ROUNDS):
+                location = str(Path(directory, f"{len(classes)}.{round_}"))
+                with Store.open(location) as store:
+                    plan, spec = planned(store, location, loci, genome, model)
                     works = [plan.work(pack) for pack in plan.packs()]
-                    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-                        bare = process.submit(_bare, works, model.name, model.default_layer).result()
-                    report = run_plan(plan, store, name, partial(OneProcess, spec))
-                    loops.append(bare)
+                    if round_ % 2:
+                        loops.append(bare(works, model))
+                    report = run_plan(plan, store, location, partial(OneProcess, spec))
+                    if not round_ % 2:
+                        loops.append(bare(works, model))
                     runs.append(report.wall_s)
                     idle.append(1 - report.busy_s / report.wall_s)
-            ratio = np.median(np.divide(loops, runs))
+            ratios = np.divide(loops, runs)
+            low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75))
+            rate = report.bases / min(loops) / 1e3
             print(
-                f"{len(classes)} matrices a gene: {ratio:.2f} of the bare loop's rate (median of "
-                f"{BARE_ROUNDS} pairs; {min(loops) / min(runs):.2f} between the fastest of each, the loop at "
-                f"{report.bases / min(loops) / 1e3:.0f} kb/s); worker idle {100 * np.median(idle):.1f} %"
+                f"{len(classes)} matrices a gene: {middle:.2f} of the bare loop's {rate:.0f} kb/s (median of "
+                f"{BARE_ROUNDS} pairs, half of them from {low:.2f} to {high:.2f}; of the sums "
+                f"{sum(loops) / sum(runs):.2f}); worker idle {100 * np.median(idle):.1f} %"
             )
 
 
@@ -185,6 +191,12 @@ def planned(
         device="cpu",
     )
     return plan, Spec(location, None, model.name, model.weights, plan.layers, options, device="cpu")
+
+
+def bare(works: list[Work], model: Model) -> float:
+    """Seconds of the bare loop, in a process of its own."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(_bare, works, model.name, model.default_layer).result()
 
 
 def _bare(works: list[Work], model: str, layer: str) -> float:

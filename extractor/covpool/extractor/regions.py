@@ -13,6 +13,7 @@ base lies in has no tokens there, and no moments.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Self
 
 from covpool.extractor.errors import RegionError
@@ -92,9 +93,7 @@ class Region:
         """The same, from the sequence's digest and length."""
         if self.name == WHOLE:
             return MomentsKey(digest, length, recipe)
-        return MomentsKey(
-            selection_digest(digest, self.intervals), length, replace(recipe, selection=self.name)
-        )
+        return MomentsKey(selection_digest(digest, self.intervals), length, _selecting(recipe, self.name))
 
     def tokens(
         self, layer: Layer, length: int, *, reverse: bool = False, skip: int = 0
@@ -150,6 +149,12 @@ def keys_of(
         for layer, recipe in recipes.items()
         if region.count(model.layer(layer), length, options)
     }
+
+
+@lru_cache(maxsize=1024)
+def _selecting(recipe: Recipe, name: str) -> Recipe:
+    """The recipe of a class: one object for many keys, so that its digest is worked out once."""
+    return replace(recipe, selection=name)
 
 
 def _joined(intervals: Iterable[Interval]) -> tuple[Interval, ...]:

@@ -1,7 +1,7 @@
 """Keeping: what is known of a long sequence goes into the store now and then, for whoever goes on with it."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from covpool.extractor.extraction import Keep, Kept, Partial
 from covpool.store.keys import MomentsKey
@@ -44,7 +44,3 @@ class Keeping:
             kept_at = time.monotonic()
 
         return keep
-
-    def forget(self, keys: Iterable[MomentsKey]) -> None:
-        """Drop whatever is kept for keys that are ready."""
-        self._store.partials.drop_all(keys)

@@ -17,7 +17,7 @@ from covpool.store.engines import insert_if_absent, reading, writing
 from covpool.store.entries import Entry, Place, Written
 from covpool.store.errors import CapacityError, InvalidMomentsError, StoreError
 from covpool.store.keys import MomentsKey, Recipe, is_digest
-from covpool.store.schema import Namespace, check_version, version_text
+from covpool.store.schema import Namespace, Record, check_version, version_text
 from covpool.store.tables import READY, RESERVED, RETIRED, TABLES
 from covpool.store.tables import entries as _entries
 from covpool.store.tables import meta as _meta
@@ -151,27 +151,19 @@ class Catalog:
                 for one in ordered:
                     connection.execute(_ROWS_OF_KEY, {"which": one.key.digest})
             ready = self.ready_among([one.key.digest for one in ordered], connection)
+            flipped: list[Written] = []
             for one in ordered:
                 found = self._find(connection, one.key.digest) if one.key.digest in ready else None
-                self._flip(connection, one, found, now)
+                if found and found.place != one.instead_of and found.checksum == one.record.checksum:
+                    _from_reserved(connection, _RETIRE, [one], [{"since": now}])
+                    continue
+                if found:
+                    connection.execute(_RETIRE, _where(found.place, READY) | {"since": now})
+                flipped.append(one)
+            if flipped:
+                _from_reserved(connection, _FLIP, flipped, [_told(one.record, now) for one in flipped])
             if also is not None:
                 also(connection)
-
-    def _flip(self, connection: Connection, one: Written, ready: Entry | None, now: datetime) -> None:
-        key, record = one.key.digest, one.record
-        same = ready is not None and ready.place != one.instead_of and ready.checksum == record.checksum
-        if ready is not None and not same:
-            connection.execute(_RETIRE, _where(ready.place, READY) | {"since": now})
-        which = _where(one.place, RESERVED) | {"since": now}
-        if same:
-            flipped = connection.execute(_RETIRE, which)
-        else:
-            told = {"count": record.count, "error": record.error, "checksum": record.checksum}
-            flipped = connection.execute(_FLIP, which | told | {"created": now})
-        if flipped.rowcount != 1:
-            raise StoreError(
-                f"{key}: its reserved row {one.place.row} was taken for abandoned and given up; put it again"
-            )
 
     def give_up(self, place: Place) -> None:
         """Retire a reserved row whose writing failed."""
@@ -191,10 +183,7 @@ class Catalog:
         with nullcontext(within) if within is not None else self.reading() as connection:
             # SQLite binds at most 32,766 values in one statement.
             for start in range(0, len(keys), 10_000):
-                query = sa.select(_entries.c.key).where(
-                    _entries.c.key.in_(keys[start : start + 10_000]), _entries.c.state == READY
-                )
-                found.update(connection.scalars(query))
+                found.update(connection.scalars(_READY_AMONG, {"among": keys[start : start + 10_000]}))
         return found
 
     def entries(
@@ -297,6 +286,9 @@ def entry_of(row: "sa.Row[tuple[object, ...]]") -> Entry:
 # What every `put` and `get` runs is built once: SQLAlchemy then finds the compiled text without looking.
 
 _READY_ENTRY = select_entries().where(_entries.c.key == sa.bindparam("which"), _entries.c.state == READY)
+_READY_AMONG = sa.select(_entries.c.key).where(
+    _entries.c.key.in_(sa.bindparam("among", expanding=True)), _entries.c.state == READY
+)
 _ROWS_OF_KEY = (
     sa.select(_entries.c.row)
     .where(_entries.c.key == sa.bindparam("which"))
@@ -328,6 +320,34 @@ _FLIP = (
         **{name: sa.bindparam(name) for name in ("since", "count", "error", "checksum", "created")},
     )
 )
+
+
+def _from_reserved(
+    connection: Connection, change: sa.Update, rows: Sequence[Written], values: Sequence[dict[str, object]]
+) -> None:
+    """Change rows that must be reserved, all in one statement."""
+    which = [_where(one.place, RESERVED) for one in rows]
+    found = connection.execute(change, [one | told for one, told in zip(which, values, strict=True)])
+    if found.rowcount == len(rows):
+        return
+    for one, told in zip(rows, values, strict=True):
+        changed = sa.select(_entries.c.row).where(at(one.place), _entries.c.since == told["since"])
+        if connection.scalar(changed) is None:
+            raise StoreError(
+                f"{one.key}: its reserved row {one.place.row} was taken for abandoned and given up; "
+                "put it again"
+            )
+
+
+def _told(record: Record, now: datetime) -> dict[str, object]:
+    """What a row tells once it is ready."""
+    return {
+        "since": now,
+        "created": now,
+        "count": record.count,
+        "error": record.error,
+        "checksum": record.checksum,
+    }
 
 
 def _where(place: Place, state: str) -> dict[str, object]:

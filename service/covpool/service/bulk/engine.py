@@ -4,7 +4,9 @@ import logging
 import os
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -16,36 +18,15 @@ from covpool.extractor.models import describe
 from covpool.extractor.parts import PART_BASES, Step
 from covpool.extractor.regions import keys_of
 from covpool.extractor.sequences import Sequence
+from covpool.service.bulk.putting import Computed, Row, put
 from covpool.service.bulk.stepping import Stepping
 from covpool.service.bulk.work import Member, Outcome, Spec, Work
-from covpool.service.keeping import Keeping
+from covpool.service.keeping import Keeping, Keys
 from covpool.service.tasks import STORED_DTYPE, out_of_memory
-from covpool.store.errors import InvalidMomentsError, StoreError
-from covpool.store.keys import MomentsKey
-from covpool.store.moments import Moments
+from covpool.store.errors import StoreError
 from covpool.store.zarr_store import Store
 
 log = logging.getLogger(__name__)
-
-
-Row = tuple[MomentsKey, Moments]
-
-
-@dataclass
-class Computed:
-    """Work whose results are not in the store yet.
-
-    Attributes:
-        work: all of it.
-        rows: what is to be put, by index of the plan's item.
-        errors: by index, those that failed by their own fault.
-        busy_s: seconds the device was taken.
-    """
-
-    work: Work
-    rows: dict[int, list[Row]] = field(default_factory=dict)
-    errors: dict[int, str] = field(default_factory=dict)
-    busy_s: float = 0.0
 
 
 class Engine:
@@ -79,74 +60,37 @@ class Engine:
         Raises:
             StoreError: the store refused: no sequence is at fault.
         """
-        return self.put(self.compute(work))
+        return put(self._store, self.compute(work))
 
     def compute(self, work: Work) -> Computed:
         """The first half of `run`; one at a time, whatever the thread."""
         with self._turn:
             begun = time.perf_counter()
-            asked = [key.digest for one in work.members for key in self._keys(one).values()]
-            ready = self._store.catalog.ready_among(asked)
-            missing = [one for member in work.members if (one := self._without(member, ready)).regions]
-            computed = Computed(work)
-            self._compute(missing, ready, computed)
+            of_step = work.step is not None
+            keys = {one.index: self._keys(one) for one in work.members}
+            digests = {index: [key.digest for key in of_one.values()] for index, of_one in keys.items()}
+            ready = self._store.catalog.ready_among([key for of_one in digests.values() for key in of_one])
+            missing = [one for of in work.members if (one := _without(of, keys[of.index], ready)).regions]
+            computed = Computed(f"{os.uname().nodename}:{os.getpid()}", {} if of_step else digests)
+            _each(missing, partial(self._forward, work, keys, ready), computed)
+            computed.kept = not of_step and _is_long(work)
             computed.busy_s = time.perf_counter() - begun
             return computed
-
-    def put(self, computed: Computed) -> Outcome:
-        """The second half of `run`; may go on beside the next `compute`."""
-        work, errors = computed.work, computed.errors
-        try:
-            self._store.put_many(row for rows in computed.rows.values() for row in rows)
-        except (InvalidMomentsError, MemoryError):
-            for index, rows in computed.rows.items():
-                try:
-                    self._store.put_many(rows)
-                except (InvalidMomentsError, MemoryError) as error:
-                    errors[index] = str(error) or "out of memory"
-        if not errors and work.step is None and _is_long(work):
-            self._keeping.forget(self._keys(work.members[0]).values())
-        keys = tuple(
-            key.digest
-            for member in work.members
-            if member.index not in errors and work.step is None
-            for key in self._keys(member).values()
-        )
-        return Outcome(errors, keys, computed.busy_s, f"{os.uname().nodename}:{os.getpid()}")
 
     def close(self) -> None:
         """Release the store."""
         self._store.close()
 
-    def _compute(self, members: list[Member], ready: set[str], computed: Computed) -> None:
-        """Rows or an error of each; when the forward of several fails, each runs alone in the same shape."""
-        if not members:
-            return
-        try:
-            computed.rows |= self._forward(members, ready, computed.work)
-            return
-        except ExtractionError as found:
-            error = str(found)
-        except StoreError:
-            raise
-        except Exception as found:
-            if not out_of_memory(found):
-                log.exception("%s failed", members[0].name)
-            error = f"{type(found).__name__}: {found}".partition("\n")[0]
-        if len(members) == 1:
-            computed.errors[members[0].index] = error
-        else:
-            for member in members:
-                self._compute([member], ready, computed)
-
-    def _forward(self, members: list[Member], ready: set[str], work: Work) -> dict[int, list[Row]]:
+    def _forward(
+        self, work: Work, keys: dict[int, Keys], ready: set[str], members: list[Member]
+    ) -> dict[int, list[Row]]:
         """What is to be put, by index."""
         if work.step is not None:
             # The member as all steps know it, whatever became ready meanwhile.
-            self._step(work.members[0], work.step)
+            self._step(work.members[0], work.step, keys[work.members[0].index])
             return {}
         sequences = [(Sequence(one.name, one.bases), one.regions) for one in members]
-        keys = [self._keys(member) for member in members]
+        wanted = [_of_regions(one, keys[one.index]) for one in members]
         long = _is_long(work)
         found = extract_regions(
             self._adapter,
@@ -154,8 +98,8 @@ class Engine:
             self._spec.layers,
             self._spec.options,
             filler=work.shape.filler(len(members)),
-            kept=self._keeping.kept(keys[0]) if long else None,
-            keep=self._keeping.keep(keys[0]) if long else None,
+            kept=self._keeping.kept(wanted[0]) if long else None,
+            keep=self._keeping.keep(wanted[0]) if long else None,
         )
         return {
             member.index: [
@@ -165,10 +109,10 @@ class Engine:
                 # A class that only another layer lacked: what is being read is not written over.
                 if named[layer, name].digest not in ready
             ]
-            for member, of_member, named in zip(members, found, keys, strict=True)
+            for member, of_member, named in zip(members, found, wanted, strict=True)
         }
 
-    def _step(self, member: Member, step: Step) -> None:
+    def _step(self, member: Member, step: Step, keys: Keys) -> None:
         assert isinstance(self._adapter, Divisible)
         Stepping(
             self._adapter,
@@ -177,10 +121,10 @@ class Engine:
             member.regions,
             self._spec.layers,
             self._spec.options,
-            self._keys(member),
+            keys,
         ).run(step)
 
-    def _keys(self, member: Member) -> dict[tuple[str, str], MomentsKey]:
+    def _keys(self, member: Member) -> Keys:
         sequence = Sequence(member.name, member.bases)
         return keys_of(
             member.regions,
@@ -191,10 +135,41 @@ class Engine:
             self._spec.options,
         )
 
-    def _without(self, member: Member, ready: set[str]) -> Member:
-        """The member with the classes that are missing at a layer."""
-        missing = {name for (_, name), key in self._keys(member).items() if key.digest not in ready}
-        return replace(member, regions=tuple(one for one in member.regions if one.name in missing))
+
+def _each(
+    members: list[Member], forward: Callable[[list[Member]], dict[int, list[Row]]], computed: Computed
+) -> None:
+    """Rows or an error of each; when the forward of several fails, each runs alone in the same shape."""
+    if not members:
+        return
+    try:
+        computed.rows |= forward(members)
+        return
+    except ExtractionError as found:
+        error = str(found)
+    except StoreError:
+        raise
+    except Exception as found:
+        if not out_of_memory(found):
+            log.exception("%s failed", members[0].name)
+        error = f"{type(found).__name__}: {found}".partition("\n")[0]
+    if len(members) == 1:
+        computed.errors[members[0].index] = error
+    else:
+        for member in members:
+            _each([member], forward, computed)
+
+
+def _without(member: Member, keys: Keys, ready: set[str]) -> Member:
+    """The member with the classes that are missing at a layer."""
+    missing = {name for (_, name), key in keys.items() if key.digest not in ready}
+    return replace(member, regions=tuple(one for one in member.regions if one.name in missing))
+
+
+def _of_regions(member: Member, keys: Keys) -> Keys:
+    """Those of the classes it has."""
+    names = {one.name for one in member.regions}
+    return {which: key for which, key in keys.items() if which[1] in names}
 
 
 def _is_long(work: Work) -> bool:

@@ -1,7 +1,7 @@
 """One process: bulk work in a child process beside this one, begun anew when it dies.
 
-The child computes one piece of work after the other, in the order given, and puts the results of each into
-the store while it computes the next.
+The child computes one piece of work after the other, in the order given; this process puts what it computed
+into the store meanwhile. In one process they would take turns: small matrices cost Python, not waiting.
 """
 
 import multiprocessing
@@ -11,15 +11,17 @@ import signal
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
+from queue import SimpleQueue
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from covpool.service.bulk.executors import AHEAD, ATTEMPTS
+from covpool.service.bulk.putting import Computed, put
 from covpool.service.bulk.work import Died, Outcome, Spec, Work
 from covpool.service.errors import BulkError
+from covpool.store.zarr_store import Store
 
 
 class OneProcess:
@@ -39,7 +41,12 @@ class OneProcess:
         self._deaths: dict[str, int] = {}
         # What the child computes now, as far as it told.
         self._computing: str | None = None
-        self._start()
+        self._store = Store.open(spec.store, catalog=spec.catalog)
+        try:
+            self._start()
+        except BaseException:
+            self._store.close()
+            raise
 
     @property
     def workers(self) -> int:
@@ -61,27 +68,18 @@ class OneProcess:
     def settled(self, timeout: float) -> Iterator[tuple[Work, Outcome | Died]]:
         """See `Executor.settled`."""
         wait([self._pipe, self._process.sentinel], timeout)
-        died = False
-        failure: Exception | None = None
-        try:
-            while self._pipe.poll():
-                match self._pipe.recv():
-                    case ("computing", key):
-                        self._computing = key
-                    case ("computed", _):
-                        self._computing = None
-                    case ("done", key, outcome):
-                        yield self._under_way.pop(key), outcome
-                    case ("failed", Exception() as failure):
-                        break
-        except (EOFError, OSError, pickle.UnpicklingError):
-            # Cut off in the middle of a message, or behind the last one.
-            died = True
-        if failure is not None:
-            # Not above: what the child tells of may be of a kind that would pass for its death.
-            raise failure
-        if died or not self._process.is_alive():
-            yield from self._begin_anew()
+        for told in self._told():
+            match told:
+                case ("computing", str(key)):
+                    self._computing = key
+                case ("computed", str(key), Computed() as computed):
+                    self._computing = None
+                    outcome = put(self._store, computed)
+                    yield self._under_way.pop(key), outcome
+                case ("failed", Exception() as error):
+                    raise error
+                case None:
+                    yield from self._begin_anew()
 
     def __enter__(self) -> Self:
         return self
@@ -94,6 +92,22 @@ class OneProcess:
             # Whoever interrupts does not wait for a forward.
             self._process.kill()
         self._end()
+        self._store.close()
+
+    def _told(self) -> Iterator[object]:
+        """What the child has told since; None when it has died."""
+        while True:
+            try:
+                if not self._pipe.poll():
+                    break
+                told = self._pipe.recv()
+            except (EOFError, OSError, pickle.UnpicklingError):
+                # Cut off in the middle of a message, or behind the last one.
+                yield None
+                return
+            yield told
+        if not self._process.is_alive():
+            yield None
 
     def _begin_anew(self) -> Iterator[tuple[Work, Died]]:
         """Start another child; the work that was running is tried again, until it has killed too many."""
@@ -136,54 +150,41 @@ class OneProcess:
 
 
 def _serve(pipe: Connection, spec: Spec) -> None:
-    """The child: work in, outcomes out, until the pipe ends."""
+    """The child: work in, what was computed out, until the pipe ends."""
     _guard()
-    telling = threading.Lock()
-
-    def tell(*message: Any) -> None:
-        # Whoever does not listen any more has ended, or is about to end this process.
-        with telling, suppress(OSError):
-            pipe.send(message)
-
     try:
-        from covpool.service.bulk.engine import Computed, Engine
+        from covpool.service.bulk.engine import Engine
 
         engine = Engine(spec)
     except Exception as error:
-        tell("failed", error)
+        _tell(pipe, "failed", error)
         return
-    tell("ready")
-
-    def put(computed: Computed) -> None:
+    _tell(pipe, "ready")
+    # Work is taken in at once: a parent that waited to be rid of it would not take what is computed.
+    waiting: SimpleQueue[Work | None] = SimpleQueue()
+    threading.Thread(target=_receive, args=(pipe, waiting), name="receive work", daemon=True).start()
+    while (work := waiting.get()) is not None:
+        _tell(pipe, "computing", work.key)
         try:
-            tell("done", computed.work.key, engine.put(computed))
+            # No more than one waits to be put, so that memory stays bounded: the pipe takes no matrix before.
+            _tell(pipe, "computed", work.key, engine.compute(work))
         except Exception as error:
-            tell("failed", error)
-
-    with ThreadPoolExecutor(1, thread_name_prefix="put") as pool:
-        putting: Future[None] | None = None
-        while (work := _received(pipe)) is not None:
-            tell("computing", work.key)
-            try:
-                computed = engine.compute(work)
-            except Exception as error:
-                tell("failed", error)
-                continue
-            tell("computed", work.key)
-            # No more than one waits to be put, so that memory stays bounded.
-            if putting is not None:
-                putting.result()
-            putting = pool.submit(put, computed)
+            _tell(pipe, "failed", error)
     engine.close()
 
 
-def _received(pipe: Connection) -> Work | None:
+def _tell(pipe: Connection, *message: object) -> None:
+    # Whoever does not listen any more has ended, or is about to end this process.
+    with suppress(OSError):
+        pipe.send(message)
+
+
+def _receive(pipe: Connection, waiting: "SimpleQueue[Work | None]") -> None:
     try:
-        found = pipe.recv()
+        while True:
+            waiting.put(pipe.recv())
     except (EOFError, OSError):
-        return None
-    assert isinstance(found, Work)
-    return found
+        waiting.put(None)
 
 
 def _guard() -> None:
