@@ -231,6 +231,19 @@ def outcome(process: "subprocess.Popen[str]") -> tuple[int, dict[str, Any], str]
 
 
 @pytest.mark.slow
+def test_a_process_killed_while_it_hands_over_its_results_loses_none(
+    case: Case, undisturbed: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "f").mkdir()
+    for flag in ("while-telling", "no-kill", "kill-once", "sleep-once"):
+        (tmp_path / "f" / flag).touch()
+    code, report, err = outcome(case.start("told", faults=tmp_path / "f"))
+    assert (tmp_path / "f" / "told").exists()
+    assert (code, list(report["failed"])) == (1, ["g7"]), err
+    assert_same(case, "told", undisturbed, without={"g7"})
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("where", [[], ["--workers", "2"]], ids=["one process", "cluster"])
 def test_a_killed_worker_costs_nothing_and_a_killing_gene_only_itself(
     case: Case, undisturbed: Store, tmp_path: Path, where: list[str]

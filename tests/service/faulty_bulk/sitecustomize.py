@@ -49,6 +49,23 @@ def _install() -> None:
         return run(adapter, sequences, *rest, **options)
 
     extraction.extract_regions = harmed
+    if (Path(os.environ["COVPOOL_TEST_FAULTS"]) / "while-telling").exists():
+        _kill_while_telling()
+
+
+def _kill_while_telling() -> None:
+    """Die once between two matrices of the same work."""
+    from covpool.service.bulk import one_process
+
+    tell, told = one_process._tell, []
+
+    def telling(pipe, *message):  # type: ignore[no-untyped-def]
+        tell(pipe, *message)
+        told.append(message[0])
+        if told[-2:] == ["row", "row"] and _once("told"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    one_process._tell = telling
 
 
 if "COVPOOL_TEST_FAULTS" in os.environ and "spawn_main" in " ".join(sys.orig_argv):

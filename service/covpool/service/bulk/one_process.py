@@ -18,9 +18,11 @@ from types import TracebackType
 from typing import Self
 
 from covpool.service.bulk.executors import AHEAD, ATTEMPTS
-from covpool.service.bulk.putting import Computed, put
+from covpool.service.bulk.putting import Computed, Row, put
 from covpool.service.bulk.work import Died, Outcome, Spec, Work
 from covpool.service.errors import BulkError
+from covpool.store.keys import MomentsKey
+from covpool.store.moments import Moments
 from covpool.store.zarr_store import Store
 
 
@@ -41,6 +43,8 @@ class OneProcess:
         self._deaths: dict[str, int] = {}
         # What the child computes now, as far as it told.
         self._computing: str | None = None
+        # What it has told of that already.
+        self._rows: dict[int, list[Row]] = {}
         self._store = Store.open(spec.store, catalog=spec.catalog)
         try:
             self._start()
@@ -72,8 +76,11 @@ class OneProcess:
             match told:
                 case ("computing", str(key)):
                     self._computing = key
+                case ("row", int(index), (MomentsKey() as key, Moments() as moments)):
+                    self._rows.setdefault(index, []).append((key, moments))
                 case ("computed", str(key), Computed() as computed):
                     self._computing = None
+                    computed.rows, self._rows = self._rows, {}
                     outcome = put(self._store, computed)
                     yield self._under_way.pop(key), outcome
                 case ("failed", Exception() as error):
@@ -113,7 +120,7 @@ class OneProcess:
         """Start another child; the work that was running is tried again, until it has killed too many."""
         self._end()
         under_way, culprit = self._under_way, self._computing
-        self._under_way, self._computing = OrderedDict(), None
+        self._under_way, self._computing, self._rows = OrderedDict(), None, {}
         self._start()
         if culprit is None:
             culprit = next(iter(under_way), None)
@@ -166,8 +173,14 @@ def _serve(pipe: Connection, spec: Spec) -> None:
     while (work := waiting.get()) is not None:
         _tell(pipe, "computing", work.key)
         try:
-            # No more than one waits to be put, so that memory stays bounded: the pipe takes no matrix before.
-            _tell(pipe, "computed", work.key, engine.compute(work))
+            computed = engine.compute(work)
+            # One matrix after the other, or all would be held in three more copies on the way. The pipe takes
+            # them when those before have been put, so that memory stays bounded.
+            for index, rows in computed.rows.items():
+                while rows:
+                    _tell(pipe, "row", index, rows.pop(0))
+            computed.rows = {}
+            _tell(pipe, "computed", work.key, computed)
         except Exception as error:
             _tell(pipe, "failed", error)
     engine.close()
