@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from covpool.store import Name, Store
 from covpool.store.keys import sha256
 from covpool.store.tables import names as table
+from covpool.store.tables import subjects
 
 NAMES = 100_000
 ROUNDS = 3
@@ -63,6 +64,7 @@ def _name(number: int) -> Name:
 def _empty(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         connection.execute(sa.delete(table))
+        connection.execute(sa.delete(subjects))
 
 
 def _bare(engine: sa.Engine, rows: list[tuple[Any, ...]]) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,16 +12,17 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from click.testing import CliRunner
 
-from covpool.store import FormatVersionError, Store
+from covpool.store import FormatVersionError, Name, Store
 from covpool.store.commands.group import store as command
 from covpool.store.engines import open_engine, reading, writing
+from covpool.store.keys import canonical_json, sha256
 from covpool.store.migrations import FIRST, RoomTables
 from covpool.store.tables import TABLES
 from covpool.store.testing import example_key, example_moments
 
 
-def at_first_revision(tmp_path: Path, url: str, *, recorded: bool) -> None:
-    """A store with three entries whose tables are those of revision 0001, whether or not that is recorded."""
+def at_revision(tmp_path: Path, url: str, revision: str = FIRST, *, recorded: bool = True) -> None:
+    """A store with three entries whose tables are of an older revision, whether or not that is recorded."""
     known = TABLES.metadata.tables
     with Store.open(tmp_path, catalog=url) as store:
         for name in "abc":
@@ -33,12 +35,12 @@ def at_first_revision(tmp_path: Path, url: str, *, recorded: bool) -> None:
     engine = open_engine(url)
     everything = sa.MetaData()
     everything.reflect(engine)
-    first = RoomTables("store", sa.MetaData(), TABLES.folder, FIRST)
+    older = RoomTables("store", sa.MetaData(), TABLES.folder, revision)
     with writing(engine) as connection:
         everything.drop_all(connection)
         versions = sa.Table("store_revision", sa.MetaData(), sa.Column("version_num", sa.String(32)))
         versions.create(connection)
-        first.upgrade(connection)
+        older.upgrade(connection)
         if not recorded:
             versions.drop(connection)
         for table, found in rows.items():
@@ -66,7 +68,7 @@ def test_the_newest_revision_is_that_of_the_scripts_and_they_form_one_line() -> 
 def test_an_older_database_is_refused_and_migrating_keeps_every_row(
     tmp_path: Path, database_url: str, recorded: bool
 ) -> None:
-    at_first_revision(tmp_path, database_url, recorded=recorded)
+    at_revision(tmp_path, database_url, recorded=recorded)
     with pytest.raises(FormatVersionError, match=r"store tables are of revision 0001.*covpool store migrate"):
         Store.open(tmp_path, catalog=database_url)
     ran = CliRunner().invoke(command, ["migrate", str(tmp_path), "--catalog", database_url])
@@ -83,8 +85,30 @@ def test_an_older_database_is_refused_and_migrating_keeps_every_row(
     assert f"store: {TABLES.revision}\n" in again.output
 
 
+def test_names_of_an_older_database_lead_where_they_led(tmp_path: Path, database_url: str) -> None:
+    at_revision(tmp_path, database_url, "0002")
+    place = {"assembly": "K-12", "chrom": "c", "start": 3, "end": 9, "strand": "+"}
+    names = [
+        Name(name=name, kind=kind, key=example_key(key).digest, **place)  # type: ignore[arg-type]
+        for name, kind, key in (("thrA", "symbol", "a"), ("thrA", "symbol", "b"), ("b2", "gene_id", "a"))
+    ]
+    engine = open_engine(database_url)
+    with writing(engine) as connection:
+        there = sa.Table("names", sa.MetaData(), autoload_with=connection)
+        for name in names:
+            row = {field: value for field, value in asdict(name).items() if field != "also"}
+            more = {"id": sha256(canonical_json(row)), "folded": name.name.casefold()}
+            connection.execute(sa.insert(there), row | more)
+    TABLES.migrate(engine)
+    engine.dispose()
+    with Store.open(tmp_path, catalog=database_url) as store:
+        assert {one.entry.key for one in store.names.find("thrA")} == {names[0].key, names[1].key}
+        assert store.names.of(example_key("a")) == [names[2], names[0]]
+        assert store.names.add(names) == 0
+
+
 def test_a_migrated_database_has_the_tables_of_a_new_one(tmp_path: Path, database_url: str) -> None:
-    at_first_revision(tmp_path, database_url, recorded=True)
+    at_revision(tmp_path, database_url, recorded=True)
     engine = open_engine(database_url)
     TABLES.migrate(engine)
     ours = {"include_name": lambda name, kind, _: kind != "table" or name in TABLES.metadata.tables}
@@ -96,7 +120,7 @@ def test_a_migrated_database_has_the_tables_of_a_new_one(tmp_path: Path, databas
 def test_a_migration_that_fails_changes_nothing(
     tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at_first_revision(tmp_path, database_url, recorded=True)
+    at_revision(tmp_path, database_url, recorded=True)
     engine = open_engine(database_url)
     upgrade = RoomTables.upgrade
 

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from covpool.store import MomentsKey, Name, Store
 from covpool.store.names import Found
+from covpool.store.tables import names as table
 from covpool.store.testing import example_key, example_moments
 
 K12 = "ASM584v2"
@@ -79,6 +81,43 @@ def test_one_name_leads_to_all_its_layers_and_selections_and_filters_choose(stor
     assert keys(store.names.find("thrA", layer="layer.9")) == {deeper.digest}
     assert keys(store.names.find("thrA", model="other")) == {other.digest}
     assert keys(store.names.find("thrA", model="other", layer="layer.9")) == set()
+
+
+def test_keys_that_share_their_names_are_each_found_by_all_of_them(store: Store) -> None:
+    whole, coding, deeper = (
+        put(store, "ATG", **more) for more in ({}, {"selection": "CDS"}, {"layer": "layer.9"})
+    )
+    place: dict[str, Any] = {"assembly": K12, "chrom": "c", "start": 3, "end": 9, "strand": "-"}
+    names = [
+        Name(name=name, kind=kind, key=whole, also=(coding, deeper.digest), **place)
+        for name, kind in (("thrA", "symbol"), ("b0002", "gene_id"))
+    ]
+    assert store.names.add(names) == 2
+    every = {key.digest for key in (whole, coding, deeper)}
+    for name in ("thrA", "b0002"):
+        assert keys(store.names.find(name)) == every
+    assert keys(store.names.find("thrA", selection="CDS")) == {coding.digest}
+    assert keys(store.names.overlapping(K12, "c", 8, 9, kind="gene_id")) == every
+    for key in (whole, coding, deeper):
+        assert store.names.of(key) == [
+            replace(one, key=key.digest, also=()) for one in sorted(names, key=lambda one: one.name)
+        ]
+    # Rows do not grow with the keys.
+    with store.catalog.reading() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(table)) == 2
+
+
+def test_whom_a_name_leads_to_does_not_depend_on_how_its_keys_were_given(store: Store) -> None:
+    a, b, c = (put(store, "ATG", layer=f"layer.{number}") for number in range(3))
+    assert store.names.add([Name(name="thrA", key=a, also=(b,))]) == 1
+    assert store.names.add([Name(name="thrA", key=b, also=(a, b))]) == 0
+    # Of one layer first, of all later: a key has the name once.
+    assert store.names.add([Name(name="thrA", key=a, also=(b, c)), Name(name="thrA", key=b)]) == 2
+    assert [one.entry.key for one in store.names.find("thrA")] == sorted(key.digest for key in (a, b, c))
+    assert [one.name for one in store.names.of(b)] == ["thrA"]
+    assert len(store.names.of_assembly("")) == 3
+    with pytest.raises(ValueError, match="MomentsKey or its digest, not 'thrB'"):
+        Name(name="thrA", key=a, also=("thrB",))
 
 
 def test_the_same_symbol_in_two_assemblies_is_told_apart(store: Store) -> None:

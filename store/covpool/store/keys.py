@@ -78,7 +78,7 @@ class Recipe:
 
     def to_json(self) -> str:
         """Canonical JSON of all fields."""
-        return canonical_json(asdict(self))
+        return self._json
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -93,6 +93,10 @@ class Recipe:
         return cls(**found)
 
     # Few recipes name many keys, and a key is named often: what follows from one is worked out once.
+
+    @cached_property
+    def _json(self) -> str:
+        return canonical_json(asdict(self))
 
     @cached_property
     def digest(self) -> str:

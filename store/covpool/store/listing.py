@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from covpool.store.catalog import Catalog
-from covpool.store.tables import entries, names, namespaces
+from covpool.store.tables import entries, names, namespaces, subjects
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,7 +58,8 @@ def list_entries(
         if value is not None:
             query = query.where(column == value)
     if assembly is not None:
-        query = query.where(entries.c.key.in_(sa.select(names.c.key).where(names.c.assembly == assembly)))
+        named = sa.select(subjects.c.key).join(names, names.c.subject == subjects.c.subject)
+        query = query.where(entries.c.key.in_(named.where(names.c.assembly == assembly)))
     if since is not None:
         moment = since.replace(tzinfo=UTC) if since.tzinfo is None else since.astimezone(UTC)
         query = query.where(entries.c.created >= moment)

@@ -1,13 +1,16 @@
 """Names: what users call a sequence (gene id, symbol, locus tag, alias, coordinates), leading to keys.
 
 Convention: intervals are 0-based and half-open. Many names lead to one key, and one name to many keys
-(layers, regions, assemblies). Names are matched exactly, as case tells species apart (BRCA1 is human, Brca1
-is mouse), unless a look-up asks otherwise. Sequences themselves are never stored.
+(layers, regions, assemblies); the keys of one gene share the rows of its names. Names are matched exactly, as
+case tells species apart (BRCA1 is human, Brca1 is mouse), unless a look-up asks otherwise. Sequences
+themselves are never stored.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
+from operator import itemgetter
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -16,7 +19,7 @@ from covpool.store.catalog import Catalog, entry_of, select_entries
 from covpool.store.engines import insert_if_absent
 from covpool.store.entries import Entry
 from covpool.store.keys import MomentsKey, canonical_json, is_digest, sha256
-from covpool.store.tables import entries, namespaces
+from covpool.store.tables import entries, namespaces, subjects
 from covpool.store.tables import names as _names
 
 #: A name longer than this is no name.
@@ -28,11 +31,12 @@ _BATCH = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Name:
-    """One name of one key.
+    """One name of one key, or of several.
 
     Attributes:
         name: as users write it.
         key: the key it leads to; a `MomentsKey` or its digest.
+        also: further keys it leads to, kept in one row with the first; empty in what is found.
         kind: what sort of name it is: "gene_id", "symbol", "locus_tag", "transcript", "alias", ….
         assembly: the genome assembly it belongs to; "" for none.
         chrom: the sequence of the assembly the interval lies on, None without an interval.
@@ -46,6 +50,7 @@ class Name:
 
     name: str
     key: MomentsKey | str
+    also: tuple[MomentsKey | str, ...] = ()
     kind: str = "gene_id"
     assembly: str = ""
     chrom: str | None = None
@@ -63,8 +68,9 @@ class Name:
                 raise ValueError(
                     f"name {self.name[:40]!r}: {field} has unprintable characters, or more than {MAX_LENGTH}"
                 )
-        if not is_digest(str(self.key)):
-            raise ValueError(f"name {self.name!r}: key must be a MomentsKey or its digest, not {self.key!r}")
+        for key in (self.key, *self.also):
+            if not is_digest(str(key)):
+                raise ValueError(f"name {self.name!r}: key must be a MomentsKey or its digest, not {key!r}")
         if (self.chrom is None, self.start is None, self.end is None) not in ((True,) * 3, (False,) * 3):
             raise ValueError(f"name {self.name!r}: an interval has chrom, start and end; give all or none")
         if self.start is not None and self.end is not None and not 0 <= self.start < self.end:
@@ -94,13 +100,19 @@ class Names:
         """Add names, of keys stored already or later; those known already are skipped.
 
         Returns:
-            How many were new.
+            How many were new; of several keys together a name counts once.
         """
-        added = 0
-        rows = map(_row, names)
-        while batch := list(islice(rows, _BATCH)):
+        added, left = 0, ((_digests(name), name) for name in names)
+        while batch := list(islice(left, _BATCH)):
+            named = {_subject(keys): keys for keys in dict.fromkeys(keys for keys, _ in batch)}
+            # In one order everywhere: two who add the same must not wait for each other.
+            led: list[dict[str, object]] = [
+                {"subject": subject, "key": key} for subject, keys in sorted(named.items()) for key in keys
+            ]
+            rows = sorted((_row(name, _subject(keys)) for keys, name in batch), key=itemgetter("id"))
             with self._catalog.writing() as connection:
-                added += insert_if_absent(connection, _names, batch)
+                insert_if_absent(connection, subjects, led)
+                added += insert_if_absent(connection, _names, rows)
         return added
 
     def find(
@@ -164,8 +176,9 @@ class Names:
 
     def of(self, key: MomentsKey | str) -> list[Name]:
         """The names of a key, stored or not, in the order of the names."""
-        query = sa.select(*(_names.c[field] for field in _FIELDS)).where(_names.c.key == str(key))
-        query = query.order_by(_names.c.name, _names.c.id)
+        query = sa.select(*(_names.c[field] for field in _FIELDS), subjects.c.key).distinct()
+        query = query.join(subjects, subjects.c.subject == _names.c.subject).where(subjects.c.key == str(key))
+        query = query.order_by(*(_names.c[field] for field in _FIELDS))
         with self._catalog.reading() as connection:
             return [Name(**row._mapping) for row in connection.execute(query)]
 
@@ -179,9 +192,11 @@ class Names:
         selection: str | None,
     ) -> list[Found]:
         query = select_entries().where(entries.c.state == "ready", matches)
-        query = query.join(_names, _names.c.key == entries.c.key)
-        # Under labels: `key` is a column of both.
-        query = query.add_columns(*(_names.c[field].label(f"name_{field}") for field in _FIELDS))
+        query = query.join(subjects, subjects.c.key == entries.c.key)
+        query = query.join(_names, _names.c.subject == subjects.c.subject)
+        # One key may be of several subjects with the same names: of one layer, and of several.
+        named = [_names.c[field].label(f"name_{field}") for field in _FIELDS]
+        query = query.add_columns(*named).distinct()
         wanted = {
             _names.c.kind: kind,
             _names.c.assembly: assembly,
@@ -192,17 +207,33 @@ class Names:
         for column, value in wanted.items():
             if value is not None:
                 query = query.where(column == value)
-        query = query.order_by(_names.c.name, entries.c.key, _names.c.id)
+        query = query.order_by(_names.c.name, entries.c.key, *named[1:])
         with self._catalog.reading() as connection:
             return [
-                Found(Name(**{field: row._mapping[f"name_{field}"] for field in _FIELDS}), entry_of(row))
+                Found(
+                    Name(**{field: row._mapping[f"name_{field}"] for field in _FIELDS}, key=row.key),
+                    entry_of(row),
+                )
                 for row in connection.execute(query)
             ]
 
 
-_FIELDS = ("name", "kind", "assembly", "chrom", "start", "end", "strand", "key")
+_FIELDS = ("name", "kind", "assembly", "chrom", "start", "end", "strand")
 
 
-def _row(name: Name) -> dict[str, Any]:
-    row: dict[str, Any] = {field: getattr(name, field) for field in _FIELDS} | {"key": str(name.key)}
-    return row | {"id": sha256(canonical_json(row)), "folded": name.name.casefold()}
+def _digests(name: Name) -> tuple[str, ...]:
+    """Of its keys, in order and once each."""
+    return tuple(sorted({str(name.key), *map(str, name.also)}))
+
+
+@lru_cache(maxsize=64)
+def _subject(keys: tuple[str, ...]) -> str:
+    """A key is its own subject; several are the digest of theirs."""
+    return keys[0] if len(keys) == 1 else sha256("\n".join(keys))
+
+
+def _row(name: Name, subject: str) -> dict[str, Any]:
+    row: dict[str, Any] = {field: getattr(name, field) for field in _FIELDS}
+    # Under the name that it bore when a name led to one key: what was added then is known.
+    named = sha256(canonical_json(row | {"key": subject}))
+    return row | {"subject": subject, "id": named, "folded": name.name.casefold()}

@@ -70,10 +70,19 @@ names = sa.Table(
     sa.Column("start", sa.BigInteger),
     sa.Column("end", sa.BigInteger),
     sa.Column("strand", sa.String(1)),
-    # No foreign key: a sequence may be named before it is stored.
-    sa.Column("key", sa.String(64), nullable=False, index=True),
+    sa.Column("subject", sa.String(64), nullable=False, index=True),
     sa.Index("ix_names_place", "assembly", "chrom", "start"),
 )
 
+#: What names lead to: a key, as its own subject, or several that share their names.
+subjects = sa.Table(
+    "subjects",
+    metadata,
+    sa.Column("subject", sa.String(64), primary_key=True),
+    # No foreign key: a sequence may be named before it is stored.
+    sa.Column("key", sa.String(64), primary_key=True, index=True),
+    sqlite_with_rowid=False,
+)
+
 #: What the store keeps in its database, and the revision this code needs.
-TABLES = RoomTables("store", metadata, Path(__file__).parent / "migrations", "0002")
+TABLES = RoomTables("store", metadata, Path(__file__).parent / "migrations", "0003")

@@ -272,7 +272,7 @@ def make_plan(
 
 
 def names_of(plan: Plan) -> Iterator[Name]:
-    """Names of every gene, for each of its keys: id, symbol and aliases, with the gene's own interval.
+    """Names of every gene, for all of its keys: id, symbol and aliases, with the gene's own interval.
 
     What cannot be printed, or is longer than a name, is left out.
     """
@@ -283,12 +283,11 @@ def names_of(plan: Plan) -> Iterator[Name]:
             gene = locus.gene
             kinds = dict.fromkeys(gene.aliases, "alias") | {gene.symbol: "symbol"} | {gene.id: "gene_id"}
             for name, kind in kinds.items():
-                if not (name and len(name) <= MAX_LENGTH and name.isprintable()):
-                    continue
-                for key in keys:
+                if keys and name and len(name) <= MAX_LENGTH and name.isprintable():
                     yield Name(
                         name=name,
-                        key=key,
+                        key=keys[0],
+                        also=tuple(keys[1:]),
                         kind=kind,
                         assembly=plan.assembly,
                         chrom=gene.chrom,

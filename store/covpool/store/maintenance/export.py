@@ -33,7 +33,9 @@ def describe(store: "Store", entry: Entry) -> dict[str, Any]:
     """What is known of a matrix besides its numbers, its names included, as JSON values."""
     names = [asdict(name) for name in store.names.of(entry.key)]
     return {
-        "names": [{field: value for field, value in name.items() if field != "key"} for name in names],
+        "names": [
+            {field: value for field, value in name.items() if field not in ("key", "also")} for name in names
+        ],
         "key": entry.key,
         "count": entry.count,
         "sequence": entry.sequence,
