@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 
 from covpool.extractor import extract, load_adapter, normalise
 from covpool.extractor.sequences import reverse_complement
+from covpool.service.bulk.report import disk_bytes
 from covpool.service.commands.precompute import precompute
 from covpool.store import Store
 from covpool.store.moments import merge
@@ -102,6 +103,9 @@ def undisturbed(case: Case) -> Iterator[Store]:
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert (report["done"], report["cached"], report["failed"]) == (len(GENES), 0, {})
+    files = [path for path in (case.directory / "undisturbed").rglob("*") if path.is_file()]
+    assert disk_bytes(str(case.directory / "undisturbed")) == sum(path.stat().st_size for path in files)
+    assert report["disk_bytes"] > sum(path.stat().st_size for path in files if "second_moment" in str(path))
     with Store.open(case.directory / "undisturbed") as store:
         yield store
 
@@ -170,6 +174,7 @@ def test_the_same_command_again_runs_nothing(case: Case, undisturbed: Store) -> 
     before = {entry.key: entry.created for entry in undisturbed.catalog.entries()}
     report = json.loads(case.run("undisturbed").stdout)
     assert (report["done"], report["cached"], report["matrices"]) == (0, len(GENES), 0)
+    assert report["disk_bytes"] == 0
     assert {entry.key: entry.created for entry in undisturbed.catalog.entries()} == before
 
 

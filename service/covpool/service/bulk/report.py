@@ -1,7 +1,9 @@
 """Report: what a bulk run did, as a table and as JSON; and how far it is while it runs."""
 
+import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,7 +44,7 @@ class Report:
     matrices: int = 0
     wall_s: float = 0.0
     busy_s: float = 0.0
-    disk_bytes: int | None = None
+    disk_bytes: int | None = 0
     interrupted: bool = False
 
     @property
@@ -120,10 +122,17 @@ class Progress:
 
 def disk_bytes(location: str) -> int | None:
     """Bytes of a store's files; None where it is no directory."""
-    folder = Path(location)
-    if not folder.is_dir():
-        return None
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return _bytes_below(location) if Path(location).is_dir() else None
+
+
+def _bytes_below(folder: str) -> int:
+    found = 0
+    with os.scandir(folder) as inside:
+        for one in inside:
+            # What another process removes meanwhile is not there any more.
+            with suppress(FileNotFoundError):
+                found += _bytes_below(one.path) if one.is_dir() else one.stat().st_size
+    return found
 
 
 def _duration(seconds: float) -> str:

@@ -50,7 +50,7 @@ def run_plan(
         cached=sum(len(item.loci) for index, item in enumerate(plan.items) if index not in plan.missing),
         failed=dict(plan.refused),
     )
-    before = disk_bytes(location)
+    before = disk_bytes(location) if plan.missing else None
     store.names.add(names_of(plan))
     if not plan.missing:
         return report
