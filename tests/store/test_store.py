@@ -187,6 +187,26 @@ def test_a_writer_whose_reservation_was_given_up_is_told_so(tmp_path: Path) -> N
         assert_same_bits(store.get(key), moments)
 
 
+def test_of_several_rows_the_one_given_up_is_named_and_none_becomes_readable(
+    tmp_path: Path, database_url: str
+) -> None:
+    given = {example_key(name): example_moments(name) for name in "abcd"}
+    with Store.open(tmp_path, catalog=database_url) as store:
+        written = []
+        for key, moments in given.items():
+            place = store.catalog.reserve(key, Namespace(key.recipe, moments.width, "float32"))
+            written.append(Written(key, place, encode_row(place.namespace, key, moments)[1]))
+        lost = written[2]
+        store.catalog.give_up(lost.place)
+        with pytest.raises(StoreError, match=rf"{lost.key}: its reserved row 2 was taken for abandoned"):
+            store.catalog.flip_ready(written)
+        assert len(store) == 0
+        store.catalog.flip_ready([one for one in written if one is not lost])
+        assert [one.key in store for one in written] == [True, True, False, True]
+        store.put_many(given.items())
+        assert_same_bits(store.get(lost.key), given[lost.key])
+
+
 def test_putting_the_same_again_still_runs_what_shares_its_transaction(tmp_path: Path) -> None:
     seen: list[int] = []
     with Store.open(tmp_path) as store:
