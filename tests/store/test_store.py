@@ -187,6 +187,20 @@ def test_a_writer_whose_reservation_was_given_up_is_told_so(tmp_path: Path) -> N
         assert_same_bits(store.get(key), moments)
 
 
+def test_a_put_that_is_interrupted_leaves_no_reservation(tmp_path: Path) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    items = [(example_key(name), example_moments(name)) for name in "ab"]
+    with Store.open(tmp_path) as store:
+        with pytest.raises(KeyboardInterrupt):
+            store.put_many(items, also=interrupt)
+        assert len(store) == 0
+        assert states(tmp_path) == ["retired", "retired"]
+        store.put_many(items)
+        assert len(store) == 2
+
+
 def test_of_several_rows_the_one_given_up_is_named_and_none_becomes_readable(
     tmp_path: Path, database_url: str
 ) -> None:

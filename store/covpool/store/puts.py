@@ -42,7 +42,8 @@ def put_all(
             elif also is not None:
                 with store.catalog.writing() as connection:
                     also(connection)
-        except Exception:
+        except BaseException:
+            # Whoever interrupts leaves no reservation behind either.
             with suppress(CatalogError):
                 for place in reserved:
                     store.catalog.give_up(place)
