@@ -114,8 +114,8 @@ def price(fasta: Path, annotation: Path, model: Model) -> None:
     """Rate of a run with store, catalog and queue over that of a bare loop over the same forwards.
 
     Each is in a new process of one thread, so that both meet every shape for the first time, and they take
-    turns in going first. Stores stay until the end: some file systems make new files slowly for minutes after
-    many were deleted.
+    turns in going first. Stores stay until the end, so that no round makes its files just after thousands of
+    others were deleted.
     """
     with Genome(fasta) as genome, tempfile.TemporaryDirectory() as directory:
         genes = read_annotation(annotation, genome.contigs)

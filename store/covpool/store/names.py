@@ -8,7 +8,6 @@ themselves are never stored.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
 from operator import itemgetter
 from typing import Any, Literal
@@ -104,12 +103,14 @@ class Names:
         """
         added, left = 0, ((_digests(name), name) for name in names)
         while batch := list(islice(left, _BATCH)):
-            named = {_subject(keys): keys for keys in dict.fromkeys(keys for keys, _ in batch)}
+            subject_of = {keys: _subject(keys) for keys, _ in batch}
             # In one order everywhere: two who add the same must not wait for each other.
             led: list[dict[str, object]] = [
-                {"subject": subject, "key": key} for subject, keys in sorted(named.items()) for key in keys
+                {"subject": subject_of[keys], "key": key}
+                for keys in sorted(subject_of, key=subject_of.__getitem__)
+                for key in keys
             ]
-            rows = sorted((_row(name, _subject(keys)) for keys, name in batch), key=itemgetter("id"))
+            rows = sorted((_row(name, subject_of[keys]) for keys, name in batch), key=itemgetter("id"))
             with self._catalog.writing() as connection:
                 insert_if_absent(connection, subjects, led)
                 added += insert_if_absent(connection, _names, rows)
@@ -226,7 +227,6 @@ def _digests(name: Name) -> tuple[str, ...]:
     return tuple(sorted({str(name.key), *map(str, name.also)}))
 
 
-@lru_cache(maxsize=64)
 def _subject(keys: tuple[str, ...]) -> str:
     """A key is its own subject; several are the digest of theirs."""
     return keys[0] if len(keys) == 1 else sha256("\n".join(keys))

@@ -70,9 +70,9 @@ class Engine:
             keys = {one.index: self._keys(one) for one in work.members}
             digests = {index: [key.digest for key in of_one.values()] for index, of_one in keys.items()}
             ready = self._store.catalog.ready_among([key for of_one in digests.values() for key in of_one])
-            missing = [one for of in work.members if (one := _without(of, keys[of.index], ready)).regions]
+            left = [_without(one, keys[one.index], ready) for one in work.members]
             computed = Computed(f"{os.uname().nodename}:{os.getpid()}", {} if of_step else digests)
-            _each(missing, partial(self._forward, work, keys, ready), computed)
+            _each([one for one in left if one.regions], partial(self._forward, work, keys, ready), computed)
             computed.kept = not of_step and _is_long(work)
             computed.busy_s = time.perf_counter() - begun
             return computed

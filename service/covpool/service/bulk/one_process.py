@@ -194,9 +194,11 @@ def _tell(pipe: Connection, *message: object) -> None:
 
 def _receive(pipe: Connection, waiting: "SimpleQueue[Work | None]") -> None:
     try:
-        while True:
-            waiting.put(pipe.recv())
-    except (EOFError, OSError):
+        with suppress(EOFError, OSError):
+            while True:
+                waiting.put(pipe.recv())
+    finally:
+        # Whatever ended it: nobody waits for work that cannot come.
         waiting.put(None)
 
 
