@@ -94,6 +94,9 @@ class ModelConfig(Protocol):
     @property
     def numerics(self) -> str: ...
 
+    @property
+    def adapter_version(self) -> int: ...
+
 
 @dataclass(frozen=True)
 class Family:
@@ -102,7 +105,6 @@ class Family:
     Attributes:
         name: part of every recipe.
         adapter: "module:class".
-        adapter_version: raised whenever our code changes the family's numbers beyond rounding.
         read_config: checks a parsed configuration.
         licence: notice for checkpoints that bring none of their own.
         backends: other people's code that can run the family, "module:class" by name.
@@ -111,7 +113,6 @@ class Family:
 
     name: str
     adapter: str
-    adapter_version: int
     read_config: Callable[[Mapping[str, Any], str], ModelConfig]
     licence: str
     backends: Mapping[str, str] = field(default_factory=dict)
@@ -121,7 +122,6 @@ class Family:
 _NTV3 = Family(
     "ntv3",
     "covpool.extractor.adapters.ntv3:NTv3Adapter",
-    1,
     NTv3Config.from_json,
     "published NTv3 weights: InstaDeep Open Model Licence, non-commercial, which covers outputs too",
     stages={"stem": "encode", "down": "encode", "transformer": "attend", "up": "decode"},
@@ -130,7 +130,6 @@ _NTV3 = Family(
 _EVO2 = Family(
     "evo2",
     "covpool.extractor.adapters.evo2:Evo2Adapter",
-    1,
     Evo2Config.from_mapping,
     "published Evo 2 weights: Apache-2.0 by their model cards; the publisher's terms decide",
     {"vortex": "covpool.extractor.adapters.evo2_vortex:VortexAdapter"},
@@ -266,7 +265,7 @@ class Model:
             family=self.family.name,
             model=self.name,
             weights=self.weights,
-            adapter_version=self.family.adapter_version,
+            adapter_version=self.config.adapter_version,
             layer=self.layer(layer).name,
             dtype=self.numerics(dtype),
             context=BEYOND if chosen.beyond_context else WHOLE,

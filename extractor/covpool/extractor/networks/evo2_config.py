@@ -165,6 +165,11 @@ class Evo2Config:
         return ()
 
     @property
+    def adapter_version(self) -> int:
+        """Raised where our own code changes the numbers of such checkpoints; part of the recipe."""
+        return 1
+
+    @property
     def numerics(self) -> str:
         """What the compute dtype alone does not say; part of the recipe."""
         return "float8 projections" if self.float8_projections else ""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from covpool.extractor.networks.ntv3_config import NTv3Config, UpsampleType
+from covpool.extractor.networks.ntv3_config import TOWER_EPS, NTv3Config, UpsampleType
 from covpool.extractor.networks.rotary import rotate
 
 STEM_KERNEL = 15
@@ -152,9 +152,9 @@ class Pointwise(nn.Module):
 class PointwiseResidual(nn.Module):
     """x plus its pointwise branch, gated by the condition."""
 
-    def __init__(self, width: int, eps: float, condition_width: int, *, transposed: bool) -> None:
+    def __init__(self, width: int, condition_width: int, *, transposed: bool) -> None:
         super().__init__()
-        norm = AdaptiveNorm(width, eps, condition_width)
+        norm = AdaptiveNorm(width, TOWER_EPS, condition_width)
         self.conv_block = Pointwise(norm, transposed=transposed)
         self.modulation_layers = _modulation(condition_width, width)
 
@@ -276,7 +276,7 @@ class NTv3(nn.Module):
     def __init__(self, config: NTv3Config) -> None:
         super().__init__()
         self.config = config
-        w, eps, n = config.widths, config.layer_norm_eps, config.num_downsamples
+        w, n = config.widths, config.num_downsamples
         cond = config.token_embed_dim if config.conditions_vocab_size else 0
         self.embed_layer = nn.Embedding(config.alphabet_size, config.token_embed_dim)
         self.stem = nn.ModuleDict({"conv": Convolution(config.token_embed_dim, w[0], STEM_KERNEL)})
@@ -285,8 +285,8 @@ class NTv3(nn.Module):
         )
         self.conv_tower_blocks = nn.ModuleList(
             TowerBlock(
-                NormConvolution(AdaptiveNorm(w[i], eps, cond), Convolution(w[i], w[i + 1], KERNEL)),
-                PointwiseResidual(w[i + 1], eps, cond, transposed=False),
+                NormConvolution(AdaptiveNorm(w[i], TOWER_EPS, cond), Convolution(w[i], w[i + 1], KERNEL)),
+                PointwiseResidual(w[i + 1], cond, transposed=False),
             )
             for i in range(n)
         )
@@ -296,10 +296,10 @@ class NTv3(nn.Module):
         self.deconv_tower_blocks = nn.ModuleList(
             TowerBlock(
                 NormConvolution(
-                    AdaptiveNorm(w[i + 1], eps, cond),
+                    AdaptiveNorm(w[i + 1], TOWER_EPS, cond),
                     Upsampling(config.deconv_upsample_type, w[i + 1], w[i]),
                 ),
-                PointwiseResidual(w[i], eps, cond, transposed=True),
+                PointwiseResidual(w[i], cond, transposed=True),
             )
             for i in reversed(range(n))
         )

@@ -16,6 +16,10 @@ UpsampleType = Literal["repeat+conv", "conv_transpose"]
 #: The longest input the publisher documents, in bp.
 DOCUMENTED_BASES = 1_048_576
 
+#: Epsilon of every norm outside the transformer: in both published implementations the configured one holds
+#: in the transformer blocks only.
+TOWER_EPS = 1e-5
+
 _REQUIRED = (
     "alphabet_size",
     "attention_heads",
@@ -35,7 +39,8 @@ _REQUIRED = (
 class NTv3Config:
     """The fields of `config.json` that shape the network's numbers, under their published names.
 
-    The last three belong to post-trained checkpoints; without a condition they are empty.
+    `layer_norm_eps` is that of the transformer blocks; the towers have `TOWER_EPS`. The last three belong to
+    post-trained checkpoints; without a condition they are empty.
     """
 
     alphabet_size: int
@@ -144,6 +149,14 @@ class NTv3Config:
     def numerics(self) -> str:
         """The compute dtype says it all."""
         return ""
+
+    @property
+    def adapter_version(self) -> int:
+        """Raised where our own code changed the numbers of such checkpoints; part of the recipe.
+
+        Version 1 took the configured epsilon for the towers too, which only another one than theirs shows.
+        """
+        return 1 if self.layer_norm_eps == TOWER_EPS else 2
 
     @property
     def widths(self) -> tuple[int, ...]:
