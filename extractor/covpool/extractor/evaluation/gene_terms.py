@@ -1,26 +1,24 @@
-"""Which gene has which terms: GAF files, tables, or the annotation's own Ontology_term attribute."""
+"""Which gene has which terms: GAF, GPAD and other tables, or the annotation's own Ontology_term attribute."""
 
-import csv
-import re
-import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from xopen import xopen
 
 from covpool.extractor.errors import EvaluationError
+from covpool.extractor.evaluation.gene_names import GeneNames
 from covpool.extractor.evaluation.genes import CodingGene
 from covpool.extractor.evaluation.ontology import Ontology
 from covpool.extractor.evaluation.targets import Targets
+from covpool.extractor.evaluation.term_tables import TermTable, read_term_table
 
 #: Terms of fewer genes are left out.
 MIN_GENES = 30
-
-#: Columns of GAF 2.2, 0-based: id, symbol, qualifier, term, synonyms.
-_GAF_ID, _GAF_SYMBOL, _GAF_QUALIFIER, _GAF_TERM, _GAF_SYNONYMS = 1, 2, 3, 4, 10
-_SEPARATORS = re.compile(r"[,;|\s]+")
+#: Names and terms that a message lists.
+_LISTED = 3
 
 
 def term_targets(
@@ -28,33 +26,29 @@ def term_targets(
 ) -> tuple[list[CodingGene], Targets]:
     """Genes with at least one term below the roots, and a 0/1 column for every frequent term.
 
-    Terms pass to everything above them over is_a and part_of; roots are dropped.
+    Terms pass to everything above them over is_a and part_of; roots are dropped. The notes of the targets say
+    how the file was read, and what of it fits no gene or is no term of the ontology.
 
     Args:
         genes: in genome order.
         ontology: of the terms.
-        terms: a GAF file (its first line starts with "!gaf-version"), or a table with a header or without:
-            genes in the first column, terms in the first other column that holds any, separated by commas,
-            semicolons, bars or spaces. None reads the attribute Ontology_term of the genes.
+        terms: a GAF or GPAD file, or a table; see `read_term_table`. None reads the attribute Ontology_term
+            of the genes.
         min_genes: fewest genes of a term, counted over the genes returned.
 
     Raises:
-        EvaluationError: the file is damaged, no gene has a term, or no term is frequent enough.
+        EvaluationError: the file is damaged or its columns cannot be told, no gene has a term, or no term is
+            frequent enough.
     """
     if terms is None:
-        direct = [set(gene.attributes.get("Ontology_term", ())) for gene in genes]
-        source = "the attribute Ontology_term"
+        direct = [set(gene.terms) for gene in genes]
+        found = _Found("the attribute Ontology_term", direct, ontology, sum(map(bool, direct)))
     else:
-        table = read_gene_terms(terms, ontology)
-        direct = [{term for name in gene.names for term in table.get(name, ())} for gene in genes]
-        source = str(terms)
-    known = [ontology.propagate(found) for found in direct]
-    kept = [index for index, found in enumerate(known) if found]
+        found = _matched(terms, genes, ontology)
+    known = [ontology.propagate(one) for one in found.direct]
+    kept = [index for index, one in enumerate(known) if one]
     if not kept:
-        raise EvaluationError(
-            f"{source}: none of {len(genes)} genes has a term below the roots; check that gene names and "
-            "ontology fit (genes are found by ID, locus_tag, Name, gene and Alias)"
-        )
+        raise EvaluationError(found.why_none(genes))
     counts: dict[str, int] = defaultdict(int)
     for index in kept:
         for term in known[index]:
@@ -63,61 +57,132 @@ def term_targets(
     frequent = sorted(term for term, count in counts.items() if min_genes <= count < len(kept))
     if not frequent:
         raise EvaluationError(
-            f"{source}: no term has {min_genes} of {len(kept)} genes; ask for fewer with --min-genes"
+            f"{found.source}: no term has {min_genes} of {len(kept)} genes; ask for fewer with --min-genes"
         )
     values = np.array([[term in known[index] for term in frequent] for index in kept], dtype=np.float32)
     titles = tuple(ontology.names[term] for term in frequent)
-    return [genes[index] for index in kept], Targets("terms", tuple(frequent), titles, values)
+    targets = Targets("terms", tuple(frequent), titles, values, found.notes(len(kept)))
+    return [genes[index] for index in kept], targets
 
 
 def read_gene_terms(path: Path, ontology: Ontology) -> dict[str, set[str]]:
-    """Terms by gene name of a GAF file or a table; see `term_targets`.
+    """Terms by every name that a file has for a gene, as the file gives them; see `read_term_table`.
 
-    Annotations that GAF qualifies with NOT are left out.
+    Annotations that are qualified with NOT are left out, and names without a term.
 
     Raises:
-        EvaluationError: the file cannot be read, a GAF line is too short, or a table has no column of terms.
+        EvaluationError: the file is damaged, or its columns cannot be told.
     """
-    try:
-        with xopen(path, "rt", encoding="utf-8", newline="", threads=0) as file:
-            lines = file.read().splitlines()
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise EvaluationError(f"{path}: cannot be read ({error})") from error
-    is_gaf = bool(lines) and lines[0].startswith("!gaf-version")
-    pairs = _gaf(lines, path) if is_gaf else _table(lines, path, ontology)
     found: dict[str, set[str]] = defaultdict(set)
-    for names, terms in pairs:
-        for name in names:
-            found[name].update(terms)
-    return found
+    for row in read_term_table(path, ontology).rows:
+        for name in (name for group in row.names for name in group):
+            if row.terms:
+                found[name].update(row.terms)
+    return dict(found)
 
 
-def _gaf(lines: list[str], path: Path) -> Iterator[tuple[Iterable[str], Iterable[str]]]:
-    for number, line in enumerate(lines, start=1):
-        if not line or line.startswith("!"):
-            continue
-        columns = line.split("\t")
-        if len(columns) < 15:
-            raise EvaluationError(f"{path}, line {number}: {len(columns)} columns; GAF has 17 (15 filled)")
-        if "NOT" not in columns[_GAF_QUALIFIER].split("|"):
-            names = {columns[_GAF_ID], columns[_GAF_SYMBOL], *columns[_GAF_SYNONYMS].split("|")} - {""}
-            yield names, [columns[_GAF_TERM]]
+def _matched(path: Path, genes: list[CodingGene], ontology: Ontology) -> "_Found":
+    names = GeneNames(genes)
+    table = read_term_table(path, ontology, names.__contains__)
+    direct: list[set[str]] = [set() for _ in genes]
+    owners: dict[tuple[tuple[tuple[str, ...], ...], str], list[int]] = {}
+    for row in table.rows:
+        key = row.names, row.accession
+        if row.names and key not in owners:
+            owners[key] = names.find(row)
+        for index in owners.get(key, ()):
+            direct[index].update(row.terms)
+    called: dict[str, bool] = {}
+    for (groups, _), found in owners.items():
+        called[groups[0][0]] = called.get(groups[0][0], False) or bool(found)
+    unmatched = tuple(name for name, is_gene in called.items() if not is_gene)
+    return _Found(str(path), direct, ontology, len(called), unmatched, table)
 
 
-def _table(lines: list[str], path: Path, ontology: Ontology) -> Iterator[tuple[Iterable[str], Iterable[str]]]:
-    rows = list(csv.reader(lines, delimiter="\t" if lines and "\t" in lines[0] else ","))
-    of_terms = [
-        index
-        for row in rows
-        for index, cell in enumerate(row)
-        if index and any(map(ontology.knows, _SEPARATORS.split(cell)))
-    ]
-    if not of_terms:
-        raise EvaluationError(
-            f"{path}: no column after the first holds terms of the ontology; give genes in the first column "
-            "and term ids in another"
+@dataclass(frozen=True)
+class _Found:
+    """Terms as found, and what to say of them.
+
+    Attributes:
+        source: where they were found.
+        direct: terms of each gene, as the source has them.
+        ontology: of the terms.
+        names: how many different names the source has.
+        unmatched: those that are of no gene.
+        table: the source, where it is a file.
+    """
+
+    source: str
+    direct: list[set[str]]
+    ontology: Ontology
+    names: int
+    unmatched: tuple[str, ...] = ()
+    table: TermTable | None = None
+
+    @property
+    def used(self) -> list[str]:
+        """Terms of any gene."""
+        return sorted(set().union(*self.direct))
+
+    def notes(self, labelled: int) -> tuple[str, ...]:
+        """How the source was read, and what of it came to nothing."""
+        notes = [f"{self._read()}; {labelled:,} of {len(self.direct):,} genes have terms"]
+        if self.unmatched:
+            notes.append(
+                f"{len(self.unmatched):,} of {self.names:,} names are of no gene with a coding sequence "
+                f"({_some(self.unmatched)})"
+            )
+        used = self.used
+        if unknown := [term for term in used if not self.ontology.knows(term)]:
+            notes.append(
+                f"{len(unknown):,} of {len(used):,} terms are obsolete or unknown to the ontology, and count "
+                f"nothing ({_some(unknown)})"
+            )
+        if self.table and self.table.texts:
+            notes.append(
+                f"{len(self.table.texts):,} cells of the terms hold other text, and count nothing "
+                f"({self.table.texts[0]})"
+            )
+        return tuple(f"{self.source}: {note}" for note in notes)
+
+    def why_none(self, genes: list[CodingGene]) -> str:
+        """Why no gene has a term, and what to do."""
+        start = f"{self.source}: none of {len(genes):,} genes has a term"
+        used = self.used
+        matched = self.names - len(self.unmatched)
+        if self.table is None and not used:
+            return f"{start}, as no gene has this attribute; give a table of genes and terms with --terms"
+        if self.table and not any(row.terms for row in self.table.rows):
+            return f"{start}: {self._read()}, and no row has one; give a table with terms"
+        if self.table and not matched:
+            called = (gene.names[0] for gene in genes)
+            return (
+                f"{start}: {self._read()}, and no name ({_some(self.unmatched)}) is an id, locus_tag, name, "
+                f"alias, transcript or protein of a gene of the annotation ({_some(called)}); give a table that "
+                "calls genes as the annotation does"
+            )
+        if not used:
+            return (
+                f"{start}: {self._read()}, and the {matched:,} names of genes of the annotation have none; "
+                "give a table with terms of these genes"
+            )
+        known = [term for term in used if self.ontology.knows(term)]
+        return (
+            f"{start} below the roots: {matched:,} names are of genes of the annotation, and of their "
+            f"{len(used):,} terms ({_some(used)}) the ontology knows {len(known):,}; give the ontology that they "
+            "are of"
         )
-    column = min(of_terms)
-    for row in rows:
-        if len(row) > column:
-            yield [row[0].strip()], [term for term in _SEPARATORS.split(row[column]) if term]
+
+    def _read(self) -> str:
+        if self.table is None:
+            return f"in {self.names:,} genes of the annotation"
+        negated = f", {self.table.negated:,} left out for NOT" if self.table.negated else ""
+        return (
+            f"{self.table.format} of {len(self.table.rows):,} rows{negated} and {self.names:,} names, "
+            f"{self.table.columns}"
+        )
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(islice(names, _LISTED + 1))
+    return ", ".join(listed[:_LISTED]) + (", …" if len(listed) > _LISTED else "")

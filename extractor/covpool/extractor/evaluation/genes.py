@@ -9,12 +9,25 @@ from pathlib import Path
 
 from covpool.extractor.annotation.annotation import Annotation, read_annotation
 from covpool.extractor.annotation.genes import Gene, Transcript
-from covpool.extractor.annotation.gff3 import attributes_of, features
 from covpool.extractor.errors import AnnotationError
+from covpool.extractor.evaluation.gene_lines import Attributes, Said, read_gene_lines
 from covpool.extractor.fasta import read_fasta
 from covpool.extractor.sequences import Sequence, reverse_complement
 
-Attributes = Mapping[str, list[str]]
+
+@dataclass(frozen=True)
+class Contig:
+    """Where genes lie.
+
+    Attributes:
+        name: in the FASTA file.
+        length: in bp.
+        other_names: what an alias table, or the annotation, also calls it.
+    """
+
+    name: str
+    length: int
+    other_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -23,11 +36,15 @@ class CodingGene:
 
     Attributes:
         name: its id, without a "gene-" or "gene:" prefix.
-        chrom, start, end, strand: where it lies.
+        chrom, start, end, strand: where it lies; a gene over the origin of a circle ends behind the contig.
         sequence: the whole gene on its own strand, introns included.
         coding: the coding sequence of its representative, else longest, transcript; spliced.
-        names: every name that a gene-term table may call it by.
-        attributes: of its line, where the annotation is GFF3.
+        names: its id as the annotation has it, its name, its symbol and its other names.
+        attributes: of its line, where the annotation is GFF3 or GTF.
+        symbol: the usual short name.
+        products: names of its transcripts and proteins, and their references to databases.
+        terms: ids in the attribute Ontology_term of its lines.
+        contig: what it lies on; None where that is not known.
     """
 
     name: str
@@ -39,18 +56,29 @@ class CodingGene:
     coding: str = field(repr=False)
     names: tuple[str, ...] = field(repr=False)
     attributes: Attributes = field(repr=False)
+    symbol: str = field(default="", repr=False)
+    products: tuple[str, ...] = field(default=(), repr=False)
+    terms: tuple[str, ...] = field(default=(), repr=False)
+    contig: Contig | None = field(default=None, repr=False)
 
 
 def read_coding_genes(
-    fasta: Path, annotation: Path, *, leave_out: Iterable[tuple[str, str]] = ()
+    fasta: Path,
+    annotation: Path,
+    *,
+    leave_out: Iterable[tuple[str, str]] = (),
+    aliases: Mapping[str, str] | None = None,
+    circular: frozenset[str] = frozenset(),
 ) -> list[CodingGene]:
     """Genes with a coding sequence by contig (as in the FASTA file), start and end; pseudogenes are left out.
 
     Args:
         fasta: the genome.
         annotation: GFF3, GTF, BED or GenBank, see `read_annotation`.
-        leave_out: attributes and values of a GFF3 gene line that leave a gene out
+        leave_out: attributes and values of a GFF3 or GTF gene line that leave a gene out
             (`("orf_classification", "Dubious")`).
+        aliases: names in the FASTA file by other names of contigs.
+        circular: contigs that are circular, in addition to those the annotation says are.
 
     Raises:
         SequenceError: the FASTA file is unfit.
@@ -58,24 +86,27 @@ def read_coding_genes(
             with an attribute that is to be left out.
     """
     contigs = {record.name: record.bases for record in read_fasta(fasta)}
-    found = read_annotation(annotation, {name: len(bases) for name, bases in contigs.items()})
+    lengths = {name: len(bases) for name, bases in contigs.items()}
+    found = read_annotation(annotation, lengths, aliases=aliases, circular=circular)
     for finding in found.report:
         if finding.kind in ("contig-end", "behind-contig"):
             raise AnnotationError(
                 f"{annotation}: {finding.count:,} genes reach beyond their contig in the FASTA file "
                 f"({finding.examples[0]}); annotation and sequence are of different assemblies"
             )
-    attributes = _attributes(annotation) if found.format == "gff3" else {}
+    owners = {one.id: gene.id for gene in found.genes for one in found.transcripts(gene)}
+    said, also = read_gene_lines(annotation, found.format, (gene.id for gene in found.genes), owners)
     unwanted = list(leave_out)
     for name, _ in unwanted:
-        if not any(name in one for one in attributes.values()):
+        if not any(name in one.attributes for one in said.values()):
             raise AnnotationError(f"{annotation}: no gene has an attribute {name!r} to be left out by")
+    places = _contigs(lengths, {**found.contigs, **(aliases or {})}, also)
     genes = [
-        _coding_gene(gene, chosen, contigs[gene.chrom], attributes.get(gene.id, {}))
+        _coding_gene(gene, chosen, contigs[gene.chrom], said.get(gene.id, Said()), places[gene.chrom])
         for gene in found.genes
         if "pseudo" not in gene.biotype
         and (chosen := _representative(found, gene)) is not None
-        and not any(value in attributes.get(gene.id, {}).get(name, ()) for name, value in unwanted)
+        and not any(value in said.get(gene.id, Said()).attributes.get(name, ()) for name, value in unwanted)
     ]
     if not genes:
         raise AnnotationError(f"{annotation}: holds no gene with a coding sequence; give one with CDS")
@@ -83,10 +114,22 @@ def read_coding_genes(
     return sorted(genes, key=lambda gene: (order[gene.chrom], gene.start, gene.end, gene.name))
 
 
-def _attributes(gff3: Path) -> dict[str, Attributes]:
-    """Attributes of every line that has an ID, by that ID."""
-    rows = (attributes_of(columns[8]) for _, columns in features(gff3))
-    return {row["ID"][0]: row for row in rows if row.get("ID")}
+def _contigs(
+    lengths: Mapping[str, int], aliases: Mapping[str, str], also: Mapping[str, tuple[str, ...]]
+) -> dict[str, Contig]:
+    """Every contig with its other names, none of which is the name of one."""
+    others: dict[str, dict[str, None]] = {name: {} for name in lengths}
+    for other, name in aliases.items():
+        if name in others:
+            others[name][other] = None
+    for used, names in also.items():
+        name = used if used in lengths else aliases.get(used, "")
+        if name in others:
+            others[name] |= dict.fromkeys(names)
+    return {
+        name: Contig(name, length, tuple(other for other in others[name] if other not in lengths))
+        for name, length in lengths.items()
+    }
 
 
 def _representative(annotation: Annotation, gene: Gene) -> Transcript | None:
@@ -96,13 +139,13 @@ def _representative(annotation: Annotation, gene: Gene) -> Transcript | None:
     )
 
 
-def _coding_gene(gene: Gene, transcript: Transcript, contig: str, attributes: Attributes) -> CodingGene:
+def _coding_gene(gene: Gene, transcript: Transcript, bases: str, said: Said, contig: Contig) -> CodingGene:
     # A gene over the origin of a circle ends behind the contig's end.
-    around = contig + contig[: max(0, gene.end - len(contig))]
-    bases = around[gene.start : gene.end]
+    around = bases + bases[: max(0, gene.end - len(bases))]
+    whole = around[gene.start : gene.end]
     coding = "".join(around[start:end] for start, end in transcript.cds)
     if gene.strand == "-":
-        bases, coding = reverse_complement(bases), reverse_complement(coding)
+        whole, coding = reverse_complement(whole), reverse_complement(coding)
     name = gene.id.removeprefix("gene-").removeprefix("gene:")
     return CodingGene(
         name,
@@ -110,8 +153,12 @@ def _coding_gene(gene: Gene, transcript: Transcript, contig: str, attributes: At
         gene.start,
         gene.end,
         gene.strand,
-        Sequence(name, bases),
+        Sequence(name, whole),
         coding,
         tuple(dict.fromkeys((gene.id, name, gene.symbol, *gene.aliases))),
-        attributes,
+        said.attributes,
+        gene.symbol,
+        tuple(said.products),
+        tuple(said.terms),
+        contig,
     )

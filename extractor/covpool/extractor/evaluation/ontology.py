@@ -27,7 +27,7 @@ class Ontology:
     Attributes:
         graph: edges from each term to those above it, over `RELATIONS`.
         names: of each term.
-        replaced: current ids of alternative ids.
+        replaced: current ids of alternative ids, and of obsolete ones that name their successor.
     """
 
     graph: "MultiDiGraph[str]" = field(repr=False)
@@ -70,12 +70,15 @@ def read_ontology(path: Path) -> Ontology:
     """
     try:
         with xopen(path, "rt", encoding="utf-8", threads=0) as file:
-            found = obonet.read_obo(file)
+            found = obonet.read_obo(file, ignore_obsolete=False)
     except (OSError, EOFError, ValueError, KeyError, zlib.error) as error:
         raise EvaluationError(f"{path}: cannot be read as OBO ({error})") from error
     graph: MultiDiGraph[str] = MultiDiGraph()
     data: dict[str, dict[str, Any]] = {term: found.nodes[term] for term in found}
-    names = {term: str(body.get("name", term)) for term, body in data.items() if body}
+    obsolete = {term for term, body in data.items() if body.get("is_obsolete") == "true"}
+    names = {
+        term: str(body.get("name", term)) for term, body in data.items() if body and term not in obsolete
+    }
     graph.add_nodes_from(names)
     graph.add_edges_from(
         (term, above)
@@ -86,7 +89,11 @@ def read_ontology(path: Path) -> Ontology:
         raise EvaluationError(f"{path}: holds no live term; give an ontology in OBO format")
     if not is_directed_acyclic_graph(graph):
         raise EvaluationError(f"{path}: is_a and part_of run in a circle; fetch the file again")
-    replaced = {
-        old: term for term, body in data.items() for old in body.get("alt_id", ()) if old not in names
-    }
+    replaced = {old: term for term in names for old in data[term].get("alt_id", ()) if old not in names}
+    for term in obsolete:
+        # Of several successors none is meant alone.
+        successors = data[term].get("replaced_by", ())
+        current = [replaced.get(one, one) for one in successors]
+        if len(current) == 1 and current[0] in names:
+            replaced.setdefault(term, current[0])
     return Ontology(graph, names, replaced)
