@@ -158,8 +158,8 @@ class _Found:
             called = (gene.names[0] for gene in genes)
             return (
                 f"{start}: {self._read()}, and no name ({_some(self.unmatched)}) is an id, locus_tag, name, "
-                f"alias, transcript or protein of a gene of the annotation ({_some(called)}); give a table that "
-                "calls genes as the annotation does"
+                f"alias, transcript or protein of a gene of the annotation ({_some(called)}); give a table "
+                "that calls genes as the annotation does"
             )
         if not used:
             return (
@@ -169,8 +169,8 @@ class _Found:
         known = [term for term in used if self.ontology.knows(term)]
         return (
             f"{start} below the roots: {matched:,} names are of genes of the annotation, and of their "
-            f"{len(used):,} terms ({_some(used)}) the ontology knows {len(known):,}; give the ontology that they "
-            "are of"
+            f"{len(used):,} terms ({_some(used)}) the ontology knows {len(known):,}; give the ontology that "
+            "they are of"
         )
 
     def _read(self) -> str:

@@ -17,77 +17,21 @@ Row = list[str]
 Reader = Callable[[str], list[str] | None]
 
 #: Headers, in small letters and digits only, that name a column of terms.
-_TERMS = frozenset(
-    (
-        "go",
-        "gos",
-        "goid",
-        "goids",
-        "goterm",
-        "goterms",
-        "goidlist",
-        "goannotation",
-        "goannotations",
-        "gotermaccession",
-        "geneontology",
-        "geneontologyid",
-        "geneontologyids",
-        "ontologyterm",
-        "ontologyid",
-        "term",
-        "terms",
-        "termid",
-        "termids",
-        "goaccession",
-    )
-)
+_TERMS = frozenset((
+    "go", "gos", "goid", "goids", "goterm", "goterms", "goidlist", "goannotation", "goannotations",
+    "gotermaccession", "geneontology", "geneontologyid", "geneontologyids", "ontologyterm",
+    "ontologyid", "term", "terms", "termid", "termids", "goaccession",
+))  # fmt: skip
 #: The same of gene names, and of what genes make.
-_GENES = frozenset(
-    (
-        "gene",
-        "geneid",
-        "genename",
-        "genenames",
-        "genesymbol",
-        "symbol",
-        "locus",
-        "locustag",
-        "query",
-        "queryname",
-        "qpid",
-        "entry",
-        "orf",
-        "seqname",
-        "sequencename",
-        "sequenceid",
-        "systematicname",
-        "protein",
-        "proteinid",
-        "proteinaccession",
-        "transcript",
-        "transcriptid",
-        "genestableid",
-        "genestableidversion",
-        "transcriptstableid",
-        "transcriptstableidversion",
-        "proteinstableid",
-        "proteinstableidversion",
-        "genenamesprimary",
-        "genenamesorderedlocus",
-        "genenamessynonym",
-        "genenamesorf",
-        "sgdid",
-        "dbobjectid",
-        "dbobjectsymbol",
-        "ncbigeneid",
-        "entrezgeneid",
-        "ncbigeneentrezgeneid",
-        "uniprotkbac",
-        "primaryidentifier",
-        "secondaryidentifier",
-        "bnumber",
-    )
-)
+_GENES = frozenset((
+    "gene", "geneid", "genename", "genenames", "genesymbol", "symbol", "locus", "locustag", "query",
+    "queryname", "qpid", "entry", "orf", "seqname", "sequencename", "sequenceid", "systematicname",
+    "protein", "proteinid", "proteinaccession", "transcript", "transcriptid", "genestableid",
+    "genestableidversion", "transcriptstableid", "transcriptstableidversion", "proteinstableid",
+    "proteinstableidversion", "genenamesprimary", "genenamesorderedlocus", "genenamessynonym",
+    "genenamesorf", "sgdid", "dbobjectid", "dbobjectsymbol", "ncbigeneid", "entrezgeneid",
+    "ncbigeneentrezgeneid", "uniprotkbac", "primaryidentifier", "secondaryidentifier", "bnumber",
+))  # fmt: skip
 #: Headers of columns whose bare numbers are NCBI's ids of genes.
 _NCBI_GENES = frozenset(("geneid", "ncbigeneid", "entrezgeneid", "ncbigeneentrezgeneid"))
 _ASPECTS = re.compile(
