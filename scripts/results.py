@@ -91,7 +91,9 @@ def task(key: str, data: Path, scratch: Path, every: int) -> Task:
     genes = genes[::every]
     if key == "yeast-tracks":
         tracks = stranded(data / "yeast/tracks/manifest.tsv", scratch)
-        return Task(key, genes, track_targets(genes, tracks, per_bases=PER_BASES))
+        # The data's README: intervals that are absent are zeros.
+        targets = track_targets(genes, tracks, per_bases=PER_BASES, absent_is_zero=True)
+        return Task(key, genes, targets)
     return Task(key, *term_targets(genes, read_ontology(data / "go/go-basic.2022-07-01.obo.gz"), table))
 
 

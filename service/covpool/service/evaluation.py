@@ -180,7 +180,7 @@ def _representation(
         )
 
     def fit(training: Index) -> Pooling:
-        values = targets.values[training].astype(np.float64)
+        values = targets.filled(training)[training].astype(np.float64)
         varies = np.flatnonzero(np.ptp(values, axis=0) > 0)
         names = tuple(targets.names[column] for column in varies)
         seen = SupervisedTargets(values[:, varies], names) if method.supervised else None
@@ -203,7 +203,8 @@ def _of_tokens(
 
     def attend(training: Index) -> tuple[Features, ...]:
         labels = targets.kind == "terms"
-        return (light_attention(tokens, targets.values, training, labels=labels, seed=SEED),)
+        values = targets.filled(training)
+        return (light_attention(tokens, values, training, labels=labels, seed=SEED),)
 
     return [
         fixed(f"{source}: max", "model", Features(maxima)),

@@ -22,7 +22,15 @@ from covpool.extractor.evaluation.ridge import (
     best_penalty,
     design,
 )
-from covpool.extractor.evaluation.scores import Table, Vector, auroc, auroc_and_influence, pearson, r_squared
+from covpool.extractor.evaluation.scores import (
+    Table,
+    Vector,
+    auroc,
+    auroc_and_influence,
+    mean_known,
+    pearson,
+    r_squared,
+)
 from covpool.extractor.evaluation.splits import Folds
 from covpool.extractor.evaluation.targets import Targets
 
@@ -86,12 +94,12 @@ class Result:
     @property
     def score(self) -> float:
         """Mean over folds of the mean over targets."""
-        return float(np.nanmean(np.nanmean(self.scores, axis=1)))
+        return float(mean_known(mean_known(self.scores, 1)))
 
     @property
     def mean_r2(self) -> float | None:
         """The same of R², for tracks."""
-        return None if self.r2 is None else float(np.nanmean(np.nanmean(self.r2, axis=1)))
+        return None if self.r2 is None else float(mean_known(mean_known(self.r2, 1)))
 
 
 @dataclass(frozen=True)
@@ -188,7 +196,7 @@ class Comparison:
                 penalties=np.array([score.penalty for score in scores]),
                 weights=np.array([score.weight for score in scores]),
                 target_draws=target_draws(table, seed=self.seed),
-                gene_draws=np.mean([score.gene_draws for score in scores], axis=0),
+                gene_draws=mean_known(np.array([score.gene_draws for score in scores]), 0),
             )
 
     def _splits(self, fold: int) -> tuple["_Split", "_Split"]:
@@ -239,8 +247,9 @@ class Comparison:
             predicted = probes.choice.scores(weights, 10**penalty)
             if self.targets.kind == "terms":
                 return float(np.nanmean(auroc(predicted, observed)))
-            # A constant prediction correlates with nothing.
-            return float(np.nan_to_num(pearson(predicted, observed)).mean())
+            # A constant prediction correlates with nothing; what has no genes here does not count.
+            scored = np.isfinite(observed).sum(1) > 1
+            return float(np.nan_to_num(pearson(predicted, observed)[scored]).mean()) if scored.any() else 0.0
 
         return score
 

@@ -56,8 +56,11 @@ def term_targets(
     # A term that every gene has separates none of them.
     frequent = sorted(term for term, count in counts.items() if min_genes <= count < len(kept))
     if not frequent:
+        most = max(counts.values())
         raise EvaluationError(
-            f"{found.source}: no term has {min_genes} of {len(kept)} genes; ask for fewer with --min-genes"
+            f"{found.source}: no term has {min_genes} of {len(kept):,} genes and not all of them (the most "
+            f"frequent has {most:,}), read as {found.read_as()}; ask for fewer with --min-genes, or give "
+            "terms for more genes"
         )
     values = np.array([[term in known[index] for term in frequent] for index in kept], dtype=np.float32)
     titles = tuple(ontology.names[term] for term in frequent)
@@ -126,21 +129,21 @@ class _Found:
 
     def notes(self, labelled: int) -> tuple[str, ...]:
         """How the source was read, and what of it came to nothing."""
-        notes = [f"{self._read()}; {labelled:,} of {len(self.direct):,} genes have terms"]
+        notes = [f"{self.read_as()}; genes with terms: {labelled:,} of {len(self.direct):,}"]
         if self.unmatched:
             notes.append(
-                f"{len(self.unmatched):,} of {self.names:,} names are of no gene with a coding sequence "
+                f"names of no gene with a coding sequence: {len(self.unmatched):,} of {self.names:,} "
                 f"({_some(self.unmatched)})"
             )
         used = self.used
         if unknown := [term for term in used if not self.ontology.knows(term)]:
             notes.append(
-                f"{len(unknown):,} of {len(used):,} terms are obsolete or unknown to the ontology, and count "
-                f"nothing ({_some(unknown)})"
+                f"terms obsolete or unknown to the ontology, which count nothing: {len(unknown):,} of "
+                f"{len(used):,} ({_some(unknown)})"
             )
         if self.table and self.table.texts:
             notes.append(
-                f"{len(self.table.texts):,} cells of the terms hold other text, and count nothing "
+                f"cells of terms with other text, which count nothing: {len(self.table.texts):,} "
                 f"({self.table.texts[0]})"
             )
         return tuple(f"{self.source}: {note}" for note in notes)
@@ -153,29 +156,30 @@ class _Found:
         if self.table is None and not used:
             return f"{start}, as no gene has this attribute; give a table of genes and terms with --terms"
         if self.table and not any(row.terms for row in self.table.rows):
-            return f"{start}: {self._read()}, and no row has one; give a table with terms"
+            return f"{start}: {self.read_as()}, and no row has one; give a table with terms"
         if self.table and not matched:
             called = (gene.names[0] for gene in genes)
             return (
-                f"{start}: {self._read()}, and no name ({_some(self.unmatched)}) is an id, locus_tag, name, "
-                f"alias, transcript or protein of a gene of the annotation ({_some(called)}); give a table "
-                "that calls genes as the annotation does"
+                f"{start}: {self.read_as()}, and no name ({_some(self.unmatched)}) is an id, locus_tag, "
+                f"name, alias, transcript or protein of a gene of the annotation ({_some(called)}); give a "
+                "table that calls genes as the annotation does"
             )
         if not used:
             return (
-                f"{start}: {self._read()}, and the {matched:,} names of genes of the annotation have none; "
-                "give a table with terms of these genes"
+                f"{start}: {self.read_as()}, of which {matched:,} fit genes of the annotation and have no "
+                "term; give a table with terms of these genes"
             )
         known = [term for term in used if self.ontology.knows(term)]
         return (
-            f"{start} below the roots: {matched:,} names are of genes of the annotation, and of their "
-            f"{len(used):,} terms ({_some(used)}) the ontology knows {len(known):,}; give the ontology that "
-            "they are of"
+            f"{start} below the roots: {self.read_as()}, of which {matched:,} fit genes of the annotation, "
+            f"and of their {len(used):,} terms ({_some(used)}) the ontology knows {len(known):,}; give the "
+            "ontology that the terms are of"
         )
 
-    def _read(self) -> str:
+    def read_as(self) -> str:
+        """How the source was read."""
         if self.table is None:
-            return f"in {self.names:,} genes of the annotation"
+            return f"attributes of {self.names:,} genes"
         negated = f", {self.table.negated:,} left out for NOT" if self.table.negated else ""
         return (
             f"{self.table.format} of {len(self.table.rows):,} rows{negated} and {self.names:,} names, "

@@ -7,7 +7,7 @@ curve moves by the sum of the drawn genes' influences, which is its bootstrap to
 import numpy as np
 import numpy.typing as npt
 
-from covpool.extractor.evaluation.scores import Table, Vector
+from covpool.extractor.evaluation.scores import Table, Vector, mean_known
 from covpool.extractor.evaluation.targets import Matrix
 
 DRAWS = 1000
@@ -22,8 +22,7 @@ def target_draws(scores: Table, draws: int = DRAWS, seed: int = 0) -> Vector:
     scored = np.isfinite(scores)
     sums = counts @ np.where(scored, scores, 0).T
     with np.errstate(invalid="ignore"):
-        found: Vector = np.nanmean(sums / (counts @ scored.T), axis=1)
-    return found
+        return mean_known(sums / (counts @ scored.T), 1)
 
 
 def area_gene_draws(influence: Vector, fold: int, draws: int = DRAWS, seed: int = 0) -> Vector:
@@ -39,17 +38,32 @@ def area_gene_draws(influence: Vector, fold: int, draws: int = DRAWS, seed: int 
 def pearson_gene_draws(
     predicted: Matrix, observed: Matrix, fold: int, draws: int = DRAWS, seed: int = 0
 ) -> Vector:
-    """(draws,) mean correlation over targets of (targets, genes) matrices, genes drawn with replacement."""
+    """(draws,) mean correlation over targets of (targets, genes) matrices, genes drawn with replacement.
+
+    Genes whose observation is NaN do not count for that target; targets without two others are left out.
+    """
     counts = _counts(predicted.shape[1], fold, draws, seed)
+    patterns, pattern = np.unique(np.isfinite(observed), axis=0, return_inverse=True)
+    found = [
+        _drawn(
+            predicted[pattern == number][:, genes], observed[pattern == number][:, genes], counts[:, genes]
+        )
+        for number, genes in enumerate(patterns)
+        if genes.sum() > 1
+    ]
+    return mean_known(np.concatenate(found, axis=1), 1) if found else np.full(draws, np.nan)
+
+
+def _drawn(predicted: Matrix, observed: Matrix, counts: Table) -> Table:
+    """(draws, targets) correlations."""
     x, y = (table.T.astype(np.float64) for table in (predicted, observed))
     x, y = x - x.mean(0), y - y.mean(0)
-    weights = counts / counts.sum(1, keepdims=True)
-    mx, my = weights @ x, weights @ y
-    covariance = weights @ (x * y) - mx * my
     with np.errstate(divide="ignore", invalid="ignore"):
-        r = covariance / np.sqrt((weights @ x**2 - mx**2) * (weights @ y**2 - my**2))
-    found: Vector = np.nanmean(r, axis=1)
-    return found
+        weights = counts / counts.sum(1, keepdims=True)
+        mx, my = weights @ x, weights @ y
+        covariance = weights @ (x * y) - mx * my
+        r: Table = covariance / np.sqrt((weights @ x**2 - mx**2) * (weights @ y**2 - my**2))
+    return r
 
 
 def interval(draws: Vector, level: float = LEVEL) -> tuple[float, float]:

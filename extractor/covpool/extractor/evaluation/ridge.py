@@ -57,18 +57,52 @@ def design(blocks: Ordered[Features], training: Index) -> list[Matrix]:
 class Ridge:
     """Ridge regression of targets on blocks, for one choice of weights and penalty after another.
 
-    What does not depend on them is computed once: the Gram matrix of all columns, or of the genes by each
-    block when there are more columns than genes; both sides give the same scores.
+    Targets that miss the same genes are fitted together, on the others; those that miss none, all at once.
 
     Args:
         parts: (genes, columns) of each block, see `design`.
-        y: (genes, targets).
+        y: (genes, targets); NaN where a gene has no value.
         fit, held: genes to fit on and to predict.
         dtype: of the linear algebra.
     """
 
     def __init__(
         self, parts: Ordered[Matrix], y: Matrix, fit: Index, held: Index, dtype: torch.dtype = torch.float32
+    ) -> None:
+        self._shape = y.shape[1], len(held)
+        known = np.isfinite(y[fit])
+        if known.all():
+            self._groups: list[tuple[Index | slice, _Complete]] = [
+                (slice(None), _Complete(parts, y, fit, held, dtype))
+            ]
+            return
+        patterns, pattern = np.unique(known, axis=1, return_inverse=True)
+        self._groups = [
+            (columns, _Complete(parts, y[:, columns], fit[rows], held, dtype))
+            for number, rows in enumerate(patterns.T)
+            if rows.any() and len(columns := np.flatnonzero(pattern == number))
+        ]
+
+    def scores(self, weights: Ordered[float], penalty: float) -> Matrix:
+        """(targets, held genes) float32 predictions with these weights of the blocks.
+
+        NaN for a target that none of the genes to fit on has.
+        """
+        found: Matrix = np.full(self._shape, np.nan, dtype=np.float32)
+        for columns, whole in self._groups:
+            found[columns] = whole.scores(weights, penalty)
+        return found
+
+
+class _Complete:
+    """The same of targets that all genes to fit on have.
+
+    What depends on neither weights nor penalty is computed once: the Gram matrix of all columns, or of the
+    genes by each block when there are more columns than genes; both sides give the same scores.
+    """
+
+    def __init__(
+        self, parts: Ordered[Matrix], y: Matrix, fit: Index, held: Index, dtype: torch.dtype
     ) -> None:
         known = [torch.from_numpy(part[fit]).to(dtype) for part in parts]
         new = [torch.from_numpy(part[held]).to(dtype) for part in parts]
@@ -87,7 +121,6 @@ class Ridge:
             self._right = x.T @ centred
 
     def scores(self, weights: Ordered[float], penalty: float) -> Matrix:
-        """(targets, held genes) float32 predictions with these weights of the blocks."""
         w = torch.tensor(weights, dtype=self._grams.dtype)
         if self._by_gene:
             gram = torch.tensordot(w**2, self._grams, dims=1)

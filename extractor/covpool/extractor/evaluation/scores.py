@@ -1,6 +1,7 @@
 """Scores of predictions within one fold: area under the ROC curve, Pearson's r, R².
 
-Convention: matrices are (targets, genes); a target that a fold cannot score is NaN.
+Convention: matrices are (targets, genes); a target that a fold cannot score is NaN. Genes whose observation
+is NaN have none, and do not count for that target.
 """
 
 import numpy as np
@@ -54,10 +55,8 @@ def auroc_and_influence(scores: Matrix, labels: Matrix) -> tuple[Vector, Table]:
 
 def pearson(predicted: Table | Matrix, observed: Table | Matrix) -> Vector:
     """(targets,) correlation of predictions and observations; NaN where either is constant."""
-    x = predicted.astype(np.float64)
-    y = observed.astype(np.float64)
-    x -= x.mean(1, keepdims=True)
-    y -= y.mean(1, keepdims=True)
+    known = np.isfinite(observed)
+    x, y = (_centred(table.astype(np.float64), known) for table in (predicted, observed))
     with np.errstate(divide="ignore", invalid="ignore"):
         r: Vector = (x * y).sum(1) / np.sqrt((x**2).sum(1) * (y**2).sum(1))
     return r
@@ -65,8 +64,23 @@ def pearson(predicted: Table | Matrix, observed: Table | Matrix) -> Vector:
 
 def r_squared(predicted: Matrix, observed: Matrix) -> Vector:
     """(targets,) share of the fold's variance that is explained; below 0 where its mean does better."""
+    known = np.isfinite(observed)
     y = observed.astype(np.float64)
-    residual = ((y - predicted) ** 2).sum(1)
+    residual = (np.where(known, y - predicted, 0) ** 2).sum(1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        r2: Vector = 1 - residual / ((y - y.mean(1, keepdims=True)) ** 2).sum(1)
+        r2: Vector = 1 - residual / (_centred(y, known) ** 2).sum(1)
     return r2
+
+
+def mean_known(values: Table | Vector, axis: int | None = None) -> Vector:
+    """Mean of what is not NaN; NaN where nothing is known."""
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        found: Vector = np.where(known, values, 0).sum(axis) / known.sum(axis)
+    return found
+
+
+def _centred(table: Table, known: npt.NDArray[np.bool_]) -> Table:
+    """Each row minus its mean over known genes; 0 at the others."""
+    found: Table = np.where(known, table - mean_known(np.where(known, table, np.nan), 1)[:, None], 0)
+    return found

@@ -15,12 +15,17 @@ _TAIL = re.compile(r"[\s,;|`]*|\s*\([^()]*\)[\s,;|]*|\s*\[[^\[\]]*\][\s,;|]*|\s*
 
 
 class TermCells:
-    """Reads cells in the ids of one ontology; GO:0000003 may be GO_0000003, P:GO:0000003 or a web address."""
+    """Reads cells in the ids of one ontology; GO:0000003 may be GO_0000003, P:GO:0000003 or a web address.
+
+    Attributes:
+        example: a term of the ontology.
+    """
 
     def __init__(self, ontology: Ontology) -> None:
         prefixes = sorted({term.partition(":")[0] for term in (*ontology.names, *ontology.replaced)})
         known = "|".join(map(re.escape, prefixes))
         start = rf"(?:[PFC]:\s?)?(?:https?://\S*/)?(?:{known})[:_]\w+"
+        self.example = min(ontology.names)
         self._prefix = prefixes[0] if len(prefixes) == 1 else ""
         self._split = re.compile(rf"[\s,;|`/]+(?={start})", re.IGNORECASE)
         self._item = re.compile(

@@ -74,7 +74,7 @@ class Columns:
                 tiers.append((f"GeneID:{cell}", cell))
             else:
                 # sp|P00561|AK1H_ECOLI, as the headers of protein FASTA files have it.
-                tiers += [(cell,), tuple(cell.split("|")[1:])]
+                tiers.append((cell, *cell.split("|")[1:]))
         kept = (tuple(name.strip() for name in tier if name.strip()) for tier in tiers)
         return tuple(tier for tier in kept if tier)
 
@@ -101,8 +101,8 @@ def find_columns(rows: Ordered[Row], header: Row, cells: TermCells, path: Path) 
             break
     if not found:
         raise EvaluationError(
-            f"{path}: no column after the first holds terms of the ontology and nothing else; give genes in "
-            "the first column and term ids in another"
+            f"{path}: no column holds terms of the ontology (such as {cells.example}) and nothing else; give "
+            "genes in the first column and term ids in another"
         )
     genes = tuple(
         column for column, title in enumerate(titles) if _plain(title) in _GENES and column not in found

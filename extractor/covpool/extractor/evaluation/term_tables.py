@@ -21,6 +21,10 @@ from covpool.extractor.evaluation.text_lines import read_lines
 _LOOKED_AT = 200
 #: `!gaf-version: 2.2`, `!gpa-version: 1.1`, `!gpad-version: 2.0`.
 _VERSION = re.compile(r"!\s*(gaf|gpad?)-version:\s*([\d.]+)", re.IGNORECASE)
+#: A qualifier with NOT in a table, which need not have a column for it; no text that begins so.
+_NOT = re.compile(
+    r"\s*NOT\s*($|\||[ _](enable|contribut|involve|part|locat|active|is|act|colocal|has|function))"
+)
 
 
 @dataclass(frozen=True)
@@ -226,7 +230,7 @@ def _renamed(columns: Columns, rows: list[tuple[int, Row]], is_name: Callable[[s
 def _rows(rows: list[tuple[int, Row]], columns: Columns, cells: TermCells) -> TermTable:
     found, negated, texts = [], 0, []
     for number, row in rows:
-        if any(cell.strip() == "NOT" or cell.startswith("NOT|") for cell in row):
+        if any(_NOT.match(cell) for cell in row):
             negated += 1
             continue
         terms: list[str] = []

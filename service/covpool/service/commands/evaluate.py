@@ -13,9 +13,12 @@ from covpool.extractor.evaluation.intervals import interval
 from covpool.extractor.evaluation.ontology import read_ontology
 from covpool.extractor.evaluation.report import write_report
 from covpool.extractor.evaluation.splits import FOLDS
-from covpool.extractor.evaluation.targets import Targets
+from covpool.extractor.evaluation.targets import Targets, with_targets
 from covpool.extractor.evaluation.tracks import track_targets
+from covpool.extractor.fasta import read_fasta
 from covpool.extractor.models import DTYPES, Options, describe
+from covpool.service.commands.assembly_options import contig_options
+from covpool.service.contig_names import ContigNames
 from covpool.service.evaluation import POOLINGS, Design
 from covpool.service.evaluation import evaluate as results_of
 from covpool.store.zarr_store import Store
@@ -58,6 +61,7 @@ def _common(command: F) -> F:
         click.option("--part", type=click.Choice(["all", "development", "test"]), default="all",
                      show_default=True,
                      help="All folds in turn; all but the last, for choices; or only the last, once."),
+        contig_options,
         click.option("--every", type=click.IntRange(1), default=1, help="Use one gene in so many."),
         click.option("--json", "as_json", is_flag=True, help="One JSON object per result."),
     )  # fmt: skip
@@ -78,7 +82,10 @@ def evaluate() -> None:
 @_common
 @click.option("--ontology", type=_FILE, required=True, help="OBO file, plain or gzip.")
 @click.option(
-    "--terms", type=_FILE, help="GAF, or a table of gene and terms; the GFF3's Ontology_term by default."
+    "--terms",
+    type=_FILE,
+    help="GAF, GPAD, or a table of genes and terms (eggNOG-mapper, InterProScan, UniProt, BioMart, …); the "
+    "annotation's Ontology_term by default.",
 )
 @click.option("--min-genes", type=click.IntRange(1), default=MIN_GENES, show_default=True)
 def go(ontology: Path, terms: Path | None, min_genes: int, **common: Any) -> None:
@@ -96,26 +103,41 @@ def go(ontology: Path, terms: Path | None, min_genes: int, **common: Any) -> Non
     "--tracks",
     type=_FILE,
     required=True,
-    help="Table with the columns sample, strand (+, -, .) and file (bedGraph or bigWig).",
+    help="Table with the columns sample, strand (+, -, .) and file (bedGraph, wiggle or bigWig).",
 )
 @click.option(
     "--per-bases", type=float, default=1.0, show_default=True, help="Mean signal per so many bases."
 )
-def tracks(tracks: Path, per_bases: float, **common: Any) -> None:
+@click.option(
+    "--absent-is-zero",
+    is_flag=True,
+    help="Contigs that a track has no interval on have signal 0; they count as missing otherwise.",
+)
+def tracks(tracks: Path, per_bases: float, absent_is_zero: bool, **common: Any) -> None:
     """Signal tracks: log(1 + mean signal) of each gene, sense and antisense; scored by Pearson's r.
 
     Example: covpool evaluate tracks genome.fa genes.gff3 --tracks tracks.tsv --out results
     """
     genes = _genes(common)
-    _run(genes, track_targets(genes, tracks, per_bases=per_bases), common)
+    targets = track_targets(genes, tracks, per_bases=per_bases, absent_is_zero=absent_is_zero)
+    _run(*with_targets(genes, targets), common)
 
 
 def _genes(common: dict[str, Any]) -> list[CodingGene]:
     left_out = [one.partition("=") for one in common["leave_out"]]
     if any(not sign for _, sign, _ in left_out):
         raise click.UsageError("--leave-out needs ATTRIBUTE=VALUE, for example orf_classification=Dubious")
+    names: ContigNames = common["contig_names"]
+    said = names != ContigNames()
+    aliases, circular = (
+        names.among(one.name for one in read_fasta(common["fasta"])) if said else ({}, frozenset())
+    )
     genes = read_coding_genes(
-        common["fasta"], common["annotation"], leave_out=[(name, value) for name, _, value in left_out]
+        common["fasta"],
+        common["annotation"],
+        leave_out=[(name, value) for name, _, value in left_out],
+        aliases=aliases,
+        circular=circular,
     )
     return genes[:: common["every"]]
 
@@ -137,6 +159,8 @@ def _run(genes: list[CodingGene], targets: Targets, common: dict[str, Any]) -> N
         together=common["together"],
         part=common["part"],
     )
+    for note in targets.notes:
+        click.echo(note, err=True)
     click.echo(f"{len(genes):,} genes, {len(targets.names):,} {targets.kind}", err=True)
     found = []
     with Store.open(common["store"]) as store:
