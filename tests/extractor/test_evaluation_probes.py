@@ -325,6 +325,68 @@ def test_the_test_fold_alone_is_the_last_fold_of_all() -> None:
     assert next(last.run(representations[:1])).scores[0] == pytest.approx(whole.scores[4])
 
 
+def with_holes(values: Matrix) -> Matrix:
+    """Targets that miss genes in two patterns; every third misses none."""
+    holed = values.copy()
+    holed[20:60, 1::3] = np.nan
+    holed[150:155, 2::3] = np.nan
+    return holed
+
+
+@pytest.mark.parametrize("columns", [5, 60])
+def test_a_target_with_missing_genes_is_fitted_as_on_the_others_alone(columns: int) -> None:
+    x, y = normal(200, columns), with_holes(normal(200, 6, seed=1))
+    fit, held = np.arange(180), np.arange(180, 200)
+    found = Ridge([x], y, fit, held, torch.float64).scores([1.0], 2.0)
+    for target in range(6):
+        known = fit[np.isfinite(y[fit, target])]
+        alone = Ridge([x], y[:, [target]], known, held, torch.float64).scores([1.0], 2.0)
+        assert found[target] == pytest.approx(alone[0], abs=1e-6)
+
+
+def test_a_target_that_no_gene_has_gets_no_prediction_and_harms_no_other() -> None:
+    x, y = normal(50, 5), normal(50, 3, seed=1)
+    genes = np.arange(50)
+    expected = Ridge([x], y, genes, genes).scores([1.0], 1.0)
+    y[:, 1] = np.nan
+    found = Ridge([x], y, genes, genes).scores([1.0], 1.0)
+    assert np.isnan(found[1]).all() and np.array_equal(found[[0, 2]], expected[[0, 2]])
+
+
+def test_missing_genes_do_not_count_in_scores_and_their_draws() -> None:
+    predicted, observed = normal(6, 200), with_holes(normal(200, 6, seed=1)).T
+    draws = pearson_gene_draws(predicted, observed, fold=0)
+    for score in (pearson, r_squared):
+        for target, known in enumerate(np.isfinite(observed)):
+            alone = score(predicted[[target]][:, known], observed[[target]][:, known])
+            assert score(predicted, observed)[target] == pytest.approx(alone[0])
+    assert draws.mean() == pytest.approx(np.mean(pearson(predicted, observed)), abs=0.02)
+    observed[:] = np.nan
+    assert np.isnan(pearson(predicted, observed)).all()
+    assert np.isnan(pearson_gene_draws(predicted, observed, fold=0)).all()
+
+
+def test_missing_targets_score_as_if_their_genes_were_not_there() -> None:
+    comparison, representations = signal("tracks")
+    values = comparison.targets.values.copy()
+    # A whole fold and a half: that fold scores nothing.
+    values[:75] = np.nan
+    targets = Targets("tracks", comparison.targets.names, comparison.targets.titles, values)
+    whole = Comparison(targets, comparison.folds, comparison.length)
+    folds = np.where(np.arange(250) < 75, -1, comparison.folds)
+    partial_ = Comparison(comparison.targets, folds, comparison.length)
+    found, expected = (next(one.run(representations[:1])) for one in (whole, partial_))
+    assert np.isfinite(found.score) and np.isfinite(found.gene_draws).all()
+    # Features are scaled on the training genes of either, so all but their penalty's meaning is the same.
+    assert found.score == pytest.approx(expected.score, abs=0.02)
+
+
+def test_missing_targets_are_filled_with_what_training_genes_show() -> None:
+    values = np.array([[1, 5], [3, np.nan], [np.nan, 7], [100, np.nan]], dtype=np.float32)
+    targets = Targets("tracks", ("a", "b"), ("a", "b"), values)
+    assert targets.filled(np.arange(3)).tolist() == [[1, 5], [3, 6], [2, 7], [100, 6]]
+
+
 def test_the_report_holds_every_score(tmp_path: Path) -> None:
     comparison, representations = signal("tracks")
     results: list[Result] = list(comparison.run(representations))

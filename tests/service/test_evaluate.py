@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from covpool.extractor.errors import EvaluationError
+from covpool.extractor.errors import AnnotationError, EvaluationError
 from covpool.service.commands.evaluate import evaluate
+from covpool.service.errors import RequestError
 from covpool.store import PoolingError, Store
 
 GENES = 40
@@ -84,6 +85,38 @@ def test_tracks_are_evaluated_on_what_the_store_already_holds(files: Path, tmp_p
     )
     assert found["codons", ""] > 0.7
     assert not {name for name, _ in found} & {"untrained: mean", "one-hot windows: mean"}
+
+
+def test_contigs_of_annotation_and_tracks_are_named_by_the_same_options(files: Path, tmp_path: Path) -> None:
+    renamed = tmp_path / "renamed"
+    renamed.mkdir()
+    for name in ("g.gff3", "x.bedGraph"):
+        (renamed / name).write_text(
+            "".join(line.replace("c\t", "other\t", 1) for line in (files / name).open())
+        )
+    (renamed / "names.tsv").write_text("fasta\tours\nc\tother\n")
+    (renamed / "tracks.tsv").write_text("sample\tstrand\tfile\ns\t.\tx.bedGraph\n")
+
+    def score(*names: str) -> dict[tuple[str, str], float]:
+        arguments = ["tracks", str(files / "g.fa"), str(renamed / "g.gff3"), "--store", str(files / "store")]
+        arguments += ["--tracks", str(renamed / "tracks.tsv"), "--out", str(tmp_path / "out"), "--folds", "3"]
+        arguments += ["--pooling", "mean", "--no-controls", "--no-untrained", "--json", *names]
+        return lines(CliRunner().invoke(evaluate, arguments, catch_exceptions=False))
+
+    few = ["--no-controls", "--no-untrained", "--json"]
+    expected = lines(run(files, "tracks", "--out", str(tmp_path / "out"), *few))
+    found = score("--alias", "other=c")
+    assert {key: expected[key] for key in found} == found
+    assert score("--aliases", str(renamed / "names.tsv"), "--circular", "other") == found
+    with pytest.raises(AnnotationError, match="alias table"):
+        score()
+    with pytest.raises(RequestError, match="must be a new name of one of c"):
+        score("--alias", "other=nowhere")
+
+
+def test_what_was_read_and_what_of_it_counts_nothing_is_told(files: Path, tmp_path: Path) -> None:
+    few = ["--no-controls", "--no-untrained", "--json", "--out", str(tmp_path)]
+    assert f"genes with terms: {GENES} of {GENES}" in run(files, "go", *few).stderr
 
 
 def test_parts_of_the_folds_are_evaluated_alone(files: Path, tmp_path: Path) -> None:

@@ -93,4 +93,4 @@ def _bare(name: str) -> str:
 def _unversioned(name: str) -> str:
     plain = name.rpartition(":")[2]
     match = _VERSIONED.fullmatch(plain)
-    return match[1] if match else plain
+    return match[1] if match else "" if plain.isdigit() else plain

@@ -200,7 +200,8 @@ def _read_bigwig(
 ) -> tuple[dict[str, Rows], dict[str, int]]:
     """Intervals of contigs with genes, none of all others, and lengths, by the names in the file's header."""
     try:
-        with pybigtools.open(str(path)) as file:
+        # As a file: by its name it would have to end in .bw.
+        with path.open("rb") as raw, pybigtools.open(raw) as file:
             lengths: dict[str, int] = dict(file.chroms())
             names = translation(lengths, wanted, aliases, {})
             rows: dict[str, Rows] = {chrom: _rows() for chrom in lengths}

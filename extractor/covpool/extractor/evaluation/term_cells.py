@@ -27,7 +27,7 @@ class TermCells:
         start = rf"(?:[PFC]:\s?)?(?:https?://\S*/)?(?:{known})[:_]\w+"
         self.example = min(ontology.names)
         self._prefix = prefixes[0] if len(prefixes) == 1 else ""
-        self._split = re.compile(rf"[\s,;|`/]+(?={start})", re.IGNORECASE)
+        self._split = re.compile(rf"(?:[\s,;|`]|//+)+(?={start})", re.IGNORECASE)
         self._item = re.compile(
             rf"(?:[PFC]:\s?)?(?:https?://\S*/)?(?P<prefix>{known})[:_](?P<number>\w+)", re.IGNORECASE
         )

@@ -110,8 +110,8 @@ def _missing(genes: list[CodingGene], signal: Signal) -> str:
     counts = Counter(gene.chrom for gene in genes if gene.chrom not in signal.intervals)
     if not counts:
         return ""
-    others = f"; {_some(signal.others)} of the file fit no contig with genes" if signal.others else ""
-    return f"nothing on {_some(tuple(counts))}, whose {counts.total():,} genes are left out for it{others}"
+    others = f"; {_some(signal.others)} of the file fits no contig with genes" if signal.others else ""
+    return f"nothing on {_some(tuple(counts))}; genes without a value there: {counts.total():,}{others}"
 
 
 def _some(names: tuple[str, ...]) -> str:
