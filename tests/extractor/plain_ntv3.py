@@ -69,10 +69,10 @@ class PlainNTv3:
         centred = x - x.mean(1, keepdims=True)
         y = centred / np.sqrt((centred**2).mean(1, keepdims=True) + eps)
         y = y * w[f"{name}.weight"] + w[f"{name}.bias"]
-        if condition is None:
-            return y
-        shift, scale = np.split(self._linear(condition, f"{name}.modulation_layers.0"), 2)
-        return y * (1 + scale) + shift
+        if condition is not None:
+            shift, scale = np.split(self._linear(condition, f"{name}.modulation_layers.0"), 2)
+            y = y * (1 + scale) + shift
+        return np.asarray(y)
 
     def _residual(self, x: Array, name: str, kernel: Array, condition: Array | None) -> Array:
         y = self._norm(x, f"{name}.conv_block.layer_norm", TOWER_EPS, condition)
@@ -116,11 +116,13 @@ class PlainNTv3:
 
 
 def _gelu(x: Array) -> Array:
-    return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    y: Array = x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    return y
 
 
 def _correlate(x: Array, kernel: Array, bias: Array) -> Array:
     """Zero-padded to the same length; the kernel is (out, in, odd size)."""
     size = kernel.shape[2]
     padded = np.pad(x, ((size // 2, size // 2), (0, 0)))
-    return np.sum([padded[k : k + len(x)] @ kernel[:, :, k].T for k in range(size)], axis=0) + bias
+    y: Array = np.sum([padded[k : k + len(x)] @ kernel[:, :, k].T for k in range(size)], axis=0)
+    return y + bias

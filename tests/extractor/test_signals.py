@@ -44,7 +44,7 @@ def genes(tmp_path: Path) -> list[CodingGene]:
 
 def means(genes: list[CodingGene], path: Path, text: str) -> list[float]:
     path.write_text(text)
-    return np.round(mean_signal(genes, path), 6).tolist()
+    return [round(float(mean), 6) for mean in mean_signal(genes, path)]
 
 
 @pytest.mark.parametrize(
@@ -144,8 +144,8 @@ def test_targets_are_missing_for_each_track_alone_and_the_notes_say_so(
 ) -> None:
     table = write_table(tmp_path, a="chr1 0 500 2\nchrM 0 500 5\n", b="chr1 0 500 1\nsix 0 5 1\n")
     targets = track_targets(genes, table)
-    expected = np.log1p([[2, 1], [5, np.nan], [np.nan, np.nan]])
-    assert targets.values == pytest.approx(expected.astype(np.float32), nan_ok=True)
+    expected = np.log1p(np.array([[2, 1], [5, np.nan], [np.nan, np.nan]], dtype=np.float32))
+    assert targets.values == pytest.approx(expected, nan_ok=True)
     assert targets.notes == (
         f"{table}: a: nothing on chr2; genes without a value there: 1",
         f"{table}: b: nothing on chrM, chr2; genes without a value there: 2; six of the file fits no contig "
@@ -161,8 +161,8 @@ def test_strands_are_read_each_for_itself(tmp_path: Path, genes: list[CodingGene
     table = write_table(tmp_path, s_p="chr1 0 500 2\nchrM 0 500 3\n", s_m="chr1 0 500 1\n")
     targets = track_targets(genes, table)
     assert targets.names == ("s sense", "s antisense")
-    expected = np.log1p([[2, 1], [np.nan, 3], [np.nan, np.nan]])
-    assert targets.values == pytest.approx(expected.astype(np.float32), nan_ok=True)
+    expected = np.log1p(np.array([[2, 1], [np.nan, 3], [np.nan, np.nan]], dtype=np.float32))
+    assert targets.values == pytest.approx(expected, nan_ok=True)
 
 
 def test_absent_contigs_are_zero_where_the_makers_say_so(tmp_path: Path, genes: list[CodingGene]) -> None:

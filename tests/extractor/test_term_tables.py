@@ -97,8 +97,9 @@ def test_gaf_of_fifteen_columns_and_of_old_qualifiers_is_read(tmp_path: Path, on
 
 @pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
 def test_compressed_files_are_told_by_their_bytes(tmp_path: Path, ontology: Ontology, kind: str) -> None:
-    pack = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}[kind]
-    assert said(tmp_path, pack("\n".join(GAF).encode()), ontology, "a.gaf") == SAID
+    plain = "\n".join(GAF).encode()
+    packed = {"gz": gzip.compress(plain), "bz2": bz2.compress(plain), "xz": lzma.compress(plain)}[kind]
+    assert said(tmp_path, packed, ontology, "a.gaf") == SAID
 
 
 def test_zstd_is_read_too(tmp_path: Path, ontology: Ontology) -> None:

@@ -91,9 +91,8 @@ def test_contigs_of_annotation_and_tracks_are_named_by_the_same_options(files: P
     renamed = tmp_path / "renamed"
     renamed.mkdir()
     for name in ("g.gff3", "x.bedGraph"):
-        (renamed / name).write_text(
-            "".join(line.replace("c\t", "other\t", 1) for line in (files / name).open())
-        )
+        lines_ = (files / name).read_text().splitlines(keepends=True)
+        (renamed / name).write_text("".join(line.replace("c\t", "other\t", 1) for line in lines_))
     (renamed / "names.tsv").write_text("fasta\tours\nc\tother\n")
     (renamed / "tracks.tsv").write_text("sample\tstrand\tfile\ns\t.\tx.bedGraph\n")
 

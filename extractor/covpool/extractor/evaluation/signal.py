@@ -163,8 +163,10 @@ def _rows() -> Rows:
 
 
 def _add(rows: Rows, row: Row) -> None:
-    for column, value in zip(rows, row, strict=True):
-        column.append(value)
+    starts, ends, values = rows
+    starts.append(row[0])
+    ends.append(row[1])
+    values.append(row[2])
 
 
 @dataclass

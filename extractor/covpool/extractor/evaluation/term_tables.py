@@ -102,7 +102,9 @@ def _mostly(rows: Ordered[Row], fits: Callable[[Row], bool]) -> bool:
 
 
 def _is_gaf(row: Row, cells: TermCells) -> bool:
-    return len(row) >= 15 and bool(cells.terms(row[4])) and row[12].startswith("taxon:")
+    if len(row) < 15 or not cells.terms(row[4]):
+        return False
+    return row[8].strip() in ("P", "F", "C") or row[12].startswith("taxon:")
 
 
 def _is_gpad(row: Row, cells: TermCells) -> bool:
