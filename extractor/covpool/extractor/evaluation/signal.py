@@ -84,7 +84,7 @@ def read_signal(path: Path, contigs: Iterable[Contig]) -> Signal:
         rows, lengths = _read_bigwig(path, wanted, aliases)
     else:
         rows = _read_text(path)
-    names = translation(rows, wanted, aliases, {})
+    names = _names(rows, wanted, aliases)
     joined: dict[str, list[Rows]] = defaultdict(list)
     for chrom, found in rows.items():
         if chrom in names:
@@ -92,6 +92,10 @@ def read_signal(path: Path, contigs: Iterable[Contig]) -> Signal:
     intervals = {name: _intervals(found, path, wanted[name]) for name, found in joined.items()}
     told = {names[chrom]: length for chrom, length in lengths.items() if chrom in names}
     return Signal(intervals, told, tuple(chrom for chrom in rows if chrom not in names))
+
+
+def _names(used: Iterable[str], wanted: Mapping[str, Contig], aliases: Mapping[str, str]) -> dict[str, str]:
+    return translation(used, {name: contig.length for name, contig in wanted.items()}, aliases, {})
 
 
 def _sum_to(positions: npt.NDArray[np.int64], intervals: Intervals) -> Vector:
@@ -205,7 +209,7 @@ def _read_bigwig(
         # As a file: by its name it would have to end in .bw.
         with path.open("rb") as raw, pybigtools.open(raw) as file:
             lengths: dict[str, int] = dict(file.chroms())
-            names = translation(lengths, wanted, aliases, {})
+            names = _names(lengths, wanted, aliases)
             rows: dict[str, Rows] = {chrom: _rows() for chrom in lengths}
             for chrom in names:
                 for row in file.records(chrom, 0, lengths[chrom]):
