@@ -217,7 +217,7 @@ def test_a_missing_extra_is_answered_with_its_install_line(module: str, command:
 
 
 def test_the_client_commands_need_no_extra() -> None:
-    found = without({"torch", "zarr", "fastapi", "sqlalchemy", "dnaio"}, "embed", "--help")
+    found = without({"torch", "zarr", "fastapi", "sqlalchemy", "xopen"}, "embed", "--help")
     assert found.returncode == 0, found.stderr
 
 

@@ -21,6 +21,8 @@ else:
 
 #: Bytes read, and at most unpacked, at once.
 CHUNK = 1 << 16
+#: Bytes that tell the format.
+LONGEST_MAGIC = 6
 #: Of a member's first bytes that are handed to the decoder: little is copied where members are small.
 _FIRST = 1 << 10
 #: Fixed part of a gzip member's header with the length of its extra field (RFC 1952, section 2.3).
@@ -122,7 +124,7 @@ def unpack(
     bgzip = filled = False
     while raw.more(first=raw.position == 0):
         member = Member(raw.position, unpacked, form is GZIP and _is_bgzip(raw))
-        if not form.magic.match(raw.ahead(4)):
+        if not form.magic.match(raw.ahead(LONGEST_MAGIC)):
             raise DamagedError(
                 f"behind its last {form.name} member, at byte {raw.position:,}, lies what is no {form.name}",
                 f"the members before are whole: unpack them yourself ({form.unpack}) and give the result, "

@@ -28,9 +28,7 @@ class FileState:
     @classmethod
     def of(cls, path: Path, status: os.stat_result) -> "FileState":
         """The state that was seen."""
-        return cls(
-            str(path.resolve()), status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns
-        )
+        return cls(str(path.resolve()), status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
 
     @property
     def _name(self) -> str:

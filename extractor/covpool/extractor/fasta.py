@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from covpool.extractor.errors import SequenceError
 from covpool.extractor.fasta_faults import STANDARD_INPUT, unreadable
-from covpool.extractor.fasta_text import BLANKS, FastaText, Header, Piece, count_lines
+from covpool.extractor.fasta_text import BLANKS, FastaText, Header, Piece, count_lines, damage_behind
 from covpool.extractor.sequences import LETTERS, Sequence, normalise
 
 
@@ -39,9 +39,10 @@ def read_fasta(
         SequenceError: the file is missing, empty, truncated, not FASTA or too large, a record is not DNA,
             or an id occurs twice. The message names file, line and record or position.
     """
-    for record in read_records(source, label=label, max_bases=max_bases):
+    records = read_records(source, label=label, max_bases=max_bases)
+    for record in records:
         if isinstance(record, Refused):
-            raise SequenceError(record.error)
+            raise damage_behind(records, SequenceError(record.error))
         yield record
 
 
@@ -122,6 +123,4 @@ class _Bound:
             raise self._error()
 
     def _error(self) -> SequenceError:
-        return SequenceError(
-            f"{self._label}: more than {self._most:,} bases; send fewer records at a time"
-        )
+        return SequenceError(f"{self._label}: more than {self._most:,} bases; send fewer records at a time")

@@ -66,8 +66,10 @@ def not_text(byte: int, label: str, line: int, record: int) -> str:
 
 def damaged(error: DamagedError, label: str, records: int, *, pipe: bool) -> str:
     """What is wrong with a packed file, or with what a command packs."""
-    remedy = "truncated: see why the command that writes it ended early" if error.cut and pipe else error.remedy
-    where = f"after record {records}" if records else "before its first record ends, or not FASTA"
+    remedy = error.remedy
+    if error.cut and pipe:
+        remedy = "truncated: see why the command that writes it ended early"
+    where = f"in or behind record {records}" if records else "before its first record, or not FASTA"
     return f"{label}: damaged {where} ({error}); {remedy}"
 
 
@@ -87,4 +89,3 @@ def unreadable(error: OSError, label: str, records: int | None = None) -> str:
         case _:
             remedy = "see whether it can be read there by other programs"
     return f"{label}: cannot be read{after} ({what}); {remedy}"
-

@@ -8,12 +8,20 @@ in LF, CR LF or CR, also mixed; blanks count nowhere; lines may have any length;
 import os
 import re
 import stat
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import BinaryIO
 
-from covpool.extractor.compression import CHUNK, DamagedError, Format, Member, format_of, unpack
+from covpool.extractor.compression import (
+    CHUNK,
+    LONGEST_MAGIC,
+    DamagedError,
+    Format,
+    Member,
+    format_of,
+    unpack,
+)
 from covpool.extractor.errors import SequenceError
 from covpool.extractor.fasta_faults import damaged, no_record, not_ascii, not_fasta, not_text, unreadable
 
@@ -48,6 +56,19 @@ class Comment:
     """A line that is passed over."""
 
     line: int
+
+
+def damage_behind(rest: Iterable[object], error: SequenceError) -> SequenceError:
+    """The damage that shows when the rest of a file is read, or else this error.
+
+    Packed data tell that they are corrupt only at the end of a member; until then their text is blamed.
+    """
+    try:
+        for _ in rest:
+            pass
+    except SequenceError as found:
+        return found if isinstance(found.__cause__, DamagedError) else error
+    return error
 
 
 def count_lines(text: bytes) -> int:
@@ -89,8 +110,15 @@ class FastaText:
         self._within = False
 
     def __iter__(self) -> Iterator[Header | Piece | Comment]:
+        blocks = self._blocks()
+        try:
+            yield from self._read(blocks)
+        except SequenceError as error:
+            raise damage_behind(blocks, error) from error.__cause__
+
+    def _read(self, blocks: Iterator[bytes]) -> Iterator[Header | Piece | Comment]:
         left = b""
-        for block in chain(self._blocks(), (None,)):
+        for block in chain(blocks, (None,)):
             data = left + (block or b"")
             # Of a CR the LF may be yet to come.
             held = b"\r" if block is not None and data.endswith(b"\r") else b""
@@ -128,7 +156,10 @@ class FastaText:
         yield b"".join(waiting)
 
     def _unpacked(self) -> Iterator[bytes]:
-        head = self._file.read(CHUNK)
+        head = b""
+        # A pipe may give less than it is asked for.
+        while len(head) < LONGEST_MAGIC and (more := self._file.read(CHUNK)):
+            head += more
         given = chain((head,), iter(lambda: self._file.read(CHUNK), b""))
         found = format_of(head)
         self._form(found)
@@ -185,7 +216,7 @@ class FastaText:
             raise SequenceError(f"{where} (unnamed): the header has no id; write '>id'")
         name = words[0].decode("ascii")
         if not name.isprintable():
-            raise SequenceError(f"{where}: the id holds control characters; the file is damaged, or rename it")
+            raise SequenceError(f"{where}: the id holds control characters; rename it, or mend the file")
         if name in self._seen:
             raise SequenceError(
                 f"{where} ({name}): the id occurs twice, first in record {self._seen[name]}; rename one"

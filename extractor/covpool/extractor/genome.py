@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 
 from covpool.extractor.compression import GZIP, DamagedError, unpack
-from covpool.extractor.errors import RegionError, SequenceError
+from covpool.extractor.errors import GenomeFileError, RegionError, SequenceError
 from covpool.extractor.fasta_faults import unreadable
 from covpool.extractor.fasta_text import BLANKS
 from covpool.extractor.genome_index import index_of
@@ -50,6 +50,10 @@ def parse_region(text: str, contigs: Collection[str] = ()) -> tuple[str, int, in
     if start >= end:
         raise RegionError(f"region {text[:80]!r}: ends before it begins; regions are 0-based half-open")
     return found["chrom"], start, end, found["strand"] or "+"
+
+
+class _ChangedError(Exception):
+    """The text is not what was indexed."""
 
 
 class Genome:
@@ -94,7 +98,8 @@ class Genome:
 
         Raises:
             RegionError: there is no such contig, or it ends before the region does.
-            SequenceError: something in it is not DNA, or the file cannot be read any more.
+            SequenceError: something in it is not DNA.
+            GenomeFileError: the file cannot be read any more, or has changed.
         """
         if chrom not in self.contigs:
             known = ", ".join(list(self.contigs)[:5])
@@ -105,9 +110,19 @@ class Genome:
             raise RegionError(f"{name}: {chrom}:{start}-{end} is not within its {length:,} bases")
         if chrom in self._index.unfit:
             raise SequenceError(f"{name}: {self._index.unfit[chrom]}")
-        bases = self._letters(chrom, start, min(end, length))
-        if end > length:
-            bases += self._letters(chrom, 0, end - length)
+        try:
+            bases = self._letters(chrom, start, min(end, length))
+            if end > length:
+                bases += self._letters(chrom, 0, end - length)
+        except OSError as error:
+            # Where the file lies is not for everyone who asks for a gene of it.
+            raise GenomeFileError(unreadable(error, f"{name}: its FASTA file")) from error
+        except DamagedError as error:
+            raise GenomeFileError(f"{name}: its FASTA file is damaged ({error}); {error.remedy}") from error
+        except _ChangedError as error:
+            raise GenomeFileError(
+                f"{name}: its FASTA file has changed since it was opened; register it anew, then start again"
+            ) from error
         found = normalise(bases.decode("ascii"), name, part=True)
         if strand == "+":
             return found
@@ -129,22 +144,18 @@ class Genome:
         """The letters [start, end) of a contig, as the file has them."""
         found = list[bytes]()
         skip = None
-        for begin, behind, before, holds in self._index.stretches(self._numbers[chrom], self.contigs[chrom], start, end):
-            letters = self._text(begin, behind).translate(None, BLANKS)
-            if len(letters) != holds or not letters.isascii():
-                raise SequenceError(f"{self.path}: has changed since it was opened; register it anew")
-            skip = start - before if skip is None else skip
+        number, length = self._numbers[chrom], self.contigs[chrom]
+        for stretch in self._index.stretches(number, length, start, end):
+            letters = self._text(stretch.begin, stretch.end).translate(None, BLANKS)
+            if len(letters) != stretch.bases or not letters.isascii():
+                raise _ChangedError
+            skip = start - stretch.before if skip is None else skip
             found.append(letters)
         return b"".join(found)[skip or 0 :][: end - start]
 
     def _text(self, begin: int, end: int) -> bytes:
         """The unpacked text [begin, end) of the file."""
-        try:
-            return self._unpacked(begin, end) if self._index.is_packed else self._read(begin, end - begin)
-        except OSError as error:
-            raise SequenceError(unreadable(error, str(self.path))) from error
-        except DamagedError as error:
-            raise SequenceError(f"{self.path}: {error}; {error.remedy}") from error
+        return self._unpacked(begin, end) if self._index.is_packed else self._read(begin, end - begin)
 
     def _unpacked(self, begin: int, end: int) -> bytes:
         entry = int(np.searchsorted(self._index.unpacked, begin, "right")) - 1
@@ -169,7 +180,8 @@ class Genome:
         return b"".join(found)[begin - first :][: end - begin]
 
     def _read(self, begin: int, size: int) -> bytes:
-        found = os.pread(self._file.fileno(), size, begin)
-        while len(found) < size and (more := os.pread(self._file.fileno(), size - len(found), begin + len(found))):
-            found += more
+        found = b""
+        # The system may give less than it is asked for.
+        while data := os.pread(self._file.fileno(), size - len(found), begin + len(found)):
+            found += data
         return found

@@ -2,7 +2,6 @@
 
 from collections import Counter
 
-from covpool.extractor.errors import SequenceError
 from covpool.extractor.fasta_text import BLANKS, Header, Piece, count_lines
 from covpool.extractor.sequences import AMBIGUITY_CODES, LETTERS
 
@@ -60,13 +59,10 @@ class Contents:
         self.bases = 0
         self._codes = self._protein = 0
         self._foreign: tuple[str, int] | None = None
+        self._binary: str | None = None
 
     def add(self, piece: Piece, notices: Notices) -> None:
-        """Count what a piece holds.
-
-        Raises:
-            SequenceError: it holds control characters: the file is damaged.
-        """
+        """Count what a piece holds."""
         # Nearly all of a genome goes here, in one call; what is left is looked at.
         rest = piece.text.translate(None, _PLAIN)
         blanks = len(rest) - len(letters := rest.translate(None, BLANKS))
@@ -78,9 +74,11 @@ class Contents:
             self._look_at(letters, piece)
 
     @property
-    def empty(self) -> str:
-        """Why a contig without bases is refused."""
-        return f"{self._where(self._header.line)}: the sequence is empty; give at least one base"
+    def fault(self) -> str | None:
+        """Why a file with such a contig is refused: it has no base, or control characters."""
+        if not self.bases:
+            return f"{self._where(self._header.line)}: the sequence is empty; give at least one base"
+        return self._binary
 
     @property
     def unfit(self) -> str | None:
@@ -109,7 +107,7 @@ class Contents:
         self._protein += len(foreign) - len(foreign.translate(None, _PROTEIN))
         if len(foreign.translate(None, _CONTROLS)) < len(foreign):
             odd = next(byte for byte in foreign if byte in _CONTROLS)
-            raise SequenceError(
+            self._binary = self._binary or (
                 f"{self._where(_line_of(piece, odd))}: holds byte {odd:#04x}, which is no text; the file is "
                 "binary or damaged, fetch or write it again"
             )

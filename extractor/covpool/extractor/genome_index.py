@@ -1,4 +1,4 @@
-"""Genome index: where in a FASTA file the bases of each contig lie; made in one pass, kept in the user's cache.
+"""Genome index: where in a FASTA file the bases of each contig lie; made in one pass, kept in a cache.
 
 A contig is cut into stretches of some ten thousand bytes without a header or comment in them; a region is cut
 out of the stretches that it touches once their blanks and line ends are gone. So lines may be of any length.
@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from covpool.extractor.compression import CHUNK, GZIP, Format, Member
 from covpool.extractor.digests import FileState
 from covpool.extractor.errors import SequenceError
-from covpool.extractor.fasta_text import BLANKS, Comment, FastaText, Header, Piece
+from covpool.extractor.fasta_text import Comment, FastaText, Header, Piece
 from covpool.extractor.genome_contents import Contents, Notices
 from covpool.extractor.user_cache import recall, remember
 
@@ -29,6 +29,21 @@ Offsets = NDArray[np.int64]
 _KIND = "genomes"
 #: Raised when what is kept changes; files of other versions are not looked at.
 _VERSION = 1
+
+
+class Stretch(NamedTuple):
+    """Text of one contig.
+
+    Attributes:
+        begin, end: its offsets.
+        before: bases of the contig before it.
+        bases: that it holds.
+    """
+
+    begin: int
+    end: int
+    before: int
+    bases: int
 
 
 @dataclass(frozen=True)
@@ -64,18 +79,16 @@ class GenomeIndex:
         """Whether the file is bgzip."""
         return len(self.packed) > 0
 
-    def stretches(self, contig: int, length: int, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-        """Stretches that hold the bases [start, end) of a contig: its offsets, bases before it and in it.
-
-        The contig is told by its number and its length.
-        """
+    def stretches(self, contig: int, length: int, start: int, end: int) -> Iterator[Stretch]:
+        """Stretches that hold the bases [start, end) of a contig, told by its number and its length."""
         first, last = int(self.first[contig]), int(self.first[contig + 1])
         before = self.before[first:last]
         begin = first + int(np.searchsorted(before, start, "right")) - 1
         behind = first + int(np.searchsorted(before, end, "left"))
         for at in range(begin, behind):
             following = length if at + 1 == last else int(self.before[at + 1])
-            yield int(self.begins[at]), int(self.ends[at]), int(self.before[at]), following - int(self.before[at])
+            begin_base = int(self.before[at])
+            yield Stretch(int(self.begins[at]), int(self.ends[at]), begin_base, following - begin_base)
 
     def to_bytes(self) -> bytes:
         """As it is kept."""
@@ -156,7 +169,8 @@ class _Making:
                     self._add(event)
                 case Comment():
                     self._notices.add("comments", event.line)
-        self._end()
+        if fault := next((why for one in self._contents if (why := one.fault)), None):
+            raise SequenceError(fault)
         contents = dict(zip(self._names, self._contents, strict=True))
         unfit = {name: why for name, one in contents.items() if (why := one.unfit) is not None}
         return GenomeIndex(
@@ -176,7 +190,8 @@ class _Making:
     def _check_form(self, form: Format | None) -> None:
         if form is not None and form is not GZIP:
             raise SequenceError(
-                f"{self._label}: {form.name} has no random access; unpack it ({form.unpack}), or pack it with bgzip"
+                f"{self._label}: {form.name} has no random access; unpack it ({form.unpack}), or pack it "
+                "with bgzip"
             )
 
     def _enter(self, member: Member) -> None:
@@ -189,14 +204,9 @@ class _Making:
             self._members.append(member)
 
     def _begin(self, header: Header) -> None:
-        self._end()
         self._names.append(header.name)
         self._contents.append(Contents(header, self._label))
         self._first.append(len(self._begins))
-
-    def _end(self) -> None:
-        if self._contents and not self._contents[-1].bases:
-            raise SequenceError(self._contents[-1].empty)
 
     def _add(self, piece: Piece) -> None:
         contents = self._contents[-1]

@@ -43,10 +43,10 @@ def remember(kind: str, name: str, body: bytes) -> bool:
             file.write(body)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(aside, folder / name)
+        Path(aside).replace(folder / name)
     except OSError:
         with suppress(OSError):
-            os.unlink(aside)
+            Path(aside).unlink()
         return False
     return True
 

@@ -43,6 +43,17 @@ def extraction_options(command: F) -> F:
     return command
 
 
+def fasta_argument(command: F) -> F:
+    """FASTA: a path, also of a pipe, or "-"; `content_of` makes it what `Client.submit` takes."""
+    path = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+    return click.argument("fasta", type=path)(command)
+
+
+def content_of(fasta: Path) -> Path | bytes:
+    """The path, or what standard input holds for "-"."""
+    return click.get_binary_stream("stdin").read() if str(fasta) == "-" else fasta
+
+
 def check_output(path: Path, *suffixes: str) -> None:
     """Refuse an output path before any work is done, not after."""
     if path.suffix not in suffixes:
