@@ -68,7 +68,8 @@ class Contents:
         blanks = len(rest) - len(letters := rest.translate(None, BLANKS))
         self.bases += len(piece.text) - blanks
         notices.add_ends(piece.text if b"\r" in rest else rest)
-        if odd := next((byte for byte in rest if byte in _WITHIN_LINES), None):
+        if blanks > rest.count(b"\n") + rest.count(b"\r"):
+            odd = next(byte for byte in rest if byte in _WITHIN_LINES)
             notices.add("blanks", _line_of(piece, odd))
         if letters:
             self._look_at(letters, piece)
@@ -83,21 +84,21 @@ class Contents:
     @property
     def unfit(self) -> str | None:
         """Why nothing of it is read as DNA; None where it is DNA, or may be."""
-        if 2 * self._codes > self.bases or 20 * self._protein > self.bases:
+        # Of a protein a third, of a spoilt gene among others few.
+        if 2 * self._codes > self.bases or 5 * self._protein > self.bases:
             return f"the contig {self._header.name} looks like a protein; give the nucleotide sequence"
         return None
 
     @property
     def notice(self) -> str | None:
         """What should be known of it."""
+        where = f"record {self._header.record} ({self._header.name})"
         if self.unfit is not None:
-            return f"{self._where(self._header.line)}: looks like a protein; what is read of it is refused"
+            return f"line {self._header.line}: {where} looks like a protein; what is read of it is refused"
         if self._foreign is None:
             return None
         character, line = self._foreign
-        return (
-            f"{self._where(line)}: {character!r} is no IUPAC nucleotide code; what is read there is refused"
-        )
+        return f"line {line}: {where} holds {character!r}, which is no DNA; what is read there is refused"
 
     def _look_at(self, letters: bytes, piece: Piece) -> None:
         self._codes += len(letters) - len(letters.translate(None, _CODES))

@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -29,6 +29,8 @@ Offsets = NDArray[np.int64]
 _KIND = "genomes"
 #: Raised when what is kept changes; files of other versions are not looked at.
 _VERSION = 1
+#: Contigs of which a notice tells.
+_MOST_NOTICES = 5
 
 
 class Stretch(NamedTuple):
@@ -178,7 +180,7 @@ class _Making:
             size=hashed.size,
             contigs={name: one.bases for name, one in contents.items()},
             unfit=unfit,
-            notices=(*self._notices.told(), *(note for one in self._contents if (note := one.notice))),
+            notices=(*self._notices.told(), *_some(one.notice for one in self._contents)),
             first=np.array([*self._first, len(self._begins)], np.int64),
             begins=np.array(self._begins, np.int64),
             ends=np.array(self._ends, np.int64),
@@ -220,6 +222,14 @@ class _Making:
             self._begins.append(piece.offset)
             self._ends.append(end)
             self._before.append(before)
+
+
+def _some(notices: Iterable[str | None]) -> Iterator[str]:
+    """The first of the notices there are, and how many follow."""
+    found = [one for one in notices if one is not None]
+    yield from found[:_MOST_NOTICES]
+    if len(found) > _MOST_NOTICES:
+        yield f"and so do {len(found) - _MOST_NOTICES:,} further contigs"
 
 
 class _Hashed:

@@ -10,7 +10,14 @@ from rich.console import Console
 
 from covpool.clients.arrays import decode_embeddings
 from covpool.clients.client import Client
-from covpool.clients.commands.options import check_output, content_of, extraction_options, fasta_argument, progress_of, service_options
+from covpool.clients.commands.options import (
+    check_output,
+    content_of,
+    extraction_options,
+    fasta_argument,
+    progress_of,
+    service_options,
+)
 
 
 @click.command

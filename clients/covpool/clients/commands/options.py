@@ -1,5 +1,6 @@
 """Options and output that the client's commands share."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,7 +52,7 @@ def fasta_argument(command: F) -> F:
 
 def content_of(fasta: Path) -> Path | bytes:
     """The path, or what standard input holds for "-"."""
-    return click.get_binary_stream("stdin").read() if str(fasta) == "-" else fasta
+    return sys.stdin.buffer.read() if str(fasta) == "-" else fasta
 
 
 def check_output(path: Path, *suffixes: str) -> None:

@@ -1,6 +1,7 @@
 """Extract the moments of a FASTA file into a store, without a service."""
 
 import json
+import sys
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,6 @@ from covpool.extractor.sequences import Sequence
 from covpool.service.tasks import Extraction
 from covpool.store.keys import MomentsKey, Recipe, Strand
 from covpool.store.zarr_store import Store
-
 
 _FASTA = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 
@@ -67,7 +67,7 @@ def extract(
                 line = {"name": name, "key": key.digest, "length": key.length, "cached": cached}
                 click.echo(json.dumps(line) if as_json else "\t".join(map(str, line.values())))
 
-        source = click.get_binary_stream("stdin") if str(fasta) == "-" else fasta
+        source = sys.stdin.buffer if str(fasta) == "-" else fasta
         for sequence in read_fasta(source):
             for notice in sequence.notices:
                 click.echo(f"Notice: {notice}", err=True)
