@@ -205,9 +205,12 @@ def test_a_contig_of_protein_is_listed_and_spoils_no_other(tmp_path: Path) -> No
     with Genome(write(tmp_path / "g.fa", ">p\nMSTNEEPQSDPSVEPPLSQETF\n>c\nACGTN\n")) as genome:
         assert genome.contigs == {"p": 22, "c": 5}
         assert genome.sequence("c", 0, 5, name="x").bases == "ACGTN"
-        for start, end in ((0, 4), (0, 22)):
-            with pytest.raises(SequenceError, match="x: the contig p looks like a protein"):
-                genome.sequence("p", start, end, name="x")
+        for end, words in (
+            (4, "x: the contig p looks like"),
+            (22, "x: character 'E' at position 5 .*looks like"),
+        ):
+            with pytest.raises(SequenceError, match=f"{words} a protein"):
+                genome.sequence("p", 0, end, name="x")
 
 
 def test_a_letter_that_is_no_dna_is_refused_where_it_is_read_and_nowhere_else(tmp_path: Path) -> None:
@@ -258,6 +261,16 @@ def test_what_is_packed_otherwise_or_cut_is_refused_with_the_remedy(
     path.write_bytes(packed)
     with pytest.raises(SequenceError, match=words):
         Genome(path)
+
+
+def test_a_directory_is_no_genome_and_a_closed_one_is_not_read(tmp_path: Path) -> None:
+    with pytest.raises(SequenceError, match=r"Is a directory.*give a file in it"):
+        Genome(tmp_path)
+    genome = Genome(write(tmp_path / "g.fa", FASTA))
+    genome.close()
+    genome.close()
+    with pytest.raises(GenomeFileError, match="x: its FASTA file: cannot be read .it was closed"):
+        genome.sequence("2", 0, 4, name="x")
 
 
 def test_a_pipe_is_no_genome(tmp_path: Path) -> None:

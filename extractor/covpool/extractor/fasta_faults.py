@@ -12,13 +12,19 @@ STANDARD_INPUT = "standard input"
 _OTHERS: tuple[tuple[bytes, str], ...] = (
     (rb"\xef\xbb\xbf", "begins with a byte order mark; save it as plain text without one"),
     (rb"\xff\xfe|\xfe\xff", "is UTF-16 text; save it as plain ASCII or UTF-8 text"),
-    (rb"PK\x03\x04", "is a zip archive; unpack it (unzip) and give the FASTA file in it"),
-    (rb"7z\xbc\xaf|Rar!|\x1f\x9d|\x04\x22\x4d\x18", "is packed in a way that is not read here; unpack it"),
-    (rb"\x43\x27\x41\x1a|\x1a\x41\x27\x43", "is a .2bit file; write it as FASTA (twoBitToFa)"),
-    (rb"\s*<(!|\?|html)", "is a web page and no FASTA file; the download failed, fetch the file itself"),
+    (rb"PK\x03\x04", "is not FASTA but a zip archive; unpack it (unzip) and give the FASTA file in it"),
+    (
+        rb"7z\xbc\xaf|Rar!|\x1f\x9d|\x04\x22\x4d\x18",
+        "is not FASTA, but packed in a way that is not read here; unpack it",
+    ),
+    (rb"\x43\x27\x41\x1a|\x1a\x41\x27\x43", "is not FASTA but .2bit; write it as FASTA (twoBitToFa)"),
+    (rb"\s*<(!|\?|html)", "is not FASTA but a web page; the download failed, fetch the file itself"),
     (rb"LOCUS ", "is not FASTA but GenBank; write its sequence as FASTA"),
     (rb"ID   ", "is not FASTA but EMBL; write its sequence as FASTA"),
-    (rb"(?s)[^>]{0,100}\0.*ustar", "is a tar archive; unpack it (tar -x) and give the FASTA file in it"),
+    (
+        rb"(?s)[^>]{0,100}\0.*ustar",
+        "is not FASTA but a tar archive; unpack it (tar -x) and give the FASTA file in it",
+    ),
 )
 
 

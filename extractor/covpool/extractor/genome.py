@@ -4,9 +4,11 @@ Bases are told from blanks and headers by `fasta_text`, as `read_fasta` does. Th
 cache directory: the file's own directory may be read-only. Convention: coordinates are 0-based and half-open.
 """
 
+import errno
 import os
 import re
 import stat
+import weakref
 from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
@@ -74,15 +76,21 @@ class Genome:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            if stat.S_ISFIFO(path.stat().st_mode):
+            mode = path.stat().st_mode
+            if stat.S_ISDIR(mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            if stat.S_ISFIFO(mode):
                 raise SequenceError(f"{path}: is a pipe, and a genome is read many times; write it to a file")
-            self._file = path.open("rb")
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise SequenceError(unreadable(error, str(path))) from error
+        # Also when it is forgotten, as files are.
+        self._close = weakref.finalize(self, os.close, self._descriptor)
         try:
-            self._index = index_of(self._file, path)
+            with open(self._descriptor, "rb", closefd=False) as file:
+                self._index = index_of(file, path)
         except BaseException:
-            self._file.close()
+            self.close()
             raise
         self.digest = self._index.digest
         self.contigs = self._index.contigs
@@ -108,8 +116,6 @@ class Genome:
         limit = min(start, length - 1) + length if circular else length
         if not 0 <= start < end <= limit or start >= length:
             raise RegionError(f"{name}: {chrom}:{start}-{end} is not within its {length:,} bases")
-        if chrom in self._index.unfit:
-            raise SequenceError(f"{name}: {self._index.unfit[chrom]}")
         try:
             bases = self._letters(chrom, start, min(end, length))
             if end > length:
@@ -124,13 +130,16 @@ class Genome:
                 f"{name}: its FASTA file has changed since it was opened; register it anew, then start again"
             ) from error
         found = normalise(bases.decode("ascii"), name, part=True)
+        if chrom in self._index.unfit:
+            # All of this region's letters are nucleotide codes, but its contig's are not.
+            raise SequenceError(f"{name}: {self._index.unfit[chrom]}")
         if strand == "+":
             return found
         return Sequence(name, reverse_complement(found.bases), found.ambiguous, found.uracils)
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._close()
 
     def __enter__(self) -> Self:
         return self
@@ -163,7 +172,7 @@ class Genome:
 
         def read(size: int) -> bytes:
             nonlocal place
-            data = os.pread(self._file.fileno(), size, place)
+            data = self._bytes(size, place)
             place += len(data)
             return data
 
@@ -182,6 +191,12 @@ class Genome:
     def _read(self, begin: int, size: int) -> bytes:
         found = b""
         # The system may give less than it is asked for.
-        while data := os.pread(self._file.fileno(), size - len(found), begin + len(found)):
+        while data := self._bytes(size - len(found), begin + len(found)):
             found += data
         return found
+
+    def _bytes(self, size: int, offset: int) -> bytes:
+        if not self._close.alive:
+            # Its number may be that of another file by now.
+            raise OSError(errno.EBADF, "it was closed")
+        return os.pread(self._descriptor, size, offset)
