@@ -191,7 +191,7 @@ def test_text_beyond_ascii_is_refused_with_what_to_do(data: bytes, words: str) -
         (b"LOCUS       U00096\n", "GenBank"),
         (b"chr1\tx\tgene\t1\t2\t.\t+\t.\tID=1\n", "line 1: not FASTA but a table"),
         (b"PK\x03\x04" + bytes(20), "zip archive; unpack it"),
-        (b"7z\xbc\xaf\x27\x1c" + bytes(20), "packed in a way that is not read here; unpack it"),
+        (b"7z\xbc\xaf\x27\x1c" + bytes(20), "packed in a way not read here; unpack it"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line_and_what_to_do(data: bytes, message: str) -> None:

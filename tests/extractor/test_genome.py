@@ -269,7 +269,7 @@ def test_a_directory_is_no_genome_and_a_closed_one_is_not_read(tmp_path: Path) -
     genome = Genome(write(tmp_path / "g.fa", FASTA))
     genome.close()
     genome.close()
-    with pytest.raises(GenomeFileError, match="x: its FASTA file: cannot be read .it was closed"):
+    with pytest.raises(GenomeFileError, match=r"x: its FASTA file: cannot be read .it was closed"):
         genome.sequence("2", 0, 4, name="x")
 
 

@@ -15,7 +15,7 @@ _OTHERS: tuple[tuple[bytes, str], ...] = (
     (rb"PK\x03\x04", "is not FASTA but a zip archive; unpack it (unzip) and give the FASTA file in it"),
     (
         rb"7z\xbc\xaf|Rar!|\x1f\x9d|\x04\x22\x4d\x18",
-        "is not FASTA, but packed in a way that is not read here; unpack it",
+        "is not FASTA but packed in a way not read here; unpack it",
     ),
     (rb"\x43\x27\x41\x1a|\x1a\x41\x27\x43", "is not FASTA but .2bit; write it as FASTA (twoBitToFa)"),
     (rb"\s*<(!|\?|html)", "is not FASTA but a web page; the download failed, fetch the file itself"),
@@ -23,7 +23,7 @@ _OTHERS: tuple[tuple[bytes, str], ...] = (
     (rb"ID   ", "is not FASTA but EMBL; write its sequence as FASTA"),
     (
         rb"(?s)[^>]{0,100}\0.*ustar",
-        "is not FASTA but a tar archive; unpack it (tar -x) and give the FASTA file in it",
+        "is not FASTA but a tar archive; unpack it (tar -x), give the FASTA in it",
     ),
 )
 

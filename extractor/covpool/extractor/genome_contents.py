@@ -1,7 +1,5 @@
 """Genome contents: what the pieces of a contig hold, counted, and what of it is worth telling."""
 
-from collections import Counter
-
 from covpool.extractor.fasta_text import BLANKS, Header, Piece, count_lines
 from covpool.extractor.sequences import AMBIGUITY_CODES, LETTERS
 
@@ -25,7 +23,7 @@ class Notices:
 
     def __init__(self) -> None:
         self._lines: dict[str, int] = {}
-        self._ends: Counter[str] = Counter()
+        self._lf = self._cr = self._crlf = False
 
     def add(self, kind: str, line: int) -> None:
         """Note what was met in this line."""
@@ -33,16 +31,18 @@ class Notices:
 
     def add_ends(self, piece: bytes) -> None:
         """Note the kinds of line ends."""
-        both = piece.count(b"\r\n")
-        self._ends.update({"CR LF": both, "CR": piece.count(b"\r") - both, "LF": piece.count(b"\n") - both})
+        lf = piece.count(b"\n")
+        both = piece.count(b"\r\n") if b"\r" in piece else 0
+        self._crlf |= both > 0
+        self._lf |= lf > both
+        self._cr |= both < piece.count(b"\r")
 
     def told(self) -> tuple[str, ...]:
         """A sentence of each kind."""
         found = [f"{_SENTENCES[kind]} (first in line {line:,})" for kind, line in self._lines.items()]
-        kinds = {kind for kind, times in self._ends.items() if times}
-        if len(kinds) > 1:
+        if self._lf + self._cr + self._crlf > 1:
             found.append(_SENTENCES["mixed"])
-        elif kinds == {"CR"}:
+        elif self._cr:
             found.append(_SENTENCES["old Mac"])
         return tuple(found)
 
