@@ -159,7 +159,7 @@ def test_a_file_that_grows_while_it_is_indexed_is_refused_and_nothing_is_kept(
 ) -> None:
     class Growing(FastaText):
         def __iter__(self) -> Iterator[Header]:  # type: ignore[override]
-            yield from super().__iter__()  # type: ignore[misc]
+            yield from super().__iter__()
             with fasta.open("a") as file:
                 file.write(">late\nACGT\n")
 
@@ -174,10 +174,14 @@ def test_what_is_remembered_is_recalled_whole_or_not_at_all(cache: Path) -> None
     for body in (b"", b"one", b"two" * 1000):
         assert remember("kind", "name", body)
         assert recall("kind", "name") == body
-    cache.chmod(0o500)
     (cache / "kind" / "name").write_bytes(b"")
     assert recall("kind", "name") is None
-    cache.chmod(0o700)
+
+
+def test_without_a_cache_an_index_is_made_each_time(fasta: Path, cache: Path) -> None:
+    cache.parent.write_text("a file, not a directory")
+    check(fasta)
+    check(fasta)
 
 
 def run(code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
