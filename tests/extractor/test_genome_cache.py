@@ -10,7 +10,7 @@ import pytest
 
 from covpool.extractor import Genome, SequenceError, genome_index
 from covpool.extractor.digests import file_digest
-from covpool.extractor.fasta_text import FastaText, Header
+from covpool.extractor.fasta_text import Comment, FastaText, Header, Piece
 from covpool.extractor.user_cache import recall, remember
 
 CONTIGS = {f"s{number:04d}": "ACGTTGCAAC" * (1 + number % 7) for number in range(500)}
@@ -158,7 +158,7 @@ def test_a_file_that_grows_while_it_is_indexed_is_refused_and_nothing_is_kept(
     fasta: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Growing(FastaText):
-        def __iter__(self) -> Iterator[Header]:  # type: ignore[override]
+        def __iter__(self) -> Iterator[Header | Piece | Comment]:
             yield from super().__iter__()
             with fasta.open("a") as file:
                 file.write(">late\nACGT\n")
@@ -178,9 +178,16 @@ def test_what_is_remembered_is_recalled_whole_or_not_at_all(cache: Path) -> None
     assert recall("kind", "name") is None
 
 
-def test_without_a_cache_an_index_is_made_each_time(fasta: Path, cache: Path) -> None:
+def test_without_a_cache_an_index_is_made_each_time(
+    fasta: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache.parent.write_text("a file, not a directory")
     check(fasta)
+    check(fasta)
+    # A user without a home, as in containers.
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "~")
+    monkeypatch.chdir(cache.parent.parent)
     check(fasta)
 
 

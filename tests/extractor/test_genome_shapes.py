@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from covpool.extractor import Genome, SequenceError, compression, fasta_text, genome_index, read_fasta
 from tests.extractor.packing import bgzip
 
-EXAMPLES = int(os.environ.get("COVPOOL_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("COVPOOL_EXAMPLES", "300"))
 #: What the letters of a file are read as.
 READ_AS = str.maketrans("acgtunRYSWKMBDHVryswkmbdhvU", "ACGTTNNNNNNNNNNNNNNNNNNNNNT")
 NAMES = st.text("aZ0|,#*:>;=-+._/", min_size=1, max_size=6)

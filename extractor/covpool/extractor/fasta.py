@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from covpool.extractor.errors import SequenceError
 from covpool.extractor.fasta_faults import STANDARD_INPUT, unreadable
-from covpool.extractor.fasta_text import BLANKS, FastaText, Header, Piece, count_lines, damage_behind
+from covpool.extractor.fasta_text import BLANKS, FastaText, Header, Piece, count_lines
 from covpool.extractor.sequences import LETTERS, Sequence, normalise
 
 
@@ -39,10 +39,8 @@ def read_fasta(
         SequenceError: the file is missing, empty, truncated, not FASTA or too large, a record is not DNA,
             or an id occurs twice. The message names file, line and record or position.
     """
-    records = read_records(source, label=label, max_bases=max_bases)
-    for record in records:
-        if isinstance(record, Refused):
-            raise damage_behind(records, SequenceError(record.error))
+    for record in _read(source, label, max_bases, strict=True):
+        assert isinstance(record, Sequence)
         yield record
 
 
@@ -50,21 +48,36 @@ def read_records(
     source: Path | bytes | BinaryIO, *, label: str | None = None, max_bases: int | None = None
 ) -> Iterator[Sequence | Refused]:
     """As `read_fasta`, but a record that is not DNA is told of in its place, and the others follow."""
+    yield from _read(source, label, max_bases, strict=False)
+
+
+def _read(
+    source: Path | bytes | BinaryIO, label: str | None, max_bases: int | None, *, strict: bool
+) -> Iterator[Sequence | Refused]:
     label = label or _label_of(source)
     with _opened(source, label) as file:
         bound = _Bound(label, max_bases)
-        header: Header | None = None
-        pieces: list[Piece] = []
-        for event in FastaText(file, label, check=bound.check_text):
-            match event:
-                case Header():
-                    if header is not None:
-                        yield _record(header, pieces, label, bound)
-                    header, pieces = event, []
-                case Piece():
-                    pieces.append(event)
-        assert header is not None
-        yield _record(header, pieces, label, bound)
+        text = FastaText(file, label, check=bound.check_text)
+        for header, pieces in _records(text):
+            record = _record(header, pieces, label, bound)
+            if strict and isinstance(record, Refused):
+                raise text.damage_behind(SequenceError(record.error))
+            yield record
+
+
+def _records(text: FastaText) -> Iterator[tuple[Header, list[Piece]]]:
+    header: Header | None = None
+    pieces: list[Piece] = []
+    for event in text:
+        match event:
+            case Header():
+                if header is not None:
+                    yield header, pieces
+                header, pieces = event, []
+            case Piece():
+                pieces.append(event)
+    assert header is not None
+    yield header, pieces
 
 
 def _label_of(source: Path | bytes | BinaryIO) -> str:

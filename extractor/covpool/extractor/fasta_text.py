@@ -8,7 +8,7 @@ in LF, CR LF or CR, also mixed; blanks count nowhere; lines may have any length;
 import os
 import re
 import stat
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import BinaryIO
@@ -58,19 +58,6 @@ class Comment:
     line: int
 
 
-def damage_behind(rest: Iterable[object], error: SequenceError) -> SequenceError:
-    """The damage that shows when the rest of a file is read, or else this error.
-
-    Packed data tell that they are corrupt only at the end of a member; until then their text is blamed.
-    """
-    try:
-        for _ in rest:
-            pass
-    except SequenceError as found:
-        return found if isinstance(found.__cause__, DamagedError) else error
-    return error
-
-
 def count_lines(text: bytes) -> int:
     """Line ends of a text."""
     ends = text.count(b"\n")
@@ -108,17 +95,30 @@ class FastaText:
         self._offset = 0
         # Whether what comes next stands in the middle of a line of sequence.
         self._within = False
+        self._packed = False
+        self._rest = self._blocks()
 
     def __iter__(self) -> Iterator[Header | Piece | Comment]:
-        blocks = self._blocks()
         try:
-            yield from self._read(blocks)
+            yield from self._read()
         except SequenceError as error:
-            raise damage_behind(blocks, error) from error.__cause__
+            raise self.damage_behind(error) from error.__cause__
 
-    def _read(self, blocks: Iterator[bytes]) -> Iterator[Header | Piece | Comment]:
+    def damage_behind(self, error: SequenceError) -> SequenceError:
+        """The damage that shows when the rest of a packed file is read, or else this error of its text.
+
+        Packed data tell that they are corrupt only at the end of a member; until then their text is blamed.
+        """
+        try:
+            while self._packed and next(self._rest, None) is not None:
+                pass
+        except SequenceError as found:
+            return found if isinstance(found.__cause__, DamagedError) else error
+        return error
+
+    def _read(self) -> Iterator[Header | Piece | Comment]:
         left = b""
-        for block in chain(blocks, (None,)):
+        for block in chain(self._rest, (None,)):
             data = left + (block or b"")
             # Of a CR the LF may be yet to come.
             held = b"\r" if block is not None and data.endswith(b"\r") else b""
@@ -162,6 +162,7 @@ class FastaText:
             head += more
         given = chain((head,), iter(lambda: self._file.read(CHUNK), b""))
         found = format_of(head)
+        self._packed = found is not None
         self._form(found)
         return given if found is None else unpack(lambda _: next(given, b""), found, self._begun)
 

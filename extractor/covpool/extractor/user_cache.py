@@ -22,7 +22,7 @@ def recall(kind: str, name: str) -> bytes | None:
     """What was remembered under this name; None where there is nothing, or not all of it."""
     try:
         found = (_folder(kind) / name).read_bytes()
-    except OSError:
+    except (OSError, RuntimeError):
         return None
     body = found[_CHECKSUM_BYTES:]
     return body if _CHECKSUM(body).digest() == found[:_CHECKSUM_BYTES] else None
@@ -30,12 +30,12 @@ def recall(kind: str, name: str) -> bytes | None:
 
 def remember(kind: str, name: str, body: bytes) -> bool:
     """Keep a body under this name, in place of another; returns whether it could be kept."""
-    folder = _folder(kind)
     try:
+        folder = _folder(kind)
         folder.mkdir(parents=True, exist_ok=True)
         _sweep(folder)
         handle, aside = tempfile.mkstemp(_ASIDE, dir=folder)
-    except OSError:
+    except (OSError, RuntimeError):
         return False
     try:
         with os.fdopen(handle, "wb") as file:
@@ -52,6 +52,7 @@ def remember(kind: str, name: str, body: bytes) -> bool:
 
 
 def _folder(kind: str) -> Path:
+    """Where files of a kind lie; a RuntimeError where the user has no home."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return home / "covpool" / kind
 
