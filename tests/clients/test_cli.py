@@ -137,6 +137,24 @@ def test_embed_writes_names_keys_and_embeddings(
         assert written["keys"].tolist() == [record.key for record in client.submit(fasta).records]
 
 
+def test_sequences_come_from_files_standard_input_and_pipes(
+    service: Running, fasta: Path, tmp_path: Path
+) -> None:
+    def bash(line: str) -> "subprocess.CompletedProcess[str]":
+        command = ["bash", "-c", line]
+        return subprocess.run(command, capture_output=True, text=True, env=environment(url=service.url))
+
+    expected = covpool("embed", fasta, url=service.url).stdout
+    for line in ("embed - < {}", "embed <(gzip -c {})", "embed /dev/stdin < {}"):
+        found = bash(f"{COVPOOL} {line.format(fasta)}")
+        assert (found.returncode, found.stdout) == (0, expected), found.stderr
+    found = bash(f"{COVPOOL} extract <(cat {fasta}) --store {tmp_path / 's'}")
+    assert {line.split("\t")[0] for line in found.stdout.splitlines()} == {"lacZ", "thrA"}, found.stderr
+    found = bash(f"{COVPOOL} extract <(exit 3) --store {tmp_path / 's'}")
+    assert (found.returncode, found.stdout) == (1, "")
+    assert "nothing came; see the message of the command that writes it" in found.stderr
+
+
 def test_embed_prints_json_or_a_line_for_each_sequence(service: Running, client: Client, fasta: Path) -> None:
     found = covpool("embed", fasta, "--json", url=service.url)
     lines = [json.loads(line) for line in found.stdout.splitlines()]
@@ -217,7 +235,7 @@ def test_a_missing_extra_is_answered_with_its_install_line(module: str, command:
 
 
 def test_the_client_commands_need_no_extra() -> None:
-    found = without({"torch", "zarr", "fastapi", "sqlalchemy", "dnaio"}, "embed", "--help")
+    found = without({"torch", "zarr", "fastapi", "sqlalchemy", "xopen"}, "embed", "--help")
     assert found.returncode == 0, found.stderr
 
 

@@ -1,7 +1,10 @@
 """Client: sequences in, numpy out, over real HTTP; errors carry the remedy."""
 
 import gzip
+import lzma
+import os
 import socket
+import threading
 from pathlib import Path
 
 import httpx
@@ -43,6 +46,17 @@ def test_a_file_is_the_same_as_its_sequences(client: Client, tmp_path: Path, pac
     path = tmp_path / "genes.fa"
     path.write_bytes(gzip.compress(text) if packed else text)
     assert np.array_equal(client.embed(path), client.embed([BASES, BASES[:20]]))
+
+
+def test_bytes_and_pipes_are_files_too(client: Client, tmp_path: Path) -> None:
+    text = f">one\n{BASES}\n>two\n{BASES[:20]}\n".encode()
+    expected = client.embed([BASES, BASES[:20]])
+    assert np.array_equal(client.embed(lzma.compress(text)), expected)
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(gzip.compress(text),))
+    writer.start()
+    assert np.array_equal(client.embed(tmp_path / "pipe"), expected)
+    writer.join()
 
 
 def test_options_reach_the_service(client: Client) -> None:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self, overload
+from typing import Any, BinaryIO, Self, overload
 from urllib.parse import quote
 
 import httpx
@@ -31,7 +31,7 @@ from covpool.service.schemas import (
     Strand,
 )
 
-Input = str | list[str] | Path
+Input = str | list[str] | bytes | Path
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 _FIRST_PAUSE_S = 0.05
@@ -69,10 +69,11 @@ class Client:
         timeout_s: float | None = None,
         progress: Callable[[Job], None] | None = None,
     ) -> NDArray[np.float32]:
-        """Embeddings of one sequence, a list of them, or a FASTA file (a `Path`), in order.
+        """Embeddings of one sequence, a list of them, or a FASTA file (a `Path`, or its `bytes`), in order.
 
         Args:
-            sequences: bases as text, or the path of a FASTA file (plain, gzip, bgzip).
+            sequences: bases as text, or the path of a FASTA file, also of a pipe, or such a file's bytes;
+                plain, or packed with gzip, bgzip, bzip2, xz or zstd.
             model, layer, bottleneck: names; the service's defaults when omitted.
             strand: "+", "-" or "both".
             skip_tokens: leading tokens to leave out, per strand.
@@ -133,9 +134,11 @@ class Client:
         options = {name: value for name, value in chosen.items() if value is not None}
         if isinstance(sequences, Path):
             with sequences.open("rb") as file:
-                response = self._service.request(
-                    "POST", "/v1/jobs", data=options, files={"fasta": (sequences.name, file)}
-                )
+                # Of a pipe nobody knows the length, which is sent first.
+                content = file if sequences.is_file() else file.read()
+                response = self._upload(content, sequences.name, options)
+        elif isinstance(sequences, bytes):
+            response = self._upload(sequences, "fasta", options)
         else:
             response = self._service.request("POST", "/v1/jobs", json={"input": sequences, **options})
         return Job.model_validate_json(response.content)
@@ -327,6 +330,9 @@ class Client:
             f"/v1/genomes/{quote(assembly, safe='')}/genes", name=name, region=region
         ):
             yield from GenePage.model_validate_json(page).data
+
+    def _upload(self, content: BinaryIO | bytes, name: str, options: dict[str, Any]) -> httpx.Response:
+        return self._service.request("POST", "/v1/jobs", data=options, files={"fasta": (name, content)})
 
     def close(self) -> None:
         """Close the connections."""

@@ -3,6 +3,7 @@
 ExtractionError
 ├── SequenceError (ValueError)      a sequence or FASTA file that is not DNA, or is damaged
 ├── RegionError (ValueError)        a region that is no region, or lies outside its contig
+├── GenomeFileError (OSError)       a genome's file that cannot be read any more, or has changed
 ├── AnnotationError (ValueError)    an annotation of no known format, or damaged
 ├── ModelNotFoundError (LookupError) no bundled model, local directory or hub id of that name
 ├── CheckpointError (ValueError)    a checkpoint's files are missing, damaged or of another shape
@@ -24,6 +25,10 @@ class SequenceError(ExtractionError, ValueError):
 
 class RegionError(ExtractionError, ValueError):
     """A region that is no region, or lies outside its contig."""
+
+
+class GenomeFileError(ExtractionError, OSError):
+    """The file of an open genome cannot be read any more, or is not what was opened."""
 
 
 class AnnotationError(ExtractionError, ValueError):

@@ -1,31 +1,19 @@
-"""FASTA files: records in, normalised sequences out; plain, gzip or bgzip, any line endings and wrapping.
+"""FASTA files: records in, normalised sequences out; plain or packed, from a file or a pipe.
 
-Parsing is dnaio's; what it leaves open (damaged compression, duplicate ids, non-DNA) is decided here.
+What is a header and what is sequence, `fasta_text` says; what is DNA, `sequences`.
 """
 
-import codecs
 import io
-import re
-import zlib
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import dnaio
-from xopen import xopen
-
 from covpool.extractor.errors import SequenceError
-from covpool.extractor.sequences import Sequence, normalise
-
-#: How dnaio tells of a letter beyond ASCII.
-_NOT_ASCII = re.compile(
-    r"'(?P<part>name|sequence)' in sequence file must be ASCII .* found (?P<character>'.')"
-)
-
-_GZIP_MAGIC = b"\x1f\x8b"
-#: The empty block that ends every complete bgzip file (SAM specification, section 4.1.2).
-_BGZIP_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+from covpool.extractor.fasta_faults import STANDARD_INPUT, unreadable
+from covpool.extractor.fasta_text import BLANKS, FastaText, Header, Piece, count_lines
+from covpool.extractor.sequences import LETTERS, Sequence, normalise
 
 
 @dataclass(frozen=True)
@@ -37,139 +25,115 @@ class Refused:
 
 
 def read_fasta(
-    source: Path | bytes, *, label: str | None = None, max_bases: int | None = None
+    source: Path | bytes | BinaryIO, *, label: str | None = None, max_bases: int | None = None
 ) -> Iterator[Sequence]:
     """Normalised sequences of a FASTA file, in file order.
 
     Args:
-        source: a path, or the file's bytes.
+        source: a path (also of a pipe), the file's bytes, or an open binary file, which is read once and
+            stays open. Plain, or packed with gzip, bgzip, bzip2, xz or zstd.
         label: what messages call the file; the path by default.
         max_bases: refuse more bases than this over all records (guards against gzip bombs).
 
     Raises:
         SequenceError: the file is missing, empty, truncated, not FASTA or too large, a record is not DNA,
-            or an id occurs twice. The message names file, record and line or position.
+            or an id occurs twice. The message names file, line and record or position.
     """
-    for record in read_records(source, label=label, max_bases=max_bases):
-        if isinstance(record, Refused):
-            raise SequenceError(record.error)
+    for record in _read(source, label, max_bases, strict=True):
+        assert isinstance(record, Sequence)
         yield record
 
 
 def read_records(
-    source: Path | bytes, *, label: str | None = None, max_bases: int | None = None
+    source: Path | bytes | BinaryIO, *, label: str | None = None, max_bases: int | None = None
 ) -> Iterator[Sequence | Refused]:
     """As `read_fasta`, but a record that is not DNA is told of in its place, and the others follow."""
-    label = label or (str(source) if isinstance(source, Path) else "FASTA")
+    yield from _read(source, label, max_bases, strict=False)
+
+
+def _read(
+    source: Path | bytes | BinaryIO, label: str | None, max_bases: int | None, *, strict: bool
+) -> Iterator[Sequence | Refused]:
+    label = label or _label_of(source)
+    with _opened(source, label) as file:
+        bound = _Bound(label, max_bases)
+        text = FastaText(file, label, check=bound.check_text)
+        for header, pieces in _records(text):
+            record = _record(header, pieces, label, bound)
+            if strict and isinstance(record, Refused):
+                raise text.damage_behind(SequenceError(record.error))
+            yield record
+
+
+def _records(text: FastaText) -> Iterator[tuple[Header, list[Piece]]]:
+    header: Header | None = None
+    pieces: list[Piece] = []
+    for event in text:
+        match event:
+            case Header():
+                if header is not None:
+                    yield header, pieces
+                header, pieces = event, []
+            case Piece():
+                pieces.append(event)
+    assert header is not None
+    yield header, pieces
+
+
+def _label_of(source: Path | bytes | BinaryIO) -> str:
+    if isinstance(source, Path):
+        return str(source)
+    return "FASTA" if isinstance(source, bytes) else STANDARD_INPUT
+
+
+def _opened(source: Path | bytes | BinaryIO, label: str) -> "BinaryIO | nullcontext[BinaryIO]":
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    if not isinstance(source, Path):
+        return nullcontext(source)
     try:
-        file: BinaryIO = source.open("rb") if isinstance(source, Path) else io.BytesIO(source)
+        return source.open("rb")
     except OSError as error:
-        raise SequenceError(f"{label}: cannot be read ({error.strerror}); check the path") from error
-    with file:
-        _check_bgzip_end(file, label)
-        yield from _records(file, label, max_bases)
+        raise SequenceError(unreadable(error, label)) from error
 
 
-def _records(file: BinaryIO, label: str, max_bases: int | None) -> Iterator[Sequence | Refused]:
-    seen: dict[str, int] = {}
-    total = 0
+def _record(header: Header, pieces: list[Piece], label: str, bound: "_Bound") -> Sequence | Refused:
+    text = b"".join(piece.text for piece in pieces)
+    bases = text.translate(None, BLANKS)
+    bound.add(len(bases))
     try:
-        # Told what it is: left to guess, xopen would also open formats whose damage we do not know.
-        compressed = file.read(2) == _GZIP_MAGIC
-        file.seek(0)
-        with xopen(file, "rb", threads=0, format="gz") if compressed else file as stream:
-            bounded = io.BufferedReader(_Bounded(stream, label, max_bases))
-            for number, record in enumerate(dnaio.FastaReader(bounded), start=1):
-                name = record.name.split(maxsplit=1)[0] if record.name.strip() else ""
-                where = f"{label}: record {number} ({name or 'unnamed'})"
-                if not name:
-                    raise SequenceError(f"{where}: the header has no id; write '>id'")
-                if not name.isprintable():
-                    raise SequenceError(f"{label}: record {number}: the id holds control characters")
-                if name in seen:
-                    raise SequenceError(
-                        f"{where}: the id occurs twice, first in record {seen[name]}; rename one"
-                    )
-                seen[name] = number
-                total += len(record.sequence)
-                if max_bases is not None and total > max_bases:
-                    raise SequenceError(_too_large(label, max_bases))
-                yield _normalised(record.sequence, name, f"{label}: record {number}")
-    except dnaio.FastaFormatError as error:
-        raise SequenceError(_not_fasta(error, label, len(seen) + 1)) from error
-    except UnicodeDecodeError as error:
-        raise SequenceError(_not_text(error, label, len(seen) + 1)) from error
-    except (EOFError, zlib.error, OSError) as error:
-        raise SequenceError(
-            f"{label}: damaged after record {len(seen)} ({error}); the file is truncated or corrupt, "
-            "fetch it again"
-        ) from error
-    if not seen:
-        raise SequenceError(f"{label}: holds no FASTA record; begin with '>id' and bases below it")
-
-
-def _normalised(bases: str, name: str, where: str) -> Sequence | Refused:
-    try:
-        return normalise(bases, name)
+        return normalise(bases.decode("ascii"), header.name)
     except SequenceError as error:
-        return Refused(name, f"{where}: {error}")
+        line = _foreign_line(pieces) or header.line
+        return Refused(header.name, f"{label}, line {line}: record {header.record}: {error}")
 
 
-def _check_bgzip_end(file: BinaryIO, label: str) -> None:
-    """Refuse a bgzip file cut between two blocks, which decompresses without an error."""
-    head = file.read(18)
-    is_bgzip = head[:2] == _GZIP_MAGIC and len(head) == 18 and head[3] & 4 and head[12:14] == b"BC"
-    if is_bgzip:
-        file.seek(-min(len(_BGZIP_END), file.seek(0, io.SEEK_END)), io.SEEK_END)
-        if file.read() != _BGZIP_END:
-            raise SequenceError(f"{label}: the bgzip end marker is missing; the file is truncated")
-    file.seek(0)
+def _foreign_line(pieces: list[Piece]) -> int | None:
+    """The line of the first character that is no nucleotide code."""
+    for piece in pieces:
+        if foreign := piece.text.translate(None, BLANKS + LETTERS):
+            return piece.line + count_lines(piece.text[: piece.text.index(foreign[:1])])
+    return None
 
 
-def _not_fasta(error: dnaio.FastaFormatError, label: str, record: int) -> str:
-    """Why the parser gave up, in words that say what to do."""
-    if foreign := _NOT_ASCII.search(error.message):
-        part = "the header" if foreign["part"] == "name" else "the sequence"
-        return (
-            f"{label}: record {record}: {part} holds {foreign['character']}, which is not ASCII; replace it"
-        )
-    if "\ufeff" in error.message:
-        return f"{label}: begins with a byte order mark; save it as plain text without one"
-    line = f", line {error.line + 1}" if error.line is not None else ""
-    return f"{label}{line}: not FASTA ({error.message}); begin with '>id'"
+class _Bound:
+    """How many bases may be read."""
 
+    def __init__(self, label: str, most: int | None) -> None:
+        self._label, self._most = label, most
+        self._bases = 0
 
-def _not_text(error: UnicodeDecodeError, label: str, record: int) -> str:
-    if error.object[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        return f"{label}: is UTF-16 text; save it as plain ASCII or UTF-8 text"
-    return (
-        f"{label}: byte {error.object[error.start]:#04x} near record {record} is not text in ASCII; "
-        "the file is binary or damaged, or a name holds a letter to replace"
-    )
+    def add(self, bases: int) -> None:
+        """Count a record's bases."""
+        self._bases += bases
+        if self._most is not None and self._bases > self._most:
+            raise self._error()
 
-
-def _too_large(label: str, max_bases: int) -> str:
-    return f"{label}: more than {max_bases:,} bases; send fewer records at a time"
-
-
-class _Bounded(io.RawIOBase):
-    """A readable stream that stops with an error past a number of decompressed bytes."""
-
-    def __init__(self, stream: BinaryIO, label: str, max_bases: int | None) -> None:
-        self._stream = stream
-        self._label = label
-        self._max_bases = max_bases
+    def check_text(self, size: int) -> None:
+        """Refuse a text of so many bytes that hold too many bases, or far too much else."""
         # Headers and line ends come on top of the bases: allow as much again, and a mebibyte.
-        self._left = None if max_bases is None else 2 * max_bases + (1 << 20)
+        if self._most is not None and size > 2 * self._most + (1 << 20):
+            raise self._error()
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "bytearray | memoryview") -> int:  # type: ignore[override]
-        data = self._stream.read(len(buffer))
-        if self._left is not None and self._max_bases is not None:
-            self._left -= len(data)
-            if self._left < 0:
-                raise SequenceError(_too_large(self._label, self._max_bases))
-        buffer[: len(data)] = data
-        return len(data)
+    def _error(self) -> SequenceError:
+        return SequenceError(f"{self._label}: more than {self._most:,} bases; send fewer records at a time")

@@ -14,6 +14,9 @@ from covpool.store.keys import sequence_digest
 #: IUPAC ambiguity codes (NC-IUB 1984) other than N; models know none of them, so each is read as N.
 AMBIGUITY_CODES = "RYSWKMBDHV"
 
+#: The letters that are read, upper and lower case.
+LETTERS = f"ACGTUN{AMBIGUITY_CODES}acgtun{AMBIGUITY_CODES.lower()}".encode()
+
 _WHITESPACE = re.compile(r"[ \t\r\n\f\v]+")
 # ASCII letters only: some other letters become nucleotide codes when upper-cased ("ß" is "SS").
 _FOREIGN = re.compile(rf"[^ACGTUN{AMBIGUITY_CODES}]", re.ASCII | re.IGNORECASE)
@@ -63,10 +66,15 @@ class Sequence:
         return tuple(notices)
 
 
-def normalise(text: str, name: str = "sequence") -> Sequence:
+def normalise(text: str, name: str = "sequence", *, part: bool = False) -> Sequence:
     """Upper-case bases of `text` with U read as T and every other IUPAC code as N, counted.
 
     White space is dropped.
+
+    Args:
+        text: bases.
+        name: what the sequence is called.
+        part: of a sequence that is known to be DNA: it may hold nothing but ambiguity codes.
 
     Raises:
         SequenceError: nothing is left, a character is no IUPAC nucleotide code (its 1-based position is
@@ -79,7 +87,7 @@ def normalise(text: str, name: str = "sequence") -> Sequence:
         raise SequenceError(_describe_foreign(bases, foreign.group(), foreign.start() + 1, name))
     bases = bases.upper()
     ambiguous = Counter(_AMBIGUOUS.findall(bases))
-    if 2 * ambiguous.total() > len(bases):
+    if not part and 2 * ambiguous.total() > len(bases):
         raise SequenceError(
             f"{name}: {ambiguous.total()} of {len(bases)} letters are ambiguity codes; "
             "this looks like a protein, give the nucleotide sequence"
@@ -101,6 +109,8 @@ def _describe_foreign(bases: str, character: str, position: int, name: str) -> s
     where = f"{name}: character {character!r} at position {position} is no IUPAC nucleotide code"
     letters = [c for c in bases if c.isalpha()]
     protein_only = sum(c in "EFILPQZXJOefilpqzxjo" for c in letters)
+    if character == ">":
+        return f"{where}; the line end before this header is missing, put one there"
     if character in "-.":
         return f"{where}; remove alignment gaps"
     if not character.isprintable():

@@ -59,6 +59,7 @@ def create_app(
             fits = Fits(store.catalog, lease_s=chosen.lease_s, max_attempts=chosen.max_attempts)
             supervisor = Supervisor(chosen, queue)
             runner = FitRunner(fits, settings_environment(chosen))
+            assemblies = Genomes(store.catalog)
             app.state.context = Context(
                 chosen,
                 store,
@@ -67,7 +68,7 @@ def create_app(
                 replace(on_offer, fitted=fits.served),
                 supervisor,
                 Tokens(store.catalog),
-                Genomes(store.catalog),
+                assemblies,
                 BodyCache(chosen.body_cache),
                 metrics,
                 stopping,
@@ -82,6 +83,7 @@ def create_app(
                 if chosen.workers:
                     await run_in_threadpool(runner.stop)
                 await run_in_threadpool(supervisor.stop)
+                assemblies.close()
 
     app = FastAPI(
         title="covpool",

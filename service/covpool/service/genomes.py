@@ -272,9 +272,8 @@ class Genomes:
             SequenceError: something in it is not DNA.
         """
         assembly = self.get(name)
-        chrom, start, end, strand = parse_region(text)
+        chrom, start, end, strand = _region_of(assembly, text)
         genome = self.file(assembly)
-        chrom = assembly.aliases.get(chrom, chrom)
         return genome.sequence(
             chrom, start, end, strand, name=text.strip(), circular=chrom in assembly.circular
         )
@@ -283,14 +282,20 @@ class Genomes:
         """Its FASTA file, open until `close`.
 
         Raises:
-            GenomeUnavailableError: it is gone or not what was registered.
+            GenomeUnavailableError: it is gone, not what was registered, or was registered with other contigs.
         """
         with self._opening:
             found = self._open.get(assembly.digest)
             if found is None:
                 found = _opened(assembly)
                 self._open[assembly.digest] = found
-            return found
+        if found.contigs != assembly.contigs:
+            # Earlier versions lost contigs of some files, and counted blanks as bases.
+            raise GenomeUnavailableError(
+                f"{assembly.name}: was registered with other contigs than its FASTA file has, by an earlier "
+                "version; register it anew (covpool genome add)"
+            )
+        return found
 
     def close(self) -> None:
         """Close the files."""
@@ -316,8 +321,7 @@ def _opened(assembly: Registration) -> Genome:
 
 
 def _overlap(assembly: Registration, text: str) -> "sa.ColumnElement[bool]":
-    chrom, start, end, strand = parse_region(text)
-    chrom = assembly.aliases.get(chrom, chrom)
+    chrom, start, end, strand = _region_of(assembly, text)
     if chrom not in assembly.contigs:
         raise RegionError(
             f"{text.strip()}: no contig is called {chrom!r}; there is {_some(assembly.contigs)}"
@@ -327,6 +331,12 @@ def _overlap(assembly: Registration, text: str) -> "sa.ColumnElement[bool]":
     overlap = sa.or_(sa.and_(_genes.c.start < end, _genes.c.end > start), over_origin)
     found = sa.and_(_genes.c.chrom == chrom, overlap)
     return sa.and_(found, _genes.c.strand == strand) if text.strip()[-1] in "+-" else found
+
+
+def _region_of(assembly: Registration, text: str) -> tuple[str, int, int, str]:
+    """Contig as its FASTA file calls it, start, end and strand of a region."""
+    chrom, start, end, strand = parse_region(text, assembly.contigs.keys() | assembly.aliases.keys())
+    return assembly.aliases.get(chrom, chrom), start, end, strand
 
 
 def _some(contigs: Mapping[str, int]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from covpool.extractor.errors import SequenceError
 from covpool.extractor.fasta import Refused
 from covpool.extractor.sequences import Sequence as Bases
 from covpool.service.errors import RequestError
@@ -19,6 +20,7 @@ def sequences_of(
     Raises:
         RequestError: none or several sources, or more records or bases than the service takes at once.
         GenomeNotFoundError, RegionError: the assembly has no such gene or region.
+        GenomeUnavailableError, GenomeFileError: its FASTA file cannot be read.
         SequenceError: nothing of it is DNA; record and position are named.
     """
     found: Sequence[Bases | Refused]
@@ -48,7 +50,7 @@ def sequences_of(
     return found
 
 
-def _from_assembly(request: JobRequest, genomes: Genomes, settings: Settings) -> list[Bases]:
+def _from_assembly(request: JobRequest, genomes: Genomes, settings: Settings) -> list[Bases | Refused]:
     if request.assembly is None:
         raise RequestError("'gene' and 'region' need an 'assembly'; see /v1/genomes")
     asked = request.gene if request.gene is not None else request.region
@@ -59,11 +61,19 @@ def _from_assembly(request: JobRequest, genomes: Genomes, settings: Settings) ->
     if len(names) > settings.max_records:
         raise RequestError(f"more than {settings.max_records:,} records in one request; ask in parts")
     read = genomes.gene_sequence if request.gene is not None else genomes.region_sequence
-    found: list[Bases] = []
+    found: list[Bases | Refused] = []
     bases = 0
     for name in names:
-        found.append(read(request.assembly, name))
-        bases += len(found[-1])
+        try:
+            one = read(request.assembly, name)
+        except SequenceError as error:
+            # As a record of a FASTA file that is not DNA: it spoils no other.
+            found.append(Refused(name, str(error)))
+            continue
+        found.append(one)
+        bases += len(one)
         if bases > settings.max_bases:
             raise RequestError(f"more than {settings.max_bases:,} bases in one request; ask in parts")
+    if not bases:
+        raise SequenceError(next(one.error for one in found if isinstance(one, Refused)))
     return found

@@ -12,6 +12,7 @@ from covpool.extractor.errors import (
     CheckpointError,
     ConditionError,
     ExtractionError,
+    GenomeFileError,
     LayerError,
     ModelNotFoundError,
     RegionError,
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 _LONGEST_DETAIL = 2000
 
 _STATUS: dict[type[Exception], tuple[int, str]] = {
+    GenomeFileError: (503, "Genome is not available"),
     SequenceError: (422, "Not a DNA sequence"),
     RegionError: (422, "No such region"),
     ModelNotFoundError: (404, "Unknown model"),

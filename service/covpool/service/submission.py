@@ -85,7 +85,7 @@ def prepare(
 
 
 def _records(text: str | list[str] | bytes, settings: Settings) -> Iterator[Bases | Refused]:
-    if isinstance(text, bytes) or (isinstance(text, str) and text.lstrip().startswith(">")):
+    if isinstance(text, bytes) or (isinstance(text, str) and text.lstrip().startswith((">", "#", ";"))):
         data = text if isinstance(text, bytes) else text.lstrip().encode("utf-8", "surrogatepass")
         yield from read_records(data, label="FASTA", max_bases=settings.max_bases)
         return

@@ -10,11 +10,18 @@ from rich.console import Console
 
 from covpool.clients.arrays import decode_embeddings
 from covpool.clients.client import Client
-from covpool.clients.commands.options import check_output, extraction_options, progress_of, service_options
+from covpool.clients.commands.options import (
+    check_output,
+    content_of,
+    extraction_options,
+    fasta_argument,
+    progress_of,
+    service_options,
+)
 
 
 @click.command
-@click.argument("fasta", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@fasta_argument
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write names, keys and embeddings (.npz)."
 )
@@ -31,7 +38,7 @@ def embed(
     token: str | None,
     **extraction: Any,
 ) -> None:
-    """Embed every sequence of FASTA (plain, gzip or bgzip).
+    """Embed every sequence of FASTA (plain, gzip, bgzip, bzip2, xz or zstd; - is standard input).
 
     Example: covpool embed genes.fa --out genes.npz
     """
@@ -39,7 +46,7 @@ def embed(
     if out is not None:
         check_output(out, ".npz")
     with Client(url, token) as client:
-        job = client.submit(fasta, **extraction)
+        job = client.submit(content_of(fasta), **extraction)
         with progress_of(console) as progress:
             client.wait(job, progress=progress)
         answer = client.embeddings(job, bottleneck=bottleneck)

@@ -1,5 +1,6 @@
 """Options and output that the client's commands share."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,17 @@ def extraction_options(command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+def fasta_argument(command: F) -> F:
+    """FASTA: a path, also of a pipe, or "-"; `content_of` makes it what `Client.submit` takes."""
+    path = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+    return click.argument("fasta", type=path)(command)
+
+
+def content_of(fasta: Path) -> Path | bytes:
+    """The path, or what standard input holds for "-"."""
+    return sys.stdin.buffer.read() if str(fasta) == "-" else fasta
 
 
 def check_output(path: Path, *suffixes: str) -> None:

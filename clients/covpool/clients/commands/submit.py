@@ -6,11 +6,11 @@ from typing import Any
 import click
 
 from covpool.clients.client import Client
-from covpool.clients.commands.options import extraction_options, service_options
+from covpool.clients.commands.options import content_of, extraction_options, fasta_argument, service_options
 
 
 @click.command
-@click.argument("fasta", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@fasta_argument
 @click.option("--json", "as_json", is_flag=True, help="The job as JSON.")
 @extraction_options
 @service_options
@@ -21,10 +21,10 @@ def submit(
     token: str | None,
     **extraction: Any,
 ) -> None:
-    """Queue every sequence of FASTA and print the job's id.
+    """Queue every sequence of FASTA (- is standard input) and print the job's id.
 
     Example: covpool submit genes.fa
     """
     with Client(url, token) as client:
-        job = client.submit(fasta, **extraction)
+        job = client.submit(content_of(fasta), **extraction)
     click.echo(job.model_dump_json() if as_json else job.id)

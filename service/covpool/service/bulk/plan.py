@@ -198,15 +198,25 @@ class Plan:
         shape = self.shape_of(pack)
         return (2 if self.options.strand == "both" else 1) * shape.rows * shape.bases
 
-    def work(self, pack: list[int]) -> Work:
-        """A pack with its bases, read now."""
-        return Work(
-            tuple(
-                Member(index, self.items[index].name, self.bases_of(index), self.missing[index])
-                for index in pack
-            ),
-            self.shape_of(pack),
-        )
+    def work(self, pack: list[int], unread: dict[int, str] | None = None) -> Work:
+        """A pack with its bases, read now.
+
+        What cannot be read any more is left out, and the reason put into `unread`.
+
+        Raises:
+            ExtractionError: the same, without `unread`.
+        """
+        members = []
+        for index in pack:
+            try:
+                bases = self.bases_of(index)
+            except ExtractionError as error:
+                if unread is None:
+                    raise
+                unread[index] = str(error)
+            else:
+                members.append(Member(index, self.items[index].name, bases, self.missing[index]))
+        return Work(tuple(members), self.shape_of(pack))
 
     def steps_of(self, index: int) -> list[list[Step]]:
         """Steps that the forward over an item can be divided into; see `parts.steps`."""

@@ -113,7 +113,13 @@ class _Run:
         """All work in its order, as far as it does not wait for other work."""
         plan = self._plan
         for pack in self._packs:
-            whole = plan.work(pack)
+            unread: dict[int, str] = {}
+            whole = plan.work(pack, unread)
+            for index, error in unread.items():
+                self._fail(index, error)
+                self._progress.add(self._costs.pop(index), self._report)
+            if not whole.members:
+                continue
             giant = is_giant(plan.cost_of(pack), self._total, self._workers)
             stages = plan.steps_of(pack[0]) if giant and len(pack) == 1 else []
             if stages:
@@ -153,10 +159,12 @@ class _Run:
 
     def _end(self, work: Work, errors: Mapping[int, str]) -> None:
         for member in work.members:
-            loci = self._plan.items[member.index].loci
             if member.index in errors:
-                self._report.failed |= {one.gene.id: errors[member.index] for one in loci}
+                self._fail(member.index, errors[member.index])
             else:
-                self._report.done += len(loci)
+                self._report.done += len(self._plan.items[member.index].loci)
                 self._report.bases += self._strands * len(member.bases)
         self._progress.add(sum(self._costs.pop(member.index) for member in work.members), self._report)
+
+    def _fail(self, index: int, error: str) -> None:
+        self._report.failed |= {one.gene.id: error for one in self._plan.items[index].loci}

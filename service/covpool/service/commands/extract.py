@@ -1,6 +1,7 @@
 """Extract the moments of a FASTA file into a store, without a service."""
 
 import json
+import sys
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
@@ -16,9 +17,11 @@ from covpool.service.tasks import Extraction
 from covpool.store.keys import MomentsKey, Recipe, Strand
 from covpool.store.zarr_store import Store
 
+_FASTA = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+
 
 @click.command
-@click.argument("fasta", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("fasta", type=_FASTA)
 @click.option("--store", default="covpool-store", show_default=True, help="Directory of the store.")
 @click.option("--model", default="ntv3-mini", show_default=True, help="Bundled name, directory or hub id.")
 @click.option("--layer", help="A layer of the model; its default one when omitted.")
@@ -46,7 +49,8 @@ def extract(
 ) -> None:
     """Extract every sequence of FASTA that the store lacks; what is cached is not computed again.
 
-    A line is written as soon as a sequence is cached; long ones come first.
+    FASTA is plain, or packed with gzip, bgzip, bzip2, xz or zstd; - is standard input. A line is written as
+    soon as a sequence is cached; long ones come first.
 
     Example: covpool extract genes.fa --store genes.covpool
     """
@@ -63,7 +67,8 @@ def extract(
                 line = {"name": name, "key": key.digest, "length": key.length, "cached": cached}
                 click.echo(json.dumps(line) if as_json else "\t".join(map(str, line.values())))
 
-        for sequence in read_fasta(fasta):
+        source = sys.stdin.buffer if str(fasta) == "-" else fasta
+        for sequence in read_fasta(source):
             for notice in sequence.notices:
                 click.echo(f"Notice: {notice}", err=True)
             key = MomentsKey(sequence.digest, len(sequence), recipe)

@@ -72,11 +72,15 @@ def add(
             circular=circular,
             strict=strict,
         )
+    with Genome(found.fasta) as opened_fasta:
+        notices = opened_fasta.notices
     if as_json:
-        click.echo(json.dumps(_row(found) | {"report": reported(found.report)}))
+        click.echo(json.dumps(_row(found) | {"report": reported(found.report), "notices": notices}))
         return
     bases = sum(found.contigs.values())
     click.echo(f"{name}: {len(found.contigs):,} contigs, {bases:,} bases, {found.genes:,} genes")
+    for notice in notices:
+        click.echo(f"Notice: {fasta.name}: {notice}")
     if annotation is not None:
         click.echo(as_table(found.report))
 

@@ -102,6 +102,8 @@ def precompute(
     options = Options(strand=strand, condition=species or "", beyond_context=beyond_context)
     chosen = device or _device(scheduler)
     with open_store(store) as opened, Genome(fasta) as genome:
+        for notice in genome.notices:
+            click.echo(f"Notice: {fasta.name}: {notice}", err=True)
         others = read_aliases(aliases, genome.contigs) if aliases is not None else None
         found = read_annotation(annotation, genome.contigs, aliases=others, strict=strict)
         for finding in found.report:
@@ -120,7 +122,7 @@ def precompute(
         if only_plan:
             _tell_plan(planned, as_json)
             return
-        _register(opened, assembly, fasta, annotation, aliases, genome.digest)
+        _register(opened, assembly, fasta, annotation, aliases, genome)
         click.echo(_summary(planned), err=True)
         location, catalog = _place(opened, store)
         spec = Spec(location, catalog, model, described.weights, taps, options, dtype, chosen, threads)
@@ -135,7 +137,7 @@ def precompute(
 
 
 def _register(
-    store: Store, assembly: str, fasta: Path, annotation: Path, aliases: Path | None, digest: str
+    store: Store, assembly: str, fasta: Path, annotation: Path, aliases: Path | None, genome: Genome
 ) -> None:
     """Make the assembly known to the service, unless it is."""
     genomes = Genomes(store.catalog)
@@ -144,7 +146,11 @@ def _register(
     except GenomeNotFoundError:
         genomes.add(assembly, fasta, annotation, alias_table=aliases)
         return
-    if known.digest != digest:
+    if known.digest == genome.digest and known.contigs != genome.contigs:
+        # By an earlier version, which lost contigs of some files or counted their blanks.
+        click.echo(f"Notice: {assembly}: was registered with other contigs; is registered anew", err=True)
+        genomes.add(assembly, fasta, annotation, alias_table=aliases)
+    if known.digest != genome.digest:
         raise click.ClickException(
             f"{assembly} is the name of another FASTA file in this store; choose another --assembly, or "
             f"forget that one: covpool genome remove {assembly}"
