@@ -107,7 +107,7 @@ def test_a_file_of_many_blocks_is_read_as_one(
     path = written(GOOD)
     whole = read_annotation(path)
     for size in (1, 7, 100):
-        monkeypatch.setattr("covpool.extractor.annotation.lines.BLOCK", size)
+        monkeypatch.setattr("covpool.extractor.annotation.text.BLOCK", size)
         found = read_annotation(path)
         assert (found.genes, found.report) == (whole.genes, whole.report)
         assert found.transcripts(GENES[0]) == whole.transcripts(GENES[0])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from covpool.extractor.annotation.annotation import Annotation, read_annotation
 from covpool.extractor.annotation.genes import Gene, Transcript
-from covpool.extractor.annotation.gff3 import attributes_of, features
+from covpool.extractor.annotation.gff3_features import attributes_by_id
 from covpool.extractor.errors import AnnotationError
 from covpool.extractor.fasta import read_fasta
 from covpool.extractor.sequences import Sequence, reverse_complement
@@ -65,7 +65,7 @@ def read_coding_genes(
                 f"{annotation}: {finding.count:,} genes reach beyond their contig in the FASTA file "
                 f"({finding.examples[0]}); annotation and sequence are of different assemblies"
             )
-    attributes = _attributes(annotation) if found.format == "gff3" else {}
+    attributes = attributes_by_id(annotation) if found.format == "gff3" else {}
     unwanted = list(leave_out)
     for name, _ in unwanted:
         if not any(name in one for one in attributes.values()):
@@ -81,12 +81,6 @@ def read_coding_genes(
         raise AnnotationError(f"{annotation}: holds no gene with a coding sequence; give one with CDS")
     order = {name: index for index, name in enumerate(contigs)}
     return sorted(genes, key=lambda gene: (order[gene.chrom], gene.start, gene.end, gene.name))
-
-
-def _attributes(gff3: Path) -> dict[str, Attributes]:
-    """Attributes of every line that has an ID, by that ID."""
-    rows = (attributes_of(columns[8]) for _, columns in features(gff3))
-    return {row["ID"][0]: row for row in rows if row.get("ID")}
 
 
 def _representative(annotation: Annotation, gene: Gene) -> Transcript | None:
