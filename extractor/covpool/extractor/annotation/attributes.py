@@ -4,7 +4,7 @@ Values may be quoted in both, and hold semicolons then; blanks may stand around 
 """
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
@@ -68,9 +68,10 @@ def gene_and_transcript(attributes: "pa.ChunkedArray") -> "tuple[pa.Array, pa.Ar
     """Values of gene_id and transcript_id in GTF; null where one is absent or empty."""
     import pyarrow.compute as pc
 
+    # One search for both where they stand side by side; a quotation mark behind the name cannot be in a value.
     found = pc.extract_regex(
         attributes,
-        r'^\s*gene_id[ \t]+"(?P<gene>[^"]*)";(?:\s*gene_version "[^"]*";)?\s*transcript_id[ \t]+"(?P<of>[^"]*)"',
+        r'(?:^|;)\s*gene_id "(?P<gene>[^"]*)";\s*(?:gene_version "[^"]*";\s*)?transcript_id "(?P<of>[^"]*)"',
     ).combine_chunks()
     genes, transcripts = (pc.struct_field(found, name) for name in ("gene", "of"))
     missing = found.is_null()
@@ -108,6 +109,9 @@ def _is_quoted(value: str) -> bool:
     return len(value) > 1 and value.startswith('"') and value.endswith('"')
 
 
-def first(values: dict[str, Any], *names: str) -> str:
+def first(values: dict[str, list[str]], *names: str) -> str:
     """The first value of the first of these attributes that has any; "" where none has."""
-    return next((values[name][0] for name in names if values.get(name)), "")
+    for name in names:
+        if found := values.get(name):
+            return found[0]
+    return ""

@@ -97,6 +97,7 @@ class Features:
         lengths: of contigs in bp, as far as the file tells them.
         other_names: of contigs, as far as the file tells them.
         genes_implied: the format needs no gene lines; those missing are made from what names them.
+        named: what transcripts' lines name as their parents: genes, even where they have no line.
         described: genes without a line, by ID.
     """
 
@@ -108,6 +109,7 @@ class Features:
     lengths: dict[str, int] = field(default_factory=dict)
     other_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     genes_implied: bool = False
+    named: set[str] = field(default_factory=set)
     described: dict[str, Description] = field(default_factory=dict)
 
     def long(self, chrom: str, length: int) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from covpool.extractor.annotation.attributes import first, gff3_values, of_gff3
 from covpool.extractor.annotation.canonical import marked, rank
 from covpool.extractor.annotation.contig_lengths import tell_lengths_in
+from covpool.extractor.annotation.direct_coding import settled, told_apart
 from covpool.extractor.annotation.features import (
     EXON,
     PART_TYPES,
@@ -60,6 +61,7 @@ class _Reading:
         self._columns = PartColumns()
         self._loose: list[Loose] = []
         self._rnas: list[Loose] = []
+        self._genes: set[str] = set()
         self._kinds = pa.array(list(PART_TYPES))
         self._codes = pa.array(list(PART_TYPES.values()), pa.int8())
 
@@ -82,14 +84,26 @@ class _Reading:
             parts["start"].take(rows).combine_chunks(),
             parts["end"].take(rows).combine_chunks(),
             strand_codes(parts["strand"]).take(rows).combine_chunks(),
-            _unquoted(pc.list_flatten(lists)),
+            self._parents(parts, lists, rows),
         )
+
+    def _parents(self, parts: Any, lists: Any, rows: Any) -> Any:
+        """The parent of every part, and what tells several CDS of one gene apart."""
+        import pyarrow.compute as pc
+
+        parents = _unquoted(pc.list_flatten(lists))
+        coding = pc.equal(parts["type"], "CDS").take(rows).combine_chunks()
+        if not coding.true_count:
+            return parents
+        attributes = parts["attributes"].take(rows).filter(coding)
+        told = told_apart(parents.filter(coding), attributes, self._genes)
+        return pc.replace_with_mask(parents, coding, told)
 
     def features(self) -> Features:
         """All of it, once every table is added."""
         self._columns.add_rows(tie(self._loose, self.found, self._repairs))
         parts = self._columns.parts()
-        parents = set(parts.parents)
+        parents = {name.partition("\0")[0] for name in parts.parents}
         above = self.found.above
         if bare := [
             (EXON, one.chrom, one.start, one.end, one.sign, one.id)
@@ -98,7 +112,7 @@ class _Reading:
         ]:
             self._columns.add_rows(bare)
             parts = self._columns.parts()
-        self.found.parts = parts
+        self.found.parts = settled(parts, above)
         if not self.found.genes:
             # Parts alone, as when single types were picked from a file: their parents are the genes.
             for parent in parts.parents:
@@ -116,6 +130,7 @@ class _Reading:
         gene = pc.and_(gene, pc.or_(pc.equal(kinds, "gene"), pc.invert(child))).fill_null(False)
         for row in intervals(table.filter(gene), self._repairs).to_pylist():
             found.genes.append(_gene(row))
+            self._genes.add(found.genes[-1].id)
         linked = pc.match_substring_regex(attributes, r"(?:^|;)\s*(?:Parent|Derives_from)\s*=\s*[^;\s]")
         transcript = pc.match_substring_regex(kinds, _TRANSCRIPTS).fill_null(False)
         above = pc.and_(pc.or_(linked, transcript), pc.invert(gene))
@@ -141,14 +156,18 @@ class _Reading:
         """Transcripts, and what else lies between genes and parts."""
         for row in intervals(rows, self._repairs).select(_SEEN).to_pylist():
             one = _loose(row)
+            identity = one.id
             parents = one.values.get("Parent") or one.values.get("Derives_from") or ()
-            parents = tuple(parent for parent in parents if parent != one.id)
-            if row["transcript"] and not parents:
+            parents = tuple(parent for parent in parents if parent != identity)
+            if not row["transcript"] or parents:
+                if identity:
+                    self.found.above[identity] = parents
+            else:
                 self._loose.append(one)
-            elif one.id:
-                self.found.above[one.id] = parents
-            if row["transcript"] and one.id and not (parents and one.kind in _CODING):
-                self._rnas.append(one)
+            if row["transcript"]:
+                self.found.named.update(parents)
+                if identity and not (parents and one.kind in _CODING):
+                    self._rnas.append(one)
 
 
 _SEEN = ("type", "chrom", "start", "end", "strand", "attributes", "transcript")

@@ -22,7 +22,8 @@ COLUMNS = ("chrom", "source", "type", "start", "end", "score", "strand", "phase"
 
 #: Begin comments and directives (`###`), and the display lines of a BED file. Sought as bytes: a regular
 #: expression that may begin on any line is many times slower.
-_ASIDES = (b"\n#", b"\ntrack ", b"\nbrowser ")
+_COMMENT = b"\n#"
+_DISPLAY = (b"\ntrack ", b"\nbrowser ")
 
 #: Text behind a tab that goes on with attributes: `name=value` or `name "value"`.
 _ATTRIBUTE = re.compile(r'\s*[\w.:-]+(\s*=|\s+")')
@@ -30,7 +31,7 @@ _ATTRIBUTE = re.compile(r'\s*[\w.:-]+(\s*=|\s+")')
 
 def sample(path: Path, number: int) -> list[str]:
     """The first lines that are no comments, without their ends. Errors as of `blocks`."""
-    texts = (line for block in blocks(path, Repairs()) for line in _content(block).split(b"\n"))
+    texts = (line for block in blocks(path, Repairs()) for line in _without(b"\n" + block, _COMMENT, *_DISPLAY).split(b"\n"))
     return [line.decode().rstrip() for line in islice((one for one in texts if one.strip()), number)]
 
 
@@ -47,15 +48,19 @@ def tables(
 
     Args:
         path, columns, repairs: the file, the names of its columns, and what takes its flaws.
-        see: is shown every block of lines before it is read, comments included.
+        see: is shown every block of lines with comments in it before it is read.
     """
     import pyarrow as pa
 
     done = 0
     for block in blocks(path, repairs):
-        see(block)
         longer: list[str] = []
-        data = _content(block)
+        data = b"\n" + block
+        if _COMMENT in data:
+            see(data)
+            data = _without(data, _COMMENT)
+        if columns != COLUMNS:
+            data = _without(data, *_DISPLAY)
         if data.strip():
             yield _table(data, columns, _other_shape(columns, block, done, longer, repairs))
         if longer:
@@ -103,13 +108,12 @@ def _joined(text: str) -> list[str]:
     return [*pieces[:8], attributes]
 
 
-def _content(block: bytes) -> bytes:
-    """The lines that are neither comments nor for display."""
-    lines = b"\n" + block
-    for mark in _ASIDES:
-        if mark in lines:
-            lines = re.sub(re.escape(mark) + rb"[^\n]*", b"", lines)
-    return lines[1:]
+def _without(data: bytes, *marks: bytes) -> bytes:
+    """The lines that begin with none of these; each mark begins with the line feed before it."""
+    for mark in marks:
+        if mark in data:
+            data = re.sub(re.escape(mark) + rb"[^\n]*", b"", data)
+    return data
 
 
 def _line_of(block: bytes, text: str) -> int:

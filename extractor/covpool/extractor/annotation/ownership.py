@@ -74,7 +74,7 @@ class Owners:
             if top is None:
                 self._repairs.add("parent-cycle", parts.parents[code])
                 continue
-            found = self._genes_of(top, parts.parents[code], extent)
+            found = self._genes_of(top, extent)
             if found is None:
                 homeless.setdefault(top, []).append((code, extent))
             elif len(found) == 1:
@@ -86,7 +86,7 @@ class Owners:
             self._make(top, members, gene)
         return Owned(gene, several, transcript, tuple(ids))
 
-    def _genes_of(self, top: str, parent: str, extent: Extent) -> list[int] | None:
+    def _genes_of(self, top: str, extent: Extent) -> list[int] | None:
         """Candidates for the gene of parts; [] when there is none, None when it is to be made."""
         if top in self._places:
             return self._places[top]
@@ -97,8 +97,7 @@ class Owners:
             if around:
                 self._repairs.add("parent-by-id", f"{top} to {self.genes[around[0]].id}")
                 return around
-        if top != parent:
-            # A line of its own says that there is such a gene.
+        if top in self._features.named:
             return None
         around = self._around(extent)
         if len(around) == 1:
