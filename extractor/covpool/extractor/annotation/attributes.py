@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 #: A quotation mark that no other closes before the value ends is a character like others: 5" end.
-_GFF3 = re.compile(r'\s*([^=;]*?)\s*=\s*("[^"]*"(?=\s*(?:;|$))|[^;]*)(?:;|$)')
+_GFF3 = re.compile(r'\s*([^=;]*?)\s*=\s*("[^"]*"(?=\s*(?:;|$))|[^;]*)\s*(?:;|$)')
 _GTF = re.compile(r'\s*([^\s=";]+)(?:\s*=\s*|\s+)("[^"]*"|[^;]*)\s*(?:;|$)')
 
 

@@ -111,6 +111,8 @@ def _describe(gene: str, one: Loose, found: Features) -> None:
         return
     values = one.values
     own = () if one.kind in ("mRNA", "transcript") else ("ID",)
+    # RAST and Bakta write the product into Name.
+    values = {key: found for key, found in values.items() if key != "Name" or " " not in "".join(found)}
     aliases = [alias for key in (*own, *ALIASES) for alias in values.get(key, ())]
     pseudo = any(name in values for name in ("pseudo", "pseudogene"))
     coding = "protein_coding" if one.kind == "CDS" else ""
