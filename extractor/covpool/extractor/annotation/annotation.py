@@ -95,45 +95,59 @@ def read_annotation(
     kind = format_of(path)
     repairs = Repairs()
     features = _READERS[kind](path, repairs)
+    others = aliases or {}
     if kind == "gff3":
-        features.call(partial(_unescaped, kept=(contigs or {}).keys() | (aliases or {}).keys()))
-    used = dict.fromkeys([line.chrom for line in features.genes] + features.parts.chroms)
-    used |= dict.fromkeys([*features.circular, *features.lengths])
-    names = {name: name for name in used}
-    if contigs is not None:
-        names = translation(used, contigs, aliases or {}, features)
-        tell_lengths(features, names, contigs, repairs)
-    lengths = features.lengths | {name: contigs[contig] for name, contig in names.items() if contigs}
+        features.call(partial(_unescaped, kept=(contigs or {}).keys() | others.keys()))
+    names, lengths = _contigs(features, contigs, others, repairs)
     around = circular | {names[name] for name in features.circular if name in names}
     circles = {name: lengths[name] for name, contig in names.items() if contig in around and name in lengths}
     straighten(features, circles, repairs)
     owners = Owners(features, circles, repairs)
     parts = owned(features, owners, circles, repairs)
-    if not owners.genes:
-        if strict:
-            repairs.refuse(str(path))
-        told = "".join(f"; {finding}" for finding in repairs.findings()[:3])
-        raise AnnotationError(f"{path}: holds no gene{told}; give GFF3, GTF, BED or GenBank with genes")
     placed = dict.fromkeys(gene.chrom for gene in owners.genes)
     names = {name: names[name] for name in [*placed, *features.circular] if name in names}
-    if contigs is not None:
-        for name, contig in names.items():
-            if name != contig and name not in (aliases or {}):
-                repairs.add("contig-renamed", f"{name} to {contig}")
-        if not any(name in names for name in placed):
-            raise AnnotationError(
-                f"{path}: its genes lie on {_some(placed)}, the FASTA holds {_some(contigs)}; give an alias table"
-            )
-    genes: list[Gene] = []
-    kept: list[int] = []
-    for index, line in enumerate(owners.genes):
-        gene = _gene(line, names, contigs, around, repairs)
-        if gene is not None:
-            genes.append(gene)
-            kept.append(index)
+    for name, contig in names.items():
+        if name != contig and name not in others:
+            repairs.add("contig-renamed", f"{name} to {contig}")
+    found = [_gene(line, names, contigs, around, repairs) for line in owners.genes]
     if strict:
         repairs.refuse(str(path))
-    return Annotation(tuple(genes), kind, repairs.findings(), around, names, parts.of(kept, genes))
+    _check(path, placed, names, contigs, repairs)
+    genes = [gene for gene in found if gene is not None]
+    kept = parts.of([index for index, gene in enumerate(found) if gene is not None], genes)
+    return Annotation(tuple(genes), kind, repairs.findings(), around, names, kept)
+
+
+def _contigs(
+    features: Features, contigs: Mapping[str, int] | None, aliases: Mapping[str, str], repairs: Repairs
+) -> tuple[dict[str, str], dict[str, int]]:
+    """Names in the FASTA file, and lengths, of the contigs that an annotation names; its own without a FASTA."""
+    used = dict.fromkeys([line.chrom for line in features.genes] + features.parts.chroms)
+    used |= dict.fromkeys([*features.circular, *features.lengths])
+    if contigs is None:
+        return {name: name for name in used}, features.lengths
+    names = translation(used, contigs, aliases, features)
+    tell_lengths(features, names, contigs, repairs)
+    return names, {name: contigs[contig] for name, contig in names.items()}
+
+
+def _check(
+    path: Path,
+    placed: Mapping[str, None],
+    names: Mapping[str, str],
+    contigs: Mapping[str, int] | None,
+    repairs: Repairs,
+) -> None:
+    """Refuse what holds no gene, or none on a contig of the FASTA file."""
+    if not placed:
+        told = "".join(f"; {finding}" for finding in repairs.findings()[:3])
+        raise AnnotationError(f"{path}: holds no gene{told}; give GFF3, GTF, BED or GenBank with genes")
+    if not any(name in names for name in placed):
+        unlike = [one for finding in repairs.findings("contig-unlike") for one in finding.examples]
+        remedy = f"{'; '.join(unlike)}; give the FASTA it was made for" if unlike else "give an alias table"
+        raise AnnotationError(
+            f"{path}: its genes lie on {_some(placed)}, the FASTA holds {_some(contigs or {})}; {remedy}"
+        )
 
 
 def _unescaped(name: str, kept: Set[str]) -> str:

@@ -47,9 +47,7 @@ def settled(parts: Parts, above: dict[str, tuple[str, ...]]) -> Parts:
     names = list(parts.parents)
     for gene, codes in of_gene.items():
         places = sorted(reach[code] for code in codes)
-        overlap = any(
-            one[:2] == other[:2] and other[2] < one[3] for one, other in itertools.pairwise(places)
-        )
+        overlap = any(one[:2] == other[:2] and other[2] < one[3] for one, other in itertools.pairwise(places))
         for code in codes:
             name = names[code].partition(_BETWEEN)[2] if overlap else gene
             if overlap:

@@ -31,7 +31,11 @@ _ATTRIBUTE = re.compile(r'\s*[\w.:-]+(\s*=|\s+")')
 
 def sample(path: Path, number: int) -> list[str]:
     """The first lines that are no comments, without their ends. Errors as of `blocks`."""
-    texts = (line for block in blocks(path, Repairs()) for line in _without(b"\n" + block, _COMMENT, *_DISPLAY).split(b"\n"))
+    texts = (
+        line
+        for block in blocks(path, Repairs())
+        for line in _without(b"\n" + block, _COMMENT, *_DISPLAY).split(b"\n")
+    )
     return [line.decode().rstrip() for line in islice((one for one in texts if one.strip()), number)]
 
 

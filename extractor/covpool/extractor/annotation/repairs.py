@@ -116,12 +116,12 @@ class Repairs:
                     break
                 kept.append(example[:100])
 
-    def findings(self) -> tuple[Finding, ...]:
-        """What was found, in the order of `KINDS`."""
+    def findings(self, *kinds: str) -> tuple[Finding, ...]:
+        """What was found, of some kinds or of all, in the order of `KINDS`."""
         return tuple(
             Finding(kind, self._counts[kind], tuple(self._examples[kind]))
             for kind in KINDS
-            if kind in self._counts
+            if kind in self._counts and (not kinds or kind in kinds)
         )
 
     def refuse(self, label: str) -> None:
