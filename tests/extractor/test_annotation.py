@@ -529,7 +529,7 @@ def test_a_genbank_record_of_another_length_is_told_of(written: Callable[..., Pa
         (GENE.replace("ID=g", "ID=x;locus_tag=l") + line("CDS", 11, 100, "ID=c;locus_tag=l"), {"x": ["x"]}),
         (GENE + line("tRNA", 31, 90, "ID=n"), {"g": [], "n": ["n"]}),
         (line("CDS", 11, 40, "ID=c;Parent=g") + line("CDS", 61, 90, "ID=c;Parent=g"), {"g": ["g"]}),
-        (line("exon", 11, 40, "gene_id=g;transcript_id=t"), {"g": ["g"]}),
+        (line("exon", 11, 40, "gene_id=g;transcript_id=t"), {"g": ["t"]}),
         (
             GENE + line("tRNA", 201, 270, "Parent=g2;ID=n") + line("gene", 201, 270, "ID=g2"),
             {"g": [], "g2": ["n"]},

@@ -75,7 +75,7 @@ def read_annotation(
     circular: frozenset[str] = frozenset(),
     strict: bool = False,
 ) -> Annotation:
-    """Genes, transcripts and their parts of a GFF3, GTF, BED or GenBank file; plain, gzip, bgzip, bzip2 or xz.
+    """Genes, transcripts and their parts of a GFF3, GTF, BED or GenBank file; plain, gzip, bgzip, bzip2, xz.
 
     The format is told by the file's lines, not by its name. Lines may come in any order. What is wrong with
     single lines is repaired, or they are skipped, as `report` tells.
@@ -121,7 +121,7 @@ def read_annotation(
 def _contigs(
     features: Features, contigs: Mapping[str, int] | None, aliases: Mapping[str, str], repairs: Repairs
 ) -> tuple[dict[str, str], dict[str, int]]:
-    """Names in the FASTA file, and lengths, of the contigs that an annotation names; its own without a FASTA."""
+    """Names in the FASTA file, and lengths, of contigs of an annotation; its own, where there is no FASTA."""
     used = dict.fromkeys([line.chrom for line in features.genes] + features.parts.chroms)
     used |= dict.fromkeys([*features.circular, *features.lengths])
     if contigs is None:

@@ -68,7 +68,7 @@ def gene_and_transcript(attributes: "pa.ChunkedArray") -> "tuple[pa.Array, pa.Ar
     """Values of gene_id and transcript_id in GTF; null where one is absent or empty."""
     import pyarrow.compute as pc
 
-    # One search for both where they stand side by side; a quotation mark behind the name cannot be in a value.
+    # One search where they stand side by side; no value holds a quotation mark behind the name.
     found = pc.extract_regex(
         attributes,
         r'(?:^|;)\s*gene_id "(?P<gene>[^"]*)";\s*(?:gene_version "[^"]*";\s*)?transcript_id "(?P<of>[^"]*)"',

@@ -21,7 +21,8 @@ _MARKS = tuple(
 
 #: Finds lines with any of them, as tag or as an attribute of its own that is true.
 _ANY = (
-    r"(?i)MANE(?:[ _]|%20)(?:Select|Plus)|Ensembl(?:[ _]|%20)canonical|RefSeq(?:[ _]|%20)Select|appris_principal"
+    r"(?i)MANE(?:[ _]|%20)(?:Select|Plus)|Ensembl(?:[ _]|%20)canonical|RefSeq(?:[ _]|%20)Select"
+    r"|appris_principal"
     r'|(?:^|[;\s])(?:is_?canonical|canonical(?:_transcript)?|longest)\s*[= ]\s*"?(?:1|true|yes)'
 )
 _TRUE = frozenset(("1", "true", "yes"))

@@ -112,6 +112,8 @@ def _ways(name: str, aliases: Mapping[str, str], features: Features) -> dict[str
 
 
 def _spellings(name: str) -> Iterable[str]:
+    # The whole header of a FASTA record, and NCBI's of old: gi|…|ref|NC_000913.3|.
+    yield from (name.split()[0], name.strip("|").split("|")[-1])
     bare = name[3:] if name[:3].lower() == "chr" else name
     if bare in _MITOCHONDRION:
         yield from _MITOCHONDRION

@@ -1,7 +1,7 @@
 """Direct coding: CDS lines of a GFF3 file that hang from a gene, with no transcript between.
 
-Those of one ID are one CDS. A gene may have several, from several starts or frames; where they overlap, each is
-a transcript of its own. Where they do not, they are pieces of one, to which its producer gave an ID each.
+Those of one ID are one CDS. A gene may have several, from several starts or frames; where they overlap, each
+is a transcript of its own. Where they do not, they are pieces of one, to which its producer gave an ID each.
 """
 
 import itertools

@@ -57,6 +57,12 @@ class GeneLine:
     trans_spliced: bool = False
     only_named: bool = False
 
+    @property
+    def called(self) -> str:
+        """Its ID, else another name, else its place."""
+        place = f"{self.chrom}:{self.start}-{self.end}:{self.strand}"
+        return next((name for name in (self.id, self.symbol, *self.aliases) if name), place)
+
 
 @dataclass(frozen=True)
 class Description:

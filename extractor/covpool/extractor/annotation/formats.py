@@ -1,4 +1,4 @@
-"""Which format an annotation file is of: told by many of its lines, because single ones may be of any shape."""
+"""The format of an annotation file, told by many of its lines: single ones may be of any shape."""
 
 import re
 from collections import Counter

@@ -23,7 +23,7 @@ from covpool.extractor.annotation.repairs import Repairs
 #: Qualifiers that tell which gene a feature is of, best first: the first is an ID, /gene is a name. And those
 #: that call a CDS or RNA without either.
 _KEYS = ("locus_tag", "gene")
-_OWN_KEYS = (*_KEYS, "protein_id", "label", "standard_name", "product")
+_OWN_KEYS = (*_KEYS, "protein_id", "label", "standard_name")
 _ALIASES = ("gene", "locus_tag", "old_locus_tag", "gene_synonym", "db_xref")
 _STRANDS: dict[Any, Strand] = {1: "+", -1: "-"}
 
@@ -50,10 +50,10 @@ class _Feature:
 
 
 def read_genbank(path: Path, repairs: Repairs) -> Features:
-    """Genes, and exons and CDS of the features that share their locus tag, or the name of the gene around them.
+    """Genes, and exons and CDS of the features that share their locus tag, or the name of a gene around them.
 
-    A CDS or RNA of no such gene is one itself. A gene that crosses the origin of a circular record ends beyond
-    it: [end - 10, length + 10).
+    A CDS or RNA of no such gene is one itself. A gene that crosses the origin of a circular record ends
+    beyond it: [end - 10, length + 10).
 
     Raises:
         AnnotationError: the file cannot be read, or is no GenBank.
@@ -131,7 +131,8 @@ class _Record:
                 there = [line.id for line in lines if one.meets(line.start, line.end)]
                 if there or any(line.id == name for line in lines):
                     return (there or [name])[0]
-        identity = one.first(*_KEYS) if one.kind == "exon" else one.first(*_OWN_KEYS)
+        keys = {"exon": _KEYS, "CDS": _OWN_KEYS}.get(one.kind, (*_OWN_KEYS, "product"))
+        identity = one.first(*keys)
         if not identity and one.kind != "exon":
             start, end = one.span
             identity = f"{self._chrom}:{start}-{end}"
@@ -191,7 +192,7 @@ def _parents(identity: str, own: Sequence[_Feature], has_line: bool) -> Iterator
     if not (has_line or _overlap(own) or any("locus_tag" in one.values for one in own)):
         # Genes of one name at several places.
         for one in own:
-            yield one, identity if len(own) == 1 else f"{identity} {one.span[0]}..{one.span[1]}"
+            yield one, identity if len(own) == 1 else f"{identity} {one.span[0] + 1}..{one.span[1]}"
         return
     if not (_overlap(coding) or _overlap(spliced)):
         yield from ((one, identity) for one in own)

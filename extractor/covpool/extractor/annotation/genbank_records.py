@@ -1,4 +1,4 @@
-"""GenBank records: a flat file parsed by Biopython, record by record, with LOCUS lines that it would refuse."""
+"""GenBank records: a flat file parsed by Biopython, record by record, also with LOCUS lines it refuses."""
 
 import io
 import re
@@ -11,7 +11,7 @@ from covpool.extractor.annotation.repairs import Repairs
 from covpool.extractor.annotation.text import lines
 from covpool.extractor.errors import AnnotationError
 
-#: A name and a length that run together, as where names are longer than GenBank's sixteen columns (SPAdes, Prokka).
+#: A name and a length that run together: Prokka writes SPAdes's long names, GenBank has sixteen columns.
 _TOGETHER = re.compile(r"LOCUS\s+(?P<name>\S*?[^\s\d])(?P<digits>\d+)\s*bp\b(?P<rest>.*)", re.DOTALL)
 #: A name of several words, as SnapGene and Geneious write it.
 _WORDS = re.compile(r"LOCUS\s+(?P<name>\S+(?:\s+\S+)+?)\s+(?P<digits>\d+)\s+bp\b(?P<rest>.*)", re.DOTALL)

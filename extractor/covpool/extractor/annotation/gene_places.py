@@ -15,9 +15,9 @@ def united(
     """One line for each gene, with an ID of its own, and the ID that the file gives it.
 
     GFF3 1.26: lines of one ID are one feature, so those on one strand of a contig become the gene that spans
-    them, on a circle the shorter way around. Those on several strands or contigs, or of a gene that is said to
-    be trans-spliced, have nothing in common that a sequence could be read from: each is a gene of its own, ID,
-    ID~2, ID~3, …. Where an ID is only a name (BED, /gene of GenBank), so are lines that do not overlap.
+    them, on a circle the shorter way around. Those on several strands or contigs, or of a gene that is said
+    to be trans-spliced, have nothing in common that a sequence could be read from: each is a gene of its own,
+    ID, ID~2, ID~3, …. Where an ID is only a name (BED, /gene of GenBank), so are lines that do not overlap.
 
     Args:
         lines: in file order.
@@ -26,11 +26,8 @@ def united(
     """
     named: dict[str, list[GeneLine]] = {}
     for line in lines:
-        identity = line.id
-        if not identity:
-            identity = next(iter((line.symbol, *line.aliases)), "") or (
-                f"{line.chrom}:{line.start}-{line.end}:{line.strand}"
-            )
+        identity = line.called
+        if not line.id:
             repairs.add("no-id", identity)
             line = replace(line, id=identity)
         named.setdefault(identity, []).append(line)

@@ -157,8 +157,8 @@ class _Reading:
         for row in intervals(rows, self._repairs).select(_SEEN).to_pylist():
             one = _loose(row)
             identity = one.id
-            parents = one.values.get("Parent") or one.values.get("Derives_from") or ()
-            parents = tuple(parent for parent in parents if parent != identity)
+            written = one.values.get("Parent") or one.values.get("Derives_from") or ()
+            parents = tuple(parent for parent in written if parent != identity)
             if not row["transcript"] or parents:
                 if identity:
                     self.found.above[identity] = parents

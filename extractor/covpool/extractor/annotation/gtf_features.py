@@ -1,4 +1,4 @@
-"""GTF: features of a file in the gene transfer format, GTF2 as GENCODE, Ensembl, NCBI, UCSC and AUGUSTUS write it.
+"""GTF: features of a file in the gene transfer format, as Ensembl, NCBI, UCSC and AUGUSTUS write GTF2.
 
 GTF leaves the stop codon out of the CDS; it is put back, so that a CDS is what it is in GFF3.
 """
@@ -93,8 +93,7 @@ def _by_name(table: Any, genes: Any, transcripts: Any, repairs: Repairs) -> tupl
 
 
 def _mark(table: Any, transcripts: Any, is_transcript: Any, found: Features) -> None:
-    """Which transcripts stand for their genes; told by their lines, or by their parts where they have none."""
-    import pyarrow.compute as pc
+    """Which transcripts stand for their genes, by their lines, or by their parts where they have none."""
 
     attributes = table["attributes"]
     if is_transcript.true_count:

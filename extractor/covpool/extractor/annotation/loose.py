@@ -1,7 +1,7 @@
 """Loose features: transcripts and parts of a GFF3 file that name no parent, tied to the genes they are of.
 
-Prokka, Bakta, Prodigal, Pharokka and RAST write CDS and RNAs without genes; gffread transcripts with a geneID;
-others leave `Parent` out and name the gene in another attribute.
+Prokka, Bakta, Prodigal, Pharokka and RAST write CDS and RNAs without genes; gffread transcripts with a
+geneID; others leave `Parent` out and name the gene in another attribute.
 """
 
 from collections import defaultdict
@@ -87,22 +87,26 @@ def _part(
 ) -> Iterator[Row]:
     transcript = first(one.values, "transcript_id")
     gene = genes.of(one)
+    named = gene or first(one.values, *_GENE_IDS)
     if transcript in found.above:
         parent = transcript
-    elif gene:
-        repairs.add("parent-by-name", f"{one.kind} {one.chrom}:{one.start}-{one.end} to {gene}")
-        parent = below[gene][0] if len(below[gene]) == 1 else gene
-    else:
-        named = first(one.values, *_GENE_IDS)
-        parent = named or (one.id if one.kind == "CDS" else "")
-        if not parent:
-            repairs.add("no-parent", f"{one.chrom}:{one.start + 1}-{one.end} {one.kind}")
-            return
-        if len(below[parent]) == 1:
-            parent = below[parent][0]
+    elif named:
+        if gene:
+            repairs.add("parent-by-name", f"{one.kind} {one.chrom}:{one.start}-{one.end} to {gene}")
         else:
-            _describe(parent, one, found)
-            found.above.setdefault(parent, ())
+            _describe(named, one, found)
+            found.above.setdefault(named, ())
+        parent = below[named][0] if len(below[named]) == 1 else named
+        if transcript and transcript != named:
+            parent = transcript
+            found.above[transcript] = (named,)
+    elif one.kind == "CDS" and one.id:
+        parent = one.id
+        _describe(parent, one, found)
+        found.above.setdefault(parent, ())
+    else:
+        repairs.add("no-parent", f"{one.chrom}:{one.start + 1}-{one.end} {one.kind}")
+        return
     yield PART_TYPES[one.kind], one.chrom, one.start, one.end, one.sign, parent
 
 
@@ -133,7 +137,7 @@ class _Genes:
         self._named: dict[str, list[int]] = defaultdict(list)
         self._places: dict[tuple[str, int, int], list[int]] = defaultdict(list)
         for index, line in enumerate(found.genes):
-            for name in {line.id, line.symbol, *line.aliases} - {""}:
+            for name in {line.called, line.symbol, *line.aliases} - {""}:
                 self._named[name].append(index)
             self._places[line.chrom, line.start, line.end].append(index)
 
@@ -146,7 +150,7 @@ class _Genes:
         return self._only(self._places.get((one.chrom, one.start, one.end), ()), one)
 
     def _only(self, indices: Sequence[int], one: Loose, around: bool = False) -> str:
-        """The ID of the only gene among these that lies where `one` does, or, around a circle, anywhere on it."""
+        """The ID of the only gene among these that lies where `one` does, or `around` a circle anywhere."""
         signs = {"+": 1, "-": -1}
         lines = [self._lines[at] for at in indices]
         lines = [
@@ -157,5 +161,5 @@ class _Genes:
         there = [line for line in lines if line.start < one.end and one.start < line.end]
         if around and one.chrom in self._circular:
             there = there or lines
-        found = {line.id for line in there}
+        found = {line.called for line in there}
         return found.pop() if len(found) == 1 else ""

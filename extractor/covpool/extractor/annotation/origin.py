@@ -1,6 +1,6 @@
 """Origin: features over the first base of a circular contig, whose pieces a file places at both of its ends.
 
-Convention: such a feature ends behind its contig, and what lies behind the origin is moved by the contig's length.
+Convention: such a feature ends behind its contig; what lies behind the origin is moved by its length.
 """
 
 from collections.abc import Mapping
@@ -77,7 +77,7 @@ def fitted(
     gene_end: NDArray[np.int64],
     length: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """By how much to move parts so that most of each lies in its gene: once around its circle, or not at all."""
+    """By how much to move parts so that most of each lies in its gene: once around its circle, or not."""
     moved = np.zeros(len(start), np.int64)
     rows = np.flatnonzero((length > 0) & ((start < gene_start) | (end > gene_end)))
     ways = np.array([0, 1, -1])

@@ -1,4 +1,4 @@
-"""Owned parts: exons, CDS and UTRs in the order of their genes and transcripts, and transcripts made of them."""
+"""Owned parts: exons, CDS and UTRs in the order of their genes and transcripts, made into transcripts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -98,7 +98,10 @@ def owned(features: Features, owners: Owners, circles: Mapping[str, int], repair
     found = owners.of(parts)
     gene = found.gene[parts.parent] if len(parts) else np.zeros(0, np.int64)
     for row in np.flatnonzero(gene == -2):
-        gene[row] = _place_of(parts, int(row), found.several[int(parts.parent[row])], owners.genes)
+        several = found.several[int(parts.parent[row])]
+        # Pieces of a trans-spliced gene are where they are written, not around a circle.
+        places = (_place_of(one, int(row), several, owners.genes) for one in (parts, written))
+        gene[row] = next((place for place in places if place is not None), several[0])
     _whole_circles(parts, gene, owners.genes, circles, repairs)
     return _fitted(written, parts, gene, found, owners.genes, circles, features.canonical, repairs)
 
@@ -166,7 +169,7 @@ def _whole_circles(
     circles: Mapping[str, int],
     repairs: Repairs,
 ) -> None:
-    """Cut genes from the first base to the last of a circle to their parts, where these go over the origin."""
+    """Cut genes that are written all around a circle to their parts, where these go over the origin."""
     for index, line in enumerate(genes):
         length = circles.get(line.chrom, 0)
         if length and (line.start, line.end) == (0, length):
@@ -177,12 +180,12 @@ def _whole_circles(
                 genes[index] = replace(line, start=start, end=end)
 
 
-def _place_of(parts: Parts, row: int, genes: list[int], lines: Sequence[GeneLine]) -> int:
-    """Of the places of one gene, the one that a part lies in; the first when it lies in none."""
+def _place_of(parts: Parts, row: int, genes: list[int], lines: Sequence[GeneLine]) -> int | None:
+    """Of the places of one gene, the one that a part lies in."""
     chrom, start, end = parts.chroms[parts.chrom[row]], parts.start[row], parts.end[row]
     sign = {1: "+", -1: "-"}.get(int(parts.strand[row]), "")
     for index in genes:
         line = lines[index]
         if line.chrom == chrom and sign in ("", line.strand) and line.start < end and start < line.end:
             return index
-    return genes[0]
+    return None

@@ -122,7 +122,7 @@ class Owners:
         return parent, transcript
 
     def _make(self, identity: str, members: list[tuple[int, Extent]], gene: NDArray[np.int64]) -> None:
-        """Make the genes of parts that have none, one at each place; told of where the format has gene lines."""
+        """Make the genes of parts that have none, one at each place; told where the format has gene lines."""
         if not self._features.genes_implied:
             self._repairs.add("gene-made", identity)
         described = self._features.described.get(identity)

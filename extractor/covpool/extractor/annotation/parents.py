@@ -12,7 +12,7 @@ Extent = tuple[str, int, int, int]
 
 
 def apart(parts: Parts) -> Parts:
-    """`parts` with the parts of each parent on one strand of one contig: others get a parent of the same name.
+    """`parts` with those of a parent on one strand of one contig: others get a parent of the same name.
 
     A transcript of one id on X and on Y is two.
     """

@@ -23,8 +23,8 @@ KINDS: dict[str, tuple[Action, str]] = {
     "start-after-end": ("repaired", "start lies after end; exchanged"),
     "over-origin": (
         "repaired",
-        "goes over the origin of a circular contig, written as pieces at both ends, or with its start behind its "
-        "end; read as one stretch",
+        "goes over the origin of a circular contig, written as pieces at both ends, or with its start behind "
+        "its end; read as one stretch",
     ),
     "before-first-base": ("repaired", "begins before the first base; cut there"),
     "no-strand": ("repaired", "a gene without a strand; read along +"),
@@ -51,7 +51,7 @@ KINDS: dict[str, tuple[Action, str]] = {
     ),
     "contig-length": (
         "kept",
-        "a contig of another length than in the FASTA file, so perhaps of another assembly; read all the same",
+        "a contig of another length than in the FASTA file, perhaps of another assembly; read all the same",
     ),
     "contig-unlike": (
         "skipped",

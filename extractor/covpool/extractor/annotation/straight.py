@@ -47,7 +47,7 @@ def _meant(start: int, end: int, length: int, where: str, repairs: Repairs) -> t
     if end <= start:
         # Inclusive ends, exchanged.
         exchanged = end - 1, start + 1
-        if not (start < length and 0 < end and end + length - start < exchanged[1] - exchanged[0]):
+        if not (start < length and end > 0 and end + length - start < exchanged[1] - exchanged[0]):
             repairs.add("start-after-end", told)
             start, end = exchanged
         else:

@@ -1,4 +1,4 @@
-"""Text of an annotation file: unpacked, as UTF-8, with lines that end in a line feed, some megabytes at a time."""
+"""Text of an annotation file: unpacked, as UTF-8, lines ending in line feeds, some megabytes at a time."""
 
 import codecs
 import gzip
