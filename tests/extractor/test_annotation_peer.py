@@ -72,7 +72,7 @@ DIFFERENCES = {
 }
 WHOLE = {
     "ecoli/GCF_000005845.2_ASM584v2_genomic.gff.gz": Differences(
-        why="gffread 0.12 has a fault of memory at a CDS that overlaps itself, and joins several CDS of a gene",
+        why="gffread 0.12 fails at a CDS that overlaps itself, and joins several CDS of a gene",
         without=(
             "b0149", "b0470", "b0484", "b1120", "b1888", "b2592", "b3168", "b4346", "b4616", "b4623", "b4795"
         ),
