@@ -7,6 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from covpool.extractor.annotation.features import (
     CDS,
     EXON,
@@ -18,6 +20,7 @@ from covpool.extractor.annotation.features import (
     nothing,
 )
 from covpool.extractor.annotation.genbank_records import records
+from covpool.extractor.annotation.origin import behind
 from covpool.extractor.annotation.repairs import Repairs
 
 #: Qualifiers that tell which gene a feature is of, best first: the first is an ID, /gene is a name. And those
@@ -163,19 +166,19 @@ def _feature(feature: Any, length: int, repairs: Repairs) -> _Feature | None:
 
 
 def _around(places: list[Place], length: int) -> list[Place]:
-    """Pieces in the order of the strand: where the next lies before the last, they went over the origin.
+    """Pieces moved behind the origin of a circle of `length` (0: none) where their order goes over it.
 
-    A join that is only out of order would go nearly all the way around.
+    So it does where, along the strand, one lies before the last, or where they meet at the origin. Of the two
+    ways around the shorter is meant: a join that is only out of order would go nearly all around.
     """
     ordered = places[::-1] if all(place[2] < 0 for place in places) else places
-    turns = [at for at, (one, other) in enumerate(pairwise(ordered), start=1) if other[0] < one[0]]
-    if not length or len(turns) != 1 or len({place[2] for place in places}) > 1:
+    turns = any(other[0] < one[0] for one, other in pairwise(ordered))
+    meet = len(places) > 1 and min(places)[0] == 0 and max(place[1] for place in places) == length
+    if not length or len({place[2] for place in places}) > 1 or not (turns or meet):
         return places
-    first, behind = ordered[: turns[0]], ordered[turns[0] :]
-    end = behind[-1][1] + length
-    if end - first[0][0] >= max(place[1] for place in places) - min(place[0] for place in places):
-        return places
-    return [*first, *((start + length, end + length, sign) for start, end, sign in behind)]
+    start, end = (np.array([place[at] for place in ordered], np.int64) for at in (0, 1))
+    moved = length * behind(start, end, length)
+    return [(one[0] + int(by), one[1] + int(by), one[2]) for one, by in zip(ordered, moved, strict=True)]
 
 
 def _biotype(one: _Feature) -> str:

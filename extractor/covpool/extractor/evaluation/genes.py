@@ -65,6 +65,11 @@ def read_coding_genes(
                 f"{annotation}: {finding.count:,} genes reach beyond their contig in the FASTA file "
                 f"({finding.examples[0]}); annotation and sequence are of different assemblies"
             )
+        if finding.kind == "contig-length":
+            raise AnnotationError(
+                f"{annotation}: {finding.count:,} contigs are of another length than in the FASTA file "
+                f"({finding.examples[0]}); annotation and sequence are of different assemblies"
+            )
     attributes = attributes_by_id(annotation) if found.format == "gff3" else {}
     unwanted = list(leave_out)
     for name, _ in unwanted:
