@@ -22,11 +22,14 @@ def of_gff3(text: str) -> dict[str, list[str]]:
         pairs = [(name, value[1:-1] if _is_quoted(value) else value) for name, value in pairs]
     else:
         pairs = [(name, value) for name, _, value in (one.partition("=") for one in text.split(";"))]
-    return {
-        name.strip(): [unquote(value).strip() for value in values.split(",") if value.strip()]
+    found = {
+        name.strip(): [value.strip() for value in values.split(",") if value.strip()]
         for name, values in pairs
         if name.strip()
     }
+    if "%" in text:
+        found = {name: [unquote(value).strip() for value in values] for name, values in found.items()}
+    return found
 
 
 def of_gtf(text: str) -> dict[str, list[str]]:
