@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 #: Between gene and ID in the name of a parent, as long as a file is read.
-_BETWEEN = "\0"
+BETWEEN = "\0"
 
 
 def told_apart(parents: "pa.Array", attributes: "pa.ChunkedArray", genes: set[str]) -> "pa.Array":
@@ -31,7 +31,7 @@ def told_apart(parents: "pa.Array", attributes: "pa.ChunkedArray", genes: set[st
     chosen = pc.is_in(parents, pa.array(direct, pa.string()))
     ids = gff3_values(attributes.filter(chosen), "ID")
     own = parents.filter(chosen)
-    joined = pc.coalesce(pc.binary_join_element_wise(own, ids, _BETWEEN), own)
+    joined = pc.coalesce(pc.binary_join_element_wise(own, ids, BETWEEN), own)
     return pc.replace_with_mask(parents, chosen, joined)
 
 
@@ -39,8 +39,8 @@ def settled(parts: Parts, above: dict[str, tuple[str, ...]]) -> Parts:
     """`parts` with parents called by their gene again, or by the ID of a CDS that is one of several."""
     of_gene: dict[str, list[int]] = defaultdict(list)
     for code, name in enumerate(parts.parents):
-        if _BETWEEN in name:
-            of_gene[name.partition(_BETWEEN)[0]].append(code)
+        if BETWEEN in name:
+            of_gene[name.partition(BETWEEN)[0]].append(code)
     if not of_gene:
         return parts
     reach = extents(parts)
@@ -49,7 +49,7 @@ def settled(parts: Parts, above: dict[str, tuple[str, ...]]) -> Parts:
         places = sorted(reach[code] for code in codes)
         overlap = any(one[:2] == other[:2] and other[2] < one[3] for one, other in itertools.pairwise(places))
         for code in codes:
-            name = names[code].partition(_BETWEEN)[2] if overlap else gene
+            name = names[code].partition(BETWEEN)[2] if overlap else gene
             if overlap:
                 name = f"{gene} {name}" if name in above else name
                 above[name] = (gene,)

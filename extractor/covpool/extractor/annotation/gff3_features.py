@@ -6,7 +6,7 @@ from typing import Any
 from covpool.extractor.annotation.attributes import first, gff3_values, of_gff3
 from covpool.extractor.annotation.canonical import marked, rank
 from covpool.extractor.annotation.contig_lengths import tell_lengths_in
-from covpool.extractor.annotation.direct_coding import settled, told_apart
+from covpool.extractor.annotation.direct_coding import BETWEEN, settled, told_apart
 from covpool.extractor.annotation.features import (
     EXON,
     PART_TYPES,
@@ -103,7 +103,7 @@ class _Reading:
         """All of it, once every table is added."""
         self._columns.add_rows(tie(self._loose, self.found, self._repairs))
         parts = self._columns.parts()
-        parents = {name.partition("\0")[0] for name in parts.parents}
+        parents = {name.partition(BETWEEN)[0] for name in parts.parents}
         above = self.found.above
         if bare := [
             (EXON, one.chrom, one.start, one.end, one.sign, one.id)
