@@ -1,7 +1,9 @@
 """Annotations: what the formats say alike is read alike, flaws of real files are repaired and told of."""
 
+import bz2
 import gzip
 import json
+import lzma
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,10 @@ def crlf(text: str) -> bytes:
     return text.replace("\n", "\r\n").encode()
 
 
+def twice_returned(text: str) -> bytes:
+    return text.replace("\n", "\r\r\n").encode()
+
+
 def packed(text: str) -> bytes:
     return gzip.compress(text.encode())
 
@@ -74,7 +80,10 @@ def backwards(text: str) -> bytes:
 FORMS: dict[str, Callable[[str], bytes]] = {
     "plain": str.encode,
     "CRLF": crlf,
+    "CR CRLF": twice_returned,
     "gzip": packed,
+    "bzip2": lambda text: bz2.compress(text.encode()),
+    "xz": lambda text: lzma.compress(text.encode()),
     "wrong order": backwards,
     "FASTA": lambda text: f"{text}##FASTA\n>1\nACGT\n".encode(),
     "bare FASTA": lambda text: f"{text}>1\nACGT\n".encode(),
@@ -94,6 +103,40 @@ def test_genes_and_transcripts_are_read_whatever_the_file_looks_like(
     assert found.report == ()
 
 
+@pytest.mark.parametrize(
+    ("form", "kind"),
+    [
+        (lambda text: text.replace("\n", "\r").encode(), "line-ends"),
+        (lambda text: b"\xef\xbb\xbf" + text.encode(), "byte-order-mark"),
+        (lambda text: text.encode("utf-16"), "encoding"),
+        (lambda text: gzip.compress(text.replace("\n", "\r\n").encode("utf-16-be", "strict")), None),
+        (lambda text: b"\xfe\xff" + text.encode("utf-16-be"), "encoding"),
+    ],
+    ids=["CR", "BOM", "UTF-16", "UTF-16 without a mark", "UTF-16 BE"],
+)
+@pytest.mark.parametrize("name", ["gff3", "gtf", "bed", "genbank"])
+def test_text_of_other_systems_is_read_in_every_format_or_refused(
+    written: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    form: Callable[[str], bytes],
+    kind: str | None,
+    name: str,
+) -> None:
+    text = {"gff3": GOOD, "gtf": GTF, "bed": BED, "genbank": GENBANK}[name]
+    path = written(form(text), "a.txt")
+    if kind is None:
+        with pytest.raises(AnnotationError, match="no text"):
+            read_annotation(path)
+        return
+    plain = read_annotation(written(text, "b.txt"))
+    for size in (1 << 24, 7):
+        monkeypatch.setattr("covpool.extractor.annotation.text.BLOCK", size)
+        found = read_annotation(path)
+        assert found.genes == plain.genes
+        assert found.transcripts(found.genes[0]) == plain.transcripts(plain.genes[0])
+        assert set(counts(found)) == {kind}
+
+
 def test_bgzip_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.gff3.gz"
     with bgzf.BgzfWriter(str(path), "wb") as file:  # type: ignore[no-untyped-call]
@@ -107,7 +150,7 @@ def test_a_file_of_many_blocks_is_read_as_one(
     path = written(GOOD)
     whole = read_annotation(path)
     for size in (1, 7, 100):
-        monkeypatch.setattr("covpool.extractor.annotation.lines.BLOCK", size)
+        monkeypatch.setattr("covpool.extractor.annotation.text.BLOCK", size)
         found = read_annotation(path)
         assert (found.genes, found.report) == (whole.genes, whole.report)
         assert found.transcripts(GENES[0]) == whole.transcripts(GENES[0])
@@ -154,6 +197,8 @@ GENE = line("gene", 11, 100, "ID=g")
         ("columns", GENE + "1\tx\tgene\t1\t2\n", [(10, 100)]),
         ("coordinates", GENE + line("gene", "x", 5, "ID=h"), [(10, 100)]),
         ("start-after-end", line("gene", 100, 11, "ID=g"), [(10, 100)]),
+        ("over-origin", line("region", 1, 1000, "Is_circular=true") + line("gene", 991, 10, "ID=g"),
+         [(990, 1010)]),
         ("before-first-base", line("gene", 0, 9, "ID=g"), [(0, 9)]),
         ("no-strand", line("gene", 11, 100, "ID=g", strand="."), [(10, 100)]),
         ("no-id", line("gene", 11, 100, "locus_tag=b3"), [(10, 100)]),
@@ -165,6 +210,8 @@ GENE = line("gene", 11, 100, "ID=g")
         ("parent-cycle", GENE + line("mRNA", 1, 2, "ID=a;Parent=b") + line("mRNA", 1, 2, "ID=b;Parent=a")
          + line("CDS", 11, 40, "Parent=a"), [(10, 100)]),
         ("no-parent", GENE + line("CDS", 11, 40, "Name=x"), [(10, 100)]),
+        ("parent-by-name", GENE + line("mRNA", 11, 90, "ID=t;gene=g") + line("exon", 11, 90, "Parent=t"),
+         [(10, 100)]),
         ("gene-made", line("mRNA", 11, 100, "ID=t") + line("exon", 11, 40, "Parent=t"), [(10, 40)]),
         ("other-strand", GENE + line("CDS", 11, 40, "Parent=g", strand="-"), [(10, 100)]),
         ("outside-gene", GENE + line("CDS", 91, 120, "Parent=g"), [(10, 100)]),
@@ -172,6 +219,11 @@ GENE = line("gene", 11, 100, "ID=g")
         ("long-id", GENE + line("gene", 1, 2, "ID=" + "x" * 300), [(10, 100)]),
         ("encoding", GENE.encode() + line("gene", 1, 2, "ID=\xe9").encode("latin-1"), [(10, 100), (0, 2)]),
         ("byte-order-mark", b"\xef\xbb\xbf" + GENE.encode(), [(10, 100)]),
+        ("line-ends", GENE.replace("\n", "\r"), [(10, 100)]),
+        ("tabs", line("gene", 11, 100, "ID=g;\tName=x"), [(10, 100)]),
+        ("contig-length", "##sequence-region 1 1 900\n" + GENE, [(10, 100)]),
+        ("contig-unlike", GENE + line("chromosome", 1, 900, "ID=c", chrom="chr1")
+         + line("gene", 11, 100, "ID=h", chrom="chr1"), [(10, 100)]),
         ("contig-renamed", line("gene", 11, 100, "ID=g", chrom="chr1"), [(10, 100)]),
         ("contig-unknown", GENE + line("gene", 1, 2, "ID=h", chrom="9"), [(10, 100)]),
         ("contig-end", line("gene", 11, 5000, "ID=g"), [(10, 1000)]),
@@ -307,6 +359,217 @@ def test_three_annotations_of_one_gene_agree() -> None:
         found.add((one.start, one.end, one.strand, transcript.exons, transcript.cds))
     assert found == {(87285, 87752, "+", ((87285, 87387), (87500, 87752)), ((87285, 87387), (87500, 87752)))}
     assert read["refseq_R64.gff3"].circular == {"NC_001224.1"}
+
+
+STOP = 'gene_id "g"; transcript_id "t";'
+
+
+@pytest.mark.parametrize("strand", ["+", "-"])
+@pytest.mark.parametrize(
+    ("cds", "stops"),
+    [
+        (((21, 40), (61, 69)), ((70, 72),)),
+        (((21, 40), (61, 72)), ((70, 72),)),
+        (((21, 40), (61, 71)), ((70, 72),)),
+        (((21, 40), (61, 72)), ()),
+        (((21, 40), (61, 70)), ((71, 72),)),
+    ],
+    ids=["beside", "inside", "half", "none", "rest beside"],
+)
+def test_a_stop_codon_is_part_of_the_cds_once_wherever_it_is_written(
+    written: Callable[..., Path],
+    strand: str,
+    cds: tuple[tuple[int, int], ...],
+    stops: tuple[tuple[int, int], ...],
+) -> None:
+    def placed(start: int, end: int) -> tuple[int, int]:
+        return (start, end) if strand == "+" else (121 - end, 121 - start)
+
+    rows = [("exon", *placed(11, 40)), ("exon", *placed(61, 100))]
+    rows += [("CDS", *placed(*one)) for one in cds] + [("stop_codon", *placed(*one)) for one in stops]
+    gtf = "".join(line(kind, start, end, STOP, strand=strand) for kind, start, end in rows)
+    gff3 = line("gene", *placed(11, 100), "ID=g", strand=strand) + line(
+        "mRNA", *placed(11, 100), "ID=t;Parent=g", strand=strand
+    )
+    gff3 += "".join(line(kind, start, end, "Parent=t", strand=strand) for kind, start, end in rows)
+    expected = {"+": CODING, "-": ((48, 60), (80, 100))}[strand]
+    for text in (gtf, gff3):
+        found = read_annotation(written(text), strict=True)
+        (transcript,) = found.transcripts(found.genes[0])
+        assert transcript.cds == expected
+
+
+def test_a_stop_codon_over_an_intron_is_in_two_pieces(written: Callable[..., Path]) -> None:
+    text = "".join(
+        line(kind, start, end, STOP)
+        for kind, start, end in (("CDS", 11, 40), ("stop_codon", 41, 41), ("stop_codon", 61, 62))
+    )
+    found = read_annotation(written(text, "a.gtf"))
+    assert found.transcripts(found.genes[0])[0].cds == ((10, 41), (60, 62))
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        ("MANE Select", "RefSeq Select"),
+        ("MANE_Select", "Ensembl_canonical"),
+        ("RefSeq Select", "MANE Plus Clinical"),
+        ("MANE_Plus_Clinical", "appris_principal_1"),
+        ("appris_principal_1", "appris_principal_3"),
+        ("appris_principal_2", "basic"),
+        ("Ensembl_canonical", ""),
+    ],
+)
+def test_the_transcript_of_the_better_mark_is_canonical_in_either_format(
+    written: Callable[..., Path], better: str, worse: str
+) -> None:
+    tags = {"a": worse, "b": better, "c": "basic"}
+    gtf = "".join(
+        line(kind, 11, 100, f'gene_id "g"; transcript_id "{name}"; tag "basic"; tag "{tag}"; level 2;')
+        for name, tag in tags.items()
+        for kind in ("transcript", "exon")
+    )
+    gff3 = line("gene", 11, 100, "ID=g") + "".join(
+        line("mRNA", 11, 100, f"ID={name};Parent=g;tag=basic,{tag}") + line("exon", 11, 100, f"Parent={name}")
+        for name, tag in tags.items()
+    )
+    without_lines = "".join(one for one in gtf.splitlines(keepends=True) if "\ttranscript\t" not in one)
+    for text in (gtf, gff3, gff3.replace(" ", "%20"), without_lines):
+        found = read_annotation(written(text))
+        marked = [one.id for one in found.transcripts(found.genes[0]) if one.canonical]
+        assert marked == ["b"]
+
+
+@pytest.mark.parametrize("mark", ["is_canonical=1", "canonical=true", "canonical_transcript=1", "longest=1"])
+def test_an_attribute_of_its_own_marks_a_canonical_transcript(
+    written: Callable[..., Path], mark: str
+) -> None:
+    text = line("gene", 11, 100, "ID=g") + "".join(
+        line("mRNA", 11, 100, f"ID={name};Parent=g;{more}") + line("exon", 11, 100, f"Parent={name}")
+        for name, more in (("a", mark.replace("=1", "=0").replace("true", "false")), ("b", mark))
+    )
+    found = read_annotation(written(text))
+    assert [one.canonical for one in found.transcripts(found.genes[0])] == [False, True]
+
+
+ESCAPED = "".join(
+    line(kind, 11, 100, attributes, chrom="a%2Fb")
+    for kind, attributes in (("gene", "ID=g"), ("mRNA", "ID=t;Parent=g"), ("CDS", "Parent=t"))
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "contigs", "name"),
+    [
+        (ESCAPED, {"a/b": 1000}, "a/b"),
+        (ESCAPED, None, "a/b"),
+        (ESCAPED, {"a%2Fb": 1000}, "a%2Fb"),
+        (ESCAPED, {"a%2Fb": 1000, "a/b": 5}, "a%2Fb"),
+        (ESCAPED.replace("a%2Fb", "a/b", 1), {"a/b": 1000}, "a/b"),
+        ("##sequence-region a%2Fb 1 1000\n" + ESCAPED, {"a/b": 1000}, "a/b"),
+        (ESCAPED.replace("a%2Fb", "x%20y"), {"x%20y": 1000}, "x%20y"),
+    ],
+)
+def test_contigs_are_unescaped_in_every_line_or_in_none(
+    written: Callable[..., Path], text: str, contigs: dict[str, int] | None, name: str
+) -> None:
+    found = read_annotation(written(text), contigs, strict=True)
+    assert [(one.id, one.chrom) for one in found.genes] == [("g", name)]
+    assert found.transcripts(found.genes[0])[0].cds == ((10, 100),)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "##sequence-region chr1 1 1200\n",
+        "##sequence-region   chr1   1   1200\n",
+        line("region", 1, 1200, "ID=chr1", chrom="chr1"),
+        line("chromosome", 1, 1200, "ID=chr1", chrom="chr1"),
+        '# Sequence Data: seqnum=1;seqlen=1200;seqhdr="chr1 of a genome"\n',
+        "# ----- prediction on sequence number 1 (length = 1200, name = chr1) -----\n",
+    ],
+)
+def test_a_contig_of_another_length_is_told_of_and_not_taken_for_one_called_alike(
+    written: Callable[..., Path], said: str
+) -> None:
+    text = said + line("gene", 11, 100, "ID=g", chrom="chr1")
+    path = written(text)
+    assert read_annotation(path, {"chr1": 1200}, strict=True).report == ()
+    found = read_annotation(path, {"chr1": 1000})
+    assert (len(found.genes), counts(found)) == (1, {"contig-length": 1})
+    assert found.report[0].action == "kept"
+    assert "1,200" in found.report[0].examples[0]
+    with pytest.raises(AnnotationError, match="contig-length"):
+        read_annotation(path, {"chr1": 1000}, strict=True)
+    # Of a contig that is only called alike it is certain that it is another.
+    with pytest.raises(AnnotationError, match="1,200 bp, 1 of the FASTA 1,000 bp"):
+        read_annotation(path, {"1": 1000})
+    assert counts(read_annotation(path, {"1": 1200})) == {"contig-renamed": 1}
+    # Of two that are called alike, the length tells which.
+    assert read_annotation(path, {"1": 1000, "Chr1": 1200}).genes[0].chrom == "Chr1"
+    # A name that the user gives holds, and is told of.
+    renamed = read_annotation(path, {"II": 1000}, aliases={"chr1": "II"})
+    assert counts(renamed) == {"contig-length": 1}
+
+
+def test_a_genbank_record_of_another_length_is_told_of(written: Callable[..., Path]) -> None:
+    assert counts(read_annotation(written(GENBANK), {"1": 201})) == {"contig-length": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "genes"),
+    [
+        (line("mRNA", 11, 100, "ID=t;Parent=g") + line("exon", 11, 100, "Parent=t"), {"g": ["t"]}),
+        (line("transcript", 11, 100, "ID=t;geneID=g") + line("exon", 11, 100, "Parent=t"), {"g": ["t"]}),
+        (line("transcript", 11, 100, "ID=t;Parent=t") + line("exon", 11, 100, "Parent=t"), {"t": ["t"]}),
+        (line("lnc_RNA", 11, 100, "ID=t"), {"t": ["t"]}),
+        (GENE + line("tRNA", 201, 270, "ID=n") + line("exon", 201, 270, "Parent=n"), {"g": [], "n": ["n"]}),
+        (GENE + line("mRNA", 11, 100, "ID=t") + line("CDS", 11, 40, "Parent=t"), {"g": ["t"]}),
+        (GENE + line("mRNA", 11, 100, "ID=t;gene=g") + line("CDS", 11, 40, "gene=g"), {"g": ["t"]}),
+        (GENE.replace("ID=g", "ID=x;locus_tag=l") + line("CDS", 11, 100, "ID=c;locus_tag=l"), {"x": ["x"]}),
+        (GENE + line("tRNA", 31, 90, "ID=n"), {"g": [], "n": ["n"]}),
+        (line("CDS", 11, 40, "ID=c;Parent=g") + line("CDS", 61, 90, "ID=c;Parent=g"), {"g": ["g"]}),
+        (line("exon", 11, 40, "gene_id=g;transcript_id=t"), {"g": ["t"]}),
+        (
+            GENE + line("tRNA", 201, 270, "Parent=g2;ID=n") + line("gene", 201, 270, "ID=g2"),
+            {"g": [], "g2": ["n"]},
+        ),
+    ],
+)
+def test_what_names_no_parent_is_of_the_gene_it_names_or_lies_on_else_one_itself(
+    written: Callable[..., Path], text: str, genes: dict[str, list[str]]
+) -> None:
+    found = read_annotation(written(text))
+    assert {one.id: [part.id for part in found.transcripts(one)] for one in found.genes} == genes
+
+
+def test_repeats_and_other_features_are_no_genes(written: Callable[..., Path]) -> None:
+    text = GENE + "".join(
+        line(kind, 201, 270, f"ID={kind};locus_tag={kind}")
+        for kind in ("repeat_region", "CRISPR", "oriC", "regulatory_region", "sequence_feature", "intron")
+    )
+    assert [one.id for one in read_annotation(written(text)).genes] == ["g"]
+
+
+def test_the_format_is_that_of_most_lines(written: Callable[..., Path]) -> None:
+    bare = line("gene", 11, 100, "g") + line("transcript", 11, 100, "g.t1")
+    assert read_annotation(written(bare * 2 + GTF)).format == "gtf"
+    assert read_annotation(written("chrom\tstart\tend\tname\n" + "1\t10\t100\tg\n" * 2)).format == "bed"
+    assert read_annotation(written(GOOD.replace("ID=g;", 'Note=gene_id "x"; y;ID=g;'))).format == "gff3"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("1 x gene 11 100 . + . ID=g\n", "line 1: 1 columns"),
+        (line("CDS", 11, 100, "product=x"), "names neither parent nor gene"),
+        ("ID   X56734; SV 1; linear; mRNA; STD; PLN; 1859 BP.\n", "is EMBL"),
+        ("LOCUS       x  y  z\nFEATURES             Location/Qualifiers\n//\n", "line 1: .* GenBank"),
+    ],
+)
+def test_a_refusal_says_what_is_wrong_and_where(written: Callable[..., Path], text: str, words: str) -> None:
+    with pytest.raises(AnnotationError, match=words):
+        read_annotation(written(text))
 
 
 def test_a_report_is_a_table_and_json() -> None:

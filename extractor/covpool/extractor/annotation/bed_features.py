@@ -6,8 +6,8 @@ transcripts of one gene.
 
 from pathlib import Path
 
-from covpool.extractor.annotation.features import CDS, EXON, Features, GeneLine, PartColumns
-from covpool.extractor.annotation.lines import first_line, tables
+from covpool.extractor.annotation.features import CDS, EXON, Features, GeneLine, PartColumns, nothing
+from covpool.extractor.annotation.lines import sample, tables
 from covpool.extractor.annotation.repairs import Repairs
 
 _COLUMNS = (
@@ -22,9 +22,9 @@ def read_bed(path: Path, repairs: Repairs) -> Features:
     Raises:
         AnnotationError: the file cannot be read.
     """
-    width = len(first_line(path).split("\t"))
+    width = len(sample(path, 1)[0].split("\t"))
     names = _COLUMNS[:width] if width <= len(_COLUMNS) else (*_COLUMNS, *map(str, range(width - 12)))
-    found = Features([], {}, set(), PartColumns().parts(), names_repeat=True)
+    found = nothing()
     parts: list[tuple[int, str, int, int, int, str]] = []
     for table in tables(path, names, repairs):
         for row in table.to_pylist():
@@ -49,7 +49,15 @@ def read_bed(path: Path, repairs: Repairs) -> Features:
             # Without the sixth column BED knows no strands; with it, "." is a gene that has none.
             strand = row.get("strand", "+")
             found.genes.append(
-                GeneLine(name, name, row["chrom"], start, end, strand if strand in ("+", "-") else ".")
+                GeneLine(
+                    name,
+                    name,
+                    row["chrom"],
+                    start,
+                    end,
+                    strand if strand in ("+", "-") else ".",
+                    only_named=True,
+                )
             )
             sign = {"+": 1, "-": -1}.get(strand or "", 0)
             if name and blocks:
@@ -58,8 +66,7 @@ def read_bed(path: Path, repairs: Repairs) -> Features:
                 for kind, first, last in blocks:
                     parts.append((kind, row["chrom"], first, last, sign, transcript))
     columns = PartColumns()
-    if parts:
-        columns.add(*(list(values) for values in zip(*parts, strict=True)))
+    columns.add_rows(parts)
     found.parts = columns.parts()
     return found
 

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from covpool.extractor.annotation.features import Features
+from covpool.extractor.annotation.repairs import Repairs
 from covpool.extractor.errors import AnnotationError
 
 _MITOCHONDRION = frozenset(("M", "MT", "Mt", "Mito", "mt", "mitochondrion", "MtDNA"))
@@ -51,41 +53,74 @@ def read_aliases(path: Path, contigs: Iterable[str]) -> dict[str, str]:
 
 def translation(
     used: Iterable[str],
-    contigs: Iterable[str],
+    contigs: Mapping[str, int],
     aliases: Mapping[str, str],
     other_names: Mapping[str, tuple[str, ...]],
+    lengths: Mapping[str, int] | None = None,
 ) -> dict[str, str]:
     """The name in the FASTA file of each contig that an annotation uses, as far as it can be told.
 
     By the same name, else the alias table, else what the annotation itself says the contig is also called,
     each also with "chr" put before or taken away, and as the ways to call a mitochondrion. What would lead
-    two contigs to one, or one to two, is no guess to make.
+    two contigs to one, or one to two, is no guess to make, nor what would lead to one of another length.
 
     Args:
         used: names in the annotation.
-        contigs: names in the FASTA file.
+        contigs: lengths by the names in the FASTA file.
         aliases: name by other name.
         other_names: what the annotation says that contigs are also called.
+        lengths: of contigs in bp, as far as the annotation tells them.
     """
-    known = set(contigs)
     found: dict[str, str] = {}
     guessed: dict[str, str] = {}
     for name in dict.fromkeys(used):
-        if name in known:
+        if name in contigs:
             found[name] = name
-        elif aliases.get(name) in known:
+        elif aliases.get(name) in contigs:
             found[name] = aliases[name]
         else:
-            called = (name, *other_names.get(name, ()))
-            ways = [aliases.get(way, way) for one in called for way in (one, *_spellings(one))]
-            fitting = {way for way in ways if way in known}
+            length = (lengths or {}).get(name)
+            ways = contigs.keys() & _ways(name, aliases, other_names)
+            fitting = {way for way in ways if length in (None, contigs[way])}
             if len(fitting) == 1:
                 guessed[name] = fitting.pop()
     counts = Counter([*found.values(), *guessed.values()])
     return found | {name: contig for name, contig in guessed.items() if counts[contig] == 1}
 
 
+def tell_lengths(
+    features: Features, names: Mapping[str, str], contigs: Mapping[str, int], repairs: Repairs
+) -> None:
+    """Tell of contigs that are of another length in the FASTA file than the annotation says.
+
+    Args:
+        features: what the annotation says of its contigs.
+        names: in the FASTA file, of the contigs that are taken for one of it.
+        contigs: lengths by the names in the FASTA file.
+        repairs: is told.
+    """
+    for name, length in features.lengths.items():
+        if name in names:
+            contig = names[name]
+            if contigs[contig] != length:
+                also = "" if contig == name else f" ({name})"
+                repairs.add("contig-length", f"{contig}{also}: {length:,} bp, FASTA {contigs[contig]:,} bp")
+            continue
+        for way in _ways(name, {}, features.other_names):
+            if contigs.get(way, length) != length:
+                repairs.add("contig-unlike", f"{name}: {length:,} bp, {way} of the FASTA {contigs[way]:,} bp")
+
+
+def _ways(
+    name: str, aliases: Mapping[str, str], other_names: Mapping[str, tuple[str, ...]]
+) -> dict[str, None]:
+    called = (name, *other_names.get(name, ()))
+    return dict.fromkeys(aliases.get(way, way) for one in called for way in (one, *_spellings(one)))
+
+
 def _spellings(name: str) -> Iterable[str]:
+    # The whole header of a FASTA record, and NCBI's of old: gi|…|ref|NC_000913.3|.
+    yield from (name.split()[0], name.strip("|").split("|")[-1])
     bare = name[3:] if name[:3].lower() == "chr" else name
     if bare in _MITOCHONDRION:
         yield from _MITOCHONDRION

@@ -1,10 +1,11 @@
 """Features: what the readers of all formats make of a file, before it is known what belongs to what.
 
-Convention: coordinates are 0-based and half-open. Parts (exons, CDS, UTRs) are columns:
-there are millions.
+Convention: coordinates are 0-based and half-open. Parts (exons, CDS, UTRs) are columns: there are millions.
+What the readers give may still begin before the first base, or behind its own end; `straight` mends it.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -13,11 +14,12 @@ from numpy.typing import NDArray
 from covpool.extractor.annotation.repairs import Repairs
 
 #: Kinds of parts by code, and the feature types of GFF3 and GTF that count as each.
-EXON, CDS, UTR = range(3)
+EXON, CDS, UTR, STOP = range(4)
 PART_TYPES = {
     "exon": EXON,
     "pseudogenic_exon": EXON,
     "CDS": CDS,
+    "stop_codon": STOP,
     "five_prime_UTR": UTR,
     "three_prime_UTR": UTR,
     "five_prime_utr": UTR,
@@ -25,6 +27,10 @@ PART_TYPES = {
     "5UTR": UTR,
     "3UTR": UTR,
     "UTR": UTR,
+    "5'-UTR": UTR,
+    "3'-UTR": UTR,
+    "5'UTR": UTR,
+    "3'UTR": UTR,
 }
 
 Strand = Literal["+", "-", "."]
@@ -37,6 +43,7 @@ class GeneLine:
     Attributes:
         id: "" where there is none.
         trans_spliced: the gene is put together from several places.
+        only_named: the id is a name that genes may share: lines apart from each other are genes of their own.
     """
 
     id: str
@@ -48,6 +55,22 @@ class GeneLine:
     aliases: tuple[str, ...] = ()
     biotype: str = ""
     trans_spliced: bool = False
+    only_named: bool = False
+
+    @property
+    def called(self) -> str:
+        """Its ID, else another name, else its place."""
+        place = f"{self.chrom}:{self.start}-{self.end}:{self.strand}"
+        return next((name for name in (self.id, self.symbol, *self.aliases) if name), place)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is known of a gene without a line."""
+
+    symbol: str = ""
+    aliases: tuple[str, ...] = ()
+    biotype: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,24 +97,50 @@ class Features:
     Attributes:
         genes: in file order.
         above: parents by ID, of everything between genes and parts; () of what has none.
-        canonical: IDs of transcripts that the file calls representative (MANE Select, RefSeq Select, …).
-        parts: exons, CDS and UTRs.
+        canonical: how much a transcript counts for its gene by ID, see `canonical.rank`.
+        parts: exons, CDS, UTRs and stop codons.
         circular: contigs said to be circular.
+        lengths: of contigs in bp, as far as the file tells them.
         other_names: of contigs, as far as the file tells them.
         genes_implied: the format needs no gene lines; those missing are made from what names them.
-        symbols: of genes without a line, by ID.
-        names_repeat: an ID is only a name, and lines apart from each other are genes of their own.
+        named: what transcripts' lines name as their parents: genes, even where they have no line.
+        described: genes without a line, by ID.
     """
 
     genes: list[GeneLine]
     above: dict[str, tuple[str, ...]]
-    canonical: set[str]
+    canonical: dict[str, int]
     parts: Parts
     circular: set[str] = field(default_factory=set)
+    lengths: dict[str, int] = field(default_factory=dict)
     other_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     genes_implied: bool = False
-    symbols: dict[str, str] = field(default_factory=dict)
-    names_repeat: bool = False
+    named: set[str] = field(default_factory=set)
+    described: dict[str, Description] = field(default_factory=dict)
+
+    def long(self, chrom: str, length: int) -> None:
+        """Note that a contig is at least so long."""
+        self.lengths[chrom] = max(self.lengths.get(chrom, 0), length)
+
+    def call(self, names: Callable[[str], str]) -> None:
+        """Call every contig as `names` does."""
+        self.genes = [
+            line if (name := names(line.chrom)) == line.chrom else replace(line, chrom=name)
+            for line in self.genes
+        ]
+        self.circular = {names(one) for one in self.circular}
+        self.lengths = {names(one): length for one, length in self.lengths.items()}
+        self.other_names = {names(one): others for one, others in self.other_names.items()}
+        chroms = [names(one) for one in self.parts.chroms]
+        if chroms != self.parts.chroms:
+            codes = {name: code for code, name in enumerate(dict.fromkeys(chroms))}
+            recoded = np.array([codes[name] for name in chroms], np.int32)
+            self.parts = replace(self.parts, chrom=recoded[self.parts.chrom], chroms=list(codes))
+
+
+def nothing() -> Features:
+    """Features without any."""
+    return Features([], {}, {}, PartColumns().parts())
 
 
 class PartColumns:
@@ -103,6 +152,11 @@ class PartColumns:
     def add(self, kind: Any, chrom: Any, start: Any, end: Any, strand: Any, parent: Any) -> None:
         """Arrow or numpy columns of equal length: codes, names, integers, -1 | 0 | 1, names."""
         self._columns.append((kind, chrom, start, end, strand, parent))
+
+    def add_rows(self, rows: Iterable[tuple[int, str, int, int, int, str]]) -> None:
+        """The same as rows."""
+        if columns := [list(values) for values in zip(*rows, strict=True)]:
+            self.add(*columns)
 
     def parts(self) -> Parts:
         """All of them."""
@@ -133,7 +187,7 @@ _TYPES = ("int8", "string", "int64", "int64", "int8", "string")
 def intervals(table: Any, repairs: Repairs) -> Any:
     """`table` with integer `start` and `end`, 0-based half-open, from 1-based inclusive text.
 
-    Lines whose coordinates are no numbers are left out; what begins after its end is turned round.
+    Lines whose coordinates are no numbers are left out.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -151,25 +205,8 @@ def intervals(table: Any, repairs: Repairs) -> Any:
             repairs.add("coordinates", f"{row['chrom']}:{row['start']}-{row['end']} {row['type']}")
         table = table.filter(numeric)
         start, end = (table[name].cast(pa.int64()) for name in ("start", "end"))
-    start, end = start.to_numpy() - 1, end.to_numpy()
-
-    def told(rows: NDArray[np.bool_]) -> list[str]:
-        return [
-            f"{row['chrom']}:{row['start']}-{row['end']} {row['type']}"
-            for row in table.filter(pa.array(rows)).slice(0, 5).to_pylist()
-        ]
-
-    turned = start >= end
-    if turned.any():
-        repairs.add_all("start-after-end", told(turned), int(turned.sum()))
-        # Inclusive ends, exchanged.
-        start, end = np.where(turned, end - 1, start), np.where(turned, start + 1, end)
-    early = start < 0
-    if early.any():
-        repairs.add_all("before-first-base", told(early), int(early.sum()))
-        start, end = np.maximum(start, 0), np.maximum(end, 1)
-    for name, values in (("start", start), ("end", end)):
-        table = table.set_column(table.column_names.index(name), name, pa.array(values))
+    for name, values in (("start", pc.subtract(start, 1)), ("end", end)):
+        table = table.set_column(table.column_names.index(name), name, values)
     return table
 
 

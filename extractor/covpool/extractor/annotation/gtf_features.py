@@ -1,26 +1,35 @@
-"""GTF: features of a file in the gene transfer format, GTF2 as GENCODE, Ensembl and UCSC write it.
+"""GTF: features of a file in the gene transfer format, as Ensembl, NCBI, UCSC and AUGUSTUS write GTF2.
 
-GTF leaves the stop codon out of the CDS; it is put back here, so that a CDS is what it is in GFF3.
+GTF leaves the stop codon out of the CDS; it is put back, so that a CDS is what it is in GFF3.
 """
 
 from pathlib import Path
 from typing import Any
 
+from covpool.extractor.annotation.attributes import (
+    bare_id,
+    first,
+    gene_and_transcript,
+    gtf_values,
+    of_gtf,
+)
+from covpool.extractor.annotation.canonical import marked, rank
+from covpool.extractor.annotation.contig_lengths import tell_lengths_in
 from covpool.extractor.annotation.features import (
-    CDS,
     PART_TYPES,
+    Description,
     Features,
     GeneLine,
     PartColumns,
     intervals,
+    nothing,
     strand_codes,
 )
-from covpool.extractor.annotation.gff3_features import COLUMNS
-from covpool.extractor.annotation.lines import tables
+from covpool.extractor.annotation.lines import COLUMNS, tables
 from covpool.extractor.annotation.repairs import Repairs
 
-_TYPES = PART_TYPES | {"stop_codon": CDS}
-_CANONICAL = r"\b(MANE_Select|Ensembl_canonical|RefSeq Select)\b"
+_TRANSCRIPTS = ("transcript", "mRNA")
+_NAMES = ("gene_name", "gene")
 
 
 def read_gtf(path: Path, repairs: Repairs) -> Features:
@@ -32,29 +41,28 @@ def read_gtf(path: Path, repairs: Repairs) -> Features:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    kinds = pa.array(list(_TYPES))
-    codes = pa.array(list(_TYPES.values()), pa.int8())
+    kinds = pa.array(list(PART_TYPES))
+    codes = pa.array(list(PART_TYPES.values()), pa.int8())
     columns = PartColumns()
-    found = Features([], {}, set(), columns.parts(), genes_implied=True)
-    for table in tables(path, COLUMNS, repairs):
+    found = nothing()
+    found.genes_implied = True
+    for table in tables(path, COLUMNS, repairs, see=lambda block: tell_lengths_in(block, found)):
         gene = pc.equal(table["type"], "gene").fill_null(False)
         for row in intervals(table.filter(gene), repairs).to_pylist():
             found.genes.append(_gene(row))
-        place = pc.index_in(table["type"], kinds)
-        transcript = pc.equal(table["type"], "transcript").fill_null(False)
-        table = table.filter(pc.or_(place.is_valid(), transcript))
-        genes, transcripts = (_values(table["attributes"], key) for key in ("gene_id", "transcript_id"))
+        part = pc.index_in(table["type"], kinds).is_valid()
+        is_transcript = pc.is_in(table["type"], pa.array(_TRANSCRIPTS)).fill_null(False)
+        table = table.filter(pc.or_(part, is_transcript))
+        genes, transcripts = gene_and_transcript(table["attributes"])
+        genes, transcripts = _by_name(table, genes, transcripts, repairs)
         _link(genes, transcripts, found)
         if not found.genes:
-            names = pa.table({"gene": genes, "name": _values(table["attributes"], "gene_name")}).drop_null()
-            found.symbols.update(
-                zip(*(names[column].to_pylist() for column in names.column_names), strict=True)
-            )
-        is_transcript = pc.equal(table["type"], "transcript")
-        canonical = pc.match_substring_regex(table["attributes"].filter(is_transcript), _CANONICAL)
-        found.canonical.update(pc.drop_null(transcripts.filter(is_transcript).filter(canonical)).to_pylist())
-        parents = pc.coalesce(transcripts, genes)
-        table = table.append_column("parent", parents).filter(pc.invert(is_transcript))
+            _describe(table["attributes"], genes, found)
+        is_transcript = pc.is_in(table["type"], pa.array(_TRANSCRIPTS)).combine_chunks()
+        _mark(table, transcripts, is_transcript, found)
+        table = table.append_column("parent", pc.coalesce(transcripts, genes)).filter(
+            pc.invert(is_transcript)
+        )
         named = table["parent"].is_valid()
         if not pc.all(named).as_py():
             for row in table.filter(pc.invert(named)).to_pylist():
@@ -71,34 +79,62 @@ def read_gtf(path: Path, repairs: Repairs) -> Features:
     return found
 
 
-def _link(genes: Any, transcripts: Any, found: Features) -> None:
-    import pyarrow as pa
-
-    pairs = (
-        pa.table({"gene": genes, "transcript": transcripts}).group_by(["gene", "transcript"]).aggregate([])
-    )
-    for row in pairs.to_pylist():
-        if row["transcript"] and row["gene"] and row["transcript"] != row["gene"]:
-            known = found.above.get(row["transcript"], ())
-            if row["gene"] not in known:
-                found.above[row["transcript"]] = (*known, row["gene"])
-
-
-def _values(attributes: Any, key: str) -> Any:
-    """Values of one attribute, quoted or not; null where it is absent or empty."""
+def _by_name(table: Any, genes: Any, transcripts: Any, repairs: Repairs) -> tuple[Any, Any]:
+    """JGI's GFF2 has neither gene_id nor transcript_id: `name` calls a gene's only transcript."""
     import pyarrow.compute as pc
 
-    found = pc.extract_regex(attributes, rf'(?:^|;)\s*{key}[ \t]+"?(?P<x>[^";]+)"?')
-    return pc.struct_field(found, "x")
+    nameless = pc.and_(genes.is_null(), transcripts.is_null())
+    if not nameless.true_count:
+        return genes, transcripts
+    names = gtf_values(table["attributes"].filter(nameless), "name")
+    called = pc.unique(names.drop_null()).to_pylist()
+    repairs.add_all("no-id", called, len(called))
+    return genes, pc.replace_with_mask(transcripts, nameless, names)
+
+
+def _mark(table: Any, transcripts: Any, is_transcript: Any, found: Features) -> None:
+    """Which transcripts stand for their genes, by their lines, or by their parts where they have none."""
+
+    attributes = table["attributes"]
+    if is_transcript.true_count:
+        attributes, transcripts = attributes.filter(is_transcript), transcripts.filter(is_transcript)
+    chosen = marked(attributes)
+    names = transcripts.filter(chosen.combine_chunks()).to_pylist()
+    for name, text in zip(names, attributes.filter(chosen).to_pylist(), strict=True):
+        if name and name not in found.canonical and (mark := rank(of_gtf(text))) is not None:
+            found.canonical[name] = mark
+
+
+def _link(genes: Any, transcripts: Any, found: Features) -> None:
+    for gene, transcript in _pairs(genes, transcripts):
+        if gene and transcript and transcript != gene:
+            known = found.above.get(transcript, ())
+            if gene not in known:
+                found.above[transcript] = (*known, gene)
+
+
+def _describe(attributes: Any, genes: Any, found: Features) -> None:
+    for name in _NAMES:
+        symbols = gtf_values(attributes, name)
+        if symbols.null_count < len(symbols):
+            pairs = _pairs(genes, symbols)
+            found.described.update({gene: Description(symbol) for gene, symbol in pairs if gene and symbol})
+            return
+
+
+def _pairs(genes: Any, others: Any) -> list[tuple[str | None, str | None]]:
+    """Every pair that occurs, once."""
+    import pyarrow as pa
+
+    table = pa.table({"gene": genes, "other": others}).group_by(["gene", "other"]).aggregate([])
+    return list(zip(table["gene"].to_pylist(), table["other"].to_pylist(), strict=True))
 
 
 def _gene(row: dict[str, Any]) -> GeneLine:
-    values: dict[str, str] = {}
-    for one in (row["attributes"] or "").split(";"):
-        key, _, value = one.strip().partition(" ")
-        values.setdefault(key, value.strip().strip('"'))
-    identity = values.get("gene_id", "")
-    symbol = values.get("gene_name") or values.get("gene") or ""
+    text = row["attributes"] or ""
+    values = of_gtf(text)
+    identity = first(values, "gene_id") or bare_id(text)
+    symbol = first(values, *_NAMES)
     keys = ("locus_tag", "gene_name", "gene", "gene_synonym", "hgnc_id", "db_xref")
     return GeneLine(
         identity,
@@ -107,6 +143,6 @@ def _gene(row: dict[str, Any]) -> GeneLine:
         row["start"],
         row["end"],
         row["strand"] if row["strand"] in ("+", "-") else ".",
-        tuple(dict.fromkeys(values[key] for key in keys if values.get(key))),
-        values.get("gene_biotype") or values.get("gene_type") or "",
+        tuple(dict.fromkeys(value for key in keys for value in values.get(key, ()))),
+        first(values, "gene_biotype", "gene_type"),
     )

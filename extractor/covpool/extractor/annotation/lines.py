@@ -1,134 +1,122 @@
-"""Lines of an annotation file as Arrow tables, block by block: plain, gzip or bgzip, any line endings.
+"""Lines of an annotation file as Arrow tables, block by block.
 
 Arrow's CSV reader does the columns, some hundred megabytes a second, and only one block is in memory. What it
-does not know is decided here: comments, FASTA sections, lines of other shapes, text that is not UTF-8.
+does not know is decided here: comments, lines of other shapes.
 """
 
-import gzip
 import io
 import re
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
-
-from xopen import xopen
+from typing import TYPE_CHECKING, Any
 
 from covpool.extractor.annotation.repairs import Repairs
-from covpool.extractor.errors import AnnotationError
+from covpool.extractor.annotation.text import blocks
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: Bytes of text read at once.
-BLOCK = 1 << 24
+#: The nine columns of GFF3 and GTF.
+COLUMNS = ("chrom", "source", "type", "start", "end", "score", "strand", "phase", "attributes")
 
-_GZIP_MAGIC = b"\x1f\x8b"
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 #: Begin comments and directives (`###`), and the display lines of a BED file. Sought as bytes: a regular
 #: expression that may begin on any line is many times slower.
-_ASIDES = (b"\n#", b"\ntrack ", b"\nbrowser ")
-#: GFF3 1.26: sequences follow `##FASTA`, or a line that begins with ">".
-_SEQUENCES = (b"\n##FASTA", b"\n>")
+_COMMENT = b"\n#"
+_DISPLAY = (b"\ntrack ", b"\nbrowser ")
+
+#: Text behind a tab that goes on with attributes: `name=value` or `name "value"`.
+_ATTRIBUTE = re.compile(r'\s*[\w.:-]+(\s*=|\s+")')
 
 
-def blocks(path: Path, repairs: Repairs) -> Iterator[bytes]:
-    """Whole lines, some megabytes at a time, up to a FASTA section.
+def sample(path: Path, number: int) -> list[str]:
+    """The first lines that are no comments, without their ends. Errors as of `blocks`."""
+    texts = (
+        line
+        for block in blocks(path, Repairs())
+        for line in _without(b"\n" + block, _COMMENT, *_DISPLAY).split(b"\n")
+    )
+    return [line.decode().rstrip() for line in islice((one for one in texts if one.strip()), number)]
 
-    Raises:
-        AnnotationError: the file cannot be read, is truncated, or is no text.
+
+def tables(
+    path: Path,
+    columns: tuple[str, ...],
+    repairs: Repairs,
+    *,
+    see: Callable[[bytes], None] = lambda block: None,
+) -> Iterator["pa.Table"]:
+    """Tables of text columns; lines of another number of columns are counted and left out.
+
+    Of the nine columns of GFF3 and GTF the last may hold tabs: they are read as blanks.
+
+    Args:
+        path, columns, repairs: the file, the names of its columns, and what takes its flaws.
+        see: is shown every block of lines with comments in it before it is read.
     """
-    try:
-        with open_text(path) as file:
-            left = b""
-            first = True
-            while data := file.read(BLOCK):
-                if first:
-                    first = False
-                    if data.startswith(_BYTE_ORDER_MARK):
-                        repairs.add("byte-order-mark", path.name)
-                        data = data.removeprefix(_BYTE_ORDER_MARK)
-                    if b"\0" in data[:4096]:
-                        raise AnnotationError(f"{path}: is no text; give GFF3, GTF, BED or GenBank")
-                data = left + data
-                if (end := _sequences(data)) is not None:
-                    yield data[:end]
-                    return
-                cut = data.rfind(b"\n") + 1
-                left = data[cut:]
-                if cut:
-                    yield data[:cut]
-            if left:
-                yield left
-    except (OSError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise AnnotationError(
-            f"{path}: cannot be read ({error}); check the path, or fetch it again"
-        ) from error
-
-
-def open_text(path: Path) -> BinaryIO:
-    """The file, decompressed where it is gzip or bgzip; told by its first bytes, not by its name."""
-    with path.open("rb") as head:
-        compressed = head.read(2) == _GZIP_MAGIC
-    return xopen(path, "rb", threads=0, format="gz") if compressed else path.open("rb")
-
-
-def first_line(path: Path) -> str:
-    """The first line that is no comment; "" when there is none. Errors as of `blocks`."""
-    for block in blocks(path, Repairs()):
-        for line in _content(block).splitlines():
-            if line.strip():
-                return line.decode("utf-8", "replace").rstrip()
-    return ""
-
-
-def tables(path: Path, columns: tuple[str, ...], repairs: Repairs) -> Iterator["pa.Table"]:
-    """Tables of text columns; lines of another number of columns are counted and left out."""
-    from pyarrow import csv
+    import pyarrow as pa
 
     done = 0
-
     for block in blocks(path, repairs):
-        data = _decodable(_content(block), path, repairs)
-
-        def other_shape(row: Any, block: bytes = block, before: int = done) -> str:
-            line = before + _line_of(block, row.text)
-            repairs.add("columns", f"line {line}: {row.actual_columns} columns")
-            return "skip"
-
+        longer: list[str] = []
+        data = b"\n" + block
+        if _COMMENT in data:
+            see(data)
+            data = _without(data, _COMMENT)
+        if columns != COLUMNS:
+            data = _without(data, *_DISPLAY)
         if data.strip():
-            yield csv.read_csv(
-                io.BytesIO(data),
-                csv.ReadOptions(column_names=list(columns), block_size=max(len(data), 1), use_threads=False),
-                csv.ParseOptions(delimiter="\t", quote_char=False, invalid_row_handler=other_shape),
-                csv.ConvertOptions(column_types=dict.fromkeys(columns, "string"), null_values=[""]),
-            )
+            yield _table(data, columns, _other_shape(columns, block, done, longer, repairs))
+        if longer:
+            rows = zip(*map(_joined, longer), strict=True)
+            yield pa.table({name: list(values) for name, values in zip(columns, rows, strict=True)})
         done += block.count(b"\n")
 
 
-def _sequences(data: bytes) -> int | None:
-    """Where a FASTA section begins; None where there is none."""
-    if data.startswith(tuple(mark[1:] for mark in _SEQUENCES)):
-        return 0
-    found = [at + 1 for mark in _SEQUENCES if (at := data.find(mark)) >= 0]
-    return min(found, default=None)
+def _table(data: bytes, columns: tuple[str, ...], other_shape: Callable[[Any], str]) -> "pa.Table":
+    from pyarrow import csv
+
+    return csv.read_csv(
+        io.BytesIO(data),
+        csv.ReadOptions(column_names=list(columns), block_size=max(len(data), 1), use_threads=False),
+        csv.ParseOptions(delimiter="\t", quote_char=False, invalid_row_handler=other_shape),
+        csv.ConvertOptions(column_types=dict.fromkeys(columns, "string"), null_values=[""]),
+    )
 
 
-def _content(block: bytes) -> bytes:
-    """The lines that are neither comments nor for display."""
-    lines = b"\n" + block
-    for mark in _ASIDES:
-        if mark in lines:
-            lines = re.sub(re.escape(mark) + rb"[^\n]*", b"", lines)
-    return lines[1:]
+def _other_shape(
+    columns: tuple[str, ...], block: bytes, before: int, longer: list[str], repairs: Repairs
+) -> Callable[[Any], str]:
+    def handle(row: Any) -> str:
+        line = before + _line_of(block, row.text)
+        if columns == COLUMNS and row.actual_columns > len(COLUMNS):
+            repairs.add("tabs", f"line {line}")
+            longer.append(row.text)
+        else:
+            repairs.add("columns", f"line {line}: {row.actual_columns} columns")
+        return "skip"
+
+    return handle
 
 
-def _decodable(data: bytes, path: Path, repairs: Repairs) -> bytes:
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        repairs.add("encoding", path.name)
-        return data.decode("latin-1").encode()
+def _joined(text: str) -> list[str]:
+    """Nine columns of a line with more tabs; what follows the last attribute is of other columns."""
+    pieces = text.rstrip("\r\n").split("\t")
+    rest = pieces[8:]
+    last = max(
+        (at for at, piece in enumerate(rest) if "=" in piece or '"' in piece or ";" in piece), default=0
+    )
+    attributes = rest[0]
+    for piece in rest[1 : last + 1]:
+        attributes += ("; " if _ATTRIBUTE.match(piece) else " ") + piece
+    return [*pieces[:8], attributes]
+
+
+def _without(data: bytes, *marks: bytes) -> bytes:
+    """The lines that begin with none of these; each mark begins with the line feed before it."""
+    for mark in marks:
+        if mark in data:
+            data = re.sub(re.escape(mark) + rb"[^\n]*", b"", data)
     return data
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from covpool.extractor.errors import AnnotationError
 
-Action = Literal["repaired", "skipped"]
+Action = Literal["repaired", "skipped", "kept"]
 
 #: Examples kept of each kind.
 EXAMPLES = 5
@@ -14,11 +14,18 @@ EXAMPLES = 5
 #: What is done about each kind of flaw, and what it is, in the order of a report.
 KINDS: dict[str, tuple[Action, str]] = {
     "byte-order-mark": ("repaired", "the file begins with a byte order mark; passed over"),
-    "encoding": ("repaired", "text that is not UTF-8; read as Latin-1"),
+    "encoding": ("repaired", "text that is not UTF-8; read as UTF-16 where it says so, else as Latin-1"),
+    "line-ends": ("repaired", "a line that ends with a carriage return alone; read as the end of a line"),
+    "tabs": ("repaired", "tabs in the ninth column; read as blanks"),
     "genbank": ("repaired", "what Biopython warned of in a GenBank file"),
     "columns": ("skipped", "a line of another number of columns"),
     "coordinates": ("skipped", "coordinates that are no whole numbers"),
     "start-after-end": ("repaired", "start lies after end; exchanged"),
+    "over-origin": (
+        "repaired",
+        "goes over the origin of a circular contig, written as pieces at both ends, or with its start behind "
+        "its end; read as one stretch",
+    ),
     "before-first-base": ("repaired", "begins before the first base; cut there"),
     "no-strand": ("repaired", "a gene without a strand; read along +"),
     "no-id": ("repaired", "a gene without an ID; called by another attribute or its place"),
@@ -32,7 +39,8 @@ KINDS: dict[str, tuple[Action, str]] = {
     "parent-by-place": ("repaired", "parent is missing; taken for the only gene around it on its strand"),
     "parent-missing": ("skipped", "parent is missing, and there is no gene, or not only one, around it"),
     "parent-cycle": ("skipped", "parents that lead in a circle"),
-    "no-parent": ("skipped", "an exon, CDS or UTR that names no parent"),
+    "no-parent": ("skipped", "an exon, CDS or UTR that names neither parent nor gene"),
+    "parent-by-name": ("repaired", "names no parent; taken for that of the gene whose name or place it has"),
     "gene-made": ("repaired", "no gene line; made from its transcripts or parts"),
     "other-strand": ("skipped", "an exon, CDS or UTR on another strand or contig than its gene"),
     "outside-gene": ("repaired", "an exon, CDS or UTR that reaches out of its gene; cut to it"),
@@ -40,6 +48,14 @@ KINDS: dict[str, tuple[Action, str]] = {
     "contig-renamed": (
         "repaired",
         "a contig under another name than in the FASTA file; told by its other names or spelling",
+    ),
+    "contig-length": (
+        "kept",
+        "a contig of another length than in the FASTA file, perhaps of another assembly; read all the same",
+    ),
+    "contig-unlike": (
+        "skipped",
+        "a contig called like one of the FASTA file, but of another length; not taken for it",
     ),
     "contig-unknown": ("skipped", "a gene on a contig that the FASTA file lacks"),
     "contig-end": ("repaired", "a gene that ends behind its contig; cut there"),
@@ -100,12 +116,12 @@ class Repairs:
                     break
                 kept.append(example[:100])
 
-    def findings(self) -> tuple[Finding, ...]:
-        """What was found, in the order of `KINDS`."""
+    def findings(self, *kinds: str) -> tuple[Finding, ...]:
+        """What was found, of some kinds or of all, in the order of `KINDS`."""
         return tuple(
             Finding(kind, self._counts[kind], tuple(self._examples[kind]))
             for kind in KINDS
-            if kind in self._counts
+            if kind in self._counts and (not kinds or kind in kinds)
         )
 
     def refuse(self, label: str) -> None:

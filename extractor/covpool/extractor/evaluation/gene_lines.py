@@ -3,7 +3,6 @@
 GFF3 and GTF are read line by line once more, GenBank feature by feature.
 """
 
-import io
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -11,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from covpool.extractor.annotation.gff3 import attributes_of
-from covpool.extractor.annotation.gff3_features import COLUMNS
-from covpool.extractor.annotation.lines import open_text, tables
+from covpool.extractor.annotation.attributes import of_gff3, of_gtf
+from covpool.extractor.annotation.genbank_records import records
+from covpool.extractor.annotation.lines import COLUMNS, tables
 from covpool.extractor.annotation.repairs import Repairs
 
 Attributes = Mapping[str, list[str]]
@@ -93,7 +92,7 @@ def _of_lines(
 ) -> None:
     import pyarrow.compute as pc
 
-    read = attributes_of if kind == "gff3" else _gtf_attributes
+    read = of_gff3 if kind == "gff3" else of_gtf
     for table in tables(path, COLUMNS, Repairs()):
         parts = pc.match_substring_regex(table["type"], _PARTS).fill_null(True)
         rows = table.filter(pc.invert(parts)).select(["chrom", "type", "attributes"])
@@ -113,33 +112,16 @@ def _of_lines(
                     found[gene].add(values)
 
 
-def _gtf_attributes(text: str) -> dict[str, list[str]]:
-    """Values by name of a GTF attribute column."""
-    found: dict[str, list[str]] = {}
-    for match in re.finditer(r'\s*([^\s;"]+)\s+(?:"([^"]*)"|([^\s;"]+))\s*(?:;|$)', text):
-        found.setdefault(match[1], []).append(match[2] or match[3] or "")
-    return found
-
-
 def _of_genbank(
     path: Path, wanted: set[str], found: dict[str, Said], contigs: dict[str, tuple[str, ...]]
 ) -> None:
-    import warnings
-
-    from Bio import BiopythonWarning, SeqIO
-
-    with (
-        open_text(path) as raw,
-        io.TextIOWrapper(raw, encoding="latin-1") as file,
-        warnings.catch_warnings(category=BiopythonWarning, action="ignore"),
-    ):
-        for record in SeqIO.parse(file, "genbank"):  # type: ignore[no-untyped-call]
-            contigs[record.id] = (record.name,)
-            for feature in record.features:
-                values: dict[str, list[Any]] = feature.qualifiers
-                gene = next(
-                    (values[key][0] for key in ("locus_tag", "gene") if values.get(key, [""])[0] in wanted),
-                    None,
-                )
-                if gene is not None and feature.type != "gene":
-                    found[gene].add(values)
+    for record in records(path, Repairs()):
+        contigs[record.id] = (record.name,)
+        for feature in record.features:
+            values: dict[str, list[Any]] = feature.qualifiers
+            gene = next(
+                (values[key][0] for key in ("locus_tag", "gene") if values.get(key, [""])[0] in wanted),
+                None,
+            )
+            if gene is not None and feature.type != "gene":
+                found[gene].add(values)

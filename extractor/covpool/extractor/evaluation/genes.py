@@ -94,6 +94,11 @@ def read_coding_genes(
                 f"{annotation}: {finding.count:,} genes reach beyond their contig in the FASTA file "
                 f"({finding.examples[0]}); annotation and sequence are of different assemblies"
             )
+        if finding.kind == "contig-length":
+            raise AnnotationError(
+                f"{annotation}: {finding.count:,} contigs are of another length than in the FASTA file "
+                f"({finding.examples[0]}); annotation and sequence are of different assemblies"
+            )
     owners = {one.id: gene.id for gene in found.genes for one in found.transcripts(gene)}
     said, also = read_gene_lines(annotation, found.format, (gene.id for gene in found.genes), owners)
     unwanted = list(leave_out)

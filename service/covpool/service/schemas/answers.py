@@ -167,7 +167,7 @@ class Repair(Body):
     """One kind of flaw of an annotation, and what was done about it."""
 
     kind: str
-    action: Literal["repaired", "skipped"]
+    action: Literal["repaired", "skipped", "kept"]
     count: int
     reason: str
     examples: list[str]
