@@ -21,6 +21,7 @@ from covpool.service.errors import (
     GenomeNotFoundError,
     GenomeUnavailableError,
     JobNotFoundError,
+    NotReadyError,
     QueueFullError,
     RequestError,
 )
@@ -50,6 +51,7 @@ _STATUS: dict[type[Exception], tuple[int, str]] = {
     GenomeNotFoundError: (404, "Unknown genome or gene"),
     GenomeUnavailableError: (503, "Genome is not available"),
     QueueFullError: (429, "Queue is full"),
+    NotReadyError: (503, "Not ready yet"),
     KeyNotFoundError: (404, "Not cached"),
     BottleneckError: (409, "Bottleneck does not fit"),
     PoolingError: (422, "Pooling cannot be applied or fitted"),
@@ -97,11 +99,15 @@ def unhandled(request: Request, error: Exception) -> Response:
 
 def _ours(request: Request, error: Exception) -> Response:
     status, title = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
-    if status >= 500:
+    if status >= 500 and not isinstance(error, NotReadyError):
         log.error("%s %s: %s", request.method, request.url.path, error)
     response = problem(request, status, title, str(error))
-    if isinstance(error, QueueFullError):
+    if isinstance(error, QueueFullError | NotReadyError):
         response.headers["Retry-After"] = str(error.retry_after_s)
+        # What OpenAI's clients look for first.
+        response.headers["retry-after-ms"] = str(1000 * error.retry_after_s)
+    if isinstance(error, NotReadyError):
+        response.headers["Location"] = f"/v1/jobs/{error.job}"
     return response
 
 
