@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.concurrency import run_in_threadpool
 
@@ -33,6 +33,7 @@ from covpool.service.routes import (
     moments,
     zarr_files,
 )
+from covpool.service.routes.query import only_known
 from covpool.service.settings import Settings
 from covpool.service.shutdown import Shutdown
 from covpool.service.supervisor import Supervisor, settings_environment
@@ -88,6 +89,7 @@ def create_app(
         version=version("covpool"),
         summary="Second moments of genomic foundation model activations, cached, and their embeddings.",
         lifespan=lifespan,
+        dependencies=[Depends(only_known)],
         # One page of the API is enough.
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
