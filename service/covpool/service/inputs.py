@@ -44,7 +44,7 @@ def sequences_of(
         if isinstance(sequence, Bases) and len(sequence) > settings.max_sequence:
             raise RequestError(
                 f"{sequence.name}: {len(sequence):,} bases; this service takes sequences of up to "
-                f"{settings.max_sequence:,}"
+                f"{settings.max_sequence:,} (its setting max_sequence): cut it"
             )
     return found
 

@@ -137,7 +137,10 @@ class Offered:
         fitting = [one.name for one in self.fitting(recipe)]
         if fitting:
             return f"{', '.join(fitting)} fit {where}, and so do the plain kinds {plain}"
-        return f"only the plain kinds {plain} fit {where}: name one of them, or fit a bottleneck and serve it"
+        return (
+            f"only the plain kinds {plain} fit {where}: name one of them, or fit a bottleneck "
+            "(POST /v1/bottlenecks)"
+        )
 
     def _fits(self, one: FittedPooling, recipe: Recipe) -> bool:
         try:

@@ -1,6 +1,7 @@
 """Exceptions to RFC 9457 problem documents."""
 
 import logging
+from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -94,7 +95,12 @@ def unhandled(request: Request, error: Exception) -> Response:
     if any(kind in _STATUS for kind in type(error).__mro__):
         return _ours(request, error)
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return problem(request, 500, "Internal error", "the service failed on this request; its log says why")
+    return problem(
+        request,
+        500,
+        "Internal error",
+        "the service failed on this request; its log says why, under this request_id",
+    )
 
 
 def _ours(request: Request, error: Exception) -> Response:
@@ -113,11 +119,16 @@ def _ours(request: Request, error: Exception) -> Response:
 
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    response = problem(request, error.status_code, "Request refused", str(error.detail))
-    response.headers.update(error.headers or {})
+    detail, headers = str(error.detail), dict(error.headers or {})
     if error.status_code == 405:
         # The router names the methods of the first of the routes that share a path.
-        response.headers["Allow"] = ", ".join(_methods(request))
+        headers["Allow"] = ", ".join(_methods(request))
+        detail = f"this path takes {headers['Allow']}, and not {request.method[:20]}; see /docs"
+    elif detail == HTTPStatus(error.status_code).phrase:
+        # The router's own words.
+        detail = "there is nothing at this path; see /docs for those there are"
+    response = problem(request, error.status_code, "Request refused", detail)
+    response.headers.update(headers)
     return response
 
 

@@ -125,7 +125,7 @@ def _of_job(job: Job) -> _Cached:
         first = missing[0]
         raise RequestError(
             f"{len(missing)} of {len(job.records)} records are not there, "
-            f"first {first.name}: {first.error or first.state}"
+            f"first {first.name}: {first.error or first.state}; send the others in a request of their own"
         )
     return _Cached(job.recipe, [(one.name, one.key, one.length) for one in job.records], job.notices)
 
