@@ -23,6 +23,7 @@ from covpool.service.offered import Offered
 from covpool.service.queue import Queue
 from covpool.service.routes import (
     bottlenecks,
+    docs,
     embeddings,
     events,
     genomes,
@@ -90,9 +91,9 @@ def create_app(
         summary="Second moments of genomic foundation model activations, cached, and their embeddings.",
         lifespan=lifespan,
         dependencies=[Depends(only_known)],
-        # One page of the API is enough.
+        # FastAPI's own pages take their scripts from elsewhere; see `routes.docs`.
+        docs_url=None,
         redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
     )
     problems.install(app)
     openapi.install(app)
@@ -118,6 +119,7 @@ def create_app(
         genomes,
         zarr_files,
         health,
+        docs,
     ):
         app.include_router(route.router)
     return app
