@@ -266,3 +266,17 @@ def test_features_that_there_are_not_are_refused_before_the_fit(http: httpx.Clie
     assert http.get("/v1/bottlenecks/x.y").status_code == 404
     default = http.get("/v1/models").json()["data"][0]["default_bottleneck"]
     assert_problem(http.get(f"/v1/bottlenecks/{default}/file"), 404, "was not fitted here")
+
+
+def test_options_that_a_job_was_not_submitted_with_are_refused(
+    http: httpx.Client,
+) -> None:
+    asked = {"input": "ACGTTGCATTAG", "strand": "-", "skip_tokens": 2}
+    job = http.post(JOBS, json=asked, headers={"Prefer": "wait=30"}).json()["id"]
+    own = {"model": "ntv3-mini", "layer": "up.6", "strand": "-", "skip_tokens": 2, "species": None}
+    assert http.post(EMBED, json={"job": job} | own).status_code == 200
+    for other in ({"layer": "stem"}, {"strand": "+"}, {"skip_tokens": 0}, {"beyond_context": True}):
+        (name,) = other
+        assert_problem(http.post(EMBED, json={"job": job} | other), 422, name, "leave it out")
+    fit = {"name": "x.y", "job": job, "layer": "stem"}
+    assert_problem(http.post("/v1/bottlenecks", json=fit), 422, "layer", "'up.6'")

@@ -65,7 +65,8 @@ def test_a_zarr_export_behind_a_plain_web_server_lists_its_members(tmp_path: Pat
         address = f"http://127.0.0.1:{server.server_port}/out.zarr"
         root = zarr.open_group(address, mode="r")
         assert list(root.keys()) == [name]
-        assert sorted(root[name].keys()) == sorted(zarr.open_group(f"{address}/{name}", mode="r")) == arrays
+        for inner in (dict(root.groups())[name], zarr.open_group(f"{address}/{name}", mode="r")):
+            assert sorted(inner.keys()) == arrays
         server.shutdown()
 
 

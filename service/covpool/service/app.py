@@ -105,7 +105,14 @@ def create_app(
             allow_origins=chosen.cors_origins,
             allow_methods=["GET", "HEAD", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Prefer", "Last-Event-ID", "Range"],
-            expose_headers=["ETag", "Location", "Retry-After", "X-Request-Id", "Covpool-Count"],
+            expose_headers=[
+                "ETag",
+                "Location",
+                "Retry-After",
+                "Preference-Applied",
+                "X-Request-Id",
+                "Covpool-Count",
+            ],
         )
     app.add_middleware(Envelope, metrics=metrics)
     for route in (

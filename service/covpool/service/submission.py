@@ -88,6 +88,29 @@ def prepare(
     return Submission(recipe, requests, [*_notices(found, model)])
 
 
+def require_options_of(recipe: Recipe, request: ExtractionOptions) -> None:
+    """Refuse options of a request for a job's results that are not the job's own, and would not be heeded.
+
+    Raises:
+        RequestError: naming the first.
+    """
+    options = Options.of(recipe)
+    own = {
+        "model": recipe.model,
+        "layer": recipe.layer,
+        "strand": options.strand,
+        "skip_tokens": options.skip_tokens,
+        "species": options.condition or None,
+        "beyond_context": options.beyond_context,
+    }
+    for name, value in own.items():
+        if name in request.model_fields_set and getattr(request, name) not in (value, None):
+            raise RequestError(
+                f"{name}: the job was submitted with {value!r}, which holds; leave it out, or submit the "
+                "sequences anew"
+            )
+
+
 def _records(text: str | list[str] | bytes, settings: Settings) -> Iterator[Bases | Refused]:
     if isinstance(text, bytes) or (isinstance(text, str) and text.lstrip().startswith(">")):
         data = text if isinstance(text, bytes) else text.lstrip().encode("utf-8", "surrogatepass")

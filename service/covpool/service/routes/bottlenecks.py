@@ -14,6 +14,7 @@ from covpool.service.fits import Fit
 from covpool.service.openapi import body_of, refusals
 from covpool.service.routes.pages import After, Limit, page_after
 from covpool.service.routes.reading import read_json
+from covpool.service.submission import require_options_of
 from covpool.service.tokens import allow
 from covpool.store.poolings.fitted import FittedPooling, check_name
 from covpool.store.poolings.kinds import pooling
@@ -61,6 +62,7 @@ def _submitted(request: schemas.BottleneckRequest, context: Context) -> schemas.
         pooling(request.features)
     if request.job is not None:
         recipe = context.queue.job(request.job).recipe
+        require_options_of(recipe, request)
     else:
         options = Options(
             strand=request.strand,

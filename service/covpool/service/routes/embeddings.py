@@ -19,7 +19,7 @@ from covpool.service.queue import Request as Record
 from covpool.service.routes.jobs import enqueue, job_response
 from covpool.service.routes.reading import read_json_or_fasta
 from covpool.service.routes.waiting import Preferred, not_ready, wait_for
-from covpool.service.submission import prepare
+from covpool.service.submission import prepare, require_options_of
 from covpool.service.tokens import allow, require
 from covpool.store.keys import Recipe
 
@@ -96,6 +96,7 @@ def _cached_or_queued(
                 f"'job' goes with no sequences, and there is {told} too; leave one of them out"
             )
         job = context.queue.job(request.job)
+        require_options_of(job.recipe, request)
         _form(request, job.recipe, len(job.records), context)
         return request.job
     sequences = sequences_of(request, upload, context.genomes, context.settings)
