@@ -4,6 +4,7 @@ import hashlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -264,3 +265,28 @@ def test_a_compacted_copy_is_listed_where_it_lies_and_served_in_every_form(tmp_p
             assert api.get(f"/v1/moments/{key}", headers={"Accept": CHUNK}).content == chunk
         for name in ("zarr.json", "second_moment/zarr.json", "second_moment/c.0.0.0"):
             assert api.get(f"/zarr/{entries[keys[0]]['namespace']}/{name}").status_code == 200
+
+
+@pytest.mark.parametrize("prefix", ["", "namespace"])
+def test_a_reader_over_http_lists_what_there_is(service: Running, client: Client, prefix: str) -> None:
+    """As anybody would open it: zarr with fsspec, which cannot list over HTTP."""
+    key = client.wait(client.submit("GATTACAGATTACA")).records[0].key
+    (entry,) = [one for one in client.index() if one.key == key]
+    address = f"{service.url}/zarr" + (f"/{entry.namespace}" if prefix else "")
+    group = zarr.open_group(address, mode="r")
+    if not prefix:
+        assert entry.namespace in list(group.keys())
+        group = dict(group.groups())[entry.namespace]
+    arrays: dict[str, Any] = dict(group.arrays())
+    assert sorted(group.keys()) == sorted(arrays) == ["mean", "record", "second_moment"]
+    assert arrays["second_moment"].shape == (1_000_000, entry.width + 1, entry.width // 2)
+    found = np.asarray(arrays["mean"][entry.row])
+    assert found.tobytes() == client.moments(key).mean.tobytes()
+
+
+def test_a_group_that_did_not_change_is_not_sent_again(api: TestClient) -> None:
+    first = api.get("/zarr/zarr.json")
+    again = api.get("/zarr/zarr.json", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    head = api.head("/zarr/zarr.json")
+    assert (head.status_code, head.headers["content-length"]) == (200, str(len(first.content)))

@@ -97,21 +97,44 @@ def test_the_rejected_sequence_is_not_repeated_in_the_answer(http: httpx.Client)
     assert secret not in http.post(JOBS, json={"input": {"bases": secret}}).text
 
 
-def test_an_unknown_bottleneck_is_refused_before_anything_is_computed(http: httpx.Client) -> None:
-    before = len(http.get("/v1/jobs", params={"limit": 100}).json()["data"])
-    response = http.post(EMBED, json={"input": "ACGTAACCGGTT", "bottleneck": "tea"})
-    assert_problem(response, 422, "'tea'", "there is")
-    assert len(http.get("/v1/jobs", params={"limit": 100}).json()["data"]) == before
+@pytest.mark.parametrize("route", [EMBED, JOBS])
+@pytest.mark.parametrize(
+    ("options", "status", "words"),
+    [
+        ({"bottleneck": "tea"}, 422, ["there is no bottleneck 'tea'", "ntv3-mini.up.6.k16", "covariance"]),
+        ({"bottleneck": "mean+tea"}, 422, ["'tea'", "ntv3-mini.up.6.k16"]),
+        ({"bottleneck": "tea", "layer": "stem"}, 422, ["'tea'", "only the plain kinds mean", "stem"]),
+        ({"bottleneck": "ntv3-mini.up.6.k16", "layer": "stem"}, 409, ["layer", "only the plain kinds mean"]),
+        ({"pooling": "bottleneck", "layer": "stem"}, 422, ["no bottleneck fits", "stem", "fit a bottleneck"]),
+        ({"pooling": "mean", "bottleneck": "std"}, 422, ["takes no bottleneck"]),
+        ({"pooling": "median"}, 422, ["pooling"]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("form", [False, True], ids=["json", "form"])
+def test_a_bottleneck_that_cannot_be_applied_is_refused_before_anything_is_computed(
+    http: httpx.Client, route: str, options: dict[str, str], status: int, words: list[str], form: bool
+) -> None:
+    bases = "ACGTAACCGGTT" + "ACGT"[len(route) % 4] + "ACGT"[len(str(options)) % 4]
+    before = http.get("/v1/jobs", params={"limit": 100}).json()["data"]
+    if form:
+        fasta = {"fasta": ("g.fa", f">a\n{bases}\n".encode())}
+        response = http.post(route, files=fasta, data=options)
+    else:
+        response = http.post(route, json={"input": bases} | options)
+    assert_problem(response, status, *words)
+    assert [job["id"] for job in http.get("/v1/jobs", params={"limit": 100}).json()["data"]] == [
+        job["id"] for job in before
+    ]
 
 
-def test_a_bottleneck_of_another_layer_is_refused(http: httpx.Client) -> None:
-    name = http.get("/v1/bottlenecks").json()["data"][0]["name"]
-    response = http.post(EMBED, json={"input": "ACGT", "layer": "stem", "bottleneck": name})
-    assert_problem(response, 409, name, "layer")
-
-
-def test_a_layer_without_a_bottleneck_is_refused_with_the_remedy(http: httpx.Client) -> None:
-    assert_problem(http.post(EMBED, json={"input": "ACGT", "layer": "stem"}), 422, "stem", "fit a bottleneck")
+def test_a_job_is_the_same_whatever_it_is_going_to_be_embedded_with(http: httpx.Client) -> None:
+    body = {"input": "ACGTAACCGGTTTGA"}
+    jobs = {
+        http.post(JOBS, json=body | options).json()["id"]
+        for options in ({}, {"bottleneck": "std"}, {"pooling": "mean"}, {"pooling": "bottleneck"})
+    }
+    assert len(jobs) == 1
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -119,7 +142,7 @@ def test_an_unknown_key_is_not_found(http: httpx.Client, method: str) -> None:
     response = http.request(method, f"/v1/moments/{UNKNOWN}")
     assert response.status_code == 404
     if method == "GET":
-        assert_problem(response, 404, UNKNOWN, "extract it first")
+        assert_problem(response, 404, UNKNOWN, "extract it first", "/v1/jobs", "/v1/index")
 
 
 @pytest.mark.parametrize("key", ["lacZ", UNKNOWN[:-1], "G" * 64, "A" * 64, "%2e%2e%2fcatalog.sqlite", "é"])
@@ -201,3 +224,59 @@ def test_text_that_no_encoding_takes_is_a_problem_and_no_bug(
 def test_an_upload_in_another_compression_is_refused(http: httpx.Client) -> None:
     response = http.post("/v1/jobs", files={"fasta": ("x.zst", b"\x28\xb5\x2f\xfd" + b"0" * 20)})
     assert response.status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/v1/nothing"), ("POST", "/"), ("GET", "/v1/jobs/a/b/c")]
+)
+def test_a_path_that_is_not_there_says_where_to_look(http: httpx.Client, method: str, path: str) -> None:
+    assert_problem(http.request(method, path), 404, "nothing at this path", "/docs")
+
+
+def test_a_method_that_a_path_does_not_take_names_those_it_does(http: httpx.Client) -> None:
+    assert_problem(http.put(JOBS, json={"input": "ACGT"}), 405, "takes GET, POST", "PUT")
+
+
+@pytest.mark.parametrize("route", [EMBED, JOBS])
+def test_a_field_that_there_is_not_is_named_with_those_there_are(http: httpx.Client, route: str) -> None:
+    fasta = {"fasta": ("genes.fa", b">a\nACGT\n")}
+    for response in (
+        http.post(route, json={"input": "ACGT", "strnad": "-"}),
+        http.post(route, files=fasta, data={"strnad": "-"}),
+    ):
+        assert_problem(response, 422, "strnad: is no field here", "strand", "skip_tokens", "bottleneck")
+    response = http.post("/v1/bottlenecks", json={"name": "x", "methd": "glram"})
+    assert_problem(response, 422, "methd: is no field here", "method")
+
+
+def test_curl_s_usual_mistakes_are_answered_with_what_it_takes(http: httpx.Client) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert_problem(
+        http.post(JOBS, content=b'{"input": "ACGT"}', headers=form), 415, "Content-Type: application/json"
+    )
+    # The file's text in a field of the form, in place of the file.
+    short, long = ({"fasta": (None, ">a\n" + "ACGT" * n)} for n in (1, 5000))
+    assert_problem(http.post(JOBS, files=short), 422, "fasta: no file was sent", "-F fasta=@genes.fa")
+    assert_problem(http.post(JOBS, files=long), 400, "the form cannot be read", "-F fasta=@genes.fa")
+
+
+def test_features_that_there_are_not_are_refused_before_the_fit(http: httpx.Client) -> None:
+    asked = {"name": "x.y", "method": "root-pca", "features": "tea"}
+    assert_problem(http.post("/v1/bottlenecks", json=asked), 422, "'tea'", "root")
+    assert http.get("/v1/bottlenecks/x.y").status_code == 404
+    default = http.get("/v1/models").json()["data"][0]["default_bottleneck"]
+    assert_problem(http.get(f"/v1/bottlenecks/{default}/file"), 404, "was not fitted here")
+
+
+def test_options_that_a_job_was_not_submitted_with_are_refused(
+    http: httpx.Client,
+) -> None:
+    asked = {"input": "ACGTTGCATTAG", "strand": "-", "skip_tokens": 2}
+    job = http.post(JOBS, json=asked, headers={"Prefer": "wait=30"}).json()["id"]
+    own = {"model": "ntv3-mini", "layer": "up.6", "strand": "-", "skip_tokens": 2, "species": None}
+    assert http.post(EMBED, json={"job": job} | own).status_code == 200
+    for other in ({"layer": "stem"}, {"strand": "+"}, {"skip_tokens": 0}, {"beyond_context": True}):
+        (name,) = other
+        assert_problem(http.post(EMBED, json={"job": job} | other), 422, name, "leave it out")
+    fit = {"name": "x.y", "job": job, "layer": "stem"}
+    assert_problem(http.post("/v1/bottlenecks", json=fit), 422, "layer", "'up.6'")

@@ -46,7 +46,9 @@ def read_input(text: str | list[str] | bytes, settings: Settings) -> list[Bases 
     for record in _records(text, settings):
         found.append(record)
         if len(found) > settings.max_records:
-            raise RequestError(f"more than {settings.max_records:,} records in one request; split the file")
+            raise RequestError(
+                f"more than {settings.max_records:,} records in one request; send them in parts"
+            )
     if not found:
         raise SequenceError("input: the list is empty; give at least one sequence")
     refused = [one for one in found if isinstance(one, Refused)]
@@ -54,7 +56,9 @@ def read_input(text: str | list[str] | bytes, settings: Settings) -> list[Bases 
         raise SequenceError(refused[0].error)
     bases = sum(len(one) for one in found if isinstance(one, Bases))
     if bases > settings.max_bases:
-        raise RequestError(f"{bases:,} bases in one request; this service takes {settings.max_bases:,}")
+        raise RequestError(
+            f"{bases:,} bases in one request; this service takes {settings.max_bases:,}: send fewer at a time"
+        )
     return found
 
 
@@ -82,6 +86,29 @@ def prepare(
     if len(unfit) == len(requests):
         raise SequenceError(unfit[0].error)
     return Submission(recipe, requests, [*_notices(found, model)])
+
+
+def require_options_of(recipe: Recipe, request: ExtractionOptions) -> None:
+    """Refuse options of a request for a job's results that are not the job's own, and would not be heeded.
+
+    Raises:
+        RequestError: naming the first.
+    """
+    options = Options.of(recipe)
+    own = {
+        "model": recipe.model,
+        "layer": recipe.layer,
+        "strand": options.strand,
+        "skip_tokens": options.skip_tokens,
+        "species": options.condition or None,
+        "beyond_context": options.beyond_context,
+    }
+    for name, value in own.items():
+        if name in request.model_fields_set and getattr(request, name) not in (value, None):
+            raise RequestError(
+                f"{name}: the job was submitted with {value!r}, which holds; leave it out, or submit the "
+                "sequences anew"
+            )
 
 
 def _records(text: str | list[str] | bytes, settings: Settings) -> Iterator[Bases | Refused]:

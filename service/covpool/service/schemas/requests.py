@@ -1,10 +1,16 @@
 """Requests: the bodies that clients send."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from covpool.service.schemas.wire import MOST_KEYS, Body, Pooling, RegionClass, Strand
+
+_NO_TOKENS = (
+    "holds token numbers, which say nothing of DNA here: send each sequence as text, and turn off the "
+    "tokenizer of your client (langchain: OpenAIEmbeddings(check_embedding_ctx_length=False))"
+)
 
 
 class ModelOptions(Body):
@@ -59,6 +65,26 @@ class JobRequest(ExtractionOptions):
     priority: Literal["interactive", "bulk"] = Field(
         "bulk", description="interactive comes first; an embedding request always is"
     )
+    pooling: Pooling | None = Field(
+        None,
+        description="How the records are going to be embedded: checked before anything is computed, and no "
+        "part of the job. Alone, `bottleneck` stands for the default one.",
+    )
+    bottleneck: str | None = Field(
+        None, description="The bottleneck they are going to be embedded with; likewise only checked."
+    )
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _is_text(cls, given: Any) -> Any:
+        if given is None or isinstance(given, str):
+            return given
+        many = given if isinstance(given, list) else [given]
+        if isinstance(given, list) and all(isinstance(one, str) for one in many):
+            return given
+        if any(isinstance(one, int | list) for one in many):
+            raise PydanticCustomError("tokens", _NO_TOKENS)
+        raise PydanticCustomError("no_text", "send one sequence as text, a list of them, or FASTA text")
 
 
 class GenomeRequest(ModelOptions):
@@ -115,8 +141,13 @@ class EmbeddingRequest(JobRequest):
         description="A name from `/v1/bottlenecks`, a plain kind (mean, std, second_moment, covariance, "
         "root, newton_schulz, log), or several joined with +; the model's default bottleneck when omitted.",
     )
-    encoding_format: Literal["float", "base64"] = Field(
-        "float", description="JSON numbers, or base64 of little-endian float32."
+    dimensions: int | None = Field(
+        None,
+        ge=1,
+        description="Only the first so many numbers, where their order allows it (the scores of `root-pca`).",
+    )
+    encoding_format: Literal["float", "base64"] | None = Field(
+        "float", description="JSON numbers, or base64 of little-endian float32; float for null."
     )
     user: str | None = Field(None, description="Accepted for OpenAI clients; not used.")
 
