@@ -55,17 +55,15 @@ def check_output(path: Path, *suffixes: str) -> None:
 def progress_of(console: Console) -> Iterator[Callable[[Job], None]]:
     """A callback that shows a job's progress: a bar on a terminal, a line per step elsewhere."""
     if not console.is_terminal:
-        shown = -1
+        shown = (-1, "")
 
         def lines(job: Job) -> None:
             nonlocal shown
-            step = 10 * job.tokens_done // max(1, job.tokens)
+            step = 10 * job.tokens_done // max(1, job.tokens), job.state
             if step != shown:
                 shown = step
-                done = sum(record.state == "done" for record in job.records)
                 console.print(
-                    f"{job.state}: {done} of {len(job.records)} sequences, "
-                    f"{job.tokens_done:,} of {job.tokens:,} bases",
+                    f"{job.state}: {sequences(job)}, {job.tokens_done:,} of {job.tokens:,} tokens",
                     highlight=False,
                 )
 
@@ -73,5 +71,20 @@ def progress_of(console: Console) -> Iterator[Callable[[Job], None]]:
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task("bases")
-        yield lambda job: bar.update(task, completed=job.tokens_done, total=job.tokens)
+        task = bar.add_task("tokens")
+        yield lambda job: bar.update(
+            task, completed=job.tokens_done, total=job.tokens, description=f"{sequences(job)}, tokens"
+        )
+
+
+def sequences(job: Job) -> str:
+    """How many of a job's sequences are done and have failed."""
+    failed = f", {job.records_failed:,} failed" if job.records_failed else ""
+    return f"{job.records_done:,} of {job.records_total:,} sequences{failed}"
+
+
+def show_failed(job: Job) -> None:
+    """Name every record of an ended job that has no result, on standard error."""
+    for record in job.records:
+        if record.state != "done":
+            click.echo(f"Failed: {record.name}: {record.error or record.state}", err=True)
