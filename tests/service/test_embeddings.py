@@ -109,8 +109,9 @@ def test_the_reverse_strand_is_the_embedding_of_the_reverse_complement(http: htt
     (reverse,) = embed(http, input=bases, strand="-")
     (forward,) = embed(http, input=complement)
     assert reverse["key"] != forward["key"]
-    # Batch mates change the rounding of a float32 forward.
-    np.testing.assert_allclose(matrix(reverse), matrix(forward), rtol=1e-5, atol=1e-6)
+    # Batch mates change the rounding of a float32 forward; small entries are differences of large numbers.
+    scale = np.abs(matrix(forward)).max()
+    np.testing.assert_allclose(matrix(reverse), matrix(forward), rtol=1e-5, atol=1e-6 * scale)
     (both,) = embed(http, input=bases, strand="both")
     (plus,) = embed(http, input=bases)
     np.testing.assert_allclose(matrix(both), (matrix(plus) + matrix(forward)) / 2, rtol=1e-4, atol=1e-5)

@@ -97,21 +97,44 @@ def test_the_rejected_sequence_is_not_repeated_in_the_answer(http: httpx.Client)
     assert secret not in http.post(JOBS, json={"input": {"bases": secret}}).text
 
 
-def test_an_unknown_bottleneck_is_refused_before_anything_is_computed(http: httpx.Client) -> None:
-    before = len(http.get("/v1/jobs", params={"limit": 100}).json()["data"])
-    response = http.post(EMBED, json={"input": "ACGTAACCGGTT", "bottleneck": "tea"})
-    assert_problem(response, 422, "'tea'", "there is")
-    assert len(http.get("/v1/jobs", params={"limit": 100}).json()["data"]) == before
+@pytest.mark.parametrize("route", [EMBED, JOBS])
+@pytest.mark.parametrize(
+    ("options", "status", "words"),
+    [
+        ({"bottleneck": "tea"}, 422, ["there is no bottleneck 'tea'", "ntv3-mini.up.6.k16", "covariance"]),
+        ({"bottleneck": "mean+tea"}, 422, ["'tea'", "ntv3-mini.up.6.k16"]),
+        ({"bottleneck": "tea", "layer": "stem"}, 422, ["'tea'", "only the plain kinds mean", "stem"]),
+        ({"bottleneck": "ntv3-mini.up.6.k16", "layer": "stem"}, 409, ["layer", "only the plain kinds mean"]),
+        ({"pooling": "bottleneck", "layer": "stem"}, 422, ["no bottleneck fits", "stem", "fit a bottleneck"]),
+        ({"pooling": "mean", "bottleneck": "std"}, 422, ["takes no bottleneck"]),
+        ({"pooling": "median"}, 422, ["pooling"]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("form", [False, True], ids=["json", "form"])
+def test_a_bottleneck_that_cannot_be_applied_is_refused_before_anything_is_computed(
+    http: httpx.Client, route: str, options: dict[str, str], status: int, words: list[str], form: bool
+) -> None:
+    bases = "ACGTAACCGGTT" + "ACGT"[len(route) % 4] + "ACGT"[len(str(options)) % 4]
+    before = http.get("/v1/jobs", params={"limit": 100}).json()["data"]
+    if form:
+        fasta = {"fasta": ("g.fa", f">a\n{bases}\n".encode())}
+        response = http.post(route, files=fasta, data=options)
+    else:
+        response = http.post(route, json={"input": bases} | options)
+    assert_problem(response, status, *words)
+    assert [job["id"] for job in http.get("/v1/jobs", params={"limit": 100}).json()["data"]] == [
+        job["id"] for job in before
+    ]
 
 
-def test_a_bottleneck_of_another_layer_is_refused(http: httpx.Client) -> None:
-    name = http.get("/v1/bottlenecks").json()["data"][0]["name"]
-    response = http.post(EMBED, json={"input": "ACGT", "layer": "stem", "bottleneck": name})
-    assert_problem(response, 409, name, "layer")
-
-
-def test_a_layer_without_a_bottleneck_is_refused_with_the_remedy(http: httpx.Client) -> None:
-    assert_problem(http.post(EMBED, json={"input": "ACGT", "layer": "stem"}), 422, "stem", "fit a bottleneck")
+def test_a_job_is_the_same_whatever_it_is_going_to_be_embedded_with(http: httpx.Client) -> None:
+    body = {"input": "ACGTAACCGGTTTGA"}
+    jobs = {
+        http.post(JOBS, json=body | options).json()["id"]
+        for options in ({}, {"bottleneck": "std"}, {"pooling": "mean"}, {"pooling": "bottleneck"})
+    }
+    assert len(jobs) == 1
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

@@ -8,11 +8,12 @@ from typing import Self
 from covpool.extractor.errors import ModelNotFoundError
 from covpool.extractor.models import Model, bundled_models, describe
 from covpool.service.errors import RequestError
-from covpool.store.errors import PoolingError
+from covpool.service.schemas import Pooling as PoolingName
+from covpool.store.errors import BottleneckError, PoolingError
 from covpool.store.keys import Recipe
 from covpool.store.poolings.files import load_pooling
 from covpool.store.poolings.fitted import FittedPooling
-from covpool.store.poolings.kinds import Pooling, pooling
+from covpool.store.poolings.kinds import JOIN, KINDS, Pooling, pooling
 
 #: Fitted poolings beside a model's weights; the first that fits a recipe is its default.
 BOTTLENECK_PATTERNS = ("bottleneck*.safetensors", "scores*.safetensors")
@@ -68,27 +69,47 @@ class Offered:
             raise ModelNotFoundError(f"model {name!r} is not served here; choose {', '.join(self.models)}")
         return self.models[name]
 
+    def pooling(self, kind: PoolingName, bottleneck: str | None, recipe: Recipe) -> Pooling | None:
+        """What a request asks for of moments of this recipe; None for C as it is.
+
+        Raises:
+            RequestError, BottleneckError: as `bottleneck`; also for a bottleneck beside another kind.
+        """
+        if kind == "bottleneck":
+            return self.bottleneck(bottleneck, recipe)
+        if bottleneck is not None:
+            raise RequestError(f"pooling {kind!r} takes no bottleneck; leave one of them out")
+        return self.bottleneck("mean", recipe) if kind == "mean" else None
+
     def bottleneck(self, name: str | None, recipe: Recipe) -> Pooling:
         """The pooling called `name` (fitted, plain, or joined with `+`), or the first fitted one that fits.
 
         Raises:
-            RequestError: there is none of that name, or none that fits.
-            BottleneckError: the named one was fitted on other moments.
+            RequestError: there is none of that name, or none that fits; the message names those that do.
+            BottleneckError: the named one was fitted on other moments, or is of another width.
         """
-        if name is not None:
-            try:
-                named = pooling(name, self.every_bottleneck())
-            except PoolingError as error:
-                raise RequestError(str(error)) from error
+        if name is None:
+            found = self.default_bottleneck(recipe)
+            if found is None:
+                raise RequestError(
+                    f"no bottleneck fits model {recipe.model}, layer {recipe.layer} by default; "
+                    f"{self._choices(recipe)}"
+                )
+            return found
+        every = self.every_bottleneck()
+        for part in name.split(JOIN):
+            if part not in KINDS and part not in every:
+                raise RequestError(f"there is no bottleneck {part!r}; {self._choices(recipe)}")
+        try:
+            named = pooling(name, every)
+        except PoolingError as error:
+            raise RequestError(str(error)) from error
+        try:
             named.require(recipe)
-            return named
-        found = self.default_bottleneck(recipe)
-        if found is None:
-            raise RequestError(
-                f"no bottleneck fits model {recipe.model}, layer {recipe.layer}; fetch the moments, "
-                "or fit a bottleneck and serve it"
-            )
-        return found
+            self._require_width(named, recipe)
+        except BottleneckError as error:
+            raise BottleneckError(f"{error}: {self._choices(recipe)}") from error
+        return named
 
     def every_bottleneck(self) -> Mapping[str, FittedPooling]:
         """Those read at the start, then those fitted since."""
@@ -100,3 +121,34 @@ class Offered:
             if bottleneck.recipe and bottleneck.recipe.feature_space == recipe.feature_space:
                 return bottleneck
         return None
+
+    def width(self, recipe: Recipe) -> int | None:
+        """Features of moments of this recipe; None when its model is not offered here."""
+        model = self.models.get(recipe.model)
+        return model.layer(recipe.layer).width if model and model.weights == recipe.weights else None
+
+    def _choices(self, recipe: Recipe) -> str:
+        """Which bottlenecks a request for moments of this recipe can name."""
+        where, plain = f"model {recipe.model}, layer {recipe.layer}", ", ".join(KINDS)
+        fitting = [one.name for one in self.every_bottleneck().values() if self._fits(one, recipe)]
+        if fitting:
+            return f"{', '.join(fitting)} fit {where}, and so do the plain kinds {plain}"
+        return f"only the plain kinds {plain} fit {where}: name one of them, or fit a bottleneck and serve it"
+
+    def _fits(self, one: FittedPooling, recipe: Recipe) -> bool:
+        try:
+            one.require(recipe)
+            self._require_width(one, recipe)
+        except BottleneckError:
+            return False
+        return True
+
+    def _require_width(self, named: Pooling, recipe: Recipe) -> None:
+        """Refuse what takes another width: a bottleneck made by hand says nothing of a recipe."""
+        width = self.width(recipe)
+        for part in named.parts:
+            if isinstance(part, FittedPooling) and width not in (None, part.width):
+                raise BottleneckError(
+                    f"bottleneck {part.name!r}: takes width {part.width}, layer {recipe.layer} of model "
+                    f"{recipe.model} has {width}"
+                )

@@ -24,7 +24,6 @@ from covpool.service.routes.waiting import preferred_wait, wait_for
 from covpool.service.submission import prepare
 from covpool.service.tokens import allow
 from covpool.store.keys import Recipe
-from covpool.store.poolings.kinds import Pooling
 
 router = APIRouter(prefix="/v1/embeddings", tags=["embeddings"], dependencies=[allow("submit")])
 
@@ -81,7 +80,8 @@ def _cached_or_queued(
         ]
         if given or upload is not None:
             raise RequestError("give either 'input' (sequences) or 'job' (the id of a job), and not both")
-        _pooling_of(request, context.queue.job(request.job).recipe, context)
+        recipe = context.queue.job(request.job).recipe
+        context.offered.pooling(request.pooling, request.bottleneck, recipe)
         return request.job
     if request.input is None and request.gene is None and request.region is None and upload is None:
         raise RequestError("give either 'input' (sequences) or 'job' (the id of a job), and not both")
@@ -91,7 +91,7 @@ def _cached_or_queued(
     for one in submission.requests:
         if isinstance(one, Unfit):
             raise SequenceError(one.error)
-    _pooling_of(request, submission.recipe, context)
+    context.offered.pooling(request.pooling, request.bottleneck, submission.recipe)
     fit = [one for one in submission.requests if isinstance(one, Record)]
     keys = {one.key.digest for one in fit}
     if context.store.catalog.ready_among(list(keys)) == keys:
@@ -111,17 +111,8 @@ def _of_job(job: Job) -> _Cached:
     return _Cached(job.recipe, [(one.name, one.key, one.length) for one in job.records], job.notices)
 
 
-def _pooling_of(request: schemas.EmbeddingRequest, recipe: Recipe, context: Context) -> Pooling | None:
-    """The fitted or plain pooling asked for; None for C as it is."""
-    if request.pooling == "bottleneck":
-        return context.offered.bottleneck(request.bottleneck, recipe)
-    if request.bottleneck is not None:
-        raise RequestError(f"pooling {request.pooling!r} takes no bottleneck; leave one of them out")
-    return context.offered.bottleneck("mean", recipe) if request.pooling == "mean" else None
-
-
 def _answer(request: schemas.EmbeddingRequest, cached: _Cached, context: Context) -> bytes:
-    pooling = _pooling_of(request, cached.recipe, context)
+    pooling = context.offered.pooling(request.pooling, request.bottleneck, cached.recipe)
     data: list[schemas.Embedding] = []
     for index, (name, key, _) in enumerate(cached.records):
         moments = context.store.get(key)

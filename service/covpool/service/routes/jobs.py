@@ -28,7 +28,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
     response_model=schemas.Job,
     responses={
         202: {"model": schemas.Job, "description": "Accepted; follow Location"},
-        **refusals(400, 404, 415),
+        **refusals(400, 404, 409, 415),
     },
     openapi_extra=body_of(schemas.JobRequest, upload=True),
     dependencies=[allow("submit")],
@@ -114,4 +114,6 @@ def require_room(submission: Submission, context: Context) -> None:
 def _submit(request: schemas.JobRequest, upload: bytes | None, context: Context) -> str:
     sequences = sequences_of(request, upload, context.genomes, context.settings)
     submission = prepare(sequences, request, context.offered, context.settings)
+    if request.pooling is not None or request.bottleneck is not None:
+        context.offered.pooling(request.pooling or "bottleneck", request.bottleneck, submission.recipe)
     return enqueue(submission, request.priority, context)

@@ -59,6 +59,14 @@ class JobRequest(ExtractionOptions):
     priority: Literal["interactive", "bulk"] = Field(
         "bulk", description="interactive comes first; an embedding request always is"
     )
+    pooling: Pooling | None = Field(
+        None,
+        description="How the records are going to be embedded: checked before anything is computed, and no "
+        "part of the job. Alone, `bottleneck` stands for the default one.",
+    )
+    bottleneck: str | None = Field(
+        None, description="The bottleneck they are going to be embedded with; likewise only checked."
+    )
 
 
 class GenomeRequest(ModelOptions):
