@@ -65,6 +65,16 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("Stopped.", err=True)
         sys.exit(FAILED)
+    except OSError as error:
+        # A file that cannot be read or written, or a full disk: ours are told below as they stand.
+        if type(error).__module__.startswith("covpool."):
+            told = str(error)
+        elif error.strerror is None:
+            raise
+        else:
+            told = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        click.echo(f"Error: {told}", err=True)
+        sys.exit(FAILED)
     except Exception as error:
         # Errors of our rooms say what, where and what to do; anything else is a bug and shows its trace.
         if not type(error).__module__.startswith("covpool."):

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Any, Self, overload
+from typing import Self, overload
 from urllib.parse import quote
 
 import httpx
@@ -27,6 +27,7 @@ from covpool.service.schemas import (
     JobPage,
     Model,
     ModelPage,
+    Pooling,
     RegionClass,
     Strand,
 )
@@ -93,9 +94,10 @@ class Client:
                 `embeddings` is this array with rows of NaN for those in `failed`.
             JobTimeoutError, UnreachableError: see their own words.
         """
-        job = self._submit(
+        job = self.submit(
             sequences,
-            {"pooling": "bottleneck", "bottleneck": bottleneck},
+            pooling="bottleneck",
+            bottleneck=bottleneck,
             model=model,
             layer=layer,
             strand=strand,
@@ -147,22 +149,34 @@ class Client:
         skip_tokens: int = 0,
         species: str | None = None,
         beyond_context: bool = False,
+        pooling: Pooling | None = None,
+        bottleneck: str | None = None,
     ) -> Job:
         """Queue sequences and return at once; the same request is the same job.
 
-        Sequences and options are as in `embed`. A record that is not DNA is a failed record of the job, and
-        the others are computed.
+        A record that is not DNA is a failed record of the job, and the others are computed.
+
+        Args:
+            sequences, model, layer, strand, skip_tokens, species, beyond_context: as in `embed`.
+            pooling, bottleneck: how the records are going to be embedded; checked before anything is
+                computed, and no part of the job.
+
+        Raises:
+            ProblemError: the service refused; the message says what to change.
         """
-        return self._submit(
-            sequences,
-            {},
-            model=model,
-            layer=layer,
-            strand=strand,
-            skip_tokens=skip_tokens,
-            species=species,
-            beyond_context=beyond_context,
-        )
+        chosen = {
+            "model": model,
+            "layer": layer,
+            "strand": strand,
+            "skip_tokens": skip_tokens or None,
+            "species": species,
+            "beyond_context": beyond_context or None,
+            "pooling": pooling,
+            "bottleneck": bottleneck,
+        }
+        options = {name: value for name, value in chosen.items() if value is not None}
+        with request_of(sequences, options) as body:
+            return self._service.ask(Job, "POST", "/v1/jobs", **body)
 
     def submit_named(
         self,
@@ -347,12 +361,6 @@ class Client:
         path = f"/v1/genomes/{quote(assembly, safe='')}/genes"
         for page in self._service.pages(GenePage, path, name=name, region=region):
             yield from page.data
-
-    def _submit(self, sequences: Input, checked: dict[str, str | None], **extraction: Any) -> Job:
-        """Queue sequences; the options that are off, and so at the service's defaults, are not sent."""
-        chosen = {n: v for n, v in {**extraction, **checked}.items() if v not in (None, 0, False)}
-        with request_of(sequences, chosen) as body:
-            return self._service.ask(Job, "POST", "/v1/jobs", **body)
 
     def _rows(self, job: Job, bottleneck: str | None, *, square: bool) -> NDArray[np.float32]:
         """Embeddings of a job that has ended, one row a record; NaN where there is no result."""

@@ -1,5 +1,7 @@
 """Options and output that the client's commands share."""
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +11,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from covpool.clients.client import DEFAULT_URL
+from covpool.clients.client import DEFAULT_URL, Client
+from covpool.clients.errors import JobFailedError
+from covpool.clients.inputs import Input
 from covpool.service.schemas import Job
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -43,12 +47,34 @@ def extraction_options(command: F) -> F:
     return command
 
 
+def fasta_argument(command: F) -> F:
+    """FASTA: a file, a pipe, or - for standard input; the command is handed what `Client` takes."""
+    return click.argument(
+        "fasta", type=click.Path(exists=True, dir_okay=False, allow_dash=True), callback=_input
+    )(command)
+
+
+def _input(context: click.Context, parameter: click.Parameter, value: str) -> Input:
+    return sys.stdin.buffer if value == "-" else Path(value)
+
+
 def check_output(path: Path, *suffixes: str) -> None:
     """Refuse an output path before any work is done, not after."""
     if path.suffix not in suffixes:
         raise click.UsageError(f"--out must end in {' or '.join(suffixes)}, not {path.suffix!r}")
     if not path.parent.is_dir():
         raise click.UsageError(f"--out: there is no directory {path.parent}; make it first")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise click.UsageError(f"--out: {path} may not be written; choose another place")
+
+
+def ended(client: Client, job: Job | str) -> Job:
+    """The job when nothing is left to run, failed or not; meanwhile its progress is shown."""
+    with progress_of(Console(stderr=True, markup=False, highlight=False)) as progress:
+        try:
+            return client.wait(job, progress=progress)
+        except JobFailedError as error:
+            return error.job
 
 
 @contextmanager
@@ -84,7 +110,7 @@ def sequences(job: Job) -> str:
 
 
 def show_failed(job: Job) -> None:
-    """Name every record of an ended job that has no result, on standard error."""
+    """Name the records of a job that have failed or were cancelled, on standard error."""
     for record in job.records:
-        if record.state != "done":
+        if record.state not in ("done", "queued", "running"):
             click.echo(f"Failed: {record.name}: {record.error or record.state}", err=True)

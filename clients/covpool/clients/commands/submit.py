@@ -1,30 +1,41 @@
 """Queue a FASTA file and return at once, through a running service."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from covpool.clients.client import Client
-from covpool.clients.commands.options import extraction_options, service_options
+from covpool.clients.commands.options import (
+    extraction_options,
+    fasta_argument,
+    service_options,
+    show_failed,
+)
+from covpool.clients.inputs import Input
 
 
 @click.command
-@click.argument("fasta", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@fasta_argument
 @click.option("--json", "as_json", is_flag=True, help="The job as JSON.")
 @extraction_options
 @service_options
 def submit(
-    fasta: Path,
+    fasta: Input,
     as_json: bool,
     url: str,
     token: str | None,
     **extraction: Any,
 ) -> None:
-    """Queue every sequence of FASTA and print the job's id.
+    """Queue every sequence of FASTA (plain or compressed; - is standard input) and print the job's id.
+
+    A record that cannot be queued is named on standard error, and makes the command end with 1; the others
+    are queued all the same.
 
     Example: covpool submit genes.fa
     """
     with Client(url, token) as client:
         job = client.submit(fasta, **extraction)
     click.echo(job.model_dump_json() if as_json else job.id)
+    show_failed(job)
+    if job.records_failed:
+        raise click.exceptions.Exit(1)

@@ -54,7 +54,7 @@ async def embed(
         job = await wait_for(context, found, preferred_wait(prefer, context, DEFAULT_WAIT_S))
         if not job.progress.ended:
             return await run_in_threadpool(job_response, job, context)
-        found = await run_in_threadpool(_of_job, job)
+        found = await run_in_threadpool(_of_job, job, skip_failed=body.skip_failed)
     else:
         context.metrics.looked_up("moments", hits=len(found.records), misses=0)
     answer = await compute(_answer, body, found, context)
@@ -63,10 +63,10 @@ async def embed(
 
 @dataclass(frozen=True)
 class _Cached:
-    """What is to be embedded, all of it in the store: name, key and length (bp) of each sequence."""
+    """What is to be embedded, all of it in the store: place, name, key and length (bp) of each sequence."""
 
     recipe: Recipe
-    records: list[tuple[str, str, int]]
+    records: list[tuple[int, str, str, int]]
     notices: list[str]
 
 
@@ -89,32 +89,33 @@ def _cached_or_queued(
     submission = prepare(sequences, request, context.offered, context.settings)
     # Refused before anything is computed, not after.
     for one in submission.requests:
-        if isinstance(one, Unfit):
+        if isinstance(one, Unfit) and not request.skip_failed:
             raise SequenceError(one.error)
     context.offered.pooling(request.pooling, request.bottleneck, submission.recipe)
-    fit = [one for one in submission.requests if isinstance(one, Record)]
-    keys = {one.key.digest for one in fit}
+    fit = [(at, one) for at, one in enumerate(submission.requests) if isinstance(one, Record)]
+    keys = {one.key.digest for _, one in fit}
     if context.store.catalog.ready_among(list(keys)) == keys:
-        records = [(one.name, one.key.digest, one.key.length) for one in fit]
+        records = [(at, one.name, one.key.digest, one.key.length) for at, one in fit]
         return _Cached(submission.recipe, records, submission.notices)
     return enqueue(submission, "interactive", context)
 
 
-def _of_job(job: Job) -> _Cached:
-    missing = [record for record in job.records if record.state != "done"]
-    if missing:
+def _of_job(job: Job, *, skip_failed: bool) -> _Cached:
+    done = [(at, one) for at, one in enumerate(job.records) if one.state == "done"]
+    missing = [one for one in job.records if one.state != "done"]
+    if missing and not (skip_failed and done):
         first = missing[0]
         raise RequestError(
             f"{len(missing)} of {len(job.records)} records are not there, "
             f"first {first.name}: {first.error or first.state}"
         )
-    return _Cached(job.recipe, [(one.name, one.key, one.length) for one in job.records], job.notices)
+    return _Cached(job.recipe, [(at, one.name, one.key, one.length) for at, one in done], job.notices)
 
 
 def _answer(request: schemas.EmbeddingRequest, cached: _Cached, context: Context) -> bytes:
     pooling = context.offered.pooling(request.pooling, request.bottleneck, cached.recipe)
     data: list[schemas.Embedding] = []
-    for index, (name, key, _) in enumerate(cached.records):
+    for index, name, key, _ in cached.records:
         moments = context.store.get(key)
         embedding = moments.second_moment if pooling is None else pooling.embed(moments)
         _check_size(embedding.size, len(cached.records), request.encoding_format)
@@ -131,7 +132,7 @@ def _answer(request: schemas.EmbeddingRequest, cached: _Cached, context: Context
                 key=key,
             )
         )
-    tokens = sum(length for _, _, length in cached.records)
+    tokens = sum(length for *_, length in cached.records)
     body = schemas.EmbeddingResponse(
         data=data,
         model=cached.recipe.model,

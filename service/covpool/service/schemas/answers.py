@@ -24,7 +24,7 @@ class Embedding(Body):
     """Embedding of one sequence, row-major: M = Lᵀ C R unless another pooling was asked for."""
 
     object: Literal["embedding"] = "embedding"
-    index: int
+    index: int = Field(description="place of the record in the request or the job, from 0")
     embedding: list[float] | str
     shape: Annotated[list[int], Field(description="[k, k] or [d, d]; [k] or [d] for a vector")]
     name: str
