@@ -160,7 +160,10 @@ def check_digest(text: str, what: str) -> None:
 def _problem(response: httpx.Response) -> ProblemError:
     try:
         body: Mapping[str, Any] = response.json()
-        return ProblemError(response.status_code, str(body["title"]), str(body["detail"]))
+        detail = str(body["detail"])
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            detail += "; here that is --token, COVPOOL_TOKEN, or Client(token=…)"
+        return ProblemError(response.status_code, str(body["title"]), detail)
     except (ValueError, KeyError, TypeError):
         said = " ".join(response.text.split())[:200]
         return ProblemError(
