@@ -66,15 +66,15 @@ STRANGE: dict[str, list[Any]] = {
     "assembly": [7, [], "hg38", "../x", "\x00", "x" * 5000],
     "gene": [7, {}, [], [7], "lacZ", ["lacZ"]],
     "region": [7, {}, [], "chr1:0-10", "x", [None]],
+    "bottleneck": [7, [], "", "nope", "../nope", "/etc/passwd", "mean+", "+", "\x00", "x" * 5000],
     "surplus": [1, None, "ACGT"],
 }
 EMBED_ONLY: dict[str, list[Any]] = {
     "pooling": ["max", "", None, 7, []],
-    "bottleneck": [7, [], "", "nope", "../nope", "/etc/passwd", "mean+", "+", "\x00", "x" * 5000],
-    "encoding_format": ["hex", "", None, 7],
+    "encoding_format": ["hex", "", 7],
     "job": [7, [], "", "x", UNKNOWN, UNKNOWN[:-1], "../" + UNKNOWN],
     "user": [7, [], {}],
-    "dimensions": [16],
+    "dimensions": [16, 0, -1, 1.5, "x", 10**30, []],
 }
 TEXTS = [
     "ACGT\x00ACGT",

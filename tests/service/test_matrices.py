@@ -264,3 +264,27 @@ def test_a_compacted_copy_is_listed_where_it_lies_and_served_in_every_form(tmp_p
             assert api.get(f"/v1/moments/{key}", headers={"Accept": CHUNK}).content == chunk
         for name in ("zarr.json", "second_moment/zarr.json", "second_moment/c.0.0.0"):
             assert api.get(f"/zarr/{entries[keys[0]]['namespace']}/{name}").status_code == 200
+
+
+@pytest.mark.parametrize("prefix", ["", "namespace"])
+def test_a_reader_over_http_lists_what_there_is(service: Running, client: Client, prefix: str) -> None:
+    """As anybody would open it: zarr with fsspec, which cannot list over HTTP."""
+    key = client.wait(client.submit("GATTACAGATTACA")).records[0].key
+    (entry,) = [one for one in client.index() if one.key == key]
+    address = f"{service.url}/zarr" + (f"/{entry.namespace}" if prefix else "")
+    group = zarr.open_group(address, mode="r")
+    if not prefix:
+        assert entry.namespace in list(group.keys())
+        group = group[entry.namespace]
+    assert sorted(group.keys()) == ["mean", "record", "second_moment"]
+    assert group["second_moment"].shape == (1_000_000, entry.width + 1, entry.width // 2)
+    found = np.asarray(group["mean"][entry.row])
+    assert found.tobytes() == client.moments(key).mean.tobytes()
+
+
+def test_a_group_that_did_not_change_is_not_sent_again(api: TestClient) -> None:
+    first = api.get("/zarr/zarr.json")
+    again = api.get("/zarr/zarr.json", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    head = api.head("/zarr/zarr.json")
+    assert (head.status_code, head.headers["content-length"]) == (200, str(len(first.content)))

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import openai
@@ -57,3 +57,71 @@ def test_refusals_are_its_own_errors_with_our_words(official: openai.OpenAI) -> 
         official.embeddings.create(model="text-embedding-3-small", input="ACGT")
     with pytest.raises(openai.UnprocessableEntityError, match="protein"):
         official.embeddings.create(model="ntv3-mini", input="MKLPEFIQ")
+
+
+def test_one_model_is_found_by_its_id(official: openai.OpenAI) -> None:
+    found = official.models.retrieve("ntv3-mini")
+    assert (found.id, found.object, found.owned_by) == ("ntv3-mini", "model", "local")
+    assert found.created > 1_600_000_000
+    with pytest.raises(openai.NotFoundError, match="choose ntv3-mini"):
+        official.models.retrieve("text-embedding-3-small")
+
+
+@pytest.mark.parametrize("tokens", [[1, 2, 3], [[1, 2], [3]], ["ACGT", 7]], ids=str)
+def test_token_numbers_are_refused_with_what_to_change(official: openai.OpenAI, tokens: Any) -> None:
+    """As langchain and others send them, which run a tokenizer of OpenAI's first."""
+    with pytest.raises(openai.UnprocessableEntityError, match=r"token numbers.*check_embedding_ctx_length"):
+        official.embeddings.create(model="ntv3-mini", input=tokens)
+
+
+@pytest.mark.parametrize("form", ["float", "base64"])
+@pytest.mark.parametrize("first", [1, 5, 136])
+def test_dimensions_are_the_first_scores_of_the_whole(
+    official: openai.OpenAI, first: int, form: Literal["float", "base64"]
+) -> None:
+    scores = {"bottleneck": "ntv3-mini.up.6.s136"}
+
+    def embed(**options: Any) -> Any:
+        found = official.embeddings.create(
+            model="ntv3-mini", input=SEQUENCES, encoding_format=form, extra_body=scores, **options
+        )
+        numbers: list[Any] = [one.embedding for one in found.data]
+        if form == "float":
+            return np.array(numbers)
+        return np.array([np.frombuffer(base64.b64decode(one), "<f4") for one in numbers])
+
+    whole = embed()
+    assert whole.shape == (2, 136)
+    assert np.array_equal(embed(dimensions=first), whole[:, :first])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"bottleneck": "ntv3-mini.up.6.s136", "dimensions": 137}, "136 or fewer"),
+        ({"dimensions": 16}, r"no order.*ntv3-mini\.up\.6\.s136"),
+        ({"bottleneck": "mean", "dimensions": 3}, "no order"),
+        ({"bottleneck": "mean+ntv3-mini.up.6.s136", "dimensions": 3}, "no order"),
+        ({"pooling": "second_moment", "dimensions": 3}, "no order"),
+        ({"pooling": "second_moment", "dimensions": 3, "layer": "stem"}, "root-pca"),
+    ],
+    ids=str,
+)
+def test_dimensions_that_cannot_be_cut_are_refused_before_anything_is_computed(
+    official: openai.OpenAI, service: Running, options: dict[str, Any], words: str
+) -> None:
+    before = service.rows("SELECT count(*) FROM jobs")
+    with pytest.raises(openai.UnprocessableEntityError, match=words):
+        official.embeddings.create(model="ntv3-mini", input="ACGTTTGCATTACG", extra_body=options)
+    assert service.rows("SELECT count(*) FROM jobs") == before
+
+
+def test_dimensions_that_are_all_of_them_change_nothing(official: openai.OpenAI) -> None:
+    one, other = (
+        official.embeddings.create(model="ntv3-mini", input=SEQUENCES, extra_body=extra).data
+        for extra in (
+            {"dimensions": 256, "encoding_format": "float"},
+            {"dimensions": None, "encoding_format": None, "user": None},
+        )
+    )
+    assert [found.embedding for found in one] == [found.embedding for found in other]

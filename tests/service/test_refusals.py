@@ -142,7 +142,7 @@ def test_an_unknown_key_is_not_found(http: httpx.Client, method: str) -> None:
     response = http.request(method, f"/v1/moments/{UNKNOWN}")
     assert response.status_code == 404
     if method == "GET":
-        assert_problem(response, 404, UNKNOWN, "extract it first")
+        assert_problem(response, 404, UNKNOWN, "extract it first", "/v1/jobs", "/v1/index")
 
 
 @pytest.mark.parametrize("key", ["lacZ", UNKNOWN[:-1], "G" * 64, "A" * 64, "%2e%2e%2fcatalog.sqlite", "é"])
@@ -224,3 +224,45 @@ def test_text_that_no_encoding_takes_is_a_problem_and_no_bug(
 def test_an_upload_in_another_compression_is_refused(http: httpx.Client) -> None:
     response = http.post("/v1/jobs", files={"fasta": ("x.zst", b"\x28\xb5\x2f\xfd" + b"0" * 20)})
     assert response.status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/v1/nothing"), ("POST", "/"), ("GET", "/v1/jobs/a/b/c")]
+)
+def test_a_path_that_is_not_there_says_where_to_look(http: httpx.Client, method: str, path: str) -> None:
+    assert_problem(http.request(method, path), 404, "nothing at this path", "/docs")
+
+
+def test_a_method_that_a_path_does_not_take_names_those_it_does(http: httpx.Client) -> None:
+    assert_problem(http.put(JOBS, json={"input": "ACGT"}), 405, "takes GET, POST", "PUT")
+
+
+@pytest.mark.parametrize("route", [EMBED, JOBS])
+def test_a_field_that_there_is_not_is_named_with_those_there_are(http: httpx.Client, route: str) -> None:
+    fasta = {"fasta": ("genes.fa", b">a\nACGT\n")}
+    for response in (
+        http.post(route, json={"input": "ACGT", "strnad": "-"}),
+        http.post(route, files=fasta, data={"strnad": "-"}),
+    ):
+        assert_problem(response, 422, "strnad: is no field here", "strand", "skip_tokens", "bottleneck")
+    response = http.post("/v1/bottlenecks", json={"name": "x", "methd": "glram"})
+    assert_problem(response, 422, "methd: is no field here", "method")
+
+
+def test_curl_s_usual_mistakes_are_answered_with_what_it_takes(http: httpx.Client) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert_problem(
+        http.post(JOBS, content=b'{"input": "ACGT"}', headers=form), 415, "Content-Type: application/json"
+    )
+    # The file's text in a field of the form, in place of the file.
+    short, long = ({"fasta": (None, ">a\n" + "ACGT" * n)} for n in (1, 5000))
+    assert_problem(http.post(JOBS, files=short), 422, "fasta: no file was sent", "-F fasta=@genes.fa")
+    assert_problem(http.post(JOBS, files=long), 400, "the form cannot be read", "-F fasta=@genes.fa")
+
+
+def test_features_that_there_are_not_are_refused_before_the_fit(http: httpx.Client) -> None:
+    asked = {"name": "x.y", "method": "root-pca", "features": "tea"}
+    assert_problem(http.post("/v1/bottlenecks", json=asked), 422, "'tea'", "root")
+    assert http.get("/v1/bottlenecks/x.y").status_code == 404
+    default = http.get("/v1/models").json()["data"][0]["default_bottleneck"]
+    assert_problem(http.get(f"/v1/bottlenecks/{default}/file"), 404, "was not fitted here")

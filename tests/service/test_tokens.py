@@ -16,8 +16,9 @@ from covpool.service.middleware.gate import OPEN
 from covpool.service.settings import Settings
 from covpool.service.tokens import Scope, Tokens
 from covpool.store import Store
-from covpool.store.keys import sha256
-from tests.service.in_process import fill, in_process
+from covpool.store.keys import MomentsKey, sequence_digest, sha256
+from covpool.store.testing import example_moments
+from tests.service.in_process import OFFERED, fill, in_process
 
 
 def make(directory: Path, name: str, *scopes: Scope) -> str:
@@ -92,6 +93,28 @@ def test_scopes_hold_and_the_larger_include_the_smaller(tmp_path: Path) -> None:
         assert api.delete(f"/v1/jobs/{job}", headers=bearer(tokens["read"])).status_code == 403
         embed = api.post("/v1/embeddings", json={"input": "ACGT"}, headers=bearer(tokens["read"]))
         assert embed.status_code == 403
+
+
+def test_a_reading_token_embeds_what_is_cached_and_no_more(tmp_path: Path) -> None:
+    cached, missing = "ACGTTGCA" * 5, "GGGTTTAC" * 5
+    recipe = OFFERED.models["ntv3-mini"].recipe()
+    with Store.open(tmp_path) as store:
+        store.put(MomentsKey(sequence_digest(cached), len(cached), recipe), example_moments("a", 64))
+    read = bearer(make(tmp_path, "reader", "read"))
+    submit = bearer(make(tmp_path, "writer", "submit"))
+    fasta = {"fasta": ("g.fa", f">a\n{cached}\n".encode())}
+    with in_process(tmp_path, max_wait_s=0.0) as api:
+        assert api.post("/v1/embeddings", json={"input": cached}, headers=read).status_code == 200
+        assert api.post("/v1/embeddings", files=fasta, headers=read).status_code == 200
+        refused = api.post("/v1/embeddings", json={"input": [cached, missing]}, headers=read)
+        assert refused.status_code == 403
+        for words in ("1 of 2 sequences are not cached", "'reader'", "'submit'"):
+            assert words in refused.json()["detail"]
+        assert api.get("/v1/jobs", headers=read).json()["data"] == [], "it was queued for a reader"
+        asked = api.post("/v1/embeddings", json={"input": [cached, missing]}, headers=submit)
+        assert asked.status_code == 503
+        job = asked.headers["location"].rpartition("/")[2]
+        assert api.post("/v1/embeddings", json={"job": job}, headers=read).status_code == 202
 
 
 def test_a_revoked_token_is_refused_and_revoking_the_last_does_not_open_the_service(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """Export: files that plain zarr, numpy and safetensors read, with everything that is known of a matrix."""
 
 import json
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,26 @@ def test_a_zarr_export_holds_full_matrices_and_their_metadata(place: Place, tmp_
                 assert np.array_equal(group["mean"][row], expected.mean)
                 assert group["count"][row] == expected.count
                 assert_described(described[row], entry)
+
+
+def test_a_zarr_export_behind_a_plain_web_server_lists_its_members(tmp_path: Path) -> None:
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with Store.open(tmp_path / "store") as store:
+        fill(store, NAMES)
+        entries = store.catalog.entries()
+        export_zarr(store, entries, tmp_path / "out.zarr")
+    name = entries[0].namespace.id
+    arrays = ["count", "mean", "second_moment"]
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/out.zarr"
+        root = zarr.open_group(address, mode="r")
+        assert list(root.keys()) == [name]
+        assert sorted(root[name].keys()) == sorted(zarr.open_group(f"{address}/{name}", mode="r")) == arrays
+        server.shutdown()
 
 
 def test_an_interrupted_zarr_export_goes_on_and_a_finished_one_is_not_overwritten(tmp_path: Path) -> None:

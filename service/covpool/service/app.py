@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.concurrency import run_in_threadpool
 
@@ -23,6 +23,7 @@ from covpool.service.offered import Offered
 from covpool.service.queue import Queue
 from covpool.service.routes import (
     bottlenecks,
+    docs,
     embeddings,
     events,
     genomes,
@@ -33,6 +34,7 @@ from covpool.service.routes import (
     moments,
     zarr_files,
 )
+from covpool.service.routes.query import only_known
 from covpool.service.settings import Settings
 from covpool.service.shutdown import Shutdown
 from covpool.service.supervisor import Supervisor, settings_environment
@@ -88,9 +90,10 @@ def create_app(
         version=version("covpool"),
         summary="Second moments of genomic foundation model activations, cached, and their embeddings.",
         lifespan=lifespan,
-        # One page of the API is enough.
+        dependencies=[Depends(only_known)],
+        # FastAPI's own pages take their scripts from elsewhere; see `routes.docs`.
+        docs_url=None,
         redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
     )
     problems.install(app)
     openapi.install(app)
@@ -116,6 +119,7 @@ def create_app(
         genomes,
         zarr_files,
         health,
+        docs,
     ):
         app.include_router(route.router)
     return app

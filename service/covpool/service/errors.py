@@ -6,6 +6,7 @@ ServiceError
 ├── GenomeNotFoundError (LookupError)  no genome, contig or gene of that name
 ├── GenomeUnavailableError (OSError)   a genome's file is gone, or no longer what was registered
 ├── QueueFullError (OverflowError)     more work is waiting than the service takes on
+├── NotReadyError (TimeoutError)       a result that is still being computed
 ├── BulkError (RuntimeError)           the workers of a bulk run, or their scheduler, are lost
 ├── SettingsError (ValueError)         a setting that cannot be
 └── RequestError (ValueError)          a request that is well-formed but cannot be served as asked
@@ -48,6 +49,20 @@ class QueueFullError(ServiceError, OverflowError):
     """
 
     retry_after_s = 30
+
+
+class NotReadyError(ServiceError, TimeoutError):
+    """What was asked for is still being computed.
+
+    Attributes:
+        job: that computes it.
+        retry_after_s: when to come again.
+    """
+
+    def __init__(self, message: str, job: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.job = job
+        self.retry_after_s = retry_after_s
 
 
 class RequestError(ServiceError, ValueError):

@@ -49,7 +49,9 @@ def plan_genome(
     )
     model.check_condition(options.condition)
     if request.flank > settings.max_sequence:
-        raise RequestError(f"flank: this service takes sequences of up to {settings.max_sequence:,} bases")
+        raise RequestError(
+            f"flank: this service takes sequences of up to {settings.max_sequence:,} bases; ask for fewer"
+        )
     return make_plan(
         store,
         _loci(genomes, assembly, flank=request.flank, asked=frozenset(request.regions)),

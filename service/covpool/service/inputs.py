@@ -6,7 +6,7 @@ from covpool.extractor.fasta import Refused
 from covpool.extractor.sequences import Sequence as Bases
 from covpool.service.errors import RequestError
 from covpool.service.genomes import Genomes
-from covpool.service.schemas import JobRequest
+from covpool.service.schemas import EmbeddingRequest, JobRequest
 from covpool.service.settings import Settings
 from covpool.service.submission import read_input
 
@@ -26,10 +26,11 @@ def sequences_of(
     if upload is not None:
         sources.append("fasta")
     if len(sources) != 1:
-        told = " and ".join(repr(source) for source in sources) or "none"
+        told = " and ".join(repr(source) for source in sources)
+        job = ", or the 'job' that computed them" if isinstance(request, EmbeddingRequest) else ""
         raise RequestError(
-            "give one of 'input' (sequences), 'gene' or 'region' (of an 'assembly'), or a FASTA file; "
-            f"there is {told}"
+            f"give one of 'input' (sequences), 'gene' or 'region' (of an 'assembly'), or a FASTA file{job}; "
+            + (f"there is {told}" if sources else "there is none of them")
         )
     if sources[0] in ("gene", "region"):
         found = _from_assembly(request, genomes, settings)
@@ -43,7 +44,7 @@ def sequences_of(
         if isinstance(sequence, Bases) and len(sequence) > settings.max_sequence:
             raise RequestError(
                 f"{sequence.name}: {len(sequence):,} bases; this service takes sequences of up to "
-                f"{settings.max_sequence:,}"
+                f"{settings.max_sequence:,} (its setting max_sequence): cut it"
             )
     return found
 

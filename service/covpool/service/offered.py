@@ -127,13 +127,20 @@ class Offered:
         model = self.models.get(recipe.model)
         return model.layer(recipe.layer).width if model and model.weights == recipe.weights else None
 
+    def fitting(self, recipe: Recipe) -> list[FittedPooling]:
+        """The fitted ones that can be applied to moments of this recipe."""
+        return [one for one in self.every_bottleneck().values() if self._fits(one, recipe)]
+
     def _choices(self, recipe: Recipe) -> str:
         """Which bottlenecks a request for moments of this recipe can name."""
         where, plain = f"model {recipe.model}, layer {recipe.layer}", ", ".join(KINDS)
-        fitting = [one.name for one in self.every_bottleneck().values() if self._fits(one, recipe)]
+        fitting = [one.name for one in self.fitting(recipe)]
         if fitting:
             return f"{', '.join(fitting)} fit {where}, and so do the plain kinds {plain}"
-        return f"only the plain kinds {plain} fit {where}: name one of them, or fit a bottleneck and serve it"
+        return (
+            f"only the plain kinds {plain} fit {where}: name one of them, or fit a bottleneck "
+            "(POST /v1/bottlenecks)"
+        )
 
     def _fits(self, one: FittedPooling, recipe: Recipe) -> bool:
         try:

@@ -1,6 +1,7 @@
 """Exceptions to RFC 9457 problem documents."""
 
 import logging
+from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -21,6 +22,7 @@ from covpool.service.errors import (
     GenomeNotFoundError,
     GenomeUnavailableError,
     JobNotFoundError,
+    NotReadyError,
     QueueFullError,
     RequestError,
 )
@@ -50,6 +52,7 @@ _STATUS: dict[type[Exception], tuple[int, str]] = {
     GenomeNotFoundError: (404, "Unknown genome or gene"),
     GenomeUnavailableError: (503, "Genome is not available"),
     QueueFullError: (429, "Queue is full"),
+    NotReadyError: (503, "Not ready yet"),
     KeyNotFoundError: (404, "Not cached"),
     BottleneckError: (409, "Bottleneck does not fit"),
     PoolingError: (422, "Pooling cannot be applied or fitted"),
@@ -92,26 +95,40 @@ def unhandled(request: Request, error: Exception) -> Response:
     if any(kind in _STATUS for kind in type(error).__mro__):
         return _ours(request, error)
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return problem(request, 500, "Internal error", "the service failed on this request; its log says why")
+    return problem(
+        request,
+        500,
+        "Internal error",
+        "the service failed on this request; its log says why, under this request_id",
+    )
 
 
 def _ours(request: Request, error: Exception) -> Response:
     status, title = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
-    if status >= 500:
+    if status >= 500 and not isinstance(error, NotReadyError):
         log.error("%s %s: %s", request.method, request.url.path, error)
     response = problem(request, status, title, str(error))
-    if isinstance(error, QueueFullError):
+    if isinstance(error, QueueFullError | NotReadyError):
         response.headers["Retry-After"] = str(error.retry_after_s)
+        # What OpenAI's clients look for first.
+        response.headers["retry-after-ms"] = str(1000 * error.retry_after_s)
+    if isinstance(error, NotReadyError):
+        response.headers["Location"] = f"/v1/jobs/{error.job}"
     return response
 
 
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    response = problem(request, error.status_code, "Request refused", str(error.detail))
-    response.headers.update(error.headers or {})
+    detail, headers = str(error.detail), dict(error.headers or {})
     if error.status_code == 405:
         # The router names the methods of the first of the routes that share a path.
-        response.headers["Allow"] = ", ".join(_methods(request))
+        headers["Allow"] = ", ".join(_methods(request))
+        detail = f"this path takes {headers['Allow']}, and not {request.method[:20]}; see /docs"
+    elif detail == HTTPStatus(error.status_code).phrase:
+        # The router's own words.
+        detail = "there is nothing at this path; see /docs for those there are"
+    response = problem(request, error.status_code, "Request refused", detail)
+    response.headers.update(headers)
     return response
 
 

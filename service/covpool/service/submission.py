@@ -46,7 +46,9 @@ def read_input(text: str | list[str] | bytes, settings: Settings) -> list[Bases 
     for record in _records(text, settings):
         found.append(record)
         if len(found) > settings.max_records:
-            raise RequestError(f"more than {settings.max_records:,} records in one request; split the file")
+            raise RequestError(
+                f"more than {settings.max_records:,} records in one request; send them in parts"
+            )
     if not found:
         raise SequenceError("input: the list is empty; give at least one sequence")
     refused = [one for one in found if isinstance(one, Refused)]
@@ -54,7 +56,9 @@ def read_input(text: str | list[str] | bytes, settings: Settings) -> list[Bases 
         raise SequenceError(refused[0].error)
     bases = sum(len(one) for one in found if isinstance(one, Bases))
     if bases > settings.max_bases:
-        raise RequestError(f"{bases:,} bases in one request; this service takes {settings.max_bases:,}")
+        raise RequestError(
+            f"{bases:,} bases in one request; this service takes {settings.max_bases:,}: send fewer at a time"
+        )
     return found
 
 

@@ -144,13 +144,22 @@ def allow(scope: Scope) -> Any:
     """A route's dependency: refuses a token without this scope (that there is one is checked at the gate)."""
 
     def check(request: Request) -> None:
-        token: Token | None = request.scope.get("covpool.token")
-        if token is not None and not token.allows(scope):
-            raise HTTPException(
-                403, f"token {token.name!r} lacks the scope {scope!r}; ask for one that has it"
-            )
+        require(request, scope)
 
     return Depends(check)
+
+
+def require(request: Request, scope: Scope, why: str = "") -> None:
+    """Refuse a request whose token lacks this scope; `why` it is needed, where the route alone does not say.
+
+    Raises:
+        HTTPException: 403.
+    """
+    token: Token | None = request.scope.get("covpool.token")
+    if token is not None and not token.allows(scope):
+        raise HTTPException(
+            403, f"{why}token {token.name!r} lacks the scope {scope!r}; ask the operator for one that has it"
+        )
 
 
 def _token(row: Any) -> Token:

@@ -1,6 +1,7 @@
-"""Stored files: bytes of the Zarr hierarchy exactly as they lie in the store, for readers elsewhere.
+"""Stored files: bytes of the Zarr hierarchy as they lie in the store, for readers elsewhere.
 
-Only paths that the format itself makes exist here: digests, array names and chunk numbers.
+Only paths that the format itself makes exist here: digests, array names and chunk numbers. The metadata of a
+group are those that lie there and, beside them, those of its members (see `consolidated`).
 """
 
 import re
@@ -9,6 +10,7 @@ from zarr.abc.store import RangeByteRequest
 from zarr.abc.store import Store as ZarrStorage
 from zarr.core.buffer import default_buffer_prototype
 
+from covpool.store.consolidated import consolidated
 from covpool.store.schema import ARRAYS
 
 #: The arrays that writers fill, or a compacted copy of them.
@@ -20,11 +22,23 @@ _PATH = re.compile(
 )
 
 
+_GROUP_FILE = re.compile(rf"(?:({_NAMESPACE})/)?zarr\.json")
+
+
 class StoredFiles:
     """Read-only bytes by path below `arrays/`."""
 
     def __init__(self, storage: ZarrStorage) -> None:
         self._storage = storage
+
+    async def group(self, path: str) -> bytes | None:
+        """The metadata of a group with those of all its members; None when `path` is no group's `zarr.json`.
+
+        Raises:
+            CorruptEntryError: they are damaged.
+        """
+        named = _GROUP_FILE.fullmatch(path)
+        return None if named is None else await consolidated(self._storage, named.group(1) or "")
 
     async def size(self, path: str) -> int | None:
         """Bytes of a file; None when there is none, or the path is none of the format's."""

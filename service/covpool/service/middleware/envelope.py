@@ -19,8 +19,6 @@ _SECURITY = {
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
-#: FastAPI's page of the API takes its scripts from elsewhere.
-_PAGES = ("/docs",)
 #: Asked every few seconds by machines; told only at level debug.
 _QUIET = ("/health/", "/metrics")
 
@@ -49,8 +47,7 @@ class Envelope:
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = chosen
                 for name, value in _SECURITY.items():
-                    if name != "Content-Security-Policy" or scope["path"] not in _PAGES:
-                        headers.setdefault(name, value)
+                    headers.setdefault(name, value)
             await send(message)
 
         try:

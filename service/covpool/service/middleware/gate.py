@@ -14,6 +14,8 @@ from covpool.service.tokens import Token, Tokens
 
 #: Open to everyone: they tell nothing of what is stored, and those who ask for them cannot send a token.
 OPEN = frozenset({"/", "/health/live", "/health/ready", "/openapi.json", "/docs"})
+#: So is what the page of the API is made of.
+OPEN_BELOW = "/docs/"
 
 
 class Gate:
@@ -30,7 +32,9 @@ class Gate:
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
-        answer = None if scope["path"] in OPEN else await self._refusal(request)
+        path: str = scope["path"]
+        is_open = path in OPEN or path.startswith(OPEN_BELOW)
+        answer = None if is_open else await self._refusal(request)
         if answer is not None:
             await answer(scope, receive, send)
         else:

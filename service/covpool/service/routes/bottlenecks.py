@@ -1,6 +1,7 @@
 """Bottlenecks: list them, fit one from cached moments as a job, fetch its file."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
@@ -10,10 +11,12 @@ from covpool.service import schemas
 from covpool.service.context import Context, Service
 from covpool.service.errors import RequestError
 from covpool.service.fits import Fit
-from covpool.service.openapi import refusals
+from covpool.service.openapi import body_of, refusals
 from covpool.service.routes.pages import After, Limit, page_after
+from covpool.service.routes.reading import read_json
 from covpool.service.tokens import allow
 from covpool.store.poolings.fitted import FittedPooling, check_name
+from covpool.store.poolings.kinds import pooling
 
 router = APIRouter(prefix="/v1/bottlenecks", tags=["bottlenecks"])
 
@@ -33,11 +36,18 @@ def bottlenecks(context: Service, after: After = None, limit: Limit = 100) -> sc
     summary="Fit a bottleneck from cached moments",
     status_code=202,
     response_model=schemas.BottleneckFit,
-    responses=refusals(404, 409),
+    responses=refusals(404, 409, 415),
+    openapi_extra=body_of(schemas.BottleneckRequest),
     dependencies=[allow("submit")],
 )
-def fit(request: schemas.BottleneckRequest, context: Service) -> Response:
+async def fit(request: Request, context: Service) -> Response:
     """Queue a fit on the moments of a job, or on all that are cached of a model's layer. No model runs."""
+    body = await read_json(request, schemas.BottleneckRequest)
+    found = await run_in_threadpool(_submitted, body, context)
+    return JSONResponse(found.model_dump(mode="json"), 202, {"Location": f"/v1/bottlenecks/{body.name}"})
+
+
+def _submitted(request: schemas.BottleneckRequest, context: Context) -> schemas.BottleneckFit:
     check_name(request.name)
     if request.name in context.offered.bottlenecks:
         raise RequestError(f"a bottleneck called {request.name!r} is served already; choose another name")
@@ -46,6 +56,9 @@ def fit(request: schemas.BottleneckRequest, context: Service) -> Response:
         raise RequestError(f"method {request.method!r} takes no targets; leave them out")
     if supervised and (request.targets is None or request.job is None):
         raise RequestError(f"method {request.method!r} needs a job, and targets of its records by name")
+    if request.features is not None:
+        # Raises what a fit of it would, hours later.
+        pooling(request.features)
     if request.job is not None:
         recipe = context.queue.job(request.job).recipe
     else:
@@ -62,8 +75,7 @@ def fit(request: schemas.BottleneckRequest, context: Service) -> Response:
         "name": request.name, "method": request.method, "k": request.k, "recipe": recipe.to_json(),
         "job": request.job, "settings": chosen, "targets": request.targets,
     }  # fmt: skip
-    found = _state(context.fits.submit(request.name, asked), context)
-    return JSONResponse(found.model_dump(mode="json"), 202, {"Location": f"/v1/bottlenecks/{request.name}"})
+    return _state(context.fits.submit(request.name, asked), context)
 
 
 @router.get("/{name}", summary="One bottleneck", responses=refusals(404), dependencies=[allow("read")])
@@ -89,7 +101,9 @@ def file(name: str, context: Service) -> Response:
     """The safetensors file of a fit that is done, as `covpool train-bottleneck` writes it."""
     found = context.fits.file(name)
     if found is None:
-        raise HTTPException(404, f"no fit called {name!r} is done; see /v1/bottlenecks/{name}")
+        if name in context.offered.bottlenecks:
+            raise HTTPException(404, f"{name} was not fitted here: its file is with the service's operator")
+        raise HTTPException(404, f"no fit called {name!r} is done; see /v1/bottlenecks")
     return Response(found, media_type=schemas.SAFETENSORS)
 
 

@@ -1,11 +1,8 @@
 """Embeddings from cached moments, computed here in numpy; missing moments become a job."""
 
-import base64
 from dataclasses import dataclass
-from typing import Annotated
 
-import numpy as np
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
@@ -13,6 +10,7 @@ from covpool.extractor.errors import SequenceError
 from covpool.service import schemas
 from covpool.service.computing import compute
 from covpool.service.context import Context, Service
+from covpool.service.embedding_form import Form
 from covpool.service.errors import RequestError
 from covpool.service.inputs import sequences_of
 from covpool.service.openapi import body_of, refusals
@@ -20,18 +18,21 @@ from covpool.service.queue import Job, Unfit
 from covpool.service.queue import Request as Record
 from covpool.service.routes.jobs import enqueue, job_response
 from covpool.service.routes.reading import read_json_or_fasta
-from covpool.service.routes.waiting import preferred_wait, wait_for
+from covpool.service.routes.waiting import Preferred, not_ready, wait_for
 from covpool.service.submission import prepare
-from covpool.service.tokens import allow
+from covpool.service.tokens import allow, require
 from covpool.store.keys import Recipe
 
-router = APIRouter(prefix="/v1/embeddings", tags=["embeddings"], dependencies=[allow("submit")])
+router = APIRouter(prefix="/v1/embeddings", tags=["embeddings"], dependencies=[allow("read")])
 
 #: Seconds a request waits when it does not say; short of what proxies and clients usually bear.
 DEFAULT_WAIT_S = 30.0
 
-#: Numbers in one answer: JSON is some fifteen times slower than bytes and holds up every other request.
-MOST_NUMBERS = {"float": 1 << 18, "base64": 1 << 23}
+
+_NOT_READY = refusals(503)[503] | {
+    "description": "Not ready in time, in answer to any other request: send it again after `Retry-After` "
+    "seconds, `Location` is the job. Or the store or its database is not available"
+}
 
 
 @router.post(
@@ -39,26 +40,37 @@ MOST_NUMBERS = {"float": 1 << 18, "base64": 1 << 23}
     summary="Embed sequences",
     response_model=schemas.EmbeddingResponse,
     responses={
-        202: {"model": schemas.Job, "description": "Not ready in time; follow Location, then ask again"},
+        202: {
+            "model": schemas.Job,
+            "description": "Not ready in time, where the request has `Prefer: wait=N` or `respond-async`, or "
+            "names a `job`: follow Location, then ask again",
+        },
         **refusals(400, 404, 409, 415),
+        503: _NOT_READY,
     },
     openapi_extra=body_of(schemas.EmbeddingRequest, upload=True),
 )
-async def embed(
-    request: Request, context: Service, prefer: Annotated[str | None, Header(description="wait=N")] = None
-) -> Response:
-    """Embeddings in the order of the input; waits up to `Prefer: wait=N` seconds for missing moments."""
+async def embed(request: Request, context: Service, prefer: Preferred) -> Response:
+    """Embeddings in the order of the input. What is cached needs the scope read, what is not also submit.
+
+    Waits for missing moments, 30 seconds or as `Prefer: wait=N` says. If they are not there by then, the work
+    goes on, and the answer is 503 with `Retry-After`, so that clients of OpenAI's find the result by trying
+    again; or 202 with the job where the request prefers to wait (`wait=N`) or to follow it (`respond-async`),
+    or names a job itself.
+    """
     body, upload = await read_json_or_fasta(request, schemas.EmbeddingRequest)
-    found = await run_in_threadpool(_cached_or_queued, body, upload, context)
+    found = await run_in_threadpool(_cached_or_queued, body, upload, request, context)
     if isinstance(found, str):
-        job = await wait_for(context, found, preferred_wait(prefer, context, DEFAULT_WAIT_S))
+        job = await wait_for(context, found, prefer.seconds(DEFAULT_WAIT_S))
+        if not job.progress.ended and not (prefer.takes_a_job or body.job):
+            raise await run_in_threadpool(not_ready, job, context)
         if not job.progress.ended:
-            return await run_in_threadpool(job_response, job, context)
+            return prefer.applied(await run_in_threadpool(job_response, job, context))
         found = await run_in_threadpool(_of_job, job, skip_failed=body.skip_failed)
     else:
         context.metrics.looked_up("moments", hits=len(found.records), misses=0)
     answer = await compute(_answer, body, found, context)
-    return Response(answer, media_type="application/json")
+    return prefer.applied(Response(answer, media_type="application/json"))
 
 
 @dataclass(frozen=True)
@@ -71,7 +83,7 @@ class _Cached:
 
 
 def _cached_or_queued(
-    request: schemas.EmbeddingRequest, upload: bytes | None, context: Context
+    request: schemas.EmbeddingRequest, upload: bytes | None, asked: Request, context: Context
 ) -> _Cached | str:
     """What is asked for when all of it is cached, which costs no write; else the job that makes it so."""
     if request.job is not None:
@@ -79,24 +91,31 @@ def _cached_or_queued(
             name for name in ("input", "gene", "region", "assembly") if getattr(request, name) is not None
         ]
         if given or upload is not None:
-            raise RequestError("give either 'input' (sequences) or 'job' (the id of a job), and not both")
-        recipe = context.queue.job(request.job).recipe
-        context.offered.pooling(request.pooling, request.bottleneck, recipe)
+            told = " and ".join(repr(name) for name in given) or "a FASTA file"
+            raise RequestError(
+                f"'job' goes with no sequences, and there is {told} too; leave one of them out"
+            )
+        job = context.queue.job(request.job)
+        _form(request, job.recipe, len(job.records), context)
         return request.job
-    if request.input is None and request.gene is None and request.region is None and upload is None:
-        raise RequestError("give either 'input' (sequences) or 'job' (the id of a job), and not both")
     sequences = sequences_of(request, upload, context.genomes, context.settings)
     submission = prepare(sequences, request, context.offered, context.settings)
     # Refused before anything is computed, not after.
     for one in submission.requests:
         if isinstance(one, Unfit) and not request.skip_failed:
             raise SequenceError(one.error)
-    context.offered.pooling(request.pooling, request.bottleneck, submission.recipe)
+    _form(request, submission.recipe, len(submission.requests), context)
     fit = [(at, one) for at, one in enumerate(submission.requests) if isinstance(one, Record)]
     keys = {one.key.digest for _, one in fit}
-    if context.store.catalog.ready_among(list(keys)) == keys:
+    missing = keys - context.store.catalog.ready_among(list(keys))
+    if not missing:
         records = [(at, one.name, one.key.digest, one.key.length) for at, one in fit]
         return _Cached(submission.recipe, records, submission.notices)
+    require(
+        asked,
+        "submit",
+        f"{len(missing):,} of {len(keys):,} sequences are not cached and would have to be computed: ",
+    )
     return enqueue(submission, "interactive", context)
 
 
@@ -107,26 +126,30 @@ def _of_job(job: Job, *, skip_failed: bool) -> _Cached:
         first = missing[0]
         raise RequestError(
             f"{len(missing)} of {len(job.records)} records are not there, "
-            f"first {first.name}: {first.error or first.state}"
+            f"first {first.name}: {first.error or first.state}; skip_failed leaves them out"
         )
     return _Cached(job.recipe, [(at, one.name, one.key, one.length) for at, one in done], job.notices)
 
 
+def _form(request: schemas.EmbeddingRequest, recipe: Recipe, records: int, context: Context) -> Form:
+    """What is sent of each record, refused where that is known already: before anything is computed."""
+    form = Form.of(request, recipe, context.offered)
+    if (width := context.offered.width(recipe)) is not None:
+        form.check(width, records)
+    return form
+
+
 def _answer(request: schemas.EmbeddingRequest, cached: _Cached, context: Context) -> bytes:
-    pooling = context.offered.pooling(request.pooling, request.bottleneck, cached.recipe)
+    form = _form(request, cached.recipe, len(cached.records), context)
     data: list[schemas.Embedding] = []
     for index, name, key, _ in cached.records:
         moments = context.store.get(key)
-        embedding = moments.second_moment if pooling is None else pooling.embed(moments)
-        _check_size(embedding.size, len(cached.records), request.encoding_format)
+        form.check(moments.width, len(cached.records))
+        embedding = form.embedding(moments)
         data.append(
             schemas.Embedding(
                 index=index,
-                embedding=(
-                    base64.b64encode(embedding.astype("<f4").tobytes()).decode("ascii")
-                    if request.encoding_format == "base64"
-                    else embedding.ravel().astype(np.float64).tolist()
-                ),
+                embedding=form.written(embedding),
                 shape=list(embedding.shape),
                 name=name,
                 key=key,
@@ -138,18 +161,8 @@ def _answer(request: schemas.EmbeddingRequest, cached: _Cached, context: Context
         model=cached.recipe.model,
         layer=cached.recipe.layer,
         pooling=request.pooling,
-        bottleneck=pooling.name if pooling is not None and request.pooling == "bottleneck" else "",
+        bottleneck=form.pooling.name if form.pooling is not None and request.pooling == "bottleneck" else "",
         usage=schemas.Usage(prompt_tokens=tokens, total_tokens=tokens),
         notices=cached.notices,
     )
     return body.model_dump_json().encode()
-
-
-def _check_size(numbers: int, records: int, encoding: str) -> None:
-    if numbers * records > MOST_NUMBERS[encoding]:
-        other = "encoding_format base64, " if encoding == "float" else ""
-        raise RequestError(
-            f"{records} x {numbers:,} numbers are more than one answer takes "
-            f"({MOST_NUMBERS[encoding]:,}); ask for {other}fewer sequences at a time, "
-            "or fetch matrices as bytes from /v1/moments"
-        )

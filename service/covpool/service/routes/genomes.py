@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
@@ -16,7 +16,7 @@ from covpool.service.registrations import Registration
 from covpool.service.routes.jobs import enqueue, job_response, require_room
 from covpool.service.routes.pages import After, Limit, page_after
 from covpool.service.routes.reading import read_json
-from covpool.service.routes.waiting import preferred_wait, wait_for
+from covpool.service.routes.waiting import Preferred, wait_for
 from covpool.service.tokens import allow
 
 router = APIRouter(prefix="/v1/genomes", tags=["genomes"])
@@ -33,9 +33,7 @@ router = APIRouter(prefix="/v1/genomes", tags=["genomes"])
     openapi_extra=body_of(schemas.GenomeRequest),
     dependencies=[allow("submit")],
 )
-async def precompute(
-    request: Request, context: Service, prefer: Annotated[str | None, Header(description="wait=N")] = None
-) -> Response:
+async def precompute(request: Request, context: Service, prefer: Preferred) -> Response:
     """Queue what is not cached of every gene, by region class: a job whose records are the genes.
 
     200 when everything is cached, else 202; the same request is the same job. A gene that cannot be read or
@@ -44,8 +42,8 @@ async def precompute(
     """
     body = await read_json(request, schemas.GenomeRequest)
     job = await run_in_threadpool(_submit, body, context)
-    found = await wait_for(context, job, preferred_wait(prefer, context, default=0))
-    return await run_in_threadpool(job_response, found, context)
+    found = await wait_for(context, job, prefer.seconds(default=0))
+    return prefer.applied(await run_in_threadpool(job_response, found, context))
 
 
 @router.get("", summary="Registered assemblies", responses=refusals(404), dependencies=[allow("read")])

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
@@ -15,7 +15,7 @@ from covpool.service.queue import Job, Priority, Unfit
 from covpool.service.routes.answers import job_body
 from covpool.service.routes.pages import After
 from covpool.service.routes.reading import read_json_or_fasta
-from covpool.service.routes.waiting import preferred_wait, wait_for
+from covpool.service.routes.waiting import Preferred, wait_for
 from covpool.service.submission import Submission, prepare
 from covpool.service.tokens import allow
 
@@ -33,14 +33,12 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
     openapi_extra=body_of(schemas.JobRequest, upload=True),
     dependencies=[allow("submit")],
 )
-async def submit(
-    request: Request, context: Service, prefer: Annotated[str | None, Header(description="wait=N")] = None
-) -> Response:
+async def submit(request: Request, context: Service, prefer: Preferred) -> Response:
     """Queue what is not cached yet. 200 when everything is, else 202; the same request is the same job."""
     body, upload = await read_json_or_fasta(request, schemas.JobRequest)
     job = await run_in_threadpool(_submit, body, upload, context)
-    found = await wait_for(context, job, preferred_wait(prefer, context, default=0))
-    return await run_in_threadpool(job_response, found, context)
+    found = await wait_for(context, job, prefer.seconds(default=0))
+    return prefer.applied(await run_in_threadpool(job_response, found, context))
 
 
 @router.get("", summary="Latest jobs", responses=refusals(404), dependencies=[allow("read")])

@@ -29,6 +29,8 @@ router = APIRouter(prefix="/v1/moments", tags=["moments"], dependencies=[allow("
 
 #: Each form has its own entity tag: the key, and what follows it.
 _TAGS = {NPY: "", SAFETENSORS: ".safetensors", STORED: ".chunk"}
+#: A key is a digest, of which nothing can be computed.
+_COMPUTE_IT = "extract it first: send the sequence it stands for to /v1/jobs, or take a key from /v1/index"
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
 
 
@@ -96,7 +98,7 @@ async def many(request: Request, context: Service) -> Response:
     ready = await run_in_threadpool(context.store.catalog.ready_among, keys)
     if missing := [key for key in keys if key not in ready]:
         raise KeyNotFoundError(
-            f"{len(missing)} of {len(keys)} keys are not in the store, first {missing[0]}; extract them first"
+            f"{len(missing)} of {len(keys)} keys are not in the store, first {missing[0]}; {_COMPUTE_IT}"
         )
     return StreamingResponse(_frames(keys, context), media_type=MOMENTS_STREAM)
 
@@ -113,7 +115,10 @@ def _frames(keys: list[str], context: Context) -> Iterator[bytes]:
 
 
 def _encoded(key: str, form: str, context: Context) -> Encoded:
-    entry = context.store.entry(key)
+    try:
+        entry = context.store.entry(key)
+    except KeyNotFoundError:
+        raise KeyNotFoundError(f"{key}: not in the store; {_COMPUTE_IT}") from None
     encode = {NPY: _as_npy, SAFETENSORS: _as_safetensors, STORED: _as_stored}[form]
     return Encoded(encode(key, context), form, _headers(entry, form))
 

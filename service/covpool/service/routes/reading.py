@@ -6,21 +6,27 @@ because both JSON objects and forms let the last of two equal names win without 
 
 import json
 from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, NoReturn, TypeVar
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
 B = TypeVar("B", bound=BaseModel)
 
 _FASTA = "fasta"
+_AS_JSON = "Content-Type: application/json"
+_AS_A_FILE = "curl -F fasta=@genes.fa -F layer=up.6"
 #: Of a form's fields that are no file: options, which are short.
 _LONGEST_FIELD = 4096
 _MOST_FIELDS = 16
+#: Of a name that was made up, so much is repeated.
+_LONGEST_SHOWN = 80
 
 
 async def read_json(request: Request, kind: type[B]) -> B:
@@ -31,7 +37,7 @@ async def read_json(request: Request, kind: type[B]) -> B:
         HTTPException: 415, it is of another content type.
     """
     if _content_type(request) != "application/json":
-        raise HTTPException(415, "send application/json")
+        raise HTTPException(415, f"send JSON, and say so ({_AS_JSON})")
     return await run_in_threadpool(_parse, await request.body(), kind)
 
 
@@ -46,12 +52,14 @@ async def read_json_or_fasta(request: Request, kind: type[B]) -> tuple[B, bytes 
     if found == "multipart/form-data":
         return await _read_form(request, kind)
     if found != "application/json":
-        raise HTTPException(415, "send application/json, or multipart/form-data with a file field 'fasta'")
+        raise HTTPException(
+            415, f"send JSON, and say so ({_AS_JSON}), or a form with a FASTA file ({_AS_A_FILE})"
+        )
     return await read_json(request, kind), None
 
 
 async def _read_form(request: Request, kind: type[B]) -> tuple[B, bytes]:
-    async with request.form(max_files=1, max_fields=_MOST_FIELDS, max_part_size=_LONGEST_FIELD) as form:
+    async with _form(request) as form:
         items = form.multi_items()
         twice = [name for name, times in Counter(name for name, _ in items).items() if times > 1]
         if twice:
@@ -60,8 +68,27 @@ async def _read_form(request: Request, kind: type[B]) -> tuple[B, bytes]:
         file = fields.pop(_FASTA, None)
         options = _validate(fields, kind)
         if not isinstance(file, UploadFile):
-            raise HTTPException(422, "fasta: no file was sent; send the FASTA file in this field")
+            raise HTTPException(
+                422, f"fasta: no file was sent; send the FASTA file in this field ({_AS_A_FILE})"
+            )
         return options, await file.read()
+
+
+@asynccontextmanager
+async def _form(request: Request) -> AsyncIterator[FormData]:
+    opened = request.form(max_files=1, max_fields=_MOST_FIELDS, max_part_size=_LONGEST_FIELD)
+    try:
+        form = await opened.__aenter__()
+    except HTTPException as error:
+        raise HTTPException(
+            error.status_code,
+            f"the form cannot be read ({error.detail}); send one file, the FASTA file itself, in the field "
+            f"'fasta', and options as short fields ({_AS_A_FILE})",
+        ) from None
+    try:
+        yield form
+    finally:
+        await form.close()
 
 
 def _content_type(request: Request) -> str:
@@ -85,7 +112,17 @@ def _validate(found: Any, kind: type[B]) -> B:
     try:
         return kind.model_validate(found)
     except ValidationError as error:
-        raise RequestValidationError(error.errors(include_input=False, include_url=False)) from None
+        errors = error.errors(include_input=False, include_url=False)
+        raise RequestValidationError([_naming_fields(one, kind) for one in errors]) from None
+
+
+def _naming_fields(error: Mapping[str, Any], kind: type[BaseModel]) -> Mapping[str, Any]:
+    """The error; of a field that there is not, with those that there are."""
+    if error["type"] != "extra_forbidden":
+        return error
+    name = str(error["loc"][-1])[:_LONGEST_SHOWN]
+    message = f"is no field here; there is {', '.join(kind.model_fields)}"
+    return {**error, "loc": (name,), "msg": message}
 
 
 class _NotOurJson(ValueError):

@@ -1,7 +1,8 @@
 """Zarr files: the store's arrays, read-only, for any Zarr reader over HTTP.
 
-`zarr.open_group("http://…/zarr/<namespace>")` works without listing: Zarr v3 asks for `zarr.json` and chunks
-by name. Rows are found in `/v1/index`; chunks of rows that are not listed there must not be read.
+`zarr.open_group("http://…/zarr/<namespace>")` lists its members without a listing over HTTP: the metadata of
+a group are sent with theirs. Rows are found in `/v1/index`; chunks of rows that are not listed there must not
+be read.
 """
 
 from typing import Any
@@ -12,8 +13,9 @@ from starlette.responses import Response
 
 from covpool.service.context import Service
 from covpool.service.openapi import refusals
-from covpool.service.routes.byte_answers import wanted_range
+from covpool.service.routes.byte_answers import in_bytes, wanted_range
 from covpool.service.tokens import allow
+from covpool.store.keys import sha256
 
 router = APIRouter(prefix="/zarr", tags=["zarr"], dependencies=[allow("read")])
 
@@ -27,6 +29,7 @@ _FILE: dict[str, Any] = {
     "responses": {
         200: {"description": "The bytes as stored", "content": _BYTES},
         206: {"description": "The bytes of a single `Range`", "content": _BYTES},
+        304: {"description": "Not modified: of a group's metadata"},
         **refusals(404, 416),
     },
 }
@@ -35,8 +38,14 @@ _FILE: dict[str, Any] = {
 @router.head("/{path:path}", **_FILE)
 @router.get("/{path:path}", **_FILE)
 async def stored_file(path: str, request: Request, context: Service) -> Response:
-    """`zarr.json` of root, namespace or array, or a chunk; anything else does not exist."""
+    """`zarr.json` of root, namespace or array, or a chunk; anything else does not exist.
+
+    The metadata of a group hold those of its members (`consolidated_metadata`), as of now.
+    """
     files = context.store.files
+    if (group := await files.group(path)) is not None:
+        headers = {"ETag": f'"{sha256(group)[:32]}"', "Cache-Control": "no-cache"}
+        return in_bytes(request, group, "application/json", headers)
     size = await files.size(path)
     if size is None:
         raise HTTPException(404, "no such file in the store; namespaces and rows are listed in /v1/index")

@@ -109,10 +109,12 @@ class Layer(Body):
 
 
 class Model(Body):
-    """A model this service runs; its first two fields are what OpenAI clients look for."""
+    """A model this service runs; its first four fields are what OpenAI clients look for."""
 
     id: str = Field(description="the name again")
     object: Literal["model"] = "model"
+    created: int = Field(description="when its files came to the service's host, in seconds since 1970")
+    owned_by: str = Field(description="organisation of a hub id; local for the others")
     name: str
     family: str
     trained: bool = Field(description="false: seeded random weights, to try covpool and no more")

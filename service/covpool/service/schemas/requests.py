@@ -1,10 +1,16 @@
 """Requests: the bodies that clients send."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from covpool.service.schemas.wire import MOST_KEYS, Body, Pooling, RegionClass, Strand
+
+_NO_TOKENS = (
+    "holds token numbers, which say nothing of DNA here: send each sequence as text, and turn off the "
+    "tokenizer of your client (langchain: OpenAIEmbeddings(check_embedding_ctx_length=False))"
+)
 
 
 class ModelOptions(Body):
@@ -68,6 +74,18 @@ class JobRequest(ExtractionOptions):
         None, description="The bottleneck they are going to be embedded with; likewise only checked."
     )
 
+    @field_validator("input", mode="before")
+    @classmethod
+    def _is_text(cls, given: Any) -> Any:
+        if given is None or isinstance(given, str):
+            return given
+        many = given if isinstance(given, list) else [given]
+        if isinstance(given, list) and all(isinstance(one, str) for one in many):
+            return given
+        if any(isinstance(one, int | list) for one in many):
+            raise PydanticCustomError("tokens", _NO_TOKENS)
+        raise PydanticCustomError("no_text", "send one sequence as text, a list of them, or FASTA text")
+
 
 class GenomeRequest(ModelOptions):
     """Every gene of a registered assembly, by region class, as one job whose records are the genes."""
@@ -128,8 +146,13 @@ class EmbeddingRequest(JobRequest):
         description="Leave out records that have no result instead of refusing the request for them; "
         "`index` tells which remain.",
     )
-    encoding_format: Literal["float", "base64"] = Field(
-        "float", description="JSON numbers, or base64 of little-endian float32."
+    dimensions: int | None = Field(
+        None,
+        ge=1,
+        description="Only the first so many numbers, where their order allows it (the scores of `root-pca`).",
+    )
+    encoding_format: Literal["float", "base64"] | None = Field(
+        "float", description="JSON numbers, or base64 of little-endian float32; float for null."
     )
     user: str | None = Field(None, description="Accepted for OpenAI clients; not used.")
 

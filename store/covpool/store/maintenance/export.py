@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+import warnings
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, BloscShuffle
+from zarr.errors import ZarrUserWarning
 
 from covpool.store.entries import Entry
 from covpool.store.errors import LocationError
@@ -52,7 +54,8 @@ def export_zarr(
     """Write a Zarr v3 group: for each recipe a group of `second_moment` (n, d, d), `mean`, `count`.
 
     Matrices are full, one chunk each. What is known of row i stands in the group's attribute `entries`[i].
-    An interrupted export of the same entries goes on where it was.
+    An interrupted export of the same entries goes on where it was. When it is complete its metadata are
+    consolidated, so that a plain web server is enough to share it.
 
     Returns:
         How many matrices were written, those of the interrupted run not counted.
@@ -90,6 +93,12 @@ def export_zarr(
             done += 1
             progress(done, len(entries))
     del root.attrs[_UNFINISHED]
+    with warnings.catch_warnings():
+        # zarr remarks that consolidated metadata are no part of the specification yet.
+        warnings.simplefilter("ignore", ZarrUserWarning)
+        # Nothing is added any longer: readers over plain HTTP, which cannot list, find all of it by this.
+        for path in (*by_namespace, ""):
+            zarr.consolidate_metadata(root.store, path=path)
     return written
 
 

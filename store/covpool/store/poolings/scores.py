@@ -53,6 +53,11 @@ class LinearScores(FittedPooling):
         super().__post_init__()
 
     @property
+    def ordered(self) -> bool:
+        """Whether the first n scores are those of a fit with k = n: then the fit tells what each one adds."""
+        return "curve" in self.fit
+
+    @property
     def width(self) -> int:
         """Number of features d it takes."""
         return int(self.projection.shape[0])
