@@ -126,7 +126,8 @@ def _of_job(job: Job, *, skip_failed: bool) -> _Cached:
         first = missing[0]
         raise RequestError(
             f"{len(missing)} of {len(job.records)} records are not there, "
-            f"first {first.name}: {first.error or first.state}; skip_failed leaves them out"
+            f"first {first.name}: {first.error or first.state}"
+            + ("; skip_failed leaves them out" if done else "")
         )
     return _Cached(job.recipe, [(at, one.name, one.key, one.length) for at, one in done], job.notices)
 
