@@ -246,7 +246,7 @@ def test_records_without_a_result_are_left_out_when_asked_and_the_others_keep_th
     good = embed(http, input=[sequences[at] for at in (0, 2, 4)])
     job = http.post("/v1/jobs", json={"input": sequences}, headers={"Prefer": "wait=30"}).json()["id"]
     named = post(http, {"job": job})
-    assert named.status_code == 400
+    assert named.status_code == 422
     assert "2 of 5 records are not there, first sequence 2" in named.json()["detail"]
     # The first time a job makes the others, later they are cached.
     for body in ({"input": sequences}, {"input": sequences}, {"job": job}):
