@@ -19,9 +19,9 @@ from covpool.store.interpretation.neighbours import nearest_neighbours
 from covpool.store.interpretation.pairs import Measure, association, strongest_pairs
 from covpool.store.interpretation.similarity import cosine_matrix, linear_cka, moment_gram
 from covpool.store.interpretation.spectrum import spectrum
-from covpool.store.keys import MomentsKey, Recipe
+from covpool.store.keys import MomentsKey
 from covpool.store.poolings.files import load_pooling
-from covpool.store.poolings.kinds import Pooling
+from covpool.store.poolings.kinds import Pooling, pooling
 from covpool.store.zarr_store import Store
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -232,9 +232,10 @@ def neighbours_command(
 
     Example: covpool inspect neighbours thrA --fasta genes.fa --pooling mean+covariance
     """
+    chosen = _pooling(by)
     with open_store(store) as opened:
         (query,) = _keys(opened, (name,), fasta, model, layer).values()
-        chosen = _pooling(by, query.recipe)
+        chosen.require(query.recipe)
         every = [key for key in opened.keys() if key.recipe == query.recipe]  # noqa: SIM118
         items = zip(every, opened.get_many(every), strict=True)
         (found,) = nearest_neighbours(chosen, [opened.get(query)], items, count + 1)
@@ -244,13 +245,11 @@ def neighbours_command(
         _tell({"name": label, "cosine": round(one.similarity, 6), "length": one.key.length}, as_json)
 
 
-def _pooling(name: str, recipe: Recipe) -> Pooling:
-    """A pooling that takes moments of this recipe, by name or from a file."""
-    if not name.endswith(".safetensors"):
-        return Offered.read(bottlenecks=chosen_settings().bottlenecks).bottleneck(name, recipe)
-    found = load_pooling(Path(name))
-    found.require(recipe)
-    return found
+def _pooling(name: str) -> Pooling:
+    """A pooling by its name, or from a file."""
+    if name.endswith(".safetensors"):
+        return load_pooling(Path(name))
+    return pooling(name, Offered.read(bottlenecks=chosen_settings().bottlenecks).every_bottleneck())
 
 
 def _keys(
