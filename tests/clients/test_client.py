@@ -107,8 +107,13 @@ def test_a_job_of_many_records_is_looked_at_without_them_until_its_end(
     assert len(seen) > 2, "it was looked at while it ran"
     assert [len(job.records) for job in seen] == [2] + [0] * (len(seen) - 2) + [2]
     assert done == seen[-1]
+    assert {job.records_total for job in seen} == {2}, "counts are true with and without the records"
+    assert [job.records_done for job in seen] == sorted(job.records_done for job in seen)
+    assert (done.records_done, done.records_failed) == (2, 0)
     light = client.job(done, records=False)
     assert light == done.model_copy(update={"records": []})
+    (listed,) = [job for job in client.jobs() if job.id == done.id]
+    assert (listed.records_total, listed.records_done, listed.records) == (2, 2, [])
 
 
 def test_waiting_gives_up_when_told_and_the_job_goes_on(client: Client) -> None:

@@ -234,3 +234,25 @@ def test_what_is_cached_is_embedded_without_a_job(http: httpx.Client) -> None:
     newest = http.get("/v1/jobs", params={"limit": 1}).json()["data"][0]["id"]
     assert post(http, body, Prefer="wait=0").status_code == 200
     assert http.get("/v1/jobs", params={"limit": 1}).json()["data"][0]["id"] == newest
+
+
+def test_records_without_a_result_are_left_out_when_asked_and_the_others_keep_their_places(
+    http: httpx.Client,
+) -> None:
+    sequences = ["ATGACCATGATT", "AC-GT", "GGCTAAGG", "MKLPEFIQ", "TTGACATA"]
+    refused = post(http, {"input": sequences})
+    assert refused.status_code == 422
+    assert "sequence 2" in refused.json()["detail"]
+    good = embed(http, input=[sequences[at] for at in (0, 2, 4)])
+    job = http.post("/v1/jobs", json={"input": sequences}, headers={"Prefer": "wait=30"}).json()["id"]
+    named = post(http, {"job": job})
+    assert named.status_code == 422
+    assert "2 of 5 records are not there, first sequence 2" in named.json()["detail"]
+    # The first time a job makes the others, later they are cached.
+    for body in ({"input": sequences}, {"input": sequences}, {"job": job}):
+        found = embed(http, **body, skip_failed=True)
+        assert [one["index"] for one in found] == [0, 2, 4]
+        assert [one["name"] for one in found] == ["sequence 1", "sequence 3", "sequence 5"]
+        assert [one["embedding"] for one in found] == [one["embedding"] for one in good]
+    nothing = post(http, {"input": ["AC-GT"], "skip_failed": True})
+    assert nothing.status_code == 422

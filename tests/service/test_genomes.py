@@ -281,7 +281,8 @@ def test_what_does_not_fit_together_is_not_registered(
     found = CliRunner().invoke(command, arguments)
     assert found.exit_code != 0
     assert words in f"{found.output} {found.exception}"
-    assert run("list", "--store", "s") == ""
+    if Path("s").exists():
+        assert run("list", "--store", "s") == ""
 
 
 def test_our_client_asks_for_genes_and_regions(service: Running, client: Client, files: Path) -> None:

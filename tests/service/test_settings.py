@@ -1,5 +1,6 @@
 """Settings: options before variables before the file; shown without what is secret; wrong ones explained."""
 
+import json
 import subprocess
 import tomllib
 from pathlib import Path
@@ -38,6 +39,38 @@ def test_what_is_shown_is_a_file_of_the_same_settings(
     again.write_text("\n".join(line for line in before.shown().splitlines() if not line.startswith("config")))
     monkeypatch.setenv("COVPOOL_CONFIG", str(again))
     assert Settings.read().model_dump(exclude={"config"}) == before.model_dump(exclude={"config"})
+
+
+@pytest.mark.parametrize(
+    ("text", "listed"),
+    [
+        ("/models/a", ["/models/a"]),
+        ("/models/a,owner/b", ["/models/a", "owner/b"]),
+        (" /models/a , owner/b ,", ["/models/a", "owner/b"]),
+        ('["/models/a, the first", "b"]', ["/models/a, the first", "b"]),
+        (' ["a"]', ["a"]),
+        ("", []),
+    ],
+)
+def test_a_list_in_a_variable_or_file_is_plain_text_with_commas_or_json(
+    text: str, listed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COVPOOL_MODELS", text)
+    monkeypatch.setenv("COVPOOL_CORS_ORIGINS", text)
+    found = Settings.read()
+    assert (found.models, found.cors_origins) == (listed, listed)
+    monkeypatch.delenv("COVPOOL_MODELS")
+    monkeypatch.delenv("COVPOOL_CORS_ORIGINS")
+    (tmp_path / "c.toml").write_text(f"models = {json.dumps(text)}\ncors_origins = {json.dumps(listed)}\n")
+    found = Settings.read(config=str(tmp_path / "c.toml"))
+    assert (found.models, found.cors_origins) == (listed, listed)
+    assert tomllib.loads(found.shown())["models"] == listed
+
+
+def test_a_list_that_is_broken_json_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COVPOOL_MODELS", '["a"')
+    with pytest.raises(SettingsError, match=r"models: .*not a JSON list .*; write a,b or"):
+        Settings.read()
 
 
 @pytest.mark.parametrize(

@@ -65,8 +65,8 @@ def test_what_is_no_store_is_refused_and_left_alone(tmp_path: Path, command: str
     rest = [str(tmp_path / "out.npz")] if command == "export" else []
     (tmp_path / "other").mkdir()
     for location, message in (
-        (tmp_path / "missing", "no such store"),
-        (tmp_path / "other", "not a store"),
+        (tmp_path / "missing", "there is no store at"),
+        (tmp_path / "other", "there is no store at"),
         ("memory://", "lives in one process only"),
     ):
         found = run(command, str(location), *rest)

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from covpool.clients.errors import ProblemError, UnreachableError
+from covpool.clients.errors import ClientError, ProblemError, UnreachableError
 from covpool.service.schemas import Embedding
 
 
@@ -32,13 +33,20 @@ class FetchedMoments:
 
 
 def decode_moments(key: str, body: bytes) -> FetchedMoments:
-    """The safetensors body of `/v1/moments/{key}`."""
-    tensors = load(body)
+    """The safetensors body of `/v1/moments/{key}`.
+
+    Raises:
+        ClientError: it is none.
+    """
+    try:
+        tensors = load(body)
+    except SafetensorError as error:
+        raise ClientError(f"{key}: what came is no matrix ({error}); is it a covpool service?") from error
     return FetchedMoments(key, int(tensors["count"][0]), tensors["mean"], tensors["second_moment"])
 
 
 def decode_embeddings(data: list[Embedding]) -> NDArray[np.float32]:
-    """(n, k, k) float32 from base64 or JSON numbers."""
+    """(n, k, k), or (n, size) of vectors, float32, from base64 or JSON numbers; of one at least."""
     rows = [
         np.frombuffer(base64.b64decode(one.embedding), "<f4")
         if isinstance(one.embedding, str)

@@ -66,12 +66,23 @@ def main() -> None:
         click.echo("Stopped.", err=True)
         sys.exit(FAILED)
     except Exception as error:
-        # Errors of our rooms say what, where and what to do; anything else is a bug and shows its trace.
-        if not type(error).__module__.startswith("covpool."):
+        told = _told(error)
+        if told is None:
             raise
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {told}", err=True)
         sys.exit(FAILED)
     sys.exit(code if isinstance(code, int) else OK)
+
+
+def _told(error: Exception) -> str | None:
+    """What is said of an error; None for a bug, which shows its trace."""
+    # Errors of our rooms say what, where and what to do.
+    if type(error).__module__.startswith("covpool."):
+        return str(error)
+    # A file that cannot be read or written, or a full disk.
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return None
 
 
 def _load(entry_point: EntryPoint) -> click.Command:

@@ -2,9 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self, overload
+from typing import Self, overload
 from urllib.parse import quote
 
 import httpx
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from covpool.clients.arrays import FetchedMoments, decode_embeddings, decode_moments
 from covpool.clients.errors import JobFailedError, JobTimeoutError
+from covpool.clients.inputs import Input, request_of
 from covpool.clients.transport import Transport, check_digest
 from covpool.service.schemas import (
     SAFETENSORS,
@@ -27,11 +27,11 @@ from covpool.service.schemas import (
     JobPage,
     Model,
     ModelPage,
+    Pooling,
     RegionClass,
     Strand,
 )
 
-Input = str | list[str] | bytes | Path
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 _FIRST_PAUSE_S = 0.05
@@ -69,29 +69,35 @@ class Client:
         timeout_s: float | None = None,
         progress: Callable[[Job], None] | None = None,
     ) -> NDArray[np.float32]:
-        """Embeddings of one sequence, a list of them, or a FASTA file (a `Path`, or its `bytes`), in order.
+        """Embeddings of sequences, in their order: of one, of several, or of a FASTA file.
 
         Args:
-            sequences: bases as text, or the path of a FASTA file, also of a pipe, or such a file's bytes;
-                plain, or packed with gzip, bgzip, bzip2, xz or zstd.
-            model, layer, bottleneck: names; the service's defaults when omitted.
+            sequences: bases as text, or several; FASTA as a `Path` (plain or compressed, or a pipe), as
+                bytes, as text, or as a file object.
+            model, layer, bottleneck: names; the service's defaults when omitted. They are checked before
+                anything is computed.
             strand: "+", "-" or "both".
             skip_tokens: leading tokens to leave out, per strand.
             species: for a model that is conditioned on one.
             beyond_context: take sequences longer than the model is documented for.
-            square: return (n, k, k) instead of (n, k * k).
+            square: return the embeddings in their own shape instead of flat: (n, k, k) of a bottleneck.
             timeout_s: give up waiting after this long; the job goes on.
             progress: called with the job's state while it runs.
 
         Returns:
-            (n, k * k) or (n, k, k) float32.
+            (n, size) float32, size being k * k of a bottleneck; with `square` (n, k, k), or (n, size) of a
+            pooling whose embeddings are vectors.
 
         Raises:
             ProblemError: the service refused; the message says what to change.
-            JobFailedError, JobTimeoutError, UnreachableError: see their own words.
+            JobFailedError: some records have no embedding. The others were computed all the same: its
+                `embeddings` is this array with rows of NaN for those in `failed`.
+            JobTimeoutError, UnreachableError: see their own words.
         """
         job = self.submit(
             sequences,
+            pooling="bottleneck",
+            bottleneck=bottleneck,
             model=model,
             layer=layer,
             strand=strand,
@@ -99,17 +105,39 @@ class Client:
             species=species,
             beyond_context=beyond_context,
         )
-        self.wait(job, timeout_s=timeout_s, progress=progress)
-        embeddings = decode_embeddings(self.embeddings(job, bottleneck=bottleneck).data)
-        return embeddings if square else embeddings.reshape(len(embeddings), -1)
+        try:
+            job = self.wait(job, timeout_s=timeout_s, progress=progress)
+        except JobFailedError as error:
+            if error.job.records_done:
+                raise JobFailedError(error.job, self._rows(error.job, bottleneck, square=square)) from None
+            raise
+        return self._rows(job, bottleneck, square=square)
 
-    def embeddings(self, job: Job | str, *, bottleneck: str | None = None) -> EmbeddingResponse:
-        """Embeddings of a job's records with their names and keys; waits shortly for a running job."""
-        body = {"job": _id(job), "bottleneck": bottleneck, "encoding_format": "base64"}
+    def embeddings(
+        self, job: Job | str, *, bottleneck: str | None = None, skip_failed: bool = False
+    ) -> EmbeddingResponse:
+        """Embeddings of a job's records with their names and keys; waits shortly for a running job.
+
+        Args:
+            job: an id, or the job.
+            bottleneck: as in `embed`.
+            skip_failed: leave out records that have no result, instead of refusing the job for them; the
+                `index` of an embedding is the place of its record in the job.
+
+        Raises:
+            ProblemError: the service refused, for example because a record failed.
+            JobTimeoutError: the job is still running.
+        """
+        body = {
+            "job": _id(job),
+            "bottleneck": bottleneck,
+            "encoding_format": "base64",
+            "skip_failed": skip_failed,
+        }
         response = self._service.request("POST", "/v1/embeddings", json=body)
         if response.status_code == httpx.codes.ACCEPTED:
             raise JobTimeoutError(f"job {_id(job)} is still running; wait for it first")
-        return EmbeddingResponse.model_validate_json(response.content)
+        return self._service.read(EmbeddingResponse, response.content)
 
     def submit(
         self,
@@ -121,8 +149,21 @@ class Client:
         skip_tokens: int = 0,
         species: str | None = None,
         beyond_context: bool = False,
+        pooling: Pooling | None = None,
+        bottleneck: str | None = None,
     ) -> Job:
-        """Queue sequences and return at once; the same request is the same job."""
+        """Queue sequences and return at once; the same request is the same job.
+
+        A record that is not DNA is a failed record of the job, and the others are computed.
+
+        Args:
+            sequences, model, layer, strand, skip_tokens, species, beyond_context: as in `embed`.
+            pooling, bottleneck: how the records are going to be embedded; checked before anything is
+                computed, and no part of the job.
+
+        Raises:
+            ProblemError: the service refused; the message says what to change.
+        """
         chosen = {
             "model": model,
             "layer": layer,
@@ -130,18 +171,12 @@ class Client:
             "skip_tokens": skip_tokens or None,
             "species": species,
             "beyond_context": beyond_context or None,
+            "pooling": pooling,
+            "bottleneck": bottleneck,
         }
         options = {name: value for name, value in chosen.items() if value is not None}
-        if isinstance(sequences, Path):
-            with sequences.open("rb") as file:
-                # Of a pipe nobody knows the length, which is sent first.
-                content = file if sequences.is_file() else file.read()
-                response = self._upload(content, sequences.name, options)
-        elif isinstance(sequences, bytes):
-            response = self._upload(sequences, "fasta", options)
-        else:
-            response = self._service.request("POST", "/v1/jobs", json={"input": sequences, **options})
-        return Job.model_validate_json(response.content)
+        with request_of(sequences, options) as body:
+            return self._service.ask(Job, "POST", "/v1/jobs", **body)
 
     def submit_named(
         self,
@@ -166,7 +201,7 @@ class Client:
         """
         chosen = {"gene": genes, "region": regions, "model": model, "layer": layer}
         body = {"assembly": assembly, "strand": strand} | {n: v for n, v in chosen.items() if v is not None}
-        return Job.model_validate_json(self._service.request("POST", "/v1/jobs", json=body).content)
+        return self._service.ask(Job, "POST", "/v1/jobs", json=body)
 
     def precompute(
         self,
@@ -207,8 +242,7 @@ class Client:
             "beyond_context": beyond_context or None,
         }
         body = {"assembly": assembly} | {n: v for n, v in chosen.items() if v is not None}
-        response = self._service.request("POST", "/v1/genomes", json=body, timeout=_PLANNING_S)
-        return Job.model_validate_json(response.content)
+        return self._service.ask(Job, "POST", "/v1/genomes", json=body, timeout=_PLANNING_S)
 
     def wait(
         self,
@@ -220,7 +254,8 @@ class Client:
         """The job once it is done; meanwhile `progress` is told of it, without its records if they are many.
 
         Raises:
-            JobFailedError: a record failed, or the job was cancelled. What else was done stays cached.
+            JobFailedError: a record failed, or the job was cancelled; no other record is left to run. It has
+                the job with each record, and what else was done stays cached.
             JobTimeoutError: it took longer than `timeout_s`.
         """
         started, pause, few = time.monotonic(), _FIRST_PAUSE_S, True
@@ -233,7 +268,7 @@ class Client:
             if progress is not None:
                 progress(found)
             if found.state in ("failed", "cancelled"):
-                raise JobFailedError(_failure(found))
+                raise JobFailedError(found)
             if found.state == "done":
                 return found
             if timeout_s is not None and time.monotonic() - started > timeout_s:
@@ -244,16 +279,15 @@ class Client:
     def job(self, job: Job | str, *, records: bool = True) -> Job:
         """State and progress of a job, and of each of its records unless they are left out."""
         asked = {} if records else {"records": "false"}
-        response = self._service.request("GET", f"/v1/jobs/{_id(job)}", params=asked)
-        return Job.model_validate_json(response.content)
+        return self._service.ask(Job, "GET", f"/v1/jobs/{_id(job)}", params=asked)
 
     def jobs(self) -> list[Job]:
         """The latest jobs without their records, newest first."""
-        return JobPage.model_validate_json(self._service.request("GET", "/v1/jobs").content).data
+        return self._service.ask(JobPage, "GET", "/v1/jobs").data
 
     def cancel(self, job: Job | str) -> Job:
         """Cancel a job: what is done of it stays cached, and what another job wants goes on."""
-        return Job.model_validate_json(self._service.request("DELETE", f"/v1/jobs/{_id(job)}").content)
+        return self._service.ask(Job, "DELETE", f"/v1/jobs/{_id(job)}")
 
     @overload
     def moments(self, key: str) -> FetchedMoments: ...
@@ -294,25 +328,23 @@ class Client:
             assembly: that the name belongs to.
         """
         for page in self._service.pages(
-            "/v1/index", model=model, layer=layer, selection=selection, name=name, assembly=assembly
+            IndexPage,
+            "/v1/index",
+            model=model,
+            layer=layer,
+            selection=selection,
+            name=name,
+            assembly=assembly,
         ):
-            yield from IndexPage.model_validate_json(page).entries
+            yield from page.entries
 
     def models(self) -> list[Model]:
         """The models the service runs."""
-        return [
-            model
-            for page in self._service.pages("/v1/models")
-            for model in ModelPage.model_validate_json(page).data
-        ]
+        return [model for page in self._service.pages(ModelPage, "/v1/models") for model in page.data]
 
     def genomes(self) -> list[Genome]:
         """The assemblies the service reads genes and regions from."""
-        return [
-            genome
-            for page in self._service.pages("/v1/genomes")
-            for genome in GenomePage.model_validate_json(page).data
-        ]
+        return [genome for page in self._service.pages(GenomePage, "/v1/genomes") for genome in page.data]
 
     def genes(self, assembly: str, *, name: str | None = None, region: str | None = None) -> Iterator[Gene]:
         """Genes of an assembly by id; pages are fetched as they are needed.
@@ -326,13 +358,17 @@ class Client:
         Raises:
             ProblemError: the service knows no such assembly or contig.
         """
-        for page in self._service.pages(
-            f"/v1/genomes/{quote(assembly, safe='')}/genes", name=name, region=region
-        ):
-            yield from GenePage.model_validate_json(page).data
+        path = f"/v1/genomes/{quote(assembly, safe='')}/genes"
+        for page in self._service.pages(GenePage, path, name=name, region=region):
+            yield from page.data
 
-    def _upload(self, content: BinaryIO | bytes, name: str, options: dict[str, Any]) -> httpx.Response:
-        return self._service.request("POST", "/v1/jobs", data=options, files={"fasta": (name, content)})
+    def _rows(self, job: Job, bottleneck: str | None, *, square: bool) -> NDArray[np.float32]:
+        """Embeddings of a job that has ended, one row a record; NaN where there is no result."""
+        data = self.embeddings(job, bottleneck=bottleneck, skip_failed=job.state != "done").data
+        found = decode_embeddings(data)
+        rows = np.full((len(job.records), *found.shape[1:]), np.nan, np.float32)
+        rows[[one.index for one in data]] = found
+        return rows if square else rows.reshape(len(rows), -1)
 
     def close(self) -> None:
         """Close the connections."""
@@ -354,9 +390,3 @@ def _id(job: Job | str) -> str:
     name = job if isinstance(job, str) else job.id
     check_digest(name, "a job")
     return name
-
-
-def _failure(job: Job) -> str:
-    left = [record for record in job.records if record.state != "done"]
-    first = f"{left[0].name}: {left[0].error or left[0].state}"
-    return f"job {job.id}: {len(left)} of {len(job.records)} records {job.state}, first {first}"

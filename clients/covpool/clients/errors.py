@@ -3,9 +3,14 @@
 ClientError
 ├── UnreachableError (ConnectionError)   nothing answers at the service's address
 ├── ProblemError (ValueError)            the service refused, with a problem document (RFC 9457)
-├── JobFailedError (RuntimeError)        a job ended with failed records
+├── JobFailedError (RuntimeError)        a job ended with failed records, or was cancelled
 └── JobTimeoutError (TimeoutError)       a job did not end in the time allowed
 """
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covpool.service.schemas import Job
 
 
 class ClientError(Exception):
@@ -33,7 +38,24 @@ class ProblemError(ClientError, ValueError):
 
 
 class JobFailedError(ClientError, RuntimeError):
-    """A job ended with failed records; the message names the first."""
+    """A job ended with failed records, or was cancelled; the message names the first.
+
+    Attributes:
+        job: with every record, in the order of the request.
+        failed: the records without a result; each has its reason in `error`.
+        embeddings: of `Client.embed`: the array it would have returned, with a row of NaN for each that
+            failed; None where no record has a result, and of other calls.
+    """
+
+    def __init__(self, job: Job, embeddings: NDArray[np.float32] | None = None) -> None:
+        self.job = job
+        self.failed = [record for record in job.records if record.state != "done"]
+        self.embeddings = embeddings
+        first = self.failed[0]
+        super().__init__(
+            f"job {job.id}: {len(self.failed)} of {len(job.records)} records {job.state}, "
+            f"first {first.name}: {first.error or first.state}"
+        )
 
 
 class JobTimeoutError(ClientError, TimeoutError):

@@ -3,13 +3,17 @@
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
+from pydantic import BaseModel, ValidationError
 
 from covpool.clients.arrays import FetchedMoments, decode_stream
 from covpool.clients.errors import ClientError, ProblemError, UnreachableError
-from covpool.service.schemas import MOMENTS_STREAM, MOST_KEYS
+from covpool.service.schemas import MOMENTS_STREAM, MOST_KEYS, GenePage, GenomePage, IndexPage, ModelPage
+
+B = TypeVar("B", bound=BaseModel)
+P = TypeVar("P", GenePage, GenomePage, IndexPage, ModelPage)
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -23,14 +27,24 @@ class Transport:
         timeout_s: seconds without any answer after which a request is given up.
 
     Raises:
-        ClientError: the token cannot be sent.
+        ClientError: the address is none, or the token cannot be sent.
     """
 
     def __init__(self, url: str, token: str | None, timeout_s: float) -> None:
         if token is not None and not (token.isascii() and token.isprintable()):
             raise ClientError("the token holds a character that no HTTP header may; check COVPOOL_TOKEN")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)
+        if not url.startswith(("http://", "https://")):
+            raise ClientError(f"{url!r} is no address of a service; write http://host:port")
+        try:
+            # A proxy is for other machines, whatever the environment says of it.
+            direct = {f"all://{host}": None for host in ("127.0.0.1", "localhost", "[::1]")}
+            self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s, mounts=direct)
+        except (httpx.InvalidURL, ValueError) as error:
+            raise ClientError(
+                f"{url!r} is no address of a service ({error}); write http://host:port"
+            ) from error
+        self._timeout_s = timeout_s
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         """The answer to a request; options are httpx's.
@@ -41,19 +55,42 @@ class Transport:
         """
         with self._answering():
             response = self._http.request(method, path, **options)
-        if response.is_error:
-            raise _problem(response)
+        self._check(response)
         return response
 
-    def pages(self, path: str, **query: str | None) -> Iterator[bytes]:
-        """Bodies of a list's pages; each names where the next begins."""
+    def ask(self, kind: type[B], method: str, path: str, **options: Any) -> B:
+        """The body of an answer.
+
+        Raises:
+            ProblemError, UnreachableError: as `request`.
+            ClientError: what answers is no covpool service, or one of another version.
+        """
+        return self.read(kind, self.request(method, path, **options).content)
+
+    def read(self, kind: type[B], body: bytes) -> B:
+        """A body as its model.
+
+        Raises:
+            ClientError: it is none.
+        """
+        try:
+            return kind.model_validate_json(body)
+        except ValidationError as error:
+            raise ClientError(
+                f"{self._http.base_url}: the answer is not that of a covpool service of this version "
+                f"({error.error_count()} fields differ); check the address (--url, COVPOOL_URL), and that "
+                "client and service are of one version"
+            ) from error
+
+    def pages(self, kind: type[P], path: str, **query: str | None) -> Iterator[P]:
+        """A list's pages; each names where the next begins."""
         chosen = {name: value for name, value in query.items() if value is not None}
         while True:
-            response = self.request("GET", path, params=chosen)
-            yield response.content
-            if (after := response.json()["next"]) is None:
+            page = self.ask(kind, "GET", path, params=chosen)
+            yield page
+            if page.next is None:
                 return
-            chosen["after"] = after
+            chosen["after"] = page.next
 
     def moments(self, keys: list[str]) -> Iterator[FetchedMoments]:
         """Moments of keys in their order, one matrix in memory at a time."""
@@ -65,9 +102,9 @@ class Transport:
                     "POST", "/v1/moments", json=body, headers={"Accept": MOMENTS_STREAM}
                 ) as response,
             ):
-                if response.is_error:
+                if not response.is_success:
                     response.read()
-                    raise _problem(response)
+                self._check(response)
                 yield from decode_stream(body["keys"], response.iter_bytes(1 << 20))
 
     def close(self) -> None:
@@ -79,9 +116,35 @@ class Transport:
         try:
             yield
         except httpx.TransportError as error:
-            raise UnreachableError(
-                f"{self._http.base_url}: no answer ({error}); is `covpool serve` running there?"
-            ) from error
+            raise UnreachableError(f"{self._http.base_url}: {self._told(error)}") from error
+
+    def _told(self, error: httpx.TransportError) -> str:
+        if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
+            return (
+                f"no answer within {self._timeout_s:g} s; it may be busy, and what it began goes on: "
+                "ask again, or allow more (timeout_s of Client)"
+            )
+        if isinstance(error, httpx.ProxyError):
+            return f"the proxy refused ({error}); check HTTP_PROXY, HTTPS_PROXY and NO_PROXY"
+        what = f"no answer ({str(error) or type(error).__name__})"
+        if "SSL" in what:
+            return f"{what}; a service without a proxy before it speaks http, not https"
+        return f"{what}; is `covpool serve` running there? --url or COVPOOL_URL say where to ask"
+
+    def _check(self, response: httpx.Response) -> None:
+        """Refusals as errors.
+
+        Raises:
+            ProblemError: the service refused, or something in its place.
+            ClientError: it sends us elsewhere.
+        """
+        if response.has_redirect_location:
+            raise ClientError(
+                f"{self._http.base_url}: sends us to {response.headers['location']}; give the service's own "
+                "address (--url, COVPOOL_URL)"
+            )
+        if response.is_error:
+            raise _problem(response)
 
 
 def check_digest(text: str, what: str) -> None:
@@ -97,6 +160,16 @@ def check_digest(text: str, what: str) -> None:
 def _problem(response: httpx.Response) -> ProblemError:
     try:
         body: Mapping[str, Any] = response.json()
-        return ProblemError(response.status_code, str(body["title"]), str(body["detail"]))
+        detail = str(body["detail"])
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            detail += "; here that is --token, COVPOOL_TOKEN, or Client(token=…)"
+        return ProblemError(response.status_code, str(body["title"]), detail)
     except (ValueError, KeyError, TypeError):
-        return ProblemError(response.status_code, response.reason_phrase, response.text[:500])
+        said = " ".join(response.text.split())[:200]
+        return ProblemError(
+            response.status_code,
+            response.reason_phrase or f"HTTP {response.status_code}",
+            f"{response.url.scheme}://{response.url.netloc.decode()} answered so, and not as a covpool "
+            f"service does ({said or 'without a word'}); check the address (--url, COVPOOL_URL), or what "
+            "stands between",
+        )

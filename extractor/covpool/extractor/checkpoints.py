@@ -5,7 +5,7 @@ A name is a bundled model, a local directory, or a hub id; nothing is downloaded
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -13,10 +13,10 @@ from typing import Any
 
 from covpool.extractor.digests import file_digest
 from covpool.extractor.errors import CheckpointError, ModelNotFoundError
+from covpool.extractor.hub import CONFIG, WEIGHTS, snapshot
 from covpool.store.keys import canonical_json, sha256
 
-WEIGHTS = "model.safetensors"
-CONFIGS = ("config.json", "config.yml", "config.yaml")
+CONFIGS = (CONFIG, "config.yml", "config.yaml")
 CARD = "covpool.json"
 
 #: `torch.save` files as published for Evo 2: whole, or cut into parts that follow one another.
@@ -55,7 +55,13 @@ def bundled_names() -> tuple[str, ...]:
     return tuple(sorted(path.name for path in bundled_directory().iterdir() if path.is_dir()))
 
 
-def locate(name: str, *, revision: str | None = None, download: bool = False) -> Checkpoint:
+def locate(
+    name: str,
+    *,
+    revision: str | None = None,
+    download: bool = False,
+    check: Callable[[Mapping[str, Any], str], object] = lambda config, where: None,
+) -> Checkpoint:
     """The checkpoint called `name`: a bundled model, else a directory, else a hub id.
 
     Args:
@@ -63,9 +69,10 @@ def locate(name: str, *, revision: str | None = None, download: bool = False) ->
         revision: branch, tag or commit of a hub id.
         download: fetch a hub id that is not in the local hub cache; off, so that nothing reaches out
             unasked.
+        check: called with the configuration of a hub id and where it lies, before weights are downloaded.
 
     Raises:
-        ModelNotFoundError: there is no such model here.
+        ModelNotFoundError: there is no such model here, or it could not be downloaded; the message says why.
         CheckpointError: the directory lacks configuration or weights, or holds several, or the
             configuration is broken.
     """
@@ -75,7 +82,12 @@ def locate(name: str, *, revision: str | None = None, download: bool = False) ->
     if path.is_dir():
         return _read(path.resolve().name, path)
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        return _read(name, _from_hub(name, revision, download))
+
+        def read_and_check(directory: Path) -> None:
+            config = directory / CONFIG
+            check(read_json(config), str(config))
+
+        return _read(name, snapshot(name, revision, download=download, check=read_and_check))
     raise ModelNotFoundError(
         f"model {name!r}: neither a bundled model ({', '.join(bundled_names())}) nor a directory "
         "with configuration and weights"
@@ -85,28 +97,6 @@ def locate(name: str, *, revision: str | None = None, download: bool = False) ->
 def bundled_directory() -> Path:
     """Where the models inside the package lie."""
     return Path(str(resources.files("covpool.extractor") / "bundled"))
-
-
-def _from_hub(name: str, revision: str | None, download: bool) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(
-            snapshot_download(
-                name,
-                revision=revision,
-                allow_patterns=["config.json", WEIGHTS],
-                local_files_only=not download,
-            )
-        )
-    except LocalEntryNotFoundError as error:
-        raise ModelNotFoundError(
-            f"model {name!r} (revision {revision or 'main'}): neither a directory nor in the local hub "
-            "cache; allow the download, or give a checkpoint directory"
-        ) from error
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise ModelNotFoundError(f"model {name!r}: the hub did not provide it ({error})") from error
 
 
 def _read(name: str, directory: Path) -> Checkpoint:

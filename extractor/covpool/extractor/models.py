@@ -282,12 +282,9 @@ def describe(name: str, *, revision: str | None = None, download: bool = False) 
         ModelNotFoundError, CheckpointError: see `checkpoints.locate`; also for a `model_type` that no
             adapter reads.
     """
-    checkpoint = locate(name, revision=revision, download=download)
+    checkpoint = locate(name, revision=revision, download=download, check=_family)
     where = str(checkpoint.config_file)
-    kind = checkpoint.config.get("model_type", "evo2" if _EVO2_FIELD in checkpoint.config else None)
-    if not isinstance(kind, str) or kind not in FAMILIES:
-        raise CheckpointError(f"{where}: model_type {kind!r} is not one of {', '.join(FAMILIES)}")
-    family = FAMILIES[kind]
+    family = _family(checkpoint.config, where)
     try:
         config = family.read_config(checkpoint.config, where)
         digest = checkpoint.digest(_shape(config))
@@ -303,6 +300,18 @@ def describe(name: str, *, revision: str | None = None, download: bool = False) 
     except (LayerError, TypeError, ValueError) as error:
         raise CheckpointError(f"{checkpoint.directory / CARD}: {error}; correct or remove it") from error
     return model
+
+
+def _family(config: Mapping[str, Any], where: str) -> Family:
+    """The family whose configuration this is.
+
+    Raises:
+        CheckpointError: no adapter reads its `model_type`.
+    """
+    kind = config.get("model_type", "evo2" if _EVO2_FIELD in config else None)
+    if not isinstance(kind, str) or kind not in FAMILIES:
+        raise CheckpointError(f"{where}: model_type {kind!r} is not one of {', '.join(FAMILIES)}")
+    return FAMILIES[kind]
 
 
 def _shape(config: ModelConfig) -> dict[str, Any]:

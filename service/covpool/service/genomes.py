@@ -17,7 +17,6 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from covpool.extractor.annotation.annotation import read_annotation
-from covpool.extractor.annotation.contigs import read_aliases
 from covpool.extractor.annotation.gene_regions import own_classes
 from covpool.extractor.annotation.genes import Gene
 from covpool.extractor.annotation.repairs import as_json
@@ -26,6 +25,7 @@ from covpool.extractor.digests import file_digest
 from covpool.extractor.errors import RegionError, SequenceError
 from covpool.extractor.genome import Genome, parse_region
 from covpool.extractor.sequences import Sequence
+from covpool.service.contig_names import ContigNames, some
 from covpool.service.errors import GenomeNotFoundError, GenomeUnavailableError, RequestError
 from covpool.service.registrations import (
     LONGEST_NAME,
@@ -92,17 +92,7 @@ class Genomes:
         fasta = fasta.resolve()
         with Genome(fasta) as genome:
             digest, contigs = genome.digest, genome.contigs
-        others = dict(aliases or {})
-        for alias, contig in others.items():
-            if contig not in contigs or alias in contigs:
-                raise RequestError(
-                    f"alias {alias!r} of {contig!r}: must be a new name of one of {_some(contigs)}"
-                )
-        if alias_table is not None:
-            others = read_aliases(alias_table, contigs) | others
-        around = frozenset(others.get(one, one) for one in circular)
-        if unknown := sorted(around - contigs.keys()):
-            raise RequestError(f"circular contig {unknown[0]!r}: is none of {_some(contigs)}")
+        others, around = ContigNames(aliases or {}, alias_table, tuple(circular)).among(contigs)
         found, rows = None, list[dict[str, Any]]()
         if annotation is not None:
             found = read_annotation(annotation, contigs, aliases=others, circular=around, strict=strict)
@@ -323,9 +313,7 @@ def _opened(assembly: Registration) -> Genome:
 def _overlap(assembly: Registration, text: str) -> "sa.ColumnElement[bool]":
     chrom, start, end, strand = _region_of(assembly, text)
     if chrom not in assembly.contigs:
-        raise RegionError(
-            f"{text.strip()}: no contig is called {chrom!r}; there is {_some(assembly.contigs)}"
-        )
+        raise RegionError(f"{text.strip()}: no contig is called {chrom!r}; there is {some(assembly.contigs)}")
     # A gene over the origin of a circular contig ends behind it: so far into the contig's first bases.
     over_origin = _genes.c.end - assembly.contigs[chrom] > start
     overlap = sa.or_(sa.and_(_genes.c.start < end, _genes.c.end > start), over_origin)
@@ -337,10 +325,6 @@ def _region_of(assembly: Registration, text: str) -> tuple[str, int, int, str]:
     """Contig as its FASTA file calls it, start, end and strand of a region."""
     chrom, start, end, strand = parse_region(text, assembly.contigs.keys() | assembly.aliases.keys())
     return assembly.aliases.get(chrom, chrom), start, end, strand
-
-
-def _some(contigs: Mapping[str, int]) -> str:
-    return ", ".join(list(contigs)[:5]) + (", …" if len(contigs) > 5 else "")
 
 
 def _delete(connection: Connection, name: str) -> None:

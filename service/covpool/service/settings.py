@@ -4,12 +4,13 @@ import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -19,6 +20,22 @@ from covpool.service.errors import SettingsError
 
 _PASSWORD = re.compile(r"(://[^/:@\s]*:).+(?=@)")
 _PARAMETER = re.compile(r"([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]*", re.IGNORECASE)
+
+
+def _listed(value: Any) -> Any:
+    """A list from text: JSON where it begins so, else parts between commas."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise ValueError(f'not a JSON list ({error}); write a,b or ["a", "b"]') from error
+    return [part for one in value.split(",") if (part := one.strip())]
+
+
+#: Strings; in a variable a,b or a JSON list, in a file a list or a,b.
+Strings = Annotated[list[str], NoDecode, BeforeValidator(_listed)]
 
 
 class Settings(BaseSettings):
@@ -35,8 +52,8 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     workers: int = Field(1, ge=0, description="supervised worker processes on this machine")
-    models: list[str] = Field(
-        [], description="checkpoint directories or hub ids to serve besides the bundled"
+    models: Strings = Field(
+        [], description="checkpoint directories or hub ids to serve besides the bundled: a,b or a list"
     )
     bottlenecks: Path | None = Field(None, description="directory of further bottleneck files")
     device: str | None = Field(None, description="torch device of the workers; CUDA where there is one")
@@ -51,7 +68,9 @@ class Settings(BaseSettings):
     public_without_tokens: bool = Field(
         False, description="listen beyond this machine although no token was made"
     )
-    cors_origins: list[str] = Field([], description="web origins whose pages may ask; none by default")
+    cors_origins: Strings = Field(
+        [], description="web origins whose pages may ask: a,b or a list; none by default"
+    )
     body_cache: int = Field(256 << 20, ge=0, description="bytes of encoded matrices kept in memory")
     ready_without_workers: bool = Field(
         False, description="be ready although no worker is heard of: serve what is cached"

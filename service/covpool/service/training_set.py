@@ -27,9 +27,14 @@ def one_recipe(store: Store, *, model: str | None = None, layer: str | None = No
     )
     if len(counts) == 1:
         return next(iter(counts))
-    asked = " ".join(part for part in (model, layer) if part) or "any model"
+    asked = " ".join(part for part in (model, layer) if part)
     if not counts:
-        raise RequestError(f"the store has no moments of {asked}; extract some first")
+        there = {f"{key.recipe.model} {key.recipe.layer}" for key in store.keys()}  # noqa: SIM118
+        raise RequestError(
+            f"the store has no moments of {asked}; it has those of {', '.join(sorted(there))}"
+            if there
+            else "the store has no moments yet; extract some first (covpool extract, covpool precompute)"
+        )
     listed = "; ".join(
         f"{one.model} {one.layer} {one.dtype} strand {one.strand} ({number})"
         for one, number in counts.items()

@@ -10,6 +10,7 @@ from .errors import LocationError as LocationError
 from .errors import PoolingError as PoolingError
 from .errors import StorageError as StorageError
 from .errors import StoreError as StoreError
+from .errors import StoreNotFoundError as StoreNotFoundError
 from .keys import MomentsKey as MomentsKey
 from .keys import Recipe as Recipe
 from .keys import sequence_digest as sequence_digest

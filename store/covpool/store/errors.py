@@ -9,6 +9,7 @@ StoreError
 ├── CatalogError (OSError)               the catalog's database cannot be reached, or refused
 ├── StorageError (OSError)               the object storage cannot be reached, or refused
 ├── LocationError (ValueError)           the location string names no supported kind of store
+│   └── StoreNotFoundError (LookupError) nothing was made there, by a reader that must not make it
 ├── PoolingError (ValueError)            there is no pooling of that name, or it cannot be applied to these
 └── BottleneckError (ValueError)         a bottleneck file is unreadable, or made for other moments
 """
@@ -52,6 +53,10 @@ class StorageError(StoreError, OSError):
 
 class LocationError(StoreError, ValueError):
     """A location string that no kind of store answers to."""
+
+
+class StoreNotFoundError(LocationError, LookupError):
+    """There is no store at the location, and whoever asked only reads."""
 
 
 class PoolingError(StoreError, ValueError):

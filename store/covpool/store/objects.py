@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import uuid4
 
 from zarr.abc.store import RangeByteRequest, SuffixByteRequest
 from zarr.abc.store import Store as ZarrStorage
@@ -18,6 +17,7 @@ from zarr.core.sync import sync
 from zarr.storage import LocalStore
 
 from covpool.store.durability import force
+from covpool.store.whole_files import write_whole
 
 
 class Objects:
@@ -55,7 +55,12 @@ class Objects:
     def write(self, path: str, *parts: bytes) -> None:
         """Replace the object by the parts, one after the other."""
         if self._root is not None:
-            _replace(self._prefix + path, parts)
+            target = self._prefix + path
+            try:
+                write_whole(target, *parts)
+            except FileNotFoundError:
+                Path(target).parent.mkdir(parents=True, exist_ok=True)
+                write_whole(target, *parts)
         else:
             buffer = default_buffer_prototype().buffer.from_bytes(b"".join(parts))
             sync(self._storage.set(path, buffer))
@@ -116,28 +121,3 @@ async def _listed(storage: ZarrStorage, prefix: str) -> list[str]:
 
 async def _children(storage: ZarrStorage, prefix: str) -> list[str]:
     return [path async for path in storage.list_dir(prefix)]
-
-
-def _replace(path: str, parts: tuple[bytes, ...]) -> None:
-    # The suffix is the one zarr gives its own unfinished files.
-    partial = f"{path}.{uuid4().hex}.partial"
-    try:
-        try:
-            _write(partial, parts)
-        except FileNotFoundError:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            _write(partial, parts)
-        os.replace(partial, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(partial)
-        raise
-
-
-def _write(path: str, parts: tuple[bytes, ...]) -> None:
-    with open(path, "wb", buffering=0) as file:
-        for part in parts:
-            left = memoryview(part)
-            # A disk that fills up takes what it can, and refuses the rest.
-            while left:
-                left = left[file.write(left) :]

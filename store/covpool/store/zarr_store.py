@@ -28,6 +28,7 @@ from covpool.store.errors import (
     StorageError,
     StoreError,
 )
+from covpool.store.existence import require_arrays, require_catalog, require_place
 from covpool.store.keys import MomentsKey
 from covpool.store.listing import list_entries
 from covpool.store.locations import catalog_url, open_storage
@@ -84,6 +85,7 @@ class Store:
         options: Mapping[str, str] | None = None,
         durability: Durability = "process",
         lost_catalog: bool = False,
+        create: bool = True,
     ) -> Self:
         """Open a store, or create one in an empty or new directory or prefix.
 
@@ -100,8 +102,10 @@ class Store:
                 before `put` returns (see `covpool.store.durability`); object storage and database servers
                 see to that themselves.
             lost_catalog: take arrays without a catalog, for `maintenance.rebuild` to make it again.
+            create: False for who only reads: where there is no store nothing is made, and that is an error.
 
         Raises:
+            StoreNotFoundError: there is no store, and none is to be created.
             LocationError: the location is of no supported kind, is a file, or cannot be created.
             CatalogError: the database named by `catalog` cannot be reached, or refused.
             StorageError: the object storage cannot be reached, or refused.
@@ -110,9 +114,16 @@ class Store:
         """
         codec_id(codec)
         check_durability(durability)
-        url, storage = catalog_url(location, catalog), open_storage(location, options)
+        url = catalog_url(location, catalog)
+        if not create:
+            require_place(location, catalog, lost_catalog=lost_catalog)
+        storage = open_storage(location, options)
         engine = open_engine(url, durability)
         try:
+            if not create:
+                require_arrays(storage, location)
+                if not lost_catalog:
+                    require_catalog(engine, location)
             found = Catalog(engine, str(location))
             open_root(storage, str(location))
             if not (lost_catalog or Ledger(found).namespaces()) and stored_namespaces(storage):

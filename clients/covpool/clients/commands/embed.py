@@ -6,18 +6,23 @@ from typing import Any
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 from covpool.clients.arrays import decode_embeddings
 from covpool.clients.client import Client
 from covpool.clients.commands.options import (
     check_output,
-    content_of,
+    ended,
     extraction_options,
     fasta_argument,
-    progress_of,
     service_options,
+    show_failed,
 )
+from covpool.clients.inputs import Input
+
+#: Numbers of an embedding that a line shows.
+_SHOWN = 4
 
 
 @click.command
@@ -25,12 +30,16 @@ from covpool.clients.commands.options import (
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write names, keys and embeddings (.npz)."
 )
-@click.option("--bottleneck", help="A name from /v1/bottlenecks; the model's default one when omitted.")
+@click.option(
+    "--bottleneck",
+    help="A name from /v1/bottlenecks, a plain kind (mean, covariance, root, …), or several joined with +; "
+    "the model's default one when omitted.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per sequence on standard output.")
 @extraction_options
 @service_options
 def embed(
-    fasta: Path,
+    fasta: Input,
     out: Path | None,
     bottleneck: str | None,
     as_json: bool,
@@ -38,7 +47,10 @@ def embed(
     token: str | None,
     **extraction: Any,
 ) -> None:
-    """Embed every sequence of FASTA (plain, gzip, bgzip, bzip2, xz or zstd; - is standard input).
+    """Embed every sequence of FASTA (plain or compressed; - is standard input).
+
+    A record that cannot be embedded is named on standard error, and makes the command end with 1; the others
+    are embedded all the same.
 
     Example: covpool embed genes.fa --out genes.npz
     """
@@ -46,21 +58,31 @@ def embed(
     if out is not None:
         check_output(out, ".npz")
     with Client(url, token) as client:
-        job = client.submit(content_of(fasta), **extraction)
-        with progress_of(console) as progress:
-            client.wait(job, progress=progress)
-        answer = client.embeddings(job, bottleneck=bottleneck)
+        job = client.submit(fasta, pooling="bottleneck", bottleneck=bottleneck, **extraction)
+        job = ended(client, job)
+        show_failed(job)
+        if not job.records_done:
+            raise click.exceptions.Exit(1)
+        answer = client.embeddings(job, bottleneck=bottleneck, skip_failed=True)
     embeddings = decode_embeddings(answer.data)
+    names, keys = [one.name for one in answer.data], [one.key for one in answer.data]
     if out is not None:
-        names, keys = [one.name for one in answer.data], [one.key for one in answer.data]
         np.savez(out, names=np.array(names), keys=np.array(keys), embeddings=embeddings)
         console.print(f"Wrote {embeddings.shape} float32 to {out}")
     for notice in answer.notices:
         console.print(f"Notice: {notice}")
-    if as_json:
-        for one, values in zip(answer.data, embeddings, strict=True):
-            click.echo(json.dumps({"name": one.name, "key": one.key, "embedding": values.tolist()}))
-    elif out is None:
-        for one, values in zip(answer.data, embeddings, strict=True):
-            first = " ".join(f"{value:.4g}" for value in values.ravel()[:4])
-            click.echo(f"{one.name}\t{one.key}\t{values.shape[0]}x{values.shape[1]}\t{first} ...")
+    if as_json or out is None:
+        for name, key, values in zip(names, keys, embeddings, strict=True):
+            click.echo(_json(name, key, values) if as_json else _line(name, key, values))
+    if job.state != "done":
+        raise click.exceptions.Exit(1)
+
+
+def _json(name: str, key: str, values: NDArray[np.float32]) -> str:
+    return json.dumps({"name": name, "key": key, "embedding": values.tolist()})
+
+
+def _line(name: str, key: str, values: NDArray[np.float32]) -> str:
+    first = " ".join(f"{value:.4g}" for value in values.ravel()[:_SHOWN])
+    shape = "x".join(map(str, values.shape))
+    return f"{name}\t{key}\t{shape}\t{first}{' ...' if values.size > _SHOWN else ''}"

@@ -1,5 +1,6 @@
 """Options and output that the client's commands share."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from covpool.clients.client import DEFAULT_URL
+from covpool.clients.client import DEFAULT_URL, Client
+from covpool.clients.errors import JobFailedError
+from covpool.clients.inputs import Input
 from covpool.service.schemas import Job
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -45,14 +48,14 @@ def extraction_options(command: F) -> F:
 
 
 def fasta_argument(command: F) -> F:
-    """FASTA: a path, also of a pipe, or "-"; `content_of` makes it what `Client.submit` takes."""
-    path = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
-    return click.argument("fasta", type=path)(command)
+    """FASTA: a file, a pipe, or - for standard input; the command is handed what `Client` takes."""
+    return click.argument(
+        "fasta", type=click.Path(exists=True, dir_okay=False, allow_dash=True), callback=_input
+    )(command)
 
 
-def content_of(fasta: Path) -> Path | bytes:
-    """The path, or what standard input holds for "-"."""
-    return sys.stdin.buffer.read() if str(fasta) == "-" else fasta
+def _input(context: click.Context, parameter: click.Parameter, value: str) -> Input:
+    return sys.stdin.buffer if value == "-" else Path(value)
 
 
 def check_output(path: Path, *suffixes: str) -> None:
@@ -61,23 +64,32 @@ def check_output(path: Path, *suffixes: str) -> None:
         raise click.UsageError(f"--out must end in {' or '.join(suffixes)}, not {path.suffix!r}")
     if not path.parent.is_dir():
         raise click.UsageError(f"--out: there is no directory {path.parent}; make it first")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise click.UsageError(f"--out: {path} may not be written; choose another place")
+
+
+def ended(client: Client, job: Job | str) -> Job:
+    """The job when nothing is left to run, failed or not; meanwhile its progress is shown."""
+    with progress_of(Console(stderr=True, markup=False, highlight=False)) as progress:
+        try:
+            return client.wait(job, progress=progress)
+        except JobFailedError as error:
+            return error.job
 
 
 @contextmanager
 def progress_of(console: Console) -> Iterator[Callable[[Job], None]]:
     """A callback that shows a job's progress: a bar on a terminal, a line per step elsewhere."""
     if not console.is_terminal:
-        shown = -1
+        shown = (-1, "")
 
         def lines(job: Job) -> None:
             nonlocal shown
-            step = 10 * job.tokens_done // max(1, job.tokens)
+            step = 10 * job.tokens_done // max(1, job.tokens), job.state
             if step != shown:
                 shown = step
-                done = sum(record.state == "done" for record in job.records)
                 console.print(
-                    f"{job.state}: {done} of {len(job.records)} sequences, "
-                    f"{job.tokens_done:,} of {job.tokens:,} bases",
+                    f"{job.state}: {sequences(job)}, {job.tokens_done:,} of {job.tokens:,} tokens",
                     highlight=False,
                 )
 
@@ -85,5 +97,20 @@ def progress_of(console: Console) -> Iterator[Callable[[Job], None]]:
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task("bases")
-        yield lambda job: bar.update(task, completed=job.tokens_done, total=job.tokens)
+        task = bar.add_task("tokens")
+        yield lambda job: bar.update(
+            task, completed=job.tokens_done, total=job.tokens, description=f"{sequences(job)}, tokens"
+        )
+
+
+def sequences(job: Job) -> str:
+    """How many of a job's sequences are done and have failed."""
+    failed = f", {job.records_failed:,} failed" if job.records_failed else ""
+    return f"{job.records_done:,} of {job.records_total:,} sequences{failed}"
+
+
+def show_failed(job: Job) -> None:
+    """Name the records of a job that have failed or were cancelled, on standard error."""
+    for record in job.records:
+        if record.state not in ("done", "queued", "running"):
+            click.echo(f"Failed: {record.name}: {record.error or record.state}", err=True)

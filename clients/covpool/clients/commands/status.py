@@ -1,10 +1,9 @@
 """Show the latest jobs, or one of them, of a running service."""
 
 import click
-from rich.console import Console
 
 from covpool.clients.client import Client
-from covpool.clients.commands.options import progress_of, service_options
+from covpool.clients.commands.options import ended, service_options
 from covpool.service.schemas import Job
 
 
@@ -16,6 +15,8 @@ from covpool.service.schemas import Job
 def status(job: str | None, wait: bool, as_json: bool, url: str, token: str | None) -> None:
     """Show the latest jobs, or JOB with each of its records.
 
+    Of a JOB that failed or was cancelled the command ends with 1.
+
     Example: covpool status 3f9a… --wait
     """
     if wait and job is None:
@@ -25,20 +26,20 @@ def status(job: str | None, wait: bool, as_json: bool, url: str, token: str | No
             for one in client.jobs():
                 click.echo(one.model_dump_json() if as_json else _line(one))
             return
-        if wait:
-            with progress_of(Console(stderr=True)) as progress:
-                client.wait(job, progress=progress)
-        found = client.job(job)
+        found = ended(client, job) if wait else client.job(job)
     if as_json:
         click.echo(found.model_dump_json())
-        return
-    click.echo(_line(found))
-    for record in found.records:
-        click.echo(
-            f"  {record.state}\t{record.name}\t{record.length:,} bp\t{record.key}\t{record.error or ''}"
-        )
+    else:
+        click.echo(_line(found))
+        for record in found.records:
+            click.echo(
+                f"  {record.state}\t{record.name}\t{record.length:,} bp\t{record.key}\t{record.error or ''}"
+            )
+    if found.state in ("failed", "cancelled"):
+        raise click.exceptions.Exit(1)
 
 
 def _line(job: Job) -> str:
-    done = sum(record.state == "done" for record in job.records)
-    return f"{job.id}\t{job.state}\t{done}/{len(job.records)} sequences\t{job.model} {job.layer}"
+    failed = f", {job.records_failed} failed" if job.records_failed else ""
+    counts = f"{job.records_done}/{job.records_total} sequences{failed}"
+    return f"{job.id}\t{job.state}\t{counts}\t{job.model} {job.layer}"

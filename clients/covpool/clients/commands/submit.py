@@ -1,12 +1,17 @@
 """Queue a FASTA file and return at once, through a running service."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from covpool.clients.client import Client
-from covpool.clients.commands.options import content_of, extraction_options, fasta_argument, service_options
+from covpool.clients.commands.options import (
+    extraction_options,
+    fasta_argument,
+    service_options,
+    show_failed,
+)
+from covpool.clients.inputs import Input
 
 
 @click.command
@@ -15,16 +20,22 @@ from covpool.clients.commands.options import content_of, extraction_options, fas
 @extraction_options
 @service_options
 def submit(
-    fasta: Path,
+    fasta: Input,
     as_json: bool,
     url: str,
     token: str | None,
     **extraction: Any,
 ) -> None:
-    """Queue every sequence of FASTA (- is standard input) and print the job's id.
+    """Queue every sequence of FASTA (plain or compressed; - is standard input) and print the job's id.
+
+    A record that cannot be queued is named on standard error, and makes the command end with 1; the others
+    are queued all the same.
 
     Example: covpool submit genes.fa
     """
     with Client(url, token) as client:
-        job = client.submit(content_of(fasta), **extraction)
+        job = client.submit(fasta, **extraction)
     click.echo(job.model_dump_json() if as_json else job.id)
+    show_failed(job)
+    if job.records_failed:
+        raise click.exceptions.Exit(1)

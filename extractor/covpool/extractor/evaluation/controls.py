@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,6 +19,7 @@ from covpool.extractor.adapters.adapter import Adapter
 from covpool.extractor.errors import EvaluationError
 from covpool.extractor.evaluation.baselines import base_codes
 from covpool.store.moments import Moments
+from covpool.store.whole_files import write_whole
 
 #: Bases that a token of `one_hot_windows` and `RandomFeatures` sees on either side of its own.
 REACH = 16
@@ -89,7 +90,7 @@ def untrained_checkpoint(adapter: Adapter, directory: Path, *, seed: int = 0) ->
     target = directory / f"{Path(adapter.model.name).name}-untrained-{seed}"
     target.mkdir(parents=True, exist_ok=True)
     weights = {name: value.contiguous() for name, value in fresh.state_dict().items()}
-    save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
+    write_whole(target / "model.safetensors", save(weights, metadata={"format": "pt"}))
     (target / "config.json").write_text(json.dumps(dict(adapter.model.checkpoint.config)), encoding="utf-8")
     card = {
         "default_layer": adapter.model.default_layer,

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from covpool.extractor.pooling.source import MomentsSource
 from covpool.store.errors import PoolingError
 from covpool.store.keys import canonical_json
+from covpool.store.whole_files import write_whole
 
 Array = NDArray[Any]
 
@@ -55,10 +56,8 @@ class FitState:
 
     def save(self, **arrays: Array) -> None:
         """Keep arrays; in one step, so that a fit stopped while saving has the ones before."""
-        written = self._path.with_suffix(".written")
         contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-        save_file(contiguous, written, metadata={"identity": self.identity})
-        written.replace(self._path)
+        write_whole(self._path, save(contiguous, metadata={"identity": self.identity}))
 
     def scratch(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """A float32 array on disk, as it was left, or new."""

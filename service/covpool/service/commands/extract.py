@@ -3,6 +3,7 @@
 import json
 import sys
 from collections import defaultdict
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -10,19 +11,18 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from covpool.extractor.fasta import read_fasta
+from covpool.extractor.errors import ExtractionError, SequenceError
+from covpool.extractor.fasta import Refused, read_records
 from covpool.extractor.models import DTYPES, Model, Options, describe
 from covpool.extractor.sequences import Sequence
+from covpool.service.commands.stores import open_store, store_option
 from covpool.service.tasks import Extraction
 from covpool.store.keys import MomentsKey, Recipe, Strand
-from covpool.store.zarr_store import Store
-
-_FASTA = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 
 
 @click.command
-@click.argument("fasta", type=_FASTA)
-@click.option("--store", default="covpool-store", show_default=True, help="Directory of the store.")
+@click.argument("fasta", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@store_option
 @click.option("--model", default="ntv3-mini", show_default=True, help="Bundled name, directory or hub id.")
 @click.option("--layer", help="A layer of the model; its default one when omitted.")
 @click.option("--strand", type=click.Choice(["+", "-", "both"]), default="+", show_default=True)
@@ -34,8 +34,8 @@ _FASTA = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path
 @click.option("--again", is_flag=True, help="Compute what is cached too, to mend damaged entries.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per sequence on standard output.")
 def extract(
-    fasta: Path,
-    store: str,
+    fasta: str,
+    store: str | None,
     model: str,
     layer: str | None,
     strand: Strand,
@@ -47,10 +47,11 @@ def extract(
     again: bool,
     as_json: bool,
 ) -> None:
-    """Extract every sequence of FASTA that the store lacks; what is cached is not computed again.
+    """Extract every sequence of FASTA (- is standard input) that the store lacks; what is cached stays.
 
-    FASTA is plain, or packed with gzip, bgzip, bzip2, xz or zstd; - is standard input. A line is written as
-    soon as a sequence is cached; long ones come first.
+    A line is written as soon as a sequence is cached; long ones come first. A sequence that cannot be
+    extracted is named on standard error, and makes the command end with 1; the others are extracted all the
+    same.
 
     Example: covpool extract genes.fa --store genes.covpool
     """
@@ -60,15 +61,25 @@ def extract(
     names: dict[MomentsKey, list[str]] = defaultdict(list)
     missing: dict[MomentsKey, Sequence] = {}
     console = Console(stderr=True)
-    with Store.open(store) as cache, Progress(console=console, disable=not console.is_terminal) as bar:
+    failed = 0
+
+    def fail(name: str, reason: str) -> None:
+        nonlocal failed
+        failed += 1
+        click.echo(f"Failed: {name}: {reason}", err=True)
+
+    records = _records(fasta, described, recipe, options, fail)
+    with (
+        open_store(store, create=True) as cache,
+        Progress(console=console, disable=not console.is_terminal) as bar,
+    ):
 
         def tell(key: MomentsKey, cached: bool) -> None:
             for name in names[key]:
                 line = {"name": name, "key": key.digest, "length": key.length, "cached": cached}
                 click.echo(json.dumps(line) if as_json else "\t".join(map(str, line.values())))
 
-        source = sys.stdin.buffer if str(fasta) == "-" else fasta
-        for sequence in read_fasta(source):
+        for sequence in records:
             for notice in sequence.notices:
                 click.echo(f"Notice: {notice}", err=True)
             key = MomentsKey(sequence.digest, len(sequence), recipe)
@@ -81,11 +92,65 @@ def extract(
         strands = 2 if strand == "both" else 1
         tokens = strands * sum(_tokens(described, recipe, sequence) for sequence in missing.values())
         task = bar.add_task("tokens", total=tokens)
-        advance = partial(bar.advance, task)
-        for key in Extraction(cache, device=device).run(
-            described, recipe, list(missing.values()), progress=advance
-        ):
-            tell(key, cached=False)
+        run = partial(
+            Extraction(cache, device=device).run, described, recipe, progress=partial(bar.advance, task)
+        )
+        for key, error in _each(run, missing):
+            if error is None:
+                tell(key, cached=False)
+            else:
+                for name in names[key]:
+                    fail(name, error)
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+def _records(
+    fasta: str, model: Model, recipe: Recipe, options: Options, fail: Callable[[str, str], None]
+) -> Iterator[Sequence]:
+    """The sequences that can be extracted; `fail` is told of the others."""
+    path = Path(fasta)
+    if fasta == "-":
+        found = read_records(sys.stdin.buffer.read(), label="standard input")
+    else:
+        # A pipe is read once, and the reader goes back in what it reads.
+        found = read_records(path if path.is_file() else path.read_bytes(), label=fasta)
+    layer = model.layer(recipe.layer)
+    for record in found:
+        if isinstance(record, Refused):
+            fail(record.name, record.error)
+            continue
+        try:
+            model.check(len(record), record.name, layer, options)
+        except SequenceError as error:
+            fail(record.name, str(error))
+        else:
+            yield record
+
+
+def _each(
+    run: Callable[[list[Sequence]], Iterator[MomentsKey]], sequences: dict[MomentsKey, Sequence]
+) -> Iterator[tuple[MomentsKey, str | None]]:
+    """Every key once it is cached, or with the reason why it is not.
+
+    Sequences share forwards: after an error those that are left are run one by one, which finds the one at
+    fault.
+    """
+    left = dict(sequences)
+    try:
+        for key in run(list(left.values())):
+            del left[key]
+            yield key, None
+    except ExtractionError as error:
+        if len(left) == 1:
+            yield next(iter(left)), str(error)
+            return
+    for key, sequence in left.items():
+        try:
+            for _ in run([sequence]):
+                yield key, None
+        except ExtractionError as error:
+            yield key, str(error)
 
 
 def _tokens(model: Model, recipe: Recipe, sequence: Sequence) -> int:

@@ -6,11 +6,12 @@ from pathlib import Path
 import click
 
 from covpool.extractor.annotation.annotation import read_annotation
-from covpool.extractor.annotation.contigs import read_aliases
 from covpool.extractor.annotation.repairs import as_json as reported
 from covpool.extractor.annotation.repairs import as_table
 from covpool.extractor.genome import Genome
+from covpool.service.commands.assembly_options import contig_options
 from covpool.service.commands.stores import open_store, store_option
+from covpool.service.contig_names import ContigNames
 from covpool.service.genomes import Genomes
 from covpool.service.registrations import Registration
 
@@ -29,15 +30,7 @@ def genome() -> None:
 @click.argument("name")
 @click.option("--fasta", required=True, type=_FILE, help="Plain or bgzip FASTA; it must stay where it is.")
 @click.option("--annotation", type=_FILE, help="GFF3, GTF, BED or GenBank; plain, gzip or bgzip.")
-@click.option(
-    "--alias",
-    "aliases",
-    multiple=True,
-    metavar="OTHER=CONTIG",
-    help="A further name of a contig; repeatable.",
-)
-@click.option("--aliases", "alias_table", type=_FILE, help="The same as a table with a contig a row.")
-@click.option("--circular", multiple=True, metavar="CONTIG", help="Is circular; repeatable.")
+@contig_options
 @click.option("--release", default="", help="Of the annotation, as its makers call it.")
 @click.option("--strict", is_flag=True, help="Refuse an annotation with anything to repair or skip.")
 @click.option("--json", "as_json", is_flag=True, help="The registration and the repair report as JSON.")
@@ -46,9 +39,7 @@ def add(
     name: str,
     fasta: Path,
     annotation: Path | None,
-    aliases: tuple[str, ...],
-    alias_table: Path | None,
-    circular: tuple[str, ...],
+    contig_names: ContigNames,
     release: str,
     strict: bool,
     as_json: bool,
@@ -58,18 +49,15 @@ def add(
 
     Example: covpool genome add R64 --fasta R64.fa --annotation sgd.gff3.gz --aliases chrom_aliases.tsv
     """
-    pairs = [alias.partition("=") for alias in aliases]
-    if any(not (other and contig) for other, _, contig in pairs):
-        raise click.UsageError("--alias is written OTHER=CONTIG")
-    with open_store(store) as opened:
+    with open_store(store, create=True) as opened:
         found = Genomes(opened.catalog).add(
             name,
             fasta,
             annotation,
-            {other: contig for other, _, contig in pairs},
-            alias_table=alias_table,
+            contig_names.aliases,
+            alias_table=contig_names.table,
             release=release,
-            circular=circular,
+            circular=contig_names.circular,
             strict=strict,
         )
     with Genome(found.fasta) as opened_fasta:
@@ -115,24 +103,24 @@ def remove(name: str, store: str | None) -> None:
 @genome.command
 @click.argument("annotation", type=_FILE)
 @click.option("--fasta", type=_FILE, help="Check contigs and their ends against this genome.")
-@click.option("--aliases", "alias_table", type=_FILE, help="Names of contigs, one contig a row.")
+@contig_options
 @click.option("--strict", is_flag=True, help="Refuse a file with anything to repair or skip.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 def check(
-    annotation: Path, fasta: Path | None, alias_table: Path | None, strict: bool, as_json: bool
+    annotation: Path, fasta: Path | None, contig_names: ContigNames, strict: bool, as_json: bool
 ) -> None:
     """Read ANNOTATION and tell what was repaired or skipped; nothing is registered.
 
     Example: covpool genome check sgd.gff3.gz --fasta R64.fa
     """
-    contigs = None
+    if fasta is None and contig_names != ContigNames():
+        raise click.UsageError("--alias, --aliases and --circular name contigs of a genome: give --fasta")
+    contigs, aliases, circular = None, dict[str, str](), frozenset[str]()
     if fasta is not None:
         with Genome(fasta) as opened:
             contigs = opened.contigs
-    if alias_table is not None and contigs is None:
-        raise click.UsageError("--aliases are names of contigs of a genome: give --fasta")
-    aliases = read_aliases(alias_table, contigs) if alias_table is not None and contigs is not None else {}
-    found = read_annotation(annotation, contigs, aliases=aliases, strict=strict)
+        aliases, circular = contig_names.among(contigs)
+    found = read_annotation(annotation, contigs, aliases=aliases, circular=circular, strict=strict)
     if as_json:
         body = {"format": found.format, "genes": len(found.genes), "report": reported(found.report)}
         click.echo(json.dumps(body))

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covpool.extractor.fasta import read_fasta
-from covpool.service.commands.stores import open_store, store_option
+from covpool.service.commands.outputs import check_plot
+from covpool.service.commands.stores import chosen_settings, open_store, store_option
 from covpool.service.errors import RequestError
+from covpool.service.offered import Offered
 from covpool.service.training_set import keys_of, one_recipe
 from covpool.store.interpretation.figures import draw_matrix, draw_spectra
 from covpool.store.interpretation.neighbours import nearest_neighbours
@@ -19,7 +21,7 @@ from covpool.store.interpretation.similarity import cosine_matrix, linear_cka, m
 from covpool.store.interpretation.spectrum import spectrum
 from covpool.store.keys import MomentsKey
 from covpool.store.poolings.files import load_pooling
-from covpool.store.poolings.kinds import pooling
+from covpool.store.poolings.kinds import Pooling, pooling
 from covpool.store.zarr_store import Store
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -66,6 +68,7 @@ def spectrum_command(
 
     Example: covpool inspect spectrum thrA thrB --fasta genes.fa --plot spectra.png
     """
+    check_plot(plot)
     with open_store(store) as opened:
         keys = _keys(opened, names, fasta, model, layer)
         found = {name: spectrum(opened.get(key), centred=centred) for name, key in keys.items()}
@@ -112,6 +115,7 @@ def pairs_command(
 
     Example: covpool inspect pairs thrA --fasta genes.fa --by correlation
     """
+    check_plot(plot)
     with open_store(store) as opened:
         (key,) = _keys(opened, (name,), fasta, model, layer).values()
         moments = opened.get(key)
@@ -143,6 +147,7 @@ def similarity_command(
 
     Example: covpool inspect similarity thrA thrB thrC --fasta genes.fa
     """
+    check_plot(plot)
     with open_store(store) as opened:
         keys = _keys(opened, names, fasta, model, layer)
         listed = list(keys.values())
@@ -171,6 +176,7 @@ def cka_command(store: str | None, plot: Path | None, as_json: bool) -> None:
 
     Example: covpool inspect cka --store genes.covpool --plot agreement.png
     """
+    check_plot(plot)
     with open_store(store) as opened:
         by_recipe: dict[str, dict[str, MomentsKey]] = {}
         for key in opened.keys():  # noqa: SIM118 (a Store is no mapping)
@@ -203,7 +209,13 @@ def cka_command(store: str | None, plot: Path | None, as_json: bool) -> None:
 @_fasta
 @_model
 @_layer
-@click.option("--pooling", "by", default="second_moment", show_default=True, help="Plain kinds, or a file.")
+@click.option(
+    "--pooling",
+    "by",
+    default="second_moment",
+    show_default=True,
+    help="Plain kinds, a bottleneck's name, or a file.",
+)
 @click.option("--count", type=click.IntRange(1), default=10, show_default=True)
 @_json
 def neighbours_command(
@@ -220,9 +232,10 @@ def neighbours_command(
 
     Example: covpool inspect neighbours thrA --fasta genes.fa --pooling mean+covariance
     """
-    chosen = load_pooling(Path(by)) if by.endswith(".safetensors") else pooling(by)
+    chosen = _pooling(by)
     with open_store(store) as opened:
         (query,) = _keys(opened, (name,), fasta, model, layer).values()
+        chosen.require(query.recipe)
         every = [key for key in opened.keys() if key.recipe == query.recipe]  # noqa: SIM118
         items = zip(every, opened.get_many(every), strict=True)
         (found,) = nearest_neighbours(chosen, [opened.get(query)], items, count + 1)
@@ -230,6 +243,13 @@ def neighbours_command(
     for one in [one for one in found if one.key != query][:count]:
         label = called.get(one.key.sequence, one.key.digest)
         _tell({"name": label, "cosine": round(one.similarity, 6), "length": one.key.length}, as_json)
+
+
+def _pooling(name: str) -> Pooling:
+    """A pooling by its name, or from a file."""
+    if name.endswith(".safetensors"):
+        return load_pooling(Path(name))
+    return pooling(name, Offered.read(bottlenecks=chosen_settings().bottlenecks).every_bottleneck())
 
 
 def _keys(

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from covpool.extractor.annotation.annotation import read_annotation
-from covpool.extractor.annotation.contigs import read_aliases
 from covpool.extractor.genome import Genome
 from covpool.extractor.models import DTYPES, Options, describe, untrained_notice
 from covpool.service.bulk.executors import Executor
@@ -19,10 +18,14 @@ from covpool.service.bulk.plan import ALL_CLASSES, Plan, loci_of, make_plan
 from covpool.service.bulk.report import Report
 from covpool.service.bulk.run import run_plan
 from covpool.service.bulk.work import Spec
-from covpool.service.commands.stores import open_store, store_option
+from covpool.service.commands.assembly_options import contig_options
+from covpool.service.commands.stores import chosen_settings, open_store, store_option
+from covpool.service.contig_names import ContigNames
 from covpool.service.errors import GenomeNotFoundError
 from covpool.service.genomes import Genomes
+from covpool.store.errors import StoreNotFoundError
 from covpool.store.keys import Strand
+from covpool.store.locations import MEMORY
 from covpool.store.zarr_store import Store
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -40,7 +43,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     metavar="CLASS,…",
     help=f"all, or of {', '.join(ALL_CLASSES)}.",
 )
-@click.option("--aliases", type=_FILE, help="Table of other names of contigs, a contig a row.")
+@contig_options
 @click.option("--strict", is_flag=True, help="Refuse an annotation with anything to repair or skip.")
 @click.option("--flank", type=click.IntRange(0), default=0, show_default=True, help="Bases on either side.")
 @store_option
@@ -63,7 +66,7 @@ def precompute(
     annotation: Path,
     assembly: str,
     classes: str,
-    aliases: Path | None,
+    contig_names: ContigNames,
     strict: bool,
     flank: int,
     store: str | None,
@@ -101,11 +104,11 @@ def precompute(
     taps = tuple(dict.fromkeys(described.layer(name).name for name in layers or (None,)))
     options = Options(strand=strand, condition=species or "", beyond_context=beyond_context)
     chosen = device or _device(scheduler)
-    with open_store(store) as opened, Genome(fasta) as genome:
+    with _opened(store, only_plan) as opened, Genome(fasta) as genome:
         for notice in genome.notices:
             click.echo(f"Notice: {fasta.name}: {notice}", err=True)
-        others = read_aliases(aliases, genome.contigs) if aliases is not None else None
-        found = read_annotation(annotation, genome.contigs, aliases=others, strict=strict)
+        aliases, circular = contig_names.among(genome.contigs)
+        found = read_annotation(annotation, genome.contigs, aliases=aliases, circular=circular, strict=strict)
         for finding in found.report:
             click.echo(f"Notice: {annotation.name}: {finding}", err=True)
         planned = make_plan(
@@ -122,7 +125,7 @@ def precompute(
         if only_plan:
             _tell_plan(planned, as_json)
             return
-        _register(opened, assembly, fasta, annotation, aliases, genome)
+        _register(opened, assembly, fasta, annotation, contig_names, genome)
         click.echo(_summary(planned), err=True)
         location, catalog = _place(opened, store)
         spec = Spec(location, catalog, model, described.weights, taps, options, dtype, chosen, threads)
@@ -136,20 +139,40 @@ def precompute(
         raise SystemExit(1)
 
 
+def _opened(location: str | None, only_plan: bool) -> Store:
+    """The store; where there is none, a plan is made as for an empty one and leaves nothing behind."""
+    if not only_plan:
+        return open_store(location, create=True)
+    try:
+        return open_store(location)
+    except StoreNotFoundError as error:
+        click.echo(f"Notice: {error}; planned as for an empty one", err=True)
+        return Store.open(MEMORY)
+
+
 def _register(
-    store: Store, assembly: str, fasta: Path, annotation: Path, aliases: Path | None, genome: Genome
+    store: Store, assembly: str, fasta: Path, annotation: Path, contig_names: ContigNames, genome: Genome
 ) -> None:
     """Make the assembly known to the service, unless it is."""
     genomes = Genomes(store.catalog)
     try:
         known = genomes.get(assembly)
     except GenomeNotFoundError:
-        genomes.add(assembly, fasta, annotation, alias_table=aliases)
-        return
-    if known.digest == genome.digest and known.contigs != genome.contigs:
+        known = None
+    if known is not None and known.digest == genome.digest and known.contigs != genome.contigs:
         # By an earlier version, which lost contigs of some files or counted their blanks.
         click.echo(f"Notice: {assembly}: was registered with other contigs; is registered anew", err=True)
-        genomes.add(assembly, fasta, annotation, alias_table=aliases)
+        known = None
+    if known is None:
+        genomes.add(
+            assembly,
+            fasta,
+            annotation,
+            contig_names.aliases,
+            alias_table=contig_names.table,
+            circular=contig_names.circular,
+        )
+        return
     if known.digest != genome.digest:
         raise click.ClickException(
             f"{assembly} is the name of another FASTA file in this store; choose another --assembly, or "
@@ -189,9 +212,7 @@ def _need_dask() -> None:
 
 def _place(store: Store, option: str | None) -> tuple[str, str | None]:
     """Location and catalog of the store as every worker opens them."""
-    from covpool.service.settings import Settings
-
-    settings = Settings() if option is None else Settings(store=option)
+    settings = chosen_settings(option)
     location = settings.store if "://" in settings.store else str(Path(settings.store).resolve())
     return location, settings.catalog
 

@@ -2,13 +2,39 @@
 
 import click
 
+from covpool.service.errors import SettingsError
 from covpool.service.settings import Settings
+from covpool.store.errors import LocationError
+from covpool.store.locations import MEMORY
 from covpool.store.zarr_store import Store
 
 store_option = click.option("--store", help="Directory of the store; COVPOOL_STORE, or covpool-store.")
 
 
-def open_store(location: str | None) -> Store:
-    """The store at this location, or where the settings say, with its catalog."""
-    settings = Settings() if location is None else Settings(store=location)
-    return Store.open(settings.store, catalog=settings.catalog)
+def chosen_settings(location: str | None = None) -> Settings:
+    """The settings of this environment, with the store of the option where it was given.
+
+    Raises:
+        click.UsageError: a setting is wrong.
+    """
+    try:
+        return Settings.read(store=location)
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def open_store(location: str | None, *, create: bool = False) -> Store:
+    """The store at this location, or where the settings say, with its catalog.
+
+    Args:
+        location: None for the setting.
+        create: for a command that writes: make the store where there is none.
+
+    Raises:
+        StoreNotFoundError: there is none, and none is to be made.
+        LocationError: memory://, which would be gone when the command ends.
+    """
+    settings = chosen_settings(location)
+    if settings.store == MEMORY:
+        raise LocationError(f"{MEMORY}: lives in one process only; give a directory or s3://bucket/prefix")
+    return Store.open(settings.store, catalog=settings.catalog, create=create)

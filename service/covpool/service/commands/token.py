@@ -34,7 +34,7 @@ def create(name: str, scopes: Sequence[str], store: str | None) -> None:
 
     Example: covpool token create alice --scope submit
     """
-    with open_store(store) as opened:
+    with open_store(store, create=True) as opened:
         click.echo(Tokens(opened.catalog).create(name, cast(Sequence[Scope], scopes)))
 
 

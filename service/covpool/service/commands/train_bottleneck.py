@@ -12,10 +12,12 @@ import click
 
 from covpool.extractor.pooling.curve import draw_fit
 from covpool.extractor.pooling.fits import METHODS
+from covpool.service.commands.outputs import check_output, check_plot
 from covpool.service.commands.stores import open_store, store_option
 from covpool.service.stored_moments import StoredMoments
 from covpool.service.training_set import keys_of, one_recipe, read_targets
 from covpool.store.poolings.fitted import check_name
+from covpool.store.poolings.kinds import pooling
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -74,9 +76,16 @@ def train_bottleneck(
         raise click.UsageError("--targets go by sequence name: give the sequences with --fasta")
     if threads is not None and scheduler is not None:
         raise click.UsageError("give --threads or --dask, not both")
+    if METHODS[method].supervised != (targets is not None):
+        needs = "needs --targets and --fasta" if METHODS[method].supervised else "takes no --targets"
+        raise click.UsageError(f"--method {method} {needs}")
     check_name(name)
+    if (features := settings["features"]) is not None:
+        pooling(features)
     chosen = {key: value for key, value in settings.items() if value is not None}
     path = out or Path(f"{name}.safetensors")
+    check_output(path, "--out", ".safetensors")
+    check_plot(plot)
     with open_store(store) as opened, _executor(threads, scheduler) as executor:
         keys = keys_of(opened, one_recipe(opened, model=model, layer=layer), fasta)
         source = StoredMoments(partial(open_store, store), keys.values())

@@ -4,13 +4,9 @@ import os
 
 import click
 
-from covpool.service.errors import SettingsError
+from covpool.service.commands.stores import chosen_settings, open_store
 from covpool.service.queue import Queue
-from covpool.service.settings import Settings
 from covpool.service.worker.loop import main
-from covpool.store.catalog import Catalog
-from covpool.store.engines import open_engine
-from covpool.store.locations import catalog_url
 
 
 @click.command
@@ -22,19 +18,13 @@ def worker(check: bool) -> None:
 
     Example: COVPOOL_STORE=genes.covpool covpool worker
     """
-    try:
-        settings = Settings.read()
-    except SettingsError as error:
-        raise click.UsageError(str(error)) from error
+    settings = chosen_settings()
     if not check:
         main()
         return
     host = os.uname().nodename
-    engine = open_engine(catalog_url(settings.store, settings.catalog))
-    try:
-        heard = Queue(Catalog(engine, settings.store), lease_s=settings.lease_s).workers()
-    finally:
-        engine.dispose()
+    with open_store(None) as store:
+        heard = Queue(store.catalog, lease_s=settings.lease_s).workers()
     if not any(one.name.startswith(f"{host}-") for one in heard):
         raise click.ClickException(
             f"no worker of {host} was heard of for {settings.lease_s:g} s; see its log, and whether it "

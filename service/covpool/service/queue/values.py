@@ -146,6 +146,21 @@ class Progress:
         )
 
     @property
+    def records(self) -> int:
+        """How many there are."""
+        return sum(self.counts.values())
+
+    @property
+    def records_done(self) -> int:
+        """Of which there is a result."""
+        return self.counts.get("done", 0)
+
+    @property
+    def records_failed(self) -> int:
+        """Of which there will be none, quarantined ones included; cancelled ones are not."""
+        return self.counts.get("failed", 0) + self.counts.get("quarantined", 0)
+
+    @property
     def state(self) -> State:
         """Running or queued while a record is left to run; then done, failed or cancelled."""
         if self.counts.get("running"):

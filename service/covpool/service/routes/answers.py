@@ -15,6 +15,9 @@ def job_body(job: Job, progress: Progress, tokens_per_s: float) -> schemas.Job:
         tokens=progress.tokens,
         tokens_done=progress.tokens_done,
         eta_s=progress.eta_s(tokens_per_s),
+        records_total=progress.records,
+        records_done=progress.records_done,
+        records_failed=progress.records_failed,
         records=[
             schemas.JobRecord(
                 name=record.name,

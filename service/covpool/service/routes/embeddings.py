@@ -66,7 +66,7 @@ async def embed(request: Request, context: Service, prefer: Preferred) -> Respon
             raise await run_in_threadpool(not_ready, job, context)
         if not job.progress.ended:
             return prefer.applied(await run_in_threadpool(job_response, job, context))
-        found = await run_in_threadpool(_of_job, job)
+        found = await run_in_threadpool(_of_job, job, skip_failed=body.skip_failed)
     else:
         context.metrics.looked_up("moments", hits=len(found.records), misses=0)
     answer = await compute(_answer, body, found, context)
@@ -75,10 +75,10 @@ async def embed(request: Request, context: Service, prefer: Preferred) -> Respon
 
 @dataclass(frozen=True)
 class _Cached:
-    """What is to be embedded, all of it in the store: name, key and length (bp) of each sequence."""
+    """What is to be embedded, all of it in the store: place, name, key and length (bp) of each sequence."""
 
     recipe: Recipe
-    records: list[tuple[str, str, int]]
+    records: list[tuple[int, str, str, int]]
     notices: list[str]
 
 
@@ -103,14 +103,14 @@ def _cached_or_queued(
     submission = prepare(sequences, request, context.offered, context.settings)
     # Refused before anything is computed, not after.
     for one in submission.requests:
-        if isinstance(one, Unfit):
+        if isinstance(one, Unfit) and not request.skip_failed:
             raise SequenceError(one.error)
     _form(request, submission.recipe, len(submission.requests), context)
-    fit = [one for one in submission.requests if isinstance(one, Record)]
-    keys = {one.key.digest for one in fit}
+    fit = [(at, one) for at, one in enumerate(submission.requests) if isinstance(one, Record)]
+    keys = {one.key.digest for _, one in fit}
     missing = keys - context.store.catalog.ready_among(list(keys))
     if not missing:
-        records = [(one.name, one.key.digest, one.key.length) for one in fit]
+        records = [(at, one.name, one.key.digest, one.key.length) for at, one in fit]
         return _Cached(submission.recipe, records, submission.notices)
     require(
         asked,
@@ -120,15 +120,17 @@ def _cached_or_queued(
     return enqueue(submission, "interactive", context)
 
 
-def _of_job(job: Job) -> _Cached:
-    missing = [record for record in job.records if record.state != "done"]
-    if missing:
+def _of_job(job: Job, *, skip_failed: bool) -> _Cached:
+    done = [(at, one) for at, one in enumerate(job.records) if one.state == "done"]
+    missing = [one for one in job.records if one.state != "done"]
+    if missing and not (skip_failed and done):
         first = missing[0]
         raise RequestError(
             f"{len(missing)} of {len(job.records)} records are not there, "
-            f"first {first.name}: {first.error or first.state}; send the others in a request of their own"
+            f"first {first.name}: {first.error or first.state}"
+            + ("; skip_failed leaves them out" if done else "")
         )
-    return _Cached(job.recipe, [(one.name, one.key, one.length) for one in job.records], job.notices)
+    return _Cached(job.recipe, [(at, one.name, one.key, one.length) for at, one in done], job.notices)
 
 
 def _form(request: schemas.EmbeddingRequest, recipe: Recipe, records: int, context: Context) -> Form:
@@ -142,7 +144,7 @@ def _form(request: schemas.EmbeddingRequest, recipe: Recipe, records: int, conte
 def _answer(request: schemas.EmbeddingRequest, cached: _Cached, context: Context) -> bytes:
     form = _form(request, cached.recipe, len(cached.records), context)
     data: list[schemas.Embedding] = []
-    for index, (name, key, _) in enumerate(cached.records):
+    for index, name, key, _ in cached.records:
         moments = context.store.get(key)
         form.check(moments.width, len(cached.records))
         embedding = form.embedding(moments)
@@ -155,7 +157,7 @@ def _answer(request: schemas.EmbeddingRequest, cached: _Cached, context: Context
                 key=key,
             )
         )
-    tokens = sum(length for _, _, length in cached.records)
+    tokens = sum(length for *_, length in cached.records)
     body = schemas.EmbeddingResponse(
         data=data,
         model=cached.recipe.model,

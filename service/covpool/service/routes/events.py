@@ -69,14 +69,13 @@ async def events(
 
 
 def _body(job: str, progress: Progress, tokens_per_s: float) -> schemas.JobProgress:
-    counts = progress.counts
     return schemas.JobProgress(
         job=job,
         state=progress.state,
         tokens=progress.tokens,
         tokens_done=progress.tokens_done,
         eta_s=progress.eta_s(tokens_per_s),
-        records=sum(counts.values()),
-        records_done=counts.get("done", 0),
-        records_failed=counts.get("failed", 0) + counts.get("quarantined", 0),
+        records=progress.records,
+        records_done=progress.records_done,
+        records_failed=progress.records_failed,
     )

@@ -24,7 +24,7 @@ class Embedding(Body):
     """Embedding of one sequence, row-major: M = Lᵀ C R unless another pooling was asked for."""
 
     object: Literal["embedding"] = "embedding"
-    index: int
+    index: int = Field(description="place of the record in the request or the job, from 0")
     embedding: list[float] | str
     shape: Annotated[list[int], Field(description="[k, k] or [d, d]; [k] or [d] for a vector")]
     name: str
@@ -70,6 +70,9 @@ class Job(Body):
     tokens: int = Field(description="to be computed, over all records, layers and strands")
     tokens_done: int
     eta_s: float | None = Field(description=_ETA)
+    records_total: int = Field(description="how many records it has, also where they are left out")
+    records_done: int
+    records_failed: int
     records: list[JobRecord] = Field(
         description="in the order of the request; empty in lists of jobs, and with records=false"
     )

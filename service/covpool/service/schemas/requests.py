@@ -141,6 +141,11 @@ class EmbeddingRequest(JobRequest):
         description="A name from `/v1/bottlenecks`, a plain kind (mean, std, second_moment, covariance, "
         "root, newton_schulz, log), or several joined with +; the model's default bottleneck when omitted.",
     )
+    skip_failed: bool = Field(
+        False,
+        description="Leave out records that have no result instead of refusing the request for them; "
+        "`index` tells which remain.",
+    )
     dimensions: int | None = Field(
         None,
         ge=1,

@@ -2,15 +2,14 @@
 
 import json
 from importlib.metadata import entry_points
-from pathlib import Path
 
 import click
 
+from covpool.store.commands.options import store_options
 from covpool.store.engines import open_engine
-from covpool.store.errors import LocationError
+from covpool.store.existence import require_catalog, require_catalog_file, require_place
 from covpool.store.locations import catalog_url
 from covpool.store.migrations import RoomTables
-from covpool.store.schema import CATALOG_FILE
 from covpool.store.tables import TABLES
 
 #: Rooms that keep tables in the same database name them here.
@@ -18,8 +17,7 @@ GROUP = "covpool.tables"
 
 
 @click.command
-@click.argument("location")
-@click.option("--catalog", metavar="URL", help="Database of the catalog, where it is not the store's own.")
+@store_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per room on standard output.")
 def migrate(location: str, catalog: str | None, as_json: bool) -> None:
     """Bring the tables of the store at LOCATION to the revision this covpool needs.
@@ -28,12 +26,15 @@ def migrate(location: str, catalog: str | None, as_json: bool) -> None:
 
     Example: covpool store migrate genes.covpool
     """
-    if catalog is None and not (Path(location) / CATALOG_FILE).is_file():
-        raise LocationError(f"{location}: holds no {CATALOG_FILE}; give the store's directory, or --catalog")
+    if catalog is None:
+        require_place(location)
+    else:
+        require_catalog_file(catalog)
     rooms: dict[str, RoomTables] = {"store": TABLES}
     rooms.update((found.name, found.load()) for found in entry_points(group=GROUP))
     engine = open_engine(catalog_url(location, catalog))
     try:
+        require_catalog(engine, location)
         for room, tables in rooms.items():
             before, after = tables.migrate(engine)
             if as_json:

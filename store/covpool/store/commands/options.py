@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import TypeVar
 
 import click
@@ -14,9 +13,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from covpool.store.entries import Entry
-from covpool.store.errors import LocationError
-from covpool.store.locations import MEMORY
-from covpool.store.schema import ARRAYS, CATALOG_FILE
 from covpool.store.zarr_store import Store
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -64,19 +60,9 @@ def opened(location: str, catalog: str | None, *, lost_catalog: bool = False) ->
     """The store at a location, which has to be one already.
 
     Raises:
-        LocationError: there is none.
+        StoreNotFoundError: there is none; nothing is made.
     """
-    if location == MEMORY:
-        raise LocationError(f"{MEMORY}: lives in one process only; give a directory or s3://bucket/prefix")
-    if "://" not in location:
-        folder = Path(location).expanduser()
-        if not folder.is_dir():
-            raise LocationError(f"{location}: no such store; give the directory that holds {CATALOG_FILE}")
-        if not ((folder / CATALOG_FILE).is_file() or (folder / ARRAYS / "zarr.json").is_file()):
-            raise LocationError(
-                f"{location}: not a store (it has neither {CATALOG_FILE} nor {ARRAYS}/zarr.json)"
-            )
-    with Store.open(location, catalog=catalog, lost_catalog=lost_catalog) as store:
+    with Store.open(location, catalog=catalog, lost_catalog=lost_catalog, create=False) as store:
         yield store
 
 

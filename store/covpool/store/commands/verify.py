@@ -1,7 +1,6 @@
 """Read every checksum of a store and compare its catalog with its arrays."""
 
 import json
-import os
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +10,7 @@ import click
 
 from covpool.store.commands.options import opened, processors, progress_of, store_options, time_span
 from covpool.store.maintenance.verify import Problem, verify_entries, verify_rows
+from covpool.store.whole_files import write_whole
 
 
 @click.command
@@ -88,6 +88,4 @@ def _write_cursor(
         "entries": entries,
         "problems": [asdict(problem) for problem in problems],
     }
-    partial = cursor.with_name(f"{cursor.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(state))
-    partial.replace(cursor)
+    write_whole(cursor, json.dumps(state).encode())

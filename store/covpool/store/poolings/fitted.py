@@ -16,12 +16,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from covpool.store.errors import BottleneckError
 from covpool.store.keys import Recipe, canonical_json
 from covpool.store.moments import FloatArray, Moments
 from covpool.store.poolings.kinds import JOIN, KINDS, Pooling
+from covpool.store.whole_files import write_whole
 
 FILE_VERSION = "2"
 
@@ -120,10 +121,13 @@ class FittedPooling(ABC):
         )
 
     def save(self, path: Path) -> None:
-        """Write the safetensors file."""
-        save_file(
+        """Write the safetensors file, in one step.
+
+        Raises:
+            OSError: the disk is full, or the directory cannot be written.
+        """
+        file = save(
             {name: np.ascontiguousarray(tensor) for name, tensor in self.tensors().items()},
-            path,
             metadata={
                 "covpool_pooling": FILE_VERSION,
                 "kind": self.kind,
@@ -133,6 +137,7 @@ class FittedPooling(ABC):
                 "fit": canonical_json(dict(self.fit)),
             },
         )
+        write_whole(path, file)
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -1,0 +1,58 @@
+"""Inputs: what a caller gives as sequences, as it travels: bases as JSON, FASTA as a file of a form.
+
+A file is sent as its bytes, compressed ones included, and a pipe is read once; the service reads what they
+hold.
+"""
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from covpool.clients.errors import ClientError
+
+#: One sequence, FASTA text, several sequences; or FASTA as a path, as bytes or as a file object.
+Input = str | Sequence[str] | os.PathLike[str] | bytes | IO[bytes] | IO[str]
+
+#: What the service is told the file is called where it has no name.
+_UNNAMED = "sequences.fa"
+
+
+@contextmanager
+def request_of(sequences: Input, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A request's body as httpx takes it, with these options beside the sequences.
+
+    Raises:
+        ClientError: the text is a file's name.
+        OSError: the file cannot be read.
+    """
+    if isinstance(sequences, os.PathLike):
+        path = Path(sequences)
+        with path.open("rb") as file:
+            # The length of a pipe is not known before it was read, and it can be read only once.
+            regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            yield {"data": options, "files": {"fasta": (path.name, file if regular else file.read())}}
+    elif isinstance(sequences, bytes | bytearray | memoryview):
+        yield {"data": options, "files": {"fasta": (_UNNAMED, bytes(sequences))}}
+    elif hasattr(sequences, "read"):
+        read = sequences.read()
+        data = read.encode() if isinstance(read, str) else read
+        yield {"data": options, "files": {"fasta": (_UNNAMED, data)}}
+    else:
+        _check_no_file_name(sequences)
+        listed = sequences if isinstance(sequences, str) else list(sequences)
+        yield {"json": {"input": listed, **options}}
+
+
+def _check_no_file_name(sequences: str | Sequence[str]) -> None:
+    if not isinstance(sequences, str) or "\n" in sequences or not {".", "/"} & set(sequences[:4096]):
+        return
+    name = sequences[:4096]
+    try:
+        there = Path(name).is_file()
+    except (OSError, ValueError):
+        return
+    if there:
+        raise ClientError(f"{name!r} is the name of a file; give it as Path({name!r})")

@@ -1,0 +1,97 @@
+"""Existence: whether there is a store at a location, asked without making anything there.
+
+Who only reads must not make an empty store of a mistyped path; who writes may.
+"""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+from zarr.abc.store import Store as ZarrStorage
+
+from covpool.store.engines import reading, shown
+from covpool.store.errors import LocationError, StoreNotFoundError
+from covpool.store.locations import MEMORY
+from covpool.store.objects import Objects
+from covpool.store.schema import ARRAYS, CATALOG_FILE
+from covpool.store.tables import TABLES
+
+_ARRAYS_METADATA = f"{ARRAYS}/zarr.json"
+
+
+def require_place(location: str | Path, catalog: str | None = None, *, lost_catalog: bool = False) -> None:
+    """Refuse a directory without a store, and a SQLite catalog that is no file; nothing is opened.
+
+    Args:
+        location: as `Store.open` takes it.
+        catalog: database URL, where the catalog is not the store's own.
+        lost_catalog: arrays alone will do.
+
+    Raises:
+        StoreNotFoundError: there is no store.
+        LocationError: memory://, in which another process can have left nothing.
+    """
+    text = str(location)
+    if text == MEMORY:
+        raise LocationError(f"{MEMORY}: lives in one process only; give a directory or s3://bucket/prefix")
+    if "://" not in text:
+        folder = Path(location).expanduser()
+        arrays = (folder / _ARRAYS_METADATA).is_file()
+        own = catalog is None and (folder / CATALOG_FILE).is_file()
+        if not (arrays or own):
+            raise _not_found(text)
+        if catalog is None and not (own or lost_catalog):
+            raise LocationError(
+                f"{location}: has arrays and no {CATALOG_FILE}; give the right --catalog, or make it again "
+                f"with: covpool store rebuild {location}"
+            )
+    if catalog is not None and not lost_catalog:
+        require_catalog_file(catalog)
+
+
+def require_arrays(storage: ZarrStorage, location: str | Path) -> None:
+    """Refuse object storage in which no store was made.
+
+    Raises:
+        StoreNotFoundError: there is none.
+    """
+    if "://" in str(location) and Objects(storage).read(_ARRAYS_METADATA) is None:
+        raise _not_found(str(location))
+
+
+def require_catalog(engine: Engine, location: str | Path) -> None:
+    """Refuse a database in which no catalog was made.
+
+    Raises:
+        StoreNotFoundError: there is none.
+        CatalogError: the database cannot be reached, or refused.
+    """
+    with reading(engine) as connection:
+        found = TABLES.found(connection)
+    if found is None:
+        raise StoreNotFoundError(
+            f"there is no store at {location}: database {shown(engine.url)} holds no catalog; check the "
+            "location and --catalog (COVPOOL_CATALOG)"
+        )
+
+
+def require_catalog_file(catalog: str) -> None:
+    """Refuse the URL of a SQLite file that is not there, which opening it would make.
+
+    Raises:
+        StoreNotFoundError: naming it.
+    """
+    try:
+        url = sa.make_url(catalog)
+    except sa.exc.ArgumentError:
+        # What is wrong with it is said when it is opened.
+        return
+    if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).is_file():
+        raise StoreNotFoundError(f"there is no catalog at {url.database}; check --catalog (COVPOOL_CATALOG)")
+
+
+def _not_found(location: str) -> StoreNotFoundError:
+    return StoreNotFoundError(
+        f"there is no store at {location}; check the path, or make one with "
+        f"`covpool serve --store {location}` or `covpool extract genes.fa --store {location}`"
+    )
