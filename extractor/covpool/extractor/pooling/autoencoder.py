@@ -20,6 +20,7 @@ from covpool.extractor.pooling.source import MomentsSource, width_of
 from covpool.extractor.pooling.state import fit_state
 from covpool.extractor.pooling.summary import Scaling, summarise
 from covpool.extractor.pooling.tied import check_k
+from covpool.extractor.threads import one_torch_thread
 from covpool.store.bottleneck import Bottleneck
 
 #: Keeps the gradient of a norm finite where the residual is rounding.
@@ -65,7 +66,7 @@ def fit_autoencoder(
     projections = [torch.nn.Parameter(one) for one in _start(width_of(source), k, seed)]
     optimiser = torch.optim.Adam(projections)
     steps = -(-len(source) // batch)
-    with fit_state(state, source, settings) as kept:
+    with one_torch_thread(), fit_state(state, source, settings) as kept:
         found = kept.load()
         if found is None:
             scale, curve = summarise(source).scale(scaling), np.zeros(0)
