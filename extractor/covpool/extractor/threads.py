@@ -1,4 +1,4 @@
-"""Threads of torch's linear algebra: one where matrices are small, as `covpool.store.threads` has it for numpy.
+"""Threads of torch's linear algebra: one where matrices are small, as with `covpool.store.threads`.
 
 A step of the autoencoder on 32 matrices of d = 64 took 9 to 70 ms on two threads of two busy cores and 1 to 2
 on one (d = 512: 330 and 65, 8 of d = 1536: 510 and 165); on idle cores it took the same time on either. A

@@ -24,7 +24,7 @@ from threadpoolctl import ThreadpoolController
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-#: A matrix of this side that is worked on alone may have all threads; see above for what that gains and costs.
+#: A matrix of this side, worked on alone, may have all threads; see above for what that gains and costs.
 LARGE = 1536
 
 #: Bytes that matrices worked on side by side may take, and float64 copies that a root of one needs.
@@ -60,9 +60,7 @@ def one_thread(side: int = 0) -> Iterator[None]:
                 _before.restore_original_limits()
 
 
-def side_by_side(
-    work: Callable[[Item], Result], items: Iterable[Item], *, side: int
-) -> Iterator[Result]:
+def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], *, side: int) -> Iterator[Result]:
     """`work` of every item, in their order, on as many threads as there are cores, each with one BLAS thread.
 
     Args:

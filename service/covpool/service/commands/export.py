@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from covpool.service.assembly_table import assembly_table, described, write
+from covpool.service.assembly_files import described, write
+from covpool.service.assembly_table import assembly_table
 from covpool.service.commands.stores import open_store, store_option
 from covpool.service.genomes import Genomes
 from covpool.service.offered import Offered
@@ -73,13 +74,12 @@ def export(
 
     with open_store(store) as opened:
         genomes = Genomes(opened.catalog)
-        known = {gene.id: gene for gene in genomes.every_gene(assembly)}
         with progress_of("export") as progress:
             table = assembly_table(
                 opened,
                 assembly,
                 pooling_for,
-                known=known,
+                bases=genomes.bases(assembly),
                 model=model,
                 layer=layer,
                 selection=selection,

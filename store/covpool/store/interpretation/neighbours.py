@@ -65,7 +65,6 @@ def _batches(
     keys: list[MomentsKey] = []
     rows: list[NDArray[np.float64]] = []
 
-
     def embedded(item: tuple[MomentsKey, Moments]) -> tuple[MomentsKey, NDArray[np.float64]]:
         key, moments = item
         pooling.require(key.recipe)
