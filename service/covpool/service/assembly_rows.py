@@ -174,7 +174,7 @@ def _own(found: list[Found], bases: GeneBases) -> tuple[list[Found], list[int], 
     fitting, flanks, why = [], [], ""
     for one in found:
         try:
-            flank = bases.flank(one)
+            flank = bases.flank(one.name.name, one)
         except GenomeUnavailableError as error:
             why = str(error)
             continue

@@ -49,37 +49,38 @@ class GeneBases:
         self._read = lru_cache(REMEMBERED)(self._digest)
         self._unavailable = False
 
-    def flank(self, found: Found) -> int | None:
-        """Bases on either side of a gene with which its moments were made; None where they are of others.
+    def flank(self, gene: str, found: Found) -> int | None:
+        """Bases on either side of a gene with which moments were made; None where they are of other bases.
 
         On a contig that ends before the flank does it is the least that reads as much.
 
         Args:
-            found: a gene's id, and the moments it leads to.
+            gene: its id.
+            found: a name that it goes by, and moments it leads to.
 
         Raises:
             GenomeUnavailableError: what is kept does not tell: the FASTA file is gone or another, or the
                 assembly was registered before classes were kept.
         """
-        known, entry = self.genes[found.name.name], found.entry
-        gene = known.gene
-        flank = self._flank_of(gene, entry.length)
+        known, entry = self.genes[gene], found.entry
+        place = known.gene
+        flank = self._flank_of(place, entry.length)
         if flank is None:
             return None
         selection = entry.namespace.recipe.selection
         if selection != WHOLE:
             locus = self._locus(known, flank, selection)
-            digest = self._read(gene.id, flank, gene.strand) if locus is not None else None
+            digest = self._read(gene, flank, place.strand) if locus is not None else None
             if locus is None or digest is None:
                 return None
             return flank if selection_digest(digest, locus.regions[0].intervals) == entry.sequence else None
-        if self._read(gene.id, flank, gene.strand) == entry.sequence:
+        if self._read(gene, flank, place.strand) == entry.sequence:
             return flank
         # Who names moments without a plan may have read the contig as it is, which the gene's own place and
         # strand in the name vouch for.
         named = found.name.chrom, found.name.start, found.name.end, found.name.strand
-        if gene.strand == "-" and named == (gene.chrom, gene.start, gene.end, "-"):
-            return flank if self._read(gene.id, flank, "+") == entry.sequence else None
+        if place.strand == "-" and named == (place.chrom, place.start, place.end, "-"):
+            return flank if self._read(gene, flank, "+") == entry.sequence else None
         return None
 
     def contig(self, gene: str) -> int:

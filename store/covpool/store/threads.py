@@ -5,8 +5,8 @@ cores idle that gains nothing (two cores: d = 64 the same time, 512 0.9 of it, 1
 busy it costs 4 to 15 times the time at d = 64 and up to 12 times at d = 1536. One thread for each matrix is
 as fast on idle cores, where several matrices are worked on, and its bits depend on neither load nor cores.
 
-BLAS has one number of threads for the whole process, so who needs one thread is counted: the first to come
-sets it, the last to leave puts back what was.
+OpenBLAS has one number of threads for the whole process, so who needs one thread is counted: the first to
+come sets it, the last to leave puts back what was. MKL, and OpenBLAS over OpenMP, have one for every thread.
 """
 
 import os
@@ -31,14 +31,13 @@ LARGE = 1536
 MEMORY_BYTES = 2 << 30
 COPIES = 5
 
-_lock = threading.Lock()
-_inside = 0
-_before: Any = None
-
 
 @contextmanager
 def one_thread(side: int = 0) -> Iterator[None]:
-    """One BLAS thread for the process while the body runs, or another body under this rule does.
+    """One BLAS thread for what the body does.
+
+    Of a BLAS with one number for the process this holds for all of its threads, until the last body under
+    this rule has ended.
 
     Args:
         side: of the one matrix that is worked on; from `LARGE` on nothing is changed.
@@ -46,18 +45,17 @@ def one_thread(side: int = 0) -> Iterator[None]:
     if side >= LARGE:
         yield
         return
-    global _inside, _before
-    with _lock:
-        if _inside == 0:
-            _before = _controller().limit(limits=1)
-        _inside += 1
+    shared, own = _libraries()
+    before = [(one, one.num_threads) for one in own]
+    for one in own:
+        one.set_num_threads(1)
+    shared.enter()
     try:
         yield
     finally:
-        with _lock:
-            _inside -= 1
-            if _inside == 0:
-                _before.restore_original_limits()
+        shared.leave()
+        for one, number in before:
+            one.set_num_threads(number)
 
 
 def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], *, side: int) -> Iterator[Result]:
@@ -70,13 +68,18 @@ def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], *, side:
     """
     most = min(cores(), max(1, MEMORY_BYTES // (8 * COPIES * side * side)))
     left = iter(items)
+
+    def alone(item: Item) -> Result:
+        with one_thread():
+            return work(item)
+
     with one_thread():
         pool = ThreadPoolExecutor(most, thread_name_prefix="covpool-matrix")
         try:
-            waiting = deque(pool.submit(work, one) for one in islice(left, most + 1))
+            waiting = deque(pool.submit(alone, one) for one in islice(left, most + 1))
             while waiting:
                 result = waiting.popleft().result()
-                waiting.extend(pool.submit(work, one) for one in islice(left, 1))
+                waiting.extend(pool.submit(alone, one) for one in islice(left, 1))
                 yield result
         finally:
             # Whoever stops early waits for what is under way, as a store may be closed next.
@@ -88,9 +91,45 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@cache
-def _controller() -> ThreadpoolController:
-    """The BLAS libraries of this process, looked up once: it takes 50 times as long as setting a number."""
-    import numpy  # noqa: F401 (its BLAS is the one that is set; it must be there when it is looked up)
+class _Shared:
+    """BLAS libraries with one number of threads for the process, and how many bodies need it to be one."""
 
-    return ThreadpoolController().select(user_api="blas")
+    def __init__(self, libraries: Iterable[Any]) -> None:
+        self._libraries = list(libraries)
+        self._before: list[int] = []
+        self._inside = 0
+        self._lock = threading.Lock()
+
+    def enter(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._before = [one.num_threads for one in self._libraries]
+                self._set([1] * len(self._libraries))
+            self._inside += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._set(self._before)
+
+    def _set(self, numbers: Iterable[int]) -> None:
+        for one, number in zip(self._libraries, numbers, strict=True):
+            # threadpoolctl lets only the thread that was first set the number, and ignores all others. Here
+            # any thread may be the first or the last, and no thread has to be the one that stays.
+            one.clear_controlling_thread(force=True)
+            one.set_num_threads(number)
+            one.clear_controlling_thread(force=True)
+
+
+@cache
+def _libraries() -> tuple[_Shared, list[Any]]:
+    """BLAS libraries with one number of threads for the process, and those with one for every thread.
+
+    Looked up once: that takes 50 times as long as setting a number.
+    """
+    import numpy  # noqa: F401 (its BLAS must be there when it is looked up)
+
+    found = ThreadpoolController().select(user_api="blas").lib_controllers
+    shared = [one for one in found if one.internal_api == "openblas" and one.threading_layer != "openmp"]
+    return _Shared(shared), [one for one in found if one not in shared]

@@ -22,6 +22,7 @@ from covpool.extractor.pooling.summary import Scaling, summarise
 from covpool.extractor.pooling.tied import check_k
 from covpool.extractor.threads import one_torch_thread
 from covpool.store.bottleneck import Bottleneck
+from covpool.store.threads import one_thread
 
 #: Keeps the gradient of a norm finite where the residual is rounding.
 LEAST_SHARE = 1e-12
@@ -124,5 +125,6 @@ def stacked(source: MomentsSource, indices: Sequence[int], scale: NDArray[np.flo
 
 def _start(width: int, k: int, seed: int) -> tuple[Tensor, ...]:
     rng = np.random.default_rng(seed)
-    columns = (np.linalg.qr(rng.normal(size=(width, k)))[0] for _ in range(2))
+    with one_thread(k):
+        columns = [np.linalg.qr(rng.normal(size=(width, k)))[0] for _ in range(2)]
     return tuple(torch.from_numpy(one.astype(np.float32)) for one in columns)
