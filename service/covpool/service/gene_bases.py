@@ -47,7 +47,7 @@ class GeneBases:
         self.genes = {one.gene.id: one for one in genes}
         self._assembly, self._file = assembly, file
         self._read = lru_cache(REMEMBERED)(self._digest)
-        self._unavailable = False
+        self._unavailable = ""
 
     def flank(self, gene: str, found: Found) -> int | None:
         """Bases on either side of a gene with which moments were made; None where they are of other bases.
@@ -130,13 +130,13 @@ class GeneBases:
             return None
 
     def _genome(self) -> Genome:
+        # Asked for once, not once for each of thousands of genes.
         if self._unavailable:
-            raise GenomeUnavailableError(f"{self._assembly.name}: its FASTA file cannot be read here")
+            raise GenomeUnavailableError(self._unavailable)
         try:
             return self._file(self._assembly)
-        except GenomeUnavailableError:
-            # Asked for once, not once for each of thousands of genes.
-            self._unavailable = True
+        except GenomeUnavailableError as error:
+            self._unavailable = str(error)
             raise
 
 
