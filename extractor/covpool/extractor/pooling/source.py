@@ -41,7 +41,7 @@ class MomentsSource(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, indices: Sequence[int]) -> Iterator[Moments]:
-        """The moments at these places, in this order."""
+        """The moments at these places, in this order; an executor's threads call it side by side."""
 
 
 @dataclass(frozen=True)

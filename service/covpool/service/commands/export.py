@@ -52,7 +52,9 @@ def export(
     """Write the embeddings of all genes of an assembly to TARGET: AnnData (.h5ad) or .parquet.
 
     One row for each gene, with its coordinates; one matrix for each layer and token selection that is cached.
-    No model runs. Nothing is overwritten.
+    Where the assembly is registered, moments of other bases than a gene has now take no part, which is told.
+    Of several matrices of a gene (with and without flanks) the newest counts. No model runs. Nothing is
+    overwritten.
 
     Example: covpool export R64.h5ad --assembly R64 --selection whole --store yeast.covpool
     """
