@@ -170,7 +170,7 @@ def _roots() -> None:
     print("\nroots, side by side on one thread each:  roots / s   against BLAS's own threads")
     rng = np.random.default_rng(0)
     root = pooling("root").embed
-    for width, count in ((64, 400), (256, 40)):
+    for width, count in ((64, 60), (256, 8)):
         moments = [_of_tokens(rng.normal(size=(300, width)).astype(np.float32)) for _ in range(count)]
         for busy in (0, cores()):
             with _busy(busy):

@@ -82,7 +82,7 @@ class Case:
         circular: bool = False,
     ) -> dict[tuple[str, str], str]:
         """What precompute leaves, without a network; keys by gene and class."""
-        found = {}
+        found: dict[tuple[str, str], str] = {}
         path = self.annotation(genes, circular)
         with Store.open(self.location) as store, Genome(self.fasta) as genome:
             loci = loci_of(read_annotation(path, genome.contigs), genome, flank=flank, classes=classes)

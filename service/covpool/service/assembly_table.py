@@ -100,7 +100,7 @@ def assembly_table(
     if not rows.entries:
         raise RequestError(
             f"the store holds no moments of the bases that genes of {assembly!r} have now: "
-            f"{rows.notices[0]}; covpool precompute --assembly … makes them"
+            f"{'; '.join(rows.notices)}; covpool precompute --assembly … makes them"
         )
     total, done = sum(map(len, rows.entries.values())), 0
 

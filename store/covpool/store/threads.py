@@ -12,7 +12,7 @@ come sets it, the last to leave puts back what was. MKL, and OpenBLAS over OpenM
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
@@ -58,7 +58,9 @@ def one_thread(side: int = 0) -> Iterator[None]:
             one.set_num_threads(number)
 
 
-def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], *, side: int) -> Iterator[Result]:
+def side_by_side(
+    work: Callable[[Item], Result], items: Iterable[Item], *, side: int
+) -> Generator[Result, None, None]:
     """`work` of every item, in their order, on as many threads as there are cores, each with one BLAS thread.
 
     Args:

@@ -1,6 +1,7 @@
 """Write the embeddings of all genes of an assembly as one table."""
 
 import json
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -74,19 +75,21 @@ def export(
         file.require(recipe)
         return file
 
-    with open_store(store) as opened:
-        genomes = Genomes(opened.catalog)
-        with progress_of("export") as progress:
-            table = assembly_table(
-                opened,
-                assembly,
-                pooling_for,
-                bases=genomes.bases(assembly),
-                model=model,
-                layer=layer,
-                selection=selection,
-                progress=progress,
-            )
+    with (
+        open_store(store) as opened,
+        closing(Genomes(opened.catalog)) as genomes,
+        progress_of("export") as progress,
+    ):
+        table = assembly_table(
+            opened,
+            assembly,
+            pooling_for,
+            bases=genomes.bases(assembly),
+            model=model,
+            layer=layer,
+            selection=selection,
+            progress=progress,
+        )
     write(table, target)
     for notice in table.notices:
         click.echo(f"Notice: {notice}", err=True)
