@@ -69,11 +69,11 @@ def test_a_product_has_one_thread_too() -> None:
     seen: list[int] = []
 
     class Watched(np.ndarray):
-        def __matmul__(self, other: Any) -> Any:  # type: ignore[override]
+        def __matmul__(self, other: Any) -> Any:
             seen.extend(blas_threads())
             return np.asarray(self) @ other
 
-        def __rmatmul__(self, other: Any) -> Any:  # type: ignore[override]
+        def __rmatmul__(self, other: Any) -> Any:
             seen.extend(blas_threads())
             return other @ np.asarray(self)
 
