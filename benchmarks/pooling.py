@@ -4,11 +4,16 @@
    tokens kept in memory, and with the network run again for its tokens.
 2. Closed form against gradient descent: loss reached and seconds, on the moments of the same real genes.
 3. Embeddings per second at d = 1536 and 4096, k = 32, against `L.T @ C @ R` in the dtype of C.
+4. Roots of many small matrices side by side on one BLAS thread each, as in an export, against one after the
+   other on the threads that BLAS takes by itself; with the cores idle, and with a busy process for each.
 """
 
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +31,10 @@ from covpool.extractor.pooling.mean_eigenvectors import fit_mean_eigenvectors
 from covpool.extractor.pooling.source import MomentsList
 from covpool.extractor.pooling.summary import summarise
 from covpool.store import Bottleneck, Moments
+from covpool.store.poolings.half_vector import half_vector
+from covpool.store.poolings.kinds import pooling
+from covpool.store.poolings.roots import ROOT_FLOOR
+from covpool.store.threads import cores, side_by_side
 
 GENES = Path(__file__).parent.parent / "examples" / "ecoli_genes.fa"
 MODEL = "ntv3-mini"
@@ -36,7 +45,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def main() -> None:
-    """Print the three comparisons."""
+    """Print the four comparisons."""
     torch.manual_seed(0)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; {MODEL}, {GENES.name}, k = {K}")
     adapter = load_adapter(MODEL)
@@ -47,6 +56,7 @@ def main() -> None:
     _epochs(adapter, sequences, layer, tokens, moments)
     _fits(MomentsList(moments, adapter.recipe(layer)))
     _throughput()
+    _roots()
 
 
 def _epochs(
@@ -154,6 +164,48 @@ def _throughput() -> None:
         print(
             f"  d = {width}                        {1 / mine:11.0f}   {mine / peer:8.2f} x time   {error:.0e}"
         )
+
+
+def _roots() -> None:
+    print("\nroots, side by side on one thread each:  roots / s   against BLAS's own threads")
+    rng = np.random.default_rng(0)
+    root = pooling("root").embed
+    for width, count in ((64, 60), (256, 8)):
+        moments = [_of_tokens(rng.normal(size=(300, width)).astype(np.float32)) for _ in range(count)]
+        for busy in (0, cores()):
+            with _busy(busy):
+                ours, plain = [], []
+                for _ in range(ROUNDS):
+                    ours.append(_seconds(lambda: list(side_by_side(root, moments, side=width))))  # noqa: B023
+                    plain.append(_seconds(lambda: [_plain_root(one) for one in moments]))  # noqa: B023
+            mine, peer = statistics.median(ours), statistics.median(plain)
+            worst = max(plain) / mine
+            print(
+                f"  d = {width:4d}, {busy} busy processes     {count / mine:14.0f}   "
+                f"{peer / mine:8.1f} x as fast, {worst:.1f} x as its slowest round"
+            )
+
+
+def _of_tokens(x: NDArray[np.float32]) -> Moments:
+    return Moments(len(x), x.mean(0), x.T @ x / np.float32(len(x)))
+
+
+def _plain_root(moments: Moments) -> NDArray[np.float64]:
+    values, vectors = np.linalg.eigh(moments.second_moment.astype(np.float64))
+    floored = np.sqrt(np.maximum(values, ROOT_FLOOR * values.mean()))
+    return half_vector((vectors * floored) @ vectors.T)
+
+
+@contextmanager
+def _busy(count: int) -> Iterator[None]:
+    """So many processes that do nothing but take a core."""
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for one in processes:
+            one.kill()
+            one.wait()
 
 
 def _plain(left: NDArray[Any], c: NDArray[Any]) -> NDArray[Any]:

@@ -39,6 +39,7 @@ from covpool.service.settings import Settings
 from covpool.service.shutdown import Shutdown
 from covpool.service.supervisor import Supervisor, settings_environment
 from covpool.service.tokens import Tokens
+from covpool.store.threads import one_thread
 from covpool.store.zarr_store import Store
 
 
@@ -56,7 +57,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with Store.open(chosen.store, catalog=chosen.catalog) as store:
+        # Requests are what runs side by side here.
+        with one_thread(), Store.open(chosen.store, catalog=chosen.catalog) as store:
             queue = Queue(store.catalog, lease_s=chosen.lease_s, max_attempts=chosen.max_attempts)
             fits = Fits(store.catalog, lease_s=chosen.lease_s, max_attempts=chosen.max_attempts)
             supervisor = Supervisor(chosen, queue)

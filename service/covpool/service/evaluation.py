@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from covpool.extractor.adapters.registry import load_model
 from covpool.extractor.evaluation.attention import light_attention
@@ -114,10 +113,7 @@ def evaluate(
         Features(log_length(genes)),
         outer=(design.folds - 1,) if design.part == "test" else (),
     )
-    # numpy decomposes thousands of small matrices here: its BLAS threads would spend their time waiting for
-    # each other (30 times slower on a shared machine). torch, which solves the large ones, keeps its own.
-    with threadpool_limits(1, user_api="blas"):
-        yield from comparison.run(representations(design, store, genes, targets, tell), tell)
+    yield from comparison.run(representations(design, store, genes, targets, tell), tell)
 
 
 def folds_of(design: Design, genes: list[CodingGene]) -> Folds:

@@ -12,6 +12,7 @@ from covpool.extractor.models import Options, untrained_notice
 from covpool.extractor.regions import WHOLE
 from covpool.service.bulk.plan import ALL_CLASSES, Item, Locus, Plan, locus_of, make_plan
 from covpool.service.errors import RequestError
+from covpool.service.gene_bases import PLAIN
 from covpool.service.genomes import Genomes
 from covpool.service.offered import Offered
 from covpool.service.queue import Asks, Request, Unfit
@@ -21,9 +22,6 @@ from covpool.service.settings import Settings
 from covpool.service.submission import Submission
 from covpool.store.keys import MomentsKey
 from covpool.store.zarr_store import Store
-
-#: Classes that follow from a gene's interval alone.
-_PLAIN = frozenset((WHOLE, "gene", "upstream", "downstream"))
 
 
 def plan_genome(
@@ -110,11 +108,12 @@ def _asks(plan: Plan, item: Item) -> Asks | None:
 
 def _loci(genomes: Genomes, assembly: Registration, *, flank: int, asked: frozenset[str]) -> Iterator[Locus]:
     classes = [name for name in ALL_CLASSES if name in asked]
-    for gene, own in genomes.gene_classes(assembly.name):
-        if own is None and not asked <= _PLAIN:
+    for known in genomes.known_genes(assembly.name):
+        gene, own = known.gene, known.classes
+        if own is None and not asked <= PLAIN:
             raise RequestError(
                 f"{assembly.name}: was registered before region classes were kept; register it anew "
-                f"(covpool genome add), or ask for {', '.join(sorted(_PLAIN))}"
+                f"(covpool genome add), or ask for {', '.join(sorted(PLAIN))}"
             )
         spans = {"gene": ((gene.start, gene.end),)} if own is None else own
         locus = locus_of(

@@ -17,22 +17,22 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from covpool.extractor.annotation.annotation import read_annotation
-from covpool.extractor.annotation.gene_regions import own_classes
 from covpool.extractor.annotation.genes import Gene
 from covpool.extractor.annotation.repairs import as_json
-from covpool.extractor.annotation.spans import Spans
 from covpool.extractor.digests import file_digest
 from covpool.extractor.errors import RegionError, SequenceError
 from covpool.extractor.genome import Genome, parse_region
 from covpool.extractor.sequences import Sequence
 from covpool.service.contig_names import ContigNames, some
 from covpool.service.errors import GenomeNotFoundError, GenomeUnavailableError, RequestError
+from covpool.service.gene_bases import GeneBases, known_genes
 from covpool.service.registrations import (
     LONGEST_NAME,
+    KnownGene,
     Registration,
-    classes_of,
     gene_of,
     gene_row,
+    known_gene_of,
     name_rows,
     registration_of,
 )
@@ -98,7 +98,7 @@ class Genomes:
             found = read_annotation(annotation, contigs, aliases=others, circular=around, strict=strict)
             around = found.circular
             others = {name: contig for name, contig in found.contigs.items() if name not in contigs} | others
-            rows = [gene_row(name, gene, own_classes(gene, found.transcripts(gene))) for gene in found.genes]
+            rows = [gene_row(name, one) for one in known_genes(fasta, found)]
         genes = found.genes if found is not None else ()
         with self._catalog.writing() as connection:
             _delete(connection, name)
@@ -178,8 +178,7 @@ class Genomes:
         assembly = self.get(name)
         query = sa.select(_genes).where(_genes.c.genome == name).order_by(_genes.c.id).limit(limit)
         if called is not None:
-            ids = sa.select(_names.c.gene).where(_names.c.genome == name, _names.c.name == called)
-            query = query.where(_genes.c.id.in_(ids))
+            query = query.where(_genes.c.id.in_(_called(name, called)))
         if within is not None:
             query = query.where(_overlap(assembly, within))
         if after is not None:
@@ -187,21 +186,22 @@ class Genomes:
         with self._catalog.reading() as connection:
             return [gene_of(row) for row in connection.execute(query)]
 
-    def every_gene(self, name: str) -> list[Gene]:
-        """All genes of an assembly by id; none when it is not registered."""
+    def known_genes(self, name: str, called: str | None = None) -> Iterator[KnownGene]:
+        """All genes of an assembly by id, or those that go by a name; none when it is not registered."""
         query = sa.select(_genes).where(_genes.c.genome == name).order_by(_genes.c.id)
-        with self._catalog.reading() as connection:
-            return [gene_of(row) for row in connection.execute(query)]
-
-    def gene_classes(self, name: str) -> Iterator[tuple[Gene, dict[str, Spans] | None]]:
-        """All genes of an assembly by id, with the classes of their own bases, on the contig.
-
-        None where the assembly was registered before classes were kept.
-        """
-        query = sa.select(_genes).where(_genes.c.genome == name).order_by(_genes.c.id)
+        if called is not None:
+            query = query.where(_genes.c.id.in_(_called(name, called)))
         with self._catalog.reading() as connection:
             rows = connection.execute(query).all()
-        return ((gene_of(row), classes_of(row)) for row in rows)
+        return map(known_gene_of, rows)
+
+    def bases(self, name: str, called: str | None = None) -> GeneBases | None:
+        """What the genes of an assembly read now, or those of a name; None where no genes are registered."""
+        try:
+            assembly = self.get(name)
+        except GenomeNotFoundError:
+            return None
+        return GeneBases(assembly, self.known_genes(name, called), self.file) if assembly.genes else None
 
     def gene(self, name: str, called: str) -> Gene:
         """The gene of an assembly with this id, else with this symbol, else with this alias.
@@ -308,6 +308,11 @@ def _opened(assembly: Registration) -> Genome:
         found.close()
         raise GenomeUnavailableError(f"{assembly.name}: its FASTA file has changed; register it anew")
     return found
+
+
+def _called(name: str, called: str) -> "sa.Select[tuple[str]]":
+    """Ids of the genes of an assembly that go by a name."""
+    return sa.select(_names.c.gene).where(_names.c.genome == name, _names.c.name == called)
 
 
 def _overlap(assembly: Registration, text: str) -> "sa.ColumnElement[bool]":

@@ -12,6 +12,9 @@ from covpool.extractor.annotation.spans import Spans
 
 LONGEST_NAME = 255
 
+#: Where the digest of a gene's bases stands among its classes, none of which is called so.
+_DIGEST = "digest"
+
 
 @dataclass(frozen=True)
 class Registration:
@@ -44,8 +47,24 @@ class Registration:
     genes: int
 
 
-def gene_row(genome: str, gene: Gene, classes: Mapping[str, Spans]) -> dict[str, Any]:
-    """A gene as a row of its table; `classes` of its own bases, on the contig."""
+@dataclass(frozen=True)
+class KnownGene:
+    """A gene as it is registered.
+
+    Attributes:
+        gene: with its place.
+        classes: of its own bases, on the contig; None where it was registered before they were kept.
+        digest: of its own bases; None where they are not DNA, or it was registered before it was kept.
+    """
+
+    gene: Gene
+    classes: Mapping[str, Spans] | None
+    digest: str | None
+
+
+def gene_row(genome: str, known: KnownGene) -> dict[str, Any]:
+    """A gene as a row of its table."""
+    gene = known.gene
     return {
         "genome": genome,
         "id": gene.id,
@@ -56,7 +75,7 @@ def gene_row(genome: str, gene: Gene, classes: Mapping[str, Spans]) -> dict[str,
         "strand": gene.strand,
         "biotype": gene.biotype,
         "aliases": json.dumps(gene.aliases),
-        "classes": json.dumps(classes, separators=(",", ":")),
+        "classes": json.dumps({**(known.classes or {}), _DIGEST: known.digest}, separators=(",", ":")),
     }
 
 
@@ -74,12 +93,14 @@ def gene_of(row: Any) -> Gene:
     return Gene(row.id, row.symbol, row.chrom, row.start, row.end, row.strand, aliases, row.biotype)
 
 
-def classes_of(row: Any) -> dict[str, Spans] | None:
-    """Classes of its own bases, on the contig; None where it was registered before they were kept."""
+def known_gene_of(row: Any) -> KnownGene:
+    """The gene of a row, with what is kept of its bases."""
     if row.classes is None:
-        return None
-    found: dict[str, list[tuple[int, int]]] = json.loads(row.classes)
-    return {name: tuple((start, end) for start, end in spans) for name, spans in found.items()}
+        return KnownGene(gene_of(row), None, None)
+    found = json.loads(row.classes)
+    digest = found.pop(_DIGEST, None)
+    classes = {name: tuple((start, end) for start, end in spans) for name, spans in found.items()}
+    return KnownGene(gene_of(row), classes, digest)
 
 
 def registration_of(row: Any) -> Registration:

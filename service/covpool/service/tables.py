@@ -52,7 +52,8 @@ genes = sa.Table(
     sa.Column("strand", sa.String(1), nullable=False),
     sa.Column("biotype", sa.Text, nullable=False),
     sa.Column("aliases", sa.Text, nullable=False),
-    # Spans of the classes of its own bases, on the contig, as JSON; null where they were not kept yet.
+    # Spans of the classes of its own bases, on the contig, and the digest of these bases, as JSON; null, or
+    # without a digest, where they were not kept yet.
     sa.Column("classes", sa.Text),
 )
 

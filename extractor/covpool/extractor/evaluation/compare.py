@@ -33,6 +33,7 @@ from covpool.extractor.evaluation.scores import (
 )
 from covpool.extractor.evaluation.splits import Folds
 from covpool.extractor.evaluation.targets import Targets
+from covpool.store.threads import one_thread
 
 #: Weight of the log length: 5 % of the squared norm of the block it stands beside.
 LENGTH_WEIGHT = 0.05**0.5
@@ -144,7 +145,13 @@ class Comparison:
 
         Baselines come first; the strongest is the one with the best mean validation score.
         """
-        tell = progress or (lambda name: None)
+        # Thousands of small matrices, and products that gain little from more; torch keeps its own threads.
+        with one_thread():
+            yield from self._every(representations, progress or (lambda name: None))
+
+    def _every(
+        self, representations: Ordered[Representation], tell: Callable[[str], None]
+    ) -> Iterator[Result]:
         strongest: tuple[float, Representation] | None = None
         for one in representations:
             if one.group == "baseline":

@@ -13,6 +13,7 @@ from covpool.extractor.evaluation.ridge import Features, Index
 from covpool.store.moments import Moments
 from covpool.store.poolings.kinds import Pooling, pooling
 from covpool.store.poolings.scores import LinearScores
+from covpool.store.threads import side_by_side
 
 #: Powers of the log length in the baseline that knows nothing else.
 LENGTH_POWERS = 3
@@ -83,5 +84,5 @@ class _Fitted:
 def _features(moments: Ordered[Moments], part: Pooling) -> Features:
     if isinstance(part, LinearScores):
         return Features(part.embed_many(moments).astype(np.float32), part.standardise)
-    rows = [part.embed(one).ravel().astype(np.float32) for one in moments]
-    return Features(np.stack(rows), part.standardise)
+    rows = side_by_side(lambda one: part.embed(one).ravel(), moments, side=moments[0].width)
+    return Features(np.stack([row.astype(np.float32) for row in rows]), part.standardise)

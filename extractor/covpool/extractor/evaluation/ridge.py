@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from covpool.extractor.evaluation.targets import Matrix
+from covpool.extractor.threads import one_torch_thread
 
 Index = npt.NDArray[np.int64]
 
@@ -137,16 +138,17 @@ class _Complete:
 
 def _solve(gram: torch.Tensor, right: torch.Tensor, penalty: float) -> torch.Tensor:
     """(gram + penalty)⁻¹ right."""
-    for dtype in (gram.dtype, torch.float64):
-        penalised = gram.to(dtype, copy=True)
-        penalised.diagonal().add_(penalty)
-        factor, failed = torch.linalg.cholesky_ex(penalised)
-        if not failed:
-            solution: torch.Tensor = torch.cholesky_solve(right.to(dtype), factor)
-            return solution.to(gram.dtype)
-    # Singular even in float64: the least-squares solution of smallest norm.
-    least: torch.Tensor = torch.linalg.lstsq(penalised, right.double(), driver="gelsd").solution
-    return least.to(gram.dtype)
+    with one_torch_thread(len(gram)):
+        for dtype in (gram.dtype, torch.float64):
+            penalised = gram.to(dtype, copy=True)
+            penalised.diagonal().add_(penalty)
+            factor, failed = torch.linalg.cholesky_ex(penalised)
+            if not failed:
+                solution: torch.Tensor = torch.cholesky_solve(right.to(dtype), factor)
+                return solution.to(gram.dtype)
+        # Singular even in float64: the least-squares solution of smallest norm.
+        least: torch.Tensor = torch.linalg.lstsq(penalised, right.double(), driver="gelsd").solution
+        return least.to(gram.dtype)
 
 
 def best_on_grid(

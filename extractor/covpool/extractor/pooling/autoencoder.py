@@ -20,7 +20,9 @@ from covpool.extractor.pooling.source import MomentsSource, width_of
 from covpool.extractor.pooling.state import fit_state
 from covpool.extractor.pooling.summary import Scaling, summarise
 from covpool.extractor.pooling.tied import check_k
+from covpool.extractor.threads import one_torch_thread
 from covpool.store.bottleneck import Bottleneck
+from covpool.store.threads import one_thread
 
 #: Keeps the gradient of a norm finite where the residual is rounding.
 LEAST_SHARE = 1e-12
@@ -65,7 +67,7 @@ def fit_autoencoder(
     projections = [torch.nn.Parameter(one) for one in _start(width_of(source), k, seed)]
     optimiser = torch.optim.Adam(projections)
     steps = -(-len(source) // batch)
-    with fit_state(state, source, settings) as kept:
+    with one_torch_thread(), fit_state(state, source, settings) as kept:
         found = kept.load()
         if found is None:
             scale, curve = summarise(source).scale(scaling), np.zeros(0)
@@ -123,5 +125,6 @@ def stacked(source: MomentsSource, indices: Sequence[int], scale: NDArray[np.flo
 
 def _start(width: int, k: int, seed: int) -> tuple[Tensor, ...]:
     rng = np.random.default_rng(seed)
-    columns = (np.linalg.qr(rng.normal(size=(width, k)))[0] for _ in range(2))
+    with one_thread(k):
+        columns = [np.linalg.qr(rng.normal(size=(width, k)))[0] for _ in range(2)]
     return tuple(torch.from_numpy(one.astype(np.float32)) for one in columns)

@@ -19,6 +19,7 @@ from covpool.extractor.pooling.state import fit_state
 from covpool.extractor.pooling.summary import Scaling, summarise
 from covpool.extractor.pooling.targets import Targets
 from covpool.extractor.pooling.tied import check_k
+from covpool.extractor.threads import one_torch_thread
 from covpool.store.bottleneck import Bottleneck
 from covpool.store.keys import sha256
 
@@ -71,7 +72,7 @@ def fit_end_to_end(
         "values": sha256(targets.values.tobytes()),
     }  # fmt: skip
     y = _prepared(targets, training)
-    with fit_state(state, source, settings) as kept:
+    with one_torch_thread(), fit_state(state, source, settings) as kept:
         found = kept.load()
         if found is None:
             summary = summarise(source)

@@ -1,15 +1,17 @@
 """The fits by name, and which of their settings a request may choose."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
 from inspect import signature
 from typing import Any
 
-from covpool.extractor.pooling.source import MomentsSource
+from covpool.extractor.pooling.source import MomentsSource, width_of
 from covpool.extractor.pooling.targets import Targets
 from covpool.store.errors import PoolingError
 from covpool.store.poolings.fitted import FittedPooling
+from covpool.store.threads import LARGE, cores
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,9 @@ class Method:
     def fit(self, source: MomentsSource, targets: Targets | None = None, **settings: Any) -> FittedPooling:
         """Fit; settings are the function's keyword arguments.
 
+        Without an executor, moments of fewer than `LARGE` features are read and worked on by as many threads
+        as there are cores; of wider ones one part at a time is, as the results of many would fill memory.
+
         Raises:
             PoolingError: targets are missing or not wanted, a setting is unknown, or the fit refuses.
         """
@@ -51,7 +56,13 @@ class Method:
                 f"{', '.join(sorted(known))}"
             )
         given = (source,) if targets is None else (source, targets)
-        found: FittedPooling = call(*given, **(self.preset or {}), **settings)
+        preset = self.preset or {}
+        found: FittedPooling
+        if "executor" not in known or settings.get("executor") is not None or width_of(source) >= LARGE:
+            found = call(*given, **preset, **settings)
+        else:
+            with ThreadPoolExecutor(cores()) as threads:
+                found = call(*given, **preset, **(settings | {"executor": threads}))
         return found
 
 

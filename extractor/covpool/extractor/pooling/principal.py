@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covpool.extractor.pooling.summary import signed
+from covpool.store.threads import one_thread
 
 Matrix = NDArray[np.float64]
 
@@ -54,19 +55,26 @@ def principal_axes(
     if not 1 <= k <= min(n, p):
         raise ValueError(f"cannot take {k} principal axes of a table of {n} rows and {p} columns")
     blocks = _Blocks(table)
+    with one_thread(min(n, p)):
+        axes, variances = _axes(blocks, k, seed, exact_side)
+    varying = float((blocks.deviation > 0).sum())
+    return PrincipalAxes(blocks.centre, blocks.spread, signed(axes), np.maximum(variances, 0) / n, varying)
+
+
+def _axes(blocks: "_Blocks", k: int, seed: int, exact_side: int) -> tuple[Matrix, Matrix]:
+    """(p, k) axes and (k,) eigenvalues of ZᵀZ, by whichever way is exact for the table's shape."""
+    n, p = blocks.table.shape
     if p <= exact_side and p <= n:
         values, vectors = np.linalg.eigh(blocks.column_gram())
-        axes, variances = vectors[:, ::-1][:, :k], values[::-1][:k]
-    elif n <= exact_side:
+        return vectors[:, ::-1][:, :k], values[::-1][:k]
+    if n <= exact_side:
         values, vectors = np.linalg.eigh(blocks.row_gram())
         variances = values[::-1][:k]
         axes = blocks.transposed_times(vectors[:, ::-1][:, :k])
         # An axis without variance is noise of rounding; it is left out.
         axes *= np.where(variances > 1e-12 * variances[0], np.abs(variances) ** -0.5, 0.0)
-    else:
-        axes, variances = _iterate(blocks, k, seed)
-    varying = float((blocks.deviation > 0).sum())
-    return PrincipalAxes(blocks.centre, blocks.spread, signed(axes), np.maximum(variances, 0) / n, varying)
+        return axes, variances
+    return _iterate(blocks, k, seed)
 
 
 class _Blocks:
@@ -134,7 +142,8 @@ def _iterate(blocks: _Blocks, k: int, seed: int) -> tuple[Matrix, Matrix]:
     for _ in range(MAX_ITERATIONS):
         product = blocks.gram_times(columns)
         # Ritz values and vectors of ZᵀZ in the span of the columns.
-        values, rotation = np.linalg.eigh(columns.T @ product)
+        with one_thread(columns.shape[1]):
+            values, rotation = np.linalg.eigh(columns.T @ product)
         variances = values[::-1][:k]
         found = columns @ rotation[:, ::-1][:, :k]
         if np.abs(variances - before).max() <= TOLERANCE * variances[0]:

@@ -17,6 +17,7 @@ from covpool.extractor.pooling.summary import Scaling, signed
 from covpool.extractor.pooling.targets import Targets
 from covpool.store.errors import PoolingError
 from covpool.store.poolings.scores import LinearScores
+from covpool.store.threads import one_thread
 
 Matrix = NDArray[np.float64]
 
@@ -74,10 +75,11 @@ def fit_reduced_rank_ridge(
     ) as found:
         s = found.scores()
         y = (targets.values - targets.values.mean(0)) / targets.values.std(0)
-        penalty, error = choose_penalty(s, y, targets.training())
-        gram = s.T @ s + penalty * len(s) * s.var() * np.eye(s.shape[1])
-        coefficients = np.linalg.solve(gram, s.T @ y)
-        values, vectors = np.linalg.eigh(coefficients.T @ gram @ coefficients)
+        with one_thread(max(s.shape[1], y.shape[1])):
+            penalty, error = choose_penalty(s, y, targets.training())
+            gram = s.T @ s + penalty * len(s) * s.var() * np.eye(s.shape[1])
+            coefficients = np.linalg.solve(gram, s.T @ y)
+            values, vectors = np.linalg.eigh(coefficients.T @ gram @ coefficients)
         directions_of_targets = signed(vectors[:, ::-1][:, :k])
         explained = values[::-1] / values.sum()
         fit = {

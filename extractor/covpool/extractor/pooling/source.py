@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from covpool.store.errors import PoolingError
 from covpool.store.keys import Recipe, sha256
 from covpool.store.moments import Moments
+from covpool.store.threads import one_thread
 
 T = TypeVar("T")
 
@@ -39,7 +41,7 @@ class MomentsSource(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, indices: Sequence[int]) -> Iterator[Moments]:
-        """The moments at these places, in this order."""
+        """The moments at these places, in this order; an executor's threads call it side by side."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def sweep(
     """
     parts = [range(start, min(start + PART, len(source))) for start in range(begin, len(source), PART)]
     if executor is None:
-        yield from (work(source.read(part)) for part in parts)
+        yield from (_work_on(source, work, part, alone=True) for part in parts)
         return
     pending: deque[Future[T]] = deque()
     for part in parts:
@@ -101,8 +103,13 @@ def sweep(
         yield pending.popleft().result()
 
 
-def _work_on(source: MomentsSource, work: Callable[[Iterator[Moments]], T], part: range) -> T:
-    return work(source.read(part))
+def _work_on(
+    source: MomentsSource, work: Callable[[Iterator[Moments]], T], part: range, *, alone: bool = False
+) -> T:
+    moments = source.read(part)
+    first = next(moments)
+    with one_thread(first.width if alone else 0):
+        return work(chain([first], moments))
 
 
 def batches(moments: Iterator[Moments], width: int, megabytes: int = 32) -> Iterator[NDArray[np.float64]]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from covpool.extractor.pooling.source import MomentsSource, sweep, width_of
 from covpool.store.moments import Moments
+from covpool.store.threads import one_thread
 
 Matrix = NDArray[np.float64]
 
@@ -65,7 +66,8 @@ def summarise(source: MomentsSource, executor: Executor | None = None) -> Summar
 
 def leading(matrix: Matrix, k: int) -> tuple[Matrix, Matrix]:
     """Top-k eigenvectors of a symmetric matrix and all its eigenvalues; see `Summary.eigenvectors`."""
-    values, vectors = np.linalg.eigh(matrix)
+    with one_thread(len(matrix)):
+        values, vectors = np.linalg.eigh(matrix)
     return signed(vectors[:, ::-1][:, :k]), values[::-1]
 
 

@@ -25,6 +25,9 @@ _ITEM_BYTES = 4
 #: Bytes that a matrix takes beside its numbers: record, catalog row, and a few names.
 _BESIDE_BYTES = 4000
 
+#: Kinds of the names that genes are found by: their ids, symbols and aliases.
+GENE_KINDS = ("gene_id", "symbol", "alias")
+
 #: Every class that can be asked for; the whole includes the flanks.
 ALL_CLASSES = (WHOLE, *CLASSES)
 
@@ -291,7 +294,8 @@ def names_of(plan: Plan) -> Iterator[Name]:
         keys = list(item.keys(recipes, plan.model, plan.options).values())
         for locus in item.loci:
             gene = locus.gene
-            kinds = dict.fromkeys(gene.aliases, "alias") | {gene.symbol: "symbol"} | {gene.id: "gene_id"}
+            of_id, of_symbol, of_alias = GENE_KINDS
+            kinds = dict.fromkeys(gene.aliases, of_alias) | {gene.symbol: of_symbol} | {gene.id: of_id}
             for name, kind in kinds.items():
                 if keys and name and len(name) <= MAX_LENGTH and name.isprintable():
                     yield Name(

@@ -1,12 +1,14 @@
 """Write the embeddings of all genes of an assembly as one table."""
 
 import json
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
-from covpool.service.assembly_table import assembly_table, described, write
+from covpool.service.assembly_files import described, write
+from covpool.service.assembly_table import assembly_table
 from covpool.service.commands.stores import open_store, store_option
 from covpool.service.genomes import Genomes
 from covpool.service.offered import Offered
@@ -51,7 +53,9 @@ def export(
     """Write the embeddings of all genes of an assembly to TARGET: AnnData (.h5ad) or .parquet.
 
     One row for each gene, with its coordinates; one matrix for each layer and token selection that is cached.
-    No model runs. Nothing is overwritten.
+    Where the assembly is registered, moments of other bases than a gene has now take no part, which is told.
+    Of several matrices of a gene (with and without flanks) the newest counts. No model runs. Nothing is
+    overwritten.
 
     Example: covpool export R64.h5ad --assembly R64 --selection whole --store yeast.covpool
     """
@@ -71,20 +75,21 @@ def export(
         file.require(recipe)
         return file
 
-    with open_store(store) as opened:
-        genomes = Genomes(opened.catalog)
-        known = {gene.id: gene for gene in genomes.every_gene(assembly)}
-        with progress_of("export") as progress:
-            table = assembly_table(
-                opened,
-                assembly,
-                pooling_for,
-                known=known,
-                model=model,
-                layer=layer,
-                selection=selection,
-                progress=progress,
-            )
+    with (
+        open_store(store) as opened,
+        closing(Genomes(opened.catalog)) as genomes,
+        progress_of("export") as progress,
+    ):
+        table = assembly_table(
+            opened,
+            assembly,
+            pooling_for,
+            bases=genomes.bases(assembly),
+            model=model,
+            layer=layer,
+            selection=selection,
+            progress=progress,
+        )
     write(table, target)
     for notice in table.notices:
         click.echo(f"Notice: {notice}", err=True)

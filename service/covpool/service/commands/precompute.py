@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from covpool.extractor.annotation.annotation import read_annotation
+from covpool.extractor.digests import file_digest
 from covpool.extractor.genome import Genome
 from covpool.extractor.models import DTYPES, Options, describe, untrained_notice
 from covpool.service.bulk.executors import Executor
@@ -177,6 +178,12 @@ def _register(
         raise click.ClickException(
             f"{assembly} is the name of another FASTA file in this store; choose another --assembly, or "
             f"forget that one: covpool genome remove {assembly}"
+        )
+    if known.genes and known.annotation_digest != file_digest(annotation):
+        click.echo(
+            f"Notice: {assembly} is registered with another annotation, whose genes the service and covpool "
+            f"export go by; covpool genome add {assembly} … registers this one",
+            err=True,
         )
 
 

@@ -4,11 +4,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from covpool.service.context import Service
-from covpool.service.errors import RequestError
+from covpool.service.bulk.plan import GENE_KINDS
+from covpool.service.context import Context, Service
+from covpool.service.errors import GenomeUnavailableError, RequestError
+from covpool.service.gene_bases import GeneBases
 from covpool.service.routes.pages import After, Limit
 from covpool.service.schemas import IndexEntry, IndexPage
 from covpool.service.tokens import allow
+from covpool.store.names import Found
 from covpool.store.schema import ARRAYS, generation_path
 
 router = APIRouter(prefix="/v1/index", tags=["index"], dependencies=[allow("read")])
@@ -30,12 +33,19 @@ def index(
     after: After = None,
     limit: Limit = 100,
 ) -> IndexPage:
-    """Ready entries in key order, a page at a time; with `name`, those of the genes that go by it."""
+    """Ready entries in key order, a page at a time; with `name`, those of the genes that go by it.
+
+    What is known to be of other bases than a registered gene of that name has now, as after a change of
+    annotation, is left out and counted as `stale`.
+    """
+    stale = 0
     if name is not None:
         named = context.store.names.find(
             name, assembly=assembly, model=model, layer=layer, selection=selection
         )
-        entries = {one.entry.key: one.entry for one in named if after is None or one.entry.key > after}
+        own = _own(name, named, context)
+        stale = len({one.entry.key for one in named} - {one.entry.key for one in own})
+        entries = {one.entry.key: one.entry for one in own if after is None or one.entry.key > after}
         found = [entries[key] for key in sorted(entries)[: limit + 1]]
     elif assembly is not None:
         raise RequestError("'assembly' goes with 'name'; its genes are listed in /v1/genomes/{name}/genes")
@@ -63,4 +73,23 @@ def index(
         )
         for entry in found[:limit]
     ]
-    return IndexPage(entries=page, next=page[-1].key if len(found) > limit else None)
+    return IndexPage(entries=page, next=page[-1].key if len(found) > limit else None, stale=stale)
+
+
+def _own(name: str, found: list[Found], context: Context) -> list[Found]:
+    """Those that are not known to be of other bases than the registered genes of this name have now."""
+    kept = []
+    bases = {one: context.genomes.bases(one, called=name) for one in {one.name.assembly for one in found}}
+    for one in found:
+        of = bases[one.name.assembly]
+        if one.name.kind not in GENE_KINDS or of is None or not of.genes or _is_of(of, one):
+            kept.append(one)
+    return kept
+
+
+def _is_of(bases: GeneBases, found: Found) -> bool:
+    try:
+        return any(bases.flank(gene, found) is not None for gene in bases.genes)
+    except GenomeUnavailableError:
+        # This host cannot tell; a list of what there is leaves out only what it knows to be wrong.
+        return True

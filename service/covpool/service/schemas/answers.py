@@ -247,6 +247,10 @@ class IndexPage(Body):
 
     entries: list[IndexEntry]
     next: str | None = Field(description="pass as `after` for the next page; null on the last")
+    stale: int = Field(
+        0,
+        description="with `name`: entries left out, as their bases are not those that its gene has now",
+    )
 
 
 class Health(Body):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from covpool.store.codecs.integers import dtype_for, largest, stream, unstream
 from covpool.store.moments import FloatArray
 from covpool.store.packing import pack, unpack
+from covpool.store.threads import one_thread
 
 MAX_BITS = 30
 #: Features per step; the work is then matrix products.
@@ -33,7 +34,8 @@ def factorise(packed: FloatArray, width: int, tolerance: float, limit: int) -> N
     while residual.sum() > tolerance:
         pivots = np.argsort(residual)[-min(_BLOCK, width) :]
         columns = matrix[:, pivots].astype(np.float64) - factor @ factor[pivots].T
-        values, vectors = np.linalg.eigh(columns[pivots])
+        with one_thread():
+            values, vectors = np.linalg.eigh(columns[pivots])
         kept = values > noise
         if not kept.any() or factor.shape[1] + kept.sum() > limit:
             return None

@@ -13,6 +13,7 @@ from covpool.store.errors import PoolingError
 from covpool.store.keys import MomentsKey
 from covpool.store.moments import Moments
 from covpool.store.poolings.kinds import Pooling
+from covpool.store.threads import side_by_side
 
 #: Bytes of embeddings in a batch.
 BATCH_BYTES = 64 << 20
@@ -48,7 +49,7 @@ def nearest_neighbours(
         raise PoolingError("nearest neighbours of nothing; give at least one query")
     wanted = _unit(np.stack([pooling.embed(one).ravel() for one in queries]))
     best: list[list[Neighbour]] = [[] for _ in queries]
-    for keys, rows in _batches(pooling, items, wanted.shape[1]):
+    for keys, rows in _batches(pooling, items, wanted.shape[1], queries[0].width):
         similarities = wanted @ _unit(rows).T
         for found, row in zip(best, similarities, strict=True):
             found += [Neighbour(key, float(value)) for key, value in zip(keys, row, strict=True)]
@@ -58,14 +59,18 @@ def nearest_neighbours(
 
 
 def _batches(
-    pooling: Pooling, items: Iterable[tuple[MomentsKey, Moments]], size: int
+    pooling: Pooling, items: Iterable[tuple[MomentsKey, Moments]], size: int, width: int
 ) -> Iterator[tuple[list[MomentsKey], NDArray[np.float64]]]:
     most = max(1, BATCH_BYTES // (8 * size))
     keys: list[MomentsKey] = []
     rows: list[NDArray[np.float64]] = []
-    for key, moments in items:
+
+    def embedded(item: tuple[MomentsKey, Moments]) -> tuple[MomentsKey, NDArray[np.float64]]:
+        key, moments = item
         pooling.require(key.recipe)
-        embedding = pooling.embed(moments).ravel()
+        return key, pooling.embed(moments).ravel()
+
+    for key, embedding in side_by_side(embedded, items, side=width):
         if embedding.size != size:
             raise PoolingError(
                 f"{key}: {embedding.size} numbers against {size} of the query; compare moments of one layer"

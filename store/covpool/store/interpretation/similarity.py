@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from covpool.store.moments import Moments
 from covpool.store.poolings.half_vector import half_vector
+from covpool.store.threads import one_thread
 
 Matrix = NDArray[np.float64]
 
@@ -30,8 +31,9 @@ def cosine(one: Moments, other: Moments) -> float:
     if one.width != other.width:
         raise ValueError(f"moments of width {one.width} and {other.width} have no cosine")
     a, b = one.second_moment.astype(np.float64), other.second_moment.astype(np.float64)
-    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(np.vdot(a, b)) / norms if norms > 0 else 0.0
+    with one_thread(one.width):
+        norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+        return float(np.vdot(a, b)) / norms if norms > 0 else 0.0
 
 
 def cosine_matrix(gram: Matrix) -> Matrix:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covpool.store.moments import Moments
+from covpool.store.threads import one_thread
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,4 +46,6 @@ def spectrum(moments: Moments, *, centred: bool = False) -> Spectrum:
     """Spectrum of C, or of the covariance: the first direction of C is mostly the mean."""
     wide = moments.astype(np.float64)
     matrix = wide.covariance() if centred else wide.second_moment
-    return Spectrum(np.maximum(np.linalg.eigvalsh(matrix)[::-1], 0).astype(np.float64))
+    with one_thread(moments.width):
+        values = np.linalg.eigvalsh(matrix)
+    return Spectrum(np.maximum(values[::-1], 0).astype(np.float64))

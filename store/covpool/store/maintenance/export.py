@@ -1,16 +1,14 @@
 """Export: selected matrices as files that need nothing of covpool to be read."""
 
 import json
-import os
 import struct
 import warnings
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
@@ -21,6 +19,7 @@ from covpool.store.entries import Entry
 from covpool.store.errors import LocationError
 from covpool.store.maintenance.layout import Progress, no_progress
 from covpool.store.moments import Moments
+from covpool.store.new_files import new_file
 
 if TYPE_CHECKING:
     from covpool.store.zarr_store import Store
@@ -112,7 +111,7 @@ def export_npz(
     Raises:
         LocationError: the file is there already.
     """
-    with _new_file(target) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    with new_file(target) as path, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
 
         def add(name: str, values: Any) -> None:
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
@@ -153,7 +152,7 @@ def export_safetensors(
             }
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    with _new_file(target) as file:
+    with new_file(target) as path, path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for done, (_, moments) in enumerate(_read(store, entries)):
             file.write(np.ascontiguousarray(moments.mean).data)
@@ -164,20 +163,6 @@ def export_safetensors(
 
 def _read(store: "Store", entries: Iterable[Entry]) -> Iterator[tuple[Entry, Moments]]:
     return ((entry, store.get(entry.key)) for entry in entries)
-
-
-@contextmanager
-def _new_file(target: Path) -> Iterator[IO[bytes]]:
-    """A file that appears under its name when it is complete."""
-    if target.exists():
-        raise LocationError(f"{target}: is there already; remove it or name another")
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            yield file
-        partial.rename(target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _export_arrays(

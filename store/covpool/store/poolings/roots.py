@@ -6,6 +6,8 @@ A short sequence has a rank-deficient second moment: eigenvalues are floored at 
 import numpy as np
 from numpy.typing import NDArray
 
+from covpool.store.threads import one_thread
+
 #: Eigenvalue floors as fractions of the mean eigenvalue; the logarithm needs the higher one.
 ROOT_FLOOR = 1e-4
 LOG_FLOOR = 1e-3
@@ -21,14 +23,16 @@ def matrix_root(matrices: NDArray[np.floating], floor: float = ROOT_FLOOR) -> ND
         matrices: symmetric positive semi-definite; only the lower triangle is read.
         floor: eigenvalues below this fraction of their mean are raised to it.
     """
-    values, vectors = _floored(matrices, floor)
-    return _rebuilt(np.sqrt(values), vectors)
+    with one_thread(matrices.shape[-1]):
+        values, vectors = _floored(matrices, floor)
+        return _rebuilt(np.sqrt(values), vectors)
 
 
 def matrix_log(matrices: NDArray[np.floating], floor: float = LOG_FLOOR) -> NDArray[np.float64]:
     """(..., d, d) matrix logarithms, the log-Euclidean map of Arsigny et al. 2006; see `matrix_root`."""
-    values, vectors = _floored(matrices, floor)
-    return _rebuilt(np.log(values), vectors)
+    with one_thread(matrices.shape[-1]):
+        values, vectors = _floored(matrices, floor)
+        return _rebuilt(np.log(values), vectors)
 
 
 def newton_schulz_root(
@@ -47,9 +51,10 @@ def newton_schulz_root(
     y = np.divide(c, trace, out=np.zeros_like(c), where=trace > 0)
     eye = np.eye(width)
     z = np.broadcast_to(eye, c.shape)
-    for _ in range(iterations):
-        step = (3 * eye - z @ y) / 2
-        y, z = y @ step, step @ z
+    with one_thread(width):
+        for _ in range(iterations):
+            step = (3 * eye - z @ y) / 2
+            y, z = y @ step, step @ z
     found: NDArray[np.float64] = np.sqrt(trace) * (y + y.swapaxes(-1, -2)) / 2
     return found
 

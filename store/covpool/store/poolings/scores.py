@@ -17,6 +17,7 @@ from covpool.store.moments import FloatArray, Moments
 from covpool.store.poolings.fitted import FittedPooling
 from covpool.store.poolings.kinds import pooling
 from covpool.store.poolings.projection import project
+from covpool.store.threads import one_thread, side_by_side
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +74,7 @@ class LinearScores(FittedPooling):
         Raises:
             BottleneckError: the widths differ.
         """
-        found: NDArray[np.float64] = self.embed_many([moments])[0]
+        found: NDArray[np.float64] = self._scores(self._numbers(moments)[None])[0]
         return found
 
     def embed_many(self, many: Sequence[Moments]) -> NDArray[np.float64]:
@@ -82,12 +83,20 @@ class LinearScores(FittedPooling):
         Raises:
             BottleneckError: the widths differ.
         """
-        kind = pooling(self.features)
         numbers = np.empty((len(many), len(self.centre)))
-        for row, moments in zip(numbers, many, strict=True):
-            self.require_width(moments)
-            row[:] = kind.embed(project(moments, self.projection))
-        scores: NDArray[np.float64] = ((numbers - self.centre) / self.spread) @ self.loadings
+        for row, found in zip(numbers, side_by_side(self._numbers, many, side=self.width), strict=True):
+            row[:] = found
+        return self._scores(numbers)
+
+    def _numbers(self, moments: Moments) -> NDArray[np.float64]:
+        """(p,) numbers of the kind."""
+        self.require_width(moments)
+        return pooling(self.features).embed(project(moments, self.projection))
+
+    def _scores(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, k) scores of (n, p) numbers."""
+        with one_thread(self.projection.shape[-1]):
+            scores: NDArray[np.float64] = ((numbers - self.centre) / self.spread) @ self.loadings
         return scores
 
     def feature_names(self, width: int) -> list[str]:

@@ -1,0 +1,137 @@
+"""Threads of linear algebra: matrices are worked on side by side, each on one thread of numpy's BLAS.
+
+BLAS divides even a 64 x 64 decomposition among threads, which wait for each other at every step. With the
+cores idle that gains nothing (two cores: d = 64 the same time, 512 0.9 of it, 1536 0.7 of it); with the cores
+busy it costs 4 to 15 times the time at d = 64 and up to 12 times at d = 1536. One thread for each matrix is
+as fast on idle cores, where several matrices are worked on, and its bits depend on neither load nor cores.
+
+OpenBLAS has one number of threads for the whole process, so who needs one thread is counted: the first to
+come sets it, the last to leave puts back what was. MKL, and OpenBLAS over OpenMP, have one for every thread.
+"""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from itertools import islice
+from typing import Any, TypeVar
+
+from threadpoolctl import ThreadpoolController
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+#: A matrix of this side, worked on alone, may have all threads; see above for what that gains and costs.
+LARGE = 1536
+
+#: Bytes that matrices worked on side by side may take, and float64 copies that a root of one needs.
+MEMORY_BYTES = 2 << 30
+COPIES = 5
+
+
+@contextmanager
+def one_thread(side: int = 0) -> Iterator[None]:
+    """One BLAS thread for what the body does.
+
+    Of a BLAS with one number for the process this holds for all of its threads, until the last body under
+    this rule has ended.
+
+    Args:
+        side: of the one matrix that is worked on; from `LARGE` on nothing is changed.
+    """
+    if side >= LARGE:
+        yield
+        return
+    shared, own = _libraries()
+    before = [(one, one.num_threads) for one in own]
+    for one in own:
+        one.set_num_threads(1)
+    shared.enter()
+    try:
+        yield
+    finally:
+        shared.leave()
+        for one, number in before:
+            one.set_num_threads(number)
+
+
+def side_by_side(
+    work: Callable[[Item], Result], items: Iterable[Item], *, side: int
+) -> Generator[Result, None, None]:
+    """`work` of every item, in their order, on as many threads as there are cores, each with one BLAS thread.
+
+    Args:
+        work: must bear being called by several threads.
+        items: read here, as far ahead as there are threads.
+        side: of the matrices; of wide ones so many are under way as `MEMORY_BYTES` hold.
+    """
+    most = min(cores(), max(1, MEMORY_BYTES // (8 * COPIES * side * side)))
+    left = iter(items)
+
+    def alone(item: Item) -> Result:
+        with one_thread():
+            return work(item)
+
+    with one_thread():
+        pool = ThreadPoolExecutor(most, thread_name_prefix="covpool-matrix")
+        try:
+            waiting = deque(pool.submit(alone, one) for one in islice(left, most + 1))
+            while waiting:
+                result = waiting.popleft().result()
+                waiting.extend(pool.submit(alone, one) for one in islice(left, 1))
+                yield result
+        finally:
+            # Whoever stops early waits for what is under way, as a store may be closed next.
+            pool.shutdown(cancel_futures=True)
+
+
+def cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Shared:
+    """BLAS libraries with one number of threads for the process, and how many bodies need it to be one."""
+
+    def __init__(self, libraries: Iterable[Any]) -> None:
+        self._libraries = list(libraries)
+        self._before: list[int] = []
+        self._inside = 0
+        self._lock = threading.Lock()
+
+    def enter(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._before = [one.num_threads for one in self._libraries]
+                self._set([1] * len(self._libraries))
+            self._inside += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._set(self._before)
+
+    def _set(self, numbers: Iterable[int]) -> None:
+        for one, number in zip(self._libraries, numbers, strict=True):
+            # threadpoolctl lets only the thread that was first set the number, and ignores all others. Here
+            # any thread may be the first or the last, and no thread has to be the one that stays.
+            one.clear_controlling_thread(force=True)
+            one.set_num_threads(number)
+            one.clear_controlling_thread(force=True)
+
+
+@cache
+def _libraries() -> tuple[_Shared, list[Any]]:
+    """BLAS libraries with one number of threads for the process, and those with one for every thread.
+
+    Looked up once: that takes 50 times as long as setting a number.
+    """
+    import numpy  # noqa: F401 (its BLAS must be there when it is looked up)
+
+    found = ThreadpoolController().select(user_api="blas").lib_controllers
+    shared = [one for one in found if one.internal_api == "openblas" and one.threading_layer != "openmp"]
+    return _Shared(shared), [one for one in found if one not in shared]
