@@ -39,6 +39,8 @@ _ABSENT = np.uint64(2**64 - 1)
 _PAIR_BYTES = 16
 
 CODEC, SHARD_ROWS, SEALED, USED = "codec", "rows_per_shard", "sealed", "used"
+#: Rows handed out when the copy was planned: later ones are newer than it.
+NEXT_ROW = "next_row"
 
 
 class CompactedArrays(RowArrays):

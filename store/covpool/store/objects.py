@@ -3,10 +3,11 @@
 Convention: an object is replaced in one step or not at all; a path is relative to the store's root.
 """
 
+import errno
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -17,7 +18,11 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore
 
+from covpool.store.buckets import Bucket
 from covpool.store.durability import force
+
+#: What file systems without hard links say.
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 class Objects:
@@ -28,6 +33,11 @@ class Objects:
         self._root = Path(storage.root) if isinstance(storage, LocalStore) else None
         # Rows are read and written by paths that are text: taking `Path`s apart costs as much as the call.
         self._prefix = f"{self._root}/"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether they are files of a directory."""
+        return self._root is not None
 
     def read(self, path: str) -> bytes | None:
         """The object's bytes; None where there is none."""
@@ -60,10 +70,25 @@ class Objects:
             buffer = default_buffer_prototype().buffer.from_bytes(b"".join(parts))
             sync(self._storage.set(path, buffer))
 
-    def write_new(self, path: str, *parts: bytes) -> None:
-        """Write the object unless there is one; of several who do so at once one does."""
-        buffer = default_buffer_prototype().buffer.from_bytes(b"".join(parts))
-        sync(self._storage.set_if_not_exists(path, buffer))
+    def write_new(self, path: str, *parts: bytes) -> bool:
+        """Write the object unless there is one; of several who do so at once one does.
+
+        Returns:
+            Whether the object holds these bytes now; False where another one was there and stays.
+        """
+        if self._root is not None:
+            return _create(self._prefix + path, parts)
+        data = b"".join(parts)
+        if isinstance(self._storage, Bucket):
+            return self._storage.create(path, data)
+        sync(self._storage.set_if_not_exists(path, default_buffer_prototype().buffer.from_bytes(data)))
+        return self.read(path) == data
+
+    def exists(self, path: str) -> bool:
+        """Whether there is such an object."""
+        if self._root is not None:
+            return os.path.exists(self._prefix + path)
+        return bool(sync(self._storage.exists(path)))
 
     def below(self, prefix: str) -> Iterator[str]:
         """Paths of all objects whose path begins with `prefix`/, in no order."""
@@ -118,7 +143,9 @@ async def _children(storage: ZarrStorage, prefix: str) -> list[str]:
     return [path async for path in storage.list_dir(prefix)]
 
 
-def _replace(path: str, parts: tuple[bytes, ...]) -> None:
+@contextmanager
+def _aside(path: str, parts: tuple[bytes, ...]) -> Iterator[str]:
+    """The parts in a file beside `path`, which is gone afterwards unless it was renamed."""
     # The suffix is the one zarr gives its own unfinished files.
     partial = f"{path}.{uuid4().hex}.partial"
     try:
@@ -127,11 +154,34 @@ def _replace(path: str, parts: tuple[bytes, ...]) -> None:
         except FileNotFoundError:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             _write(partial, parts)
-        os.replace(partial, path)
-    except BaseException:
+        yield partial
+    finally:
         with suppress(FileNotFoundError):
             os.unlink(partial)
-        raise
+
+
+def _replace(path: str, parts: tuple[bytes, ...]) -> None:
+    with _aside(path, parts) as partial:
+        os.replace(partial, path)
+
+
+def _create(path: str, parts: tuple[bytes, ...]) -> bool:
+    with _aside(path, parts) as partial:
+        try:
+            # A second name is given only where there is none; a rename would replace.
+            os.link(partial, path)
+        except FileExistsError:
+            with open(path, "rb") as file:
+                return file.read() == b"".join(parts)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            # A file system without links: nobody else is given this path while the catalog is right.
+            if os.path.exists(path):
+                with open(path, "rb") as file:
+                    return file.read() == b"".join(parts)
+            os.replace(partial, path)
+    return True
 
 
 def _write(path: str, parts: tuple[bytes, ...]) -> None:
