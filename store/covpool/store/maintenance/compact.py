@@ -35,7 +35,7 @@ from covpool.store.maintenance.ledger import Ledger, Move
 from covpool.store.objects import Objects
 from covpool.store.rows import Row, decode_record, encode_row
 from covpool.store.schema import RECORD, Namespace, generation_path
-from covpool.store.tables import BUILDING, READY
+from covpool.store.tables import BUILDING, READY, RESERVED
 
 if TYPE_CHECKING:
     from covpool.store.zarr_store import Store
@@ -55,7 +55,7 @@ class Plan:
         begun: when it was planned, UTC.
         codec: id of the codec of its rows.
         shard_rows: rows in one shard.
-        next_row: rows the namespace had handed out.
+        next_row: rows from here on were written after it was planned.
         sources: for each of its rows the key, the generation and the row it is copied from.
     """
 
@@ -204,7 +204,9 @@ def _begin(
     if (begun := _begun(store, namespace, states)) is not None:
         return begun
     ledger = Ledger(store.catalog)
-    _, next_row = ledger.namespaces()[namespace.id]
+    # What is being written now may become ready later than the rows copied here.
+    writing = [entry.row for entry in ledger.entries(RESERVED, namespace=namespace.id)]
+    next_row = min([ledger.namespaces()[namespace.id][1], *writing])
     ready = ledger.entries(READY, namespace=namespace.id)
     sources = [(e.key, e.place.generation, e.row) for e in ready if every or not e.place.generation]
     if not sources:
