@@ -139,6 +139,17 @@ def compact(
         return None
     generation, plan = found
     known.attend(namespace.id, generation)
+    try:
+        return _complete(store, known, namespace, generation, plan, progress)
+    except FileNotFoundError:
+        # Swept under its hands: it was given up, which this says.
+        known.attend(namespace.id, generation)
+        raise
+
+
+def _complete(
+    store: "Store", known: Copies, namespace: Namespace, generation: int, plan: Plan, progress: Progress
+) -> Compacted:
     path = generation_path(namespace, generation)
     attributes = {CODEC: plan.codec, SHARD_ROWS: plan.shard_rows, NEXT_ROW: plan.next_row}
     create_compacted(store.storage, namespace, generation, attributes, len(plan.sources))

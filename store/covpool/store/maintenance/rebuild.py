@@ -6,7 +6,7 @@ last first), then older rows. Names and times of creation lie in the catalog onl
 and times become those of the files.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -30,7 +30,7 @@ from covpool.store.maintenance.layout import (
 from covpool.store.maintenance.ledger import Found, Ledger
 from covpool.store.maintenance.verify import Problem
 from covpool.store.schema import RECORD, RECORD_BYTES, Namespace, Record, chunk_path, generation_path
-from covpool.store.tables import READY, RETIRED, USED
+from covpool.store.tables import ABANDONED, READY, RETIRED, USED
 
 if TYPE_CHECKING:
     from covpool.store.zarr_store import Store
@@ -67,26 +67,21 @@ def rebuild(store: "Store", *, threads: int = 2, progress: Progress = no_progres
         progress: called with the rows looked at and how many there are.
     """
     ledger, copies, layout = Ledger(store.catalog), Copies(store.catalog), read_layout(store.objects)
-    namespaces, problems = [], []
+    namespaces, order, problems = list[Namespace](), list[Place](), list[Problem]()
     for name in stored_namespaces(store.storage):
         try:
             namespace = read_namespace(store.storage, name)
         except CorruptEntryError as error:
             problems.append(Problem("", str(error)))
             continue
+        sound = _copies(store, namespace, copies.states(name))
         highest = max(layout.chunks[name, 0].paths, default=-1)
         # All of them before the first row: whoever writes after an interruption gets rows nobody has.
-        ledger.register(
-            namespace, max([highest + 1, *(_watermark(store, p) for p in _copies(store, namespace))])
-        )
-        for path in _copies(store, namespace):
+        ledger.register(namespace, max([highest + 1, *(_watermark(store, path) for path in sound)]))
+        for path in sound:
             copies.attend(name, generation_of(path), USED)
+        order += _newest_first(store, namespace, sound, layout.chunks[name, 0].paths)
         namespaces.append(namespace)
-    order = [
-        place
-        for namespace in namespaces
-        for place in _newest_first(store, namespace, layout.chunks[namespace.id, 0].paths)
-    ]
     claimed = {
         (namespace.id, generation): ledger.rows(namespace.id, generation)
         for namespace in namespaces
@@ -165,9 +160,10 @@ def _replace_missing(store: "Store", ledger: Ledger, layout: Layout) -> Iterator
         )
 
 
-def _copies(store: "Store", namespace: Namespace) -> list[str]:
-    """Paths of the complete copies, the newest first."""
-    paths = (generation_path(namespace, n) for n in reversed(generations(store.objects, namespace.id)))
+def _copies(store: "Store", namespace: Namespace, states: Mapping[int, str]) -> list[str]:
+    """Paths of the complete copies that nobody gave up, the newest first."""
+    numbers = [n for n in generations(store.objects, namespace.id) if states.get(n) != ABANDONED]
+    paths = (generation_path(namespace, n) for n in reversed(numbers))
     # Of a copy that gc removed only its description is left.
     return [
         path
@@ -185,8 +181,9 @@ def _watermark(store: "Store", path: str) -> int:
     return int(str(zarr.open_group(store.storage, path=path, mode="r").attrs[NEXT_ROW]))
 
 
-def _newest_first(store: "Store", namespace: Namespace, live: dict[int, list[str]]) -> Iterator[Place]:
-    copies = _copies(store, namespace)
+def _newest_first(
+    store: "Store", namespace: Namespace, copies: Sequence[str], live: Mapping[int, list[str]]
+) -> Iterator[Place]:
     watermark = _watermark(store, copies[0]) if copies else 0
     rows = sorted(live, reverse=True)
     yield from (Place(namespace, 0, row) for row in rows if row >= watermark)
