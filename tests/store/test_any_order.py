@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 )
 
 from covpool.store import CorruptEntryError, KeyNotFoundError, LocationError, Store, StoreError
-from covpool.store.engines import open_engine, writing
+from covpool.store.engines import open_engine
 from covpool.store.entries import Written
 from covpool.store.errors import OutdatedCatalogError
 from covpool.store.maintenance.compact import compact
@@ -34,8 +34,9 @@ from covpool.store.maintenance.gc import AGE, collect
 from covpool.store.maintenance.ledger import Ledger
 from covpool.store.maintenance.rebuild import rebuild
 from covpool.store.objects import Objects
-from covpool.store.schema import Namespace
+from covpool.store.schema import CATALOG_FILE, Namespace
 from covpool.store.testing import example_key, example_moments
+from tests.store.tools import backup_of, restore
 
 KEYS = st.sampled_from("abcd")
 VERSIONS = st.integers(0, 3)
@@ -211,13 +212,7 @@ class Tools(RuleBasedStateMachine):
     @rule()
     def take_a_backup(self) -> None:
         """Keep the catalog as it is."""
-        with self.store.catalog.reading() as connection:
-            known = sa.MetaData()
-            known.reflect(connection)
-            self.backup = {
-                name: [dict(row._mapping) for row in connection.execute(sa.select(table))]
-                for name, table in known.tables.items()
-            }
+        self.backup = backup_of(self.store)
 
     @rule()
     @precondition(lambda self: self.backup is not None)
@@ -225,15 +220,7 @@ class Tools(RuleBasedStateMachine):
         """The catalog as it was; the arrays as they are."""
         assert self.backup is not None
         self.store.close()
-        engine, known = open_engine(self.url or f"sqlite:///{self.folder / 'catalog.sqlite'}"), sa.MetaData()
-        known.reflect(engine)
-        with writing(engine) as connection:
-            for table in reversed(known.sorted_tables):
-                connection.execute(sa.delete(table))
-            for table in known.sorted_tables:
-                if rows := self.backup[table.name]:
-                    connection.execute(sa.insert(table), rows)
-        engine.dispose()
+        restore(self.url or f"sqlite:///{self.folder / CATALOG_FILE}", self.backup)
         self.slow = None
         try:
             self.store = self._open()

@@ -13,19 +13,20 @@ from dataclasses import asdict, dataclass
 from uuid import uuid4
 
 import sqlalchemy as sa
-import zarr
 from sqlalchemy.engine import Connection
 from zarr.abc.store import Store as ZarrStorage
 
 from covpool.store.catalog import Catalog
-from covpool.store.compacted_arrays import NEXT_ROW, SEALED
+from covpool.store.compacted_arrays import SEALED, is_marked
+from covpool.store.compacted_arrays import USED as USED_MARK
 from covpool.store.engines import alone
 from covpool.store.errors import LocationError
+from covpool.store.maintenance.copies import Copies
 from covpool.store.maintenance.layout import generations
 from covpool.store.maintenance.ledger import Ledger
 from covpool.store.objects import Objects
 from covpool.store.schema import MEAN, RECORD, Namespace, chunk_path, generation_path
-from covpool.store.tables import meta
+from covpool.store.tables import BUILDING, meta
 
 #: The object that says which store the arrays are, and how new a catalog must be.
 STORE_FILE = "store.json"
@@ -134,10 +135,11 @@ def _unknown_to(catalog: Catalog, storage: ZarrStorage, objects: Objects) -> Ite
                 yield f"row {row} of {generation_path(namespace, 0)} was handed out after it"
         for generation in generations(objects, name):
             path = generation_path(namespace, generation)
-            if not objects.exists(f"{path}/{RECORD}/zarr.json"):
-                continue
-            told = zarr.open_group(storage, path=path, mode="r").attrs
-            if told.get(SEALED) and int(str(told[NEXT_ROW])) > ledger.namespaces()[name][1]:
+            complete = is_marked(storage, path, SEALED) and objects.exists(f"{path}/{RECORD}/zarr.json")
+            # What the arrays say is read first: the catalog is told before they are made.
+            read_from = complete and is_marked(storage, path, USED_MARK)
+            state = Copies(catalog).states(name).get(generation)
+            if complete and (state is None or (read_from and state == BUILDING)):
                 yield f"{path} was made after it"
 
 

@@ -30,12 +30,14 @@ from covpool.store.maintenance.layout import (
 from covpool.store.maintenance.ledger import Found, Ledger
 from covpool.store.maintenance.verify import Problem
 from covpool.store.schema import RECORD, RECORD_BYTES, Namespace, Record, chunk_path, generation_path
-from covpool.store.tables import ABANDONED, READY, RETIRED, USED
+from covpool.store.tables import ABANDONED, READY, RESERVED, RETIRED, USED
 
 if TYPE_CHECKING:
     from covpool.store.zarr_store import Store
 
 _BATCH = 256
+#: Of one row.
+_CHUNKS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,8 @@ def rebuild(store: "Store", *, threads: int = 2, progress: Progress = no_progres
             ready, superseded = ready + sum(became), superseded + became.count(False)
             done += len(batch)
             progress(done, len(unknown))
-    problems.extend(_replace_missing(store, ledger, layout))
+    _read_anew(store, ledger, incumbents)
+    problems.extend(_missing(store, ledger, layout))
     store.rebuilt()
     return Rebuilt(ready, superseded, len(order) - len(unknown), tuple(problems))
 
@@ -118,11 +121,11 @@ class _Incumbents:
         found = {}
         for row in rows:
             place = self._ready.pop(row.record.key, None)
-            if place is not None and (self._is_older(place, row.place) or not reads(self._store, place)):
+            if place is not None and (self.is_older(place, row.place) or not reads(self._store, place)):
                 found[row.record.key] = place
         return found
 
-    def _is_older(self, place: Place, other: Place) -> bool:
+    def is_older(self, place: Place, other: Place) -> bool:
         """Whether a row was written before another; of different namespaces neither was."""
         same = place.namespace == other.namespace and place in self._rank
         return same and self._rank[place] > self._rank[other]
@@ -136,28 +139,35 @@ def reads(store: "Store", place: Place) -> bool:
         return False
 
 
-def _replace_missing(store: "Store", ledger: Ledger, layout: Layout) -> Iterator[Problem]:
-    """Have a key whose row is gone read from an older row of it, where there is one."""
-    missing = {
-        entry.key: entry.place
-        for entry in ledger.entries(READY)
-        if not entry.place.generation
-        and len(layout.chunks[entry.namespace.id, 0].paths[entry.row]) < 3
-        and not reads(store, entry.place)
-    }
-    if not missing:
-        return
-    for entry in ledger.entries(RETIRED):
-        if entry.key in missing and reads(store, entry.place):
-            record = store.arrays_of(entry.place).whole(entry.row)
-            if record is not None and record.key == entry.key:
-                ledger.adopt([Found(entry.place, record, entry.created)], {entry.key: missing.pop(entry.key)})
-    for key, place in missing.items():
-        yield Problem(
-            key,
-            f"{key}: row {place.row} of {generation_path(place.namespace, 0)} is missing, and no other row "
-            "holds the key; compute it again (covpool extract --again)",
-        )
+def _read_anew(store: "Store", ledger: Ledger, incumbents: _Incumbents) -> None:
+    """Have rows read that the catalog has given up, where nothing else holds their key.
+
+    Also rows that hold another key than they were handed out for, by a catalog that was too old to know.
+    """
+    for entry in (*ledger.entries(RETIRED), *ledger.entries(RESERVED)):
+        found = _read(store, entry.place)
+        if not isinstance(found, Found):
+            continue
+        key, others = found.record.key, found.record.key != entry.key
+        if entry.state == RESERVED and not (others and ledger.retire([entry])):
+            continue
+        ready = store.catalog.find(key)
+        if ready is None:
+            ledger.adopt([found])
+        elif (others and incumbents.is_older(ready.place, entry.place)) or not reads(store, ready.place):
+            ledger.adopt([found], {key: ready.place})
+
+
+def _missing(store: "Store", ledger: Ledger, layout: Layout) -> Iterator[Problem]:
+    """Keys whose row is not there, or not all of it."""
+    for entry in ledger.entries(READY):
+        chunks = layout.chunks[entry.namespace.id, 0].paths.get(entry.row, [])
+        if not entry.place.generation and len(chunks) < _CHUNKS and not reads(store, entry.place):
+            yield Problem(
+                entry.key,
+                f"{entry.key}: row {entry.row} of {generation_path(entry.namespace, 0)} is missing, and no "
+                "other row holds the key; compute it again (covpool extract --again)",
+            )
 
 
 def _copies(store: "Store", namespace: Namespace, states: Mapping[int, str]) -> list[str]:
