@@ -30,7 +30,12 @@ class Copies:
             return {row.generation: row.state for row in connection.execute(query)}
 
     def attend(self, namespace: str, generation: int, state: str = BUILDING) -> None:
-        """Say that a copy is at work, so that it is not taken for abandoned; enter it if nobody has.
+        """Say that a copy is being made, so that it is not taken for abandoned; enter it if nobody has.
+
+        Args:
+            namespace: whose copy.
+            generation: its number.
+            state: USED for one that was found complete.
 
         Raises:
             StoreError: it was abandoned.
@@ -42,7 +47,7 @@ class Copies:
             connection.execute(
                 sa.update(copies)
                 .where(_is(namespace, generation), copies.c.state == BUILDING)
-                .values(since=now)
+                .values(state=state, since=now)
             )
             _refuse_abandoned(connection, namespace, generation)
 
