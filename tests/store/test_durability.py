@@ -20,24 +20,24 @@ CHUNKS = ("mean/c.{}.0", "second_moment/c.{}.0.0", "record/c.{}.0")
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What happens, in order: "fsync <path>", "rename <path>", "flip"."""
+    """What happens, in order: "fsync <path>", "link <path>", "flip"."""
     found: list[str] = []
-    fsync, replace, flip = os.fsync, os.replace, Catalog.flip_ready
+    fsync, link, flip = os.fsync, os.link, Catalog.flip_ready
 
     def watched_fsync(handle: int) -> None:
         fsync(handle)
         found.append(f"fsync {Path(f'/proc/self/fd/{handle}').readlink()}")
 
-    def watched_replace(source: str, target: str) -> None:
-        found.append(f"rename {target}")
-        replace(source, target)
+    def watched_link(source: str, target: str) -> None:
+        found.append(f"link {target}")
+        link(source, target)
 
     def watched_flip(*arguments: Any, **options: Any) -> None:
         found.append("flip")
         flip(*arguments, **options)
 
     monkeypatch.setattr(os, "fsync", watched_fsync)
-    monkeypatch.setattr(os, "replace", watched_replace)
+    monkeypatch.setattr(os, "link", watched_link)
     monkeypatch.setattr(Catalog, "flip_ready", watched_flip)
     return found
 
@@ -55,7 +55,7 @@ def test_chunks_and_their_folders_are_forced_to_the_disk_before_the_flip(
                 path = arrays / chunk.format(row)
                 order = [
                     len(steps) - steps[::-1].index(step)
-                    for step in (f"rename {path}", f"fsync {path}", f"fsync {path.parent}")
+                    for step in (f"link {path}", f"fsync {path}", f"fsync {path.parent}")
                 ]
                 assert order == sorted(order)
             if row == 0:
@@ -106,7 +106,7 @@ def test_the_kernel_sees_the_chunks_flushed_before_the_catalog(tmp_path: Path) -
         "    import os; os.write(2, b'acknowledged')\n"
     )
     log = tmp_path / "calls"
-    calls = "trace=fsync,fdatasync,rename,renameat,renameat2,write"
+    calls = "trace=fsync,fdatasync,link,linkat,write"
     ran = subprocess.run(
         [
             "strace",
@@ -137,5 +137,5 @@ def test_the_kernel_sees_the_chunks_flushed_before_the_catalog(tmp_path: Path) -
     for chunk in CHUNKS:
         name = re.escape(chunk.format(1))
         flushed = last(rf"fsync\(\d+<[^>]*{name}>")
-        assert last(rf"rename.*{name}\"") < flushed
+        assert last(rf"link.*{name}\"") < flushed
         assert flushed < last(r"f(data)?sync\(\d+<[^>]*catalog\.sqlite-wal>")

@@ -9,6 +9,7 @@ import pytest
 
 from covpool.store import Store, StoreError
 from covpool.store.entries import Written
+from covpool.store.errors import OutdatedCatalogError
 from covpool.store.maintenance.gc import collect
 from covpool.store.rows import encode_row
 from covpool.store.schema import CATALOG_FILE
@@ -93,16 +94,17 @@ def test_chunks_a_late_writer_left_after_its_row_was_swept_are_removed(tmp_path:
         assert store.verify() == []
 
 
-def test_rows_newer_than_a_restored_catalog_are_kept(tmp_path: Path) -> None:
+def test_with_a_restored_catalog_nothing_is_swept(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         fill(store, NAMES[:4])
     backup = (tmp_path / CATALOG_FILE).read_bytes()
     with Store.open(tmp_path) as store:
         fill(store, NAMES)
     (tmp_path / CATALOG_FILE).write_bytes(backup)
-    with Store.open(tmp_path) as store:
-        swept = collect(store, age=soon())
-        assert (swept.unclaimed, swept.kept) == (0, len(NAMES) - 4)
+    before = files(tmp_path)
+    with Store.open(tmp_path) as store, pytest.raises(OutdatedCatalogError, match="covpool store rebuild"):
+        collect(store, age=soon())
+    assert files(tmp_path) == before
 
 
 def test_old_unfinished_files_are_removed_and_young_ones_kept(tmp_path: Path) -> None:

@@ -2,8 +2,12 @@
 
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
 
 from covpool.store import Store
+from covpool.store.engines import open_engine, writing
 from covpool.store.schema import Namespace
 from covpool.store.testing import example_key, example_moments
 
@@ -34,3 +38,27 @@ def assert_whole(store: Store, names: Iterable[str], width: int = 8) -> None:
         assert found.count == expected.count
         assert found.mean.tobytes() == expected.mean.tobytes()
         assert found.second_moment.tobytes() == expected.second_moment.tobytes()
+
+
+def backup_of(store: Store) -> dict[str, list[dict[str, Any]]]:
+    """Every row of the catalog's database by table, from one snapshot."""
+    with store.catalog.reading() as connection:
+        known = sa.MetaData()
+        known.reflect(connection)
+        return {
+            name: [dict(row._mapping) for row in connection.execute(sa.select(table))]
+            for name, table in known.tables.items()
+        }
+
+
+def restore(url: str, backup: dict[str, list[dict[str, Any]]]) -> None:
+    """Make a database hold what it held when the backup was taken."""
+    engine, known = open_engine(url), sa.MetaData()
+    known.reflect(engine)
+    with writing(engine) as connection:
+        for table in reversed(known.sorted_tables):
+            connection.execute(sa.delete(table))
+        for table in known.sorted_tables:
+            if rows := backup[table.name]:
+                connection.execute(sa.insert(table), rows)
+    engine.dispose()

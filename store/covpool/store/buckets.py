@@ -120,6 +120,18 @@ class Bucket(ObjectStore["S3Store"]):
         with suppress(AlreadyExistsError):
             await asyncio.to_thread(self._put, key, value.to_bytes(), "create")
 
+    def create(self, key: str, value: bytes) -> bool:
+        """Write an object unless another one is there; returns whether it holds `value` now."""
+        from obstore.exceptions import AlreadyExistsError
+
+        self._check_writable()
+        try:
+            self._put(key, value, "create")
+        except AlreadyExistsError:
+            # Its own, where the answer to the first request was lost and it was sent again.
+            return self._get(key, None) == value
+        return True
+
     async def delete(self, key: str) -> None:
         """Delete an object, if there is one."""
         self._check_writable()

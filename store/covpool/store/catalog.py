@@ -39,9 +39,9 @@ class Catalog:
                 found = connection.scalar(query)
         check_version(str(found), where)
 
-    def writing(self) -> AbstractContextManager[Connection]:
+    def writing(self, *, durable: bool = False) -> AbstractContextManager[Connection]:
         """A transaction that writes, see `engines.writing`."""
-        return writing(self.engine)
+        return writing(self.engine, durable=durable)
 
     def reading(self) -> AbstractContextManager[Connection]:
         """A transaction that only reads, see `engines.reading`."""
@@ -57,7 +57,7 @@ class Catalog:
             InvalidMomentsError: the key is stored in another width or dtype.
         """
         with self.writing() as connection:
-            entry = self._find(connection, key.digest)
+            entry = self.find_within(connection, key.digest)
             stored = namespace if entry is None else entry.namespace
             if (stored.width, stored.dtype) != (namespace.width, namespace.dtype):
                 raise InvalidMomentsError(
@@ -75,7 +75,7 @@ class Catalog:
         with self.writing() as connection:
             ready = self.ready_among([key.digest for key, _ in wanted], connection)
             entries = [
-                self._find(connection, key.digest) if key.digest in ready else None for key, _ in wanted
+                self.find_within(connection, key.digest) if key.digest in ready else None for key, _ in wanted
             ]
             free = [one for one, entry in zip(wanted, entries, strict=True) if entry is None]
             places = self._reserve(connection, free)
@@ -146,14 +146,12 @@ class Catalog:
         with self.writing() as connection:
             # In one order everywhere: two writers must not wait for each other.
             ordered = sorted(written, key=lambda one: one.key.digest)
-            if connection.dialect.name != "sqlite":
-                # Writers of one key take turns: each locks the rows of all (SQLite has one writer anyhow).
-                for one in ordered:
-                    connection.execute(_ROWS_OF_KEY, {"which": one.key.digest})
+            for one in ordered:
+                lock_rows_of(connection, one.key.digest)
             ready = self.ready_among([one.key.digest for one in ordered], connection)
             flipped: list[Written] = []
             for one in ordered:
-                found = self._find(connection, one.key.digest) if one.key.digest in ready else None
+                found = self.find_within(connection, one.key.digest) if one.key.digest in ready else None
                 if found and found.place != one.instead_of and found.checksum == one.record.checksum:
                     _from_reserved(connection, _RETIRE, [one], [{"since": now}])
                     continue
@@ -175,7 +173,7 @@ class Catalog:
         if not is_digest(key):
             return None
         with self.reading() as connection:
-            return self._find(connection, key)
+            return self.find_within(connection, key)
 
     def ready_among(self, keys: list[str], within: Connection | None = None) -> set[str]:
         """Those of `keys` that are ready, as seen by the transaction `within`, or by a new one."""
@@ -213,9 +211,17 @@ class Catalog:
         with self.reading() as connection:
             return [entry_of(row) for row in connection.execute(query)]
 
-    def _find(self, connection: Connection, key: str) -> Entry | None:
+    def find_within(self, connection: Connection, key: str) -> Entry | None:
+        """The ready entry of a key digest, as seen by a transaction."""
         row = connection.execute(_READY_ENTRY, {"which": key}).one_or_none()
         return None if row is None else entry_of(row)
+
+
+def lock_rows_of(connection: Connection, key: str) -> None:
+    """Have those who change which row of a key is read take turns, until the transaction ends."""
+    # SQLite has one writer anyhow.
+    if connection.dialect.name != "sqlite":
+        connection.execute(_ROWS_OF_KEY, {"which": key})
 
 
 def at(place: Place) -> "sa.ColumnElement[bool]":

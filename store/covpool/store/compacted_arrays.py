@@ -39,10 +39,15 @@ _ABSENT = np.uint64(2**64 - 1)
 _PAIR_BYTES = 16
 
 CODEC, SHARD_ROWS, SEALED, USED = "codec", "rows_per_shard", "sealed", "used"
+#: Rows handed out when the copy was planned: later ones are newer than it.
+NEXT_ROW = "next_row"
 
 
 class CompactedArrays(RowArrays):
     """Generation 1 and up of a namespace's arrays, see `covpool.store.maintenance.compact`.
+
+    Attributes:
+        shard_rows: rows in one object.
 
     Raises:
         FileNotFoundError: there is no such copy.
@@ -53,20 +58,20 @@ class CompactedArrays(RowArrays):
         attributes = zarr.open_group(storage, path=self.path, mode="r").attrs
         self._written_as = namespace
         self.namespace = replace(namespace, codec=str(attributes[CODEC]))
-        self._shard_rows = int(str(attributes[SHARD_ROWS]))
+        self.shard_rows = int(str(attributes[SHARD_ROWS]))
         self._objects = Objects(storage)
 
     def chunk(self, array: str, row: int) -> bytes | None:
         """One row's part of its shard."""
-        path = chunk_path(self.path, array, row // self._shard_rows)
-        index = self._objects.read_end(path, self._shard_rows * _PAIR_BYTES + CHECKSUM_BYTES)
+        path = chunk_path(self.path, array, row // self.shard_rows)
+        index = self._objects.read_end(path, self.shard_rows * _PAIR_BYTES + CHECKSUM_BYTES)
         if index is None:
             return None
         try:
-            pairs = unseal(index).view("<u8").reshape(self._shard_rows, 2)
+            pairs = unseal(index).view("<u8").reshape(self.shard_rows, 2)
         except ValueError as error:
             raise CorruptEntryError(f"{path}: the index of the shard is damaged ({error})") from error
-        offset, size = pairs[row % self._shard_rows]
+        offset, size = pairs[row % self.shard_rows]
         return None if size == _ABSENT else self._objects.read_part(path, int(offset), int(size))
 
     def read_chunk(self, row: int, key: str) -> bytes:
@@ -99,7 +104,7 @@ class CompactedArrays(RowArrays):
             chunks: list[bytes | None] = [None if row is None else getattr(row, array) for row in rows]
             paths.append(chunk_path(self.path, array, index))
             present = (chunk for chunk in chunks if chunk is not None)
-            self._objects.write_new(paths[-1], *present, shard_index(chunks, self._shard_rows))
+            self._objects.write_new(paths[-1], *present, shard_index(chunks, self.shard_rows))
         return paths
 
 

@@ -63,16 +63,35 @@ def open_engine(url: str, durability: Durability = "process") -> Engine:
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
+def writing(engine: Engine, *, durable: bool = False) -> Iterator[Connection]:
     """A transaction that writes; committed on leaving, rolled back on an exception.
+
+    Args:
+        engine: of the database.
+        durable: on the disk when it ends, whatever the durability of the engine.
 
     Raises:
         CatalogError: the database cannot be reached, or refused.
     """
-    with _named(engine), _turn(engine), engine.connect() as connection:
+    with _named(engine), _turn(engine), engine.connect() as connection, _forced(connection, durable):
         connection.execution_options(write=True)
         with connection.begin():
             yield connection
+
+
+@contextmanager
+def _forced(connection: Connection, durable: bool) -> Iterator[None]:
+    """SQLite waits for the disk at the end of the transaction; other databases do so anyway."""
+    driver = connection.connection.driver_connection
+    if not durable or connection.dialect.name != "sqlite" or driver is None:
+        yield
+        return
+    (before,) = driver.execute("PRAGMA synchronous").fetchone()
+    driver.execute("PRAGMA synchronous=FULL")
+    try:
+        yield
+    finally:
+        driver.execute(f"PRAGMA synchronous={before}")
 
 
 @contextmanager

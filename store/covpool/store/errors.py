@@ -7,6 +7,7 @@ StoreError
 ├── InvalidMomentsError (ValueError)     the moments offered are not finite, not symmetric, or misshapen
 ├── CapacityError (OverflowError)        the namespace's fixed-size array has no free row left
 ├── CatalogError (OSError)               the catalog's database cannot be reached, or refused
+├── OutdatedCatalogError (ValueError)    the catalog is older than the arrays, until it is rebuilt
 ├── StorageError (OSError)               the object storage cannot be reached, or refused
 ├── LocationError (ValueError)           the location string names no supported kind of store
 │   └── StoreNotFoundError (LookupError) nothing was made there, by a reader that must not make it
@@ -45,6 +46,10 @@ class CapacityError(StoreError, OverflowError):
 
 class CatalogError(StoreError, OSError):
     """The catalog's database cannot be reached, or refused."""
+
+
+class OutdatedCatalogError(StoreError, ValueError):
+    """The catalog is older than the arrays it describes; the store is read-only until it is rebuilt."""
 
 
 class StorageError(StoreError, OSError):

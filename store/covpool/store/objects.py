@@ -5,10 +5,11 @@ Convention: an object is replaced in one step or not at all; a path is relative 
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from zarr.abc.store import RangeByteRequest, SuffixByteRequest
 from zarr.abc.store import Store as ZarrStorage
@@ -16,8 +17,11 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore
 
+from covpool.store.buckets import Bucket
 from covpool.store.durability import force
-from covpool.store.whole_files import write_whole
+from covpool.store.whole_files import create_whole, write_whole
+
+T = TypeVar("T")
 
 
 class Objects:
@@ -28,6 +32,11 @@ class Objects:
         self._root = Path(storage.root) if isinstance(storage, LocalStore) else None
         # Rows are read and written by paths that are text: taking `Path`s apart costs as much as the call.
         self._prefix = f"{self._root}/"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether they are files of a directory."""
+        return self._root is not None
 
     def read(self, path: str) -> bytes | None:
         """The object's bytes; None where there is none."""
@@ -55,20 +64,30 @@ class Objects:
     def write(self, path: str, *parts: bytes) -> None:
         """Replace the object by the parts, one after the other."""
         if self._root is not None:
-            target = self._prefix + path
-            try:
-                write_whole(target, *parts)
-            except FileNotFoundError:
-                Path(target).parent.mkdir(parents=True, exist_ok=True)
-                write_whole(target, *parts)
+            _into_folder(write_whole, self._prefix + path, parts)
         else:
             buffer = default_buffer_prototype().buffer.from_bytes(b"".join(parts))
             sync(self._storage.set(path, buffer))
 
-    def write_new(self, path: str, *parts: bytes) -> None:
-        """Write the object unless there is one; of several who do so at once one does."""
-        buffer = default_buffer_prototype().buffer.from_bytes(b"".join(parts))
-        sync(self._storage.set_if_not_exists(path, buffer))
+    def write_new(self, path: str, *parts: bytes) -> bool:
+        """Write the object unless there is one; of several who do so at once one does.
+
+        Returns:
+            Whether the object holds these bytes now; False where another one was there and stays.
+        """
+        if self._root is not None:
+            return _into_folder(create_whole, self._prefix + path, parts)
+        data = b"".join(parts)
+        if isinstance(self._storage, Bucket):
+            return self._storage.create(path, data)
+        sync(self._storage.set_if_not_exists(path, default_buffer_prototype().buffer.from_bytes(data)))
+        return self.read(path) == data
+
+    def exists(self, path: str) -> bool:
+        """Whether there is such an object."""
+        if self._root is not None:
+            return os.path.exists(self._prefix + path)
+        return bool(sync(self._storage.exists(path)))
 
     def below(self, prefix: str) -> Iterator[str]:
         """Paths of all objects whose path begins with `prefix`/, in no order."""
@@ -121,3 +140,12 @@ async def _listed(storage: ZarrStorage, prefix: str) -> list[str]:
 
 async def _children(storage: ZarrStorage, prefix: str) -> list[str]:
     return [path async for path in storage.list_dir(prefix)]
+
+
+def _into_folder(put: Callable[..., T], path: str, parts: tuple[bytes, ...]) -> T:
+    """Put a file into its folder, which is made when it is missing: looking first would cost every row."""
+    try:
+        return put(path, *parts)
+    except FileNotFoundError:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return put(path, *parts)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.engine import Connection
 
 from covpool.store.entries import Entry, Place, Written
-from covpool.store.errors import CatalogError, CorruptEntryError
+from covpool.store.errors import CatalogError, CorruptEntryError, OutdatedCatalogError
 from covpool.store.keys import MomentsKey
 from covpool.store.moments import Moments
 from covpool.store.rows import encode_row
@@ -28,6 +28,7 @@ def put_all(
     first = next(iter(given), "nothing to put")
     for _, moments in given.values():
         moments.validate()
+    store.require_writable()
     wanted = [
         (key, Namespace(key.recipe, moments.width, str(moments.dtype), store.codec))
         for key, moments in given.values()
@@ -51,6 +52,9 @@ def put_all(
         for key in given:
             with suppress(OSError):
                 store.partials.drop(key)
+    except OutdatedCatalogError as error:
+        store.found_outdated(error)
+        raise
     except CatalogError as error:
         raise CatalogError(f"{first}: nothing became readable; {error}") from error
 

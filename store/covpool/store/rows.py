@@ -16,7 +16,7 @@ from covpool.store.errors import CorruptEntryError, InvalidMomentsError
 from covpool.store.keys import MomentsKey
 from covpool.store.moments import FloatArray, Moments
 from covpool.store.packing import pack, packed_shape, unpack
-from covpool.store.schema import Namespace, Record
+from covpool.store.schema import MEAN, SECOND_MOMENT, Namespace, Record
 
 #: Of the mean, in every namespace.
 MEAN_CODEC = Lossless()
@@ -66,6 +66,25 @@ def encode_row(namespace: Namespace, key: MomentsKey, moments: Moments) -> tuple
     return Row(packed_record + seal(packed_record), mean, second_moment), record
 
 
+def check_row(row: Row) -> Record:
+    """The record of a row whose chunks are whole and belong together; nothing is decoded.
+
+    Raises:
+        CorruptEntryError: a chunk is damaged, or of another row.
+    """
+    record = _record(row.record)
+    _check(MEAN, row.mean, record.mean_checksum)
+    _check(SECOND_MOMENT, row.second_moment, record.second_moment_checksum)
+    return record
+
+
+def _record(chunk: bytes) -> Record:
+    try:
+        return Record.from_bytes(unseal(chunk))
+    except ValueError as error:
+        raise CorruptEntryError(f"record is damaged ({error})") from error
+
+
 def decode_record(chunk: bytes | None, key: str) -> Record:
     """The record of a row that is that of `key`.
 
@@ -74,10 +93,7 @@ def decode_record(chunk: bytes | None, key: str) -> Record:
     """
     if chunk is None:
         raise CorruptEntryError("record is missing")
-    try:
-        record = Record.from_bytes(unseal(chunk))
-    except ValueError as error:
-        raise CorruptEntryError(f"record is damaged ({error})") from error
+    record = _record(chunk)
     if record.key != key:
         raise CorruptEntryError(f"holds another key ({record.key})")
     return record
@@ -107,13 +123,17 @@ def check_chunk(record: Record, second_moment: bytes | None) -> bytes:
     """
     if second_moment is None:
         raise CorruptEntryError("second_moment is missing")
-    try:
-        unseal(second_moment)
-    except ValueError as error:
-        raise CorruptEntryError(f"second_moment is damaged ({error})") from error
-    if checksum_of(second_moment) != record.second_moment_checksum:
-        raise CorruptEntryError("second_moment does not belong to its record")
+    _check(SECOND_MOMENT, second_moment, record.second_moment_checksum)
     return second_moment
+
+
+def _check(name: str, chunk: bytes, checksum: int) -> None:
+    try:
+        unseal(chunk)
+    except ValueError as error:
+        raise CorruptEntryError(f"{name} is damaged ({error})") from error
+    if checksum_of(chunk) != checksum:
+        raise CorruptEntryError(f"{name} does not belong to its record")
 
 
 def _decode(

@@ -15,7 +15,7 @@ from covpool.store.errors import FormatVersionError
 from covpool.store.keys import Recipe, canonical_json, sha256
 
 #: (major, minor); a reader refuses another major version and reads any minor one.
-FORMAT_VERSION = (2, 0)
+FORMAT_VERSION = (2, 1)
 
 #: Rows of every array of a namespace. Fixed at creation, so that writers never resize; costs no space.
 CAPACITY = 1_000_000

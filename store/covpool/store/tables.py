@@ -57,6 +57,19 @@ sa.Index(
     postgresql_where=entries.c.state == READY,
 )
 
+BUILDING, USED, ABANDONED = "building", "used", "abandoned"
+
+#: Compacted copies. One that is abandoned never comes into use, so that its objects may be removed.
+copies = sa.Table(
+    "copies",
+    metadata,
+    sa.Column("namespace", sa.String(32), primary_key=True),
+    sa.Column("generation", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    # While it is made: when its maker was last heard of.
+    sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+)
+
 names = sa.Table(
     "names",
     metadata,
@@ -85,4 +98,4 @@ subjects = sa.Table(
 )
 
 #: What the store keeps in its database, and the revision this code needs.
-TABLES = RoomTables("store", metadata, Path(__file__).parent / "migrations", "0003")
+TABLES = RoomTables("store", metadata, Path(__file__).parent / "migrations", "0004")

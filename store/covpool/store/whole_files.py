@@ -4,13 +4,18 @@ Files that a store, a fit or an export makes are there to be shared; a temporary
 or of safetensors is its owner's alone.
 """
 
+import errno
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
 #: What an unfinished file ends in; zarr gives its own the same.
 PARTIAL = ".partial"
+
+#: What file systems without hard links say.
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 def write_whole(path: str | Path, *parts: bytes | memoryview) -> None:
@@ -19,6 +24,37 @@ def write_whole(path: str | Path, *parts: bytes | memoryview) -> None:
     Raises:
         OSError: the disk is full, or the directory is missing or not writable; the old file is as it was.
     """
+    with _aside(path, parts) as partial:
+        os.replace(partial, path)
+
+
+def create_whole(path: str | Path, *parts: bytes | memoryview) -> bool:
+    """Make a file of the parts, unless one is there, which stays; of several who do so at once one does.
+
+    Returns:
+        Whether the file holds the parts now.
+
+    Raises:
+        OSError: as for `write_whole`.
+    """
+    with _aside(path, parts) as partial:
+        try:
+            # A second name is given only where there is none; a rename would replace.
+            os.link(partial, path)
+        except FileExistsError:
+            return _holds(path, parts)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if os.path.exists(path):
+                return _holds(path, parts)
+            os.replace(partial, path)
+    return True
+
+
+@contextmanager
+def _aside(path: str | Path, parts: tuple[bytes | memoryview, ...]) -> Iterator[str]:
+    """The parts in a file beside `path`, which is gone afterwards unless it was renamed."""
     partial = f"{path}.{uuid4().hex}{PARTIAL}"
     try:
         with open(partial, "wb", buffering=0) as file:
@@ -27,8 +63,12 @@ def write_whole(path: str | Path, *parts: bytes | memoryview) -> None:
                 # A disk that fills up takes what it can, and refuses the rest.
                 while left:
                     left = left[file.write(left) :]
-        os.replace(partial, path)
-    except BaseException:
+        yield partial
+    finally:
         with suppress(FileNotFoundError):
             os.unlink(partial)
-        raise
+
+
+def _holds(path: str | Path, parts: tuple[bytes | memoryview, ...]) -> bool:
+    with open(path, "rb") as file:
+        return file.read() == b"".join(parts)

@@ -16,12 +16,20 @@ from zarr.codecs import Crc32cCodec
 from zarr.errors import ContainsArrayError, ContainsGroupError, ZarrUserWarning
 
 from covpool.store.codecs import codec_of
-from covpool.store.errors import CorruptEntryError, StorageError, StoreError
+from covpool.store.errors import CorruptEntryError, OutdatedCatalogError, StorageError, StoreError
 from covpool.store.keys import MomentsKey
 from covpool.store.moments import Moments
 from covpool.store.objects import Objects
 from covpool.store.packing import packed_shape
-from covpool.store.rows import MEAN_CODEC, Row, check_chunk, decode_record, decode_row, encode_row
+from covpool.store.rows import (
+    MEAN_CODEC,
+    Row,
+    check_chunk,
+    check_row,
+    decode_record,
+    decode_row,
+    encode_row,
+)
 from covpool.store.schema import (
     ARRAYS,
     MEAN,
@@ -63,6 +71,20 @@ class RowArrays(ABC):
         if record is None or mean is None or second_moment is None:
             return None
         return Row(record, mean, second_moment)
+
+    def whole(self, row: int) -> Record | None:
+        """What a row says of itself when all of its checksums fit; None where it cannot be read.
+
+        Raises:
+            StorageError: the storage cannot be reached, which tells nothing of the row.
+        """
+        try:
+            found = self.row(row)
+            return None if found is None else check_row(found)
+        except StorageError:
+            raise
+        except (CorruptEntryError, OSError):
+            return None
 
     def read(self, row: int, key: str) -> Moments:
         """The moments of one row.
@@ -113,16 +135,22 @@ class NamespaceArrays(RowArrays):
             _open_arrays(storage, self.path, namespace)
 
     def write(self, row: int, key: MomentsKey, moments: Moments) -> Record:
-        """Write one row; each chunk replaces its predecessor atomically.
+        """Write one row, whose chunks must not be there yet: a row is handed out once.
 
         Raises:
             StoreError: the storage refused (disk full, no permission); nothing became readable.
+            OutdatedCatalogError: the row holds other chunks, which stay.
         """
         chunks, record = encode_row(self.namespace, key, moments)
         try:
-            self._objects.write(chunk_path(self.path, MEAN, row), chunks.mean)
-            self._objects.write(chunk_path(self.path, SECOND_MOMENT, row), chunks.second_moment)
-            self._objects.write(chunk_path(self.path, RECORD, row), chunks.record)
+            for array in (MEAN, SECOND_MOMENT, RECORD):
+                path = chunk_path(self.path, array, row)
+                if not self._objects.write_new(path, getattr(chunks, array)):
+                    raise OutdatedCatalogError(
+                        f"{key}: {path} was there before the catalog handed that row out: it is older than "
+                        "the arrays (a restored backup?); nothing was cached or replaced, run covpool store "
+                        "rebuild"
+                    )
         except OSError as error:
             raise StoreError(
                 f"{key}: could not be written under {self.path} ({error}); nothing was cached, "

@@ -25,6 +25,7 @@ from covpool.store.errors import (
     CorruptEntryError,
     KeyNotFoundError,
     LocationError,
+    OutdatedCatalogError,
     StorageError,
     StoreError,
 )
@@ -40,6 +41,7 @@ from covpool.store.names import Names
 from covpool.store.objects import Objects
 from covpool.store.partial_files import Partials
 from covpool.store.puts import put_all
+from covpool.store.standing import declare_outdated, opened_for_writing, outdated
 from covpool.store.stored_files import StoredFiles
 from covpool.store.zarr_arrays import NamespaceArrays, RowArrays, open_root
 
@@ -61,8 +63,14 @@ class Store:
         catalog: Catalog,
         codec: str = "lossless",
         durability: Durability = "process",
+        *,
+        outdated: str | None = None,
+        where: str = "the store",
     ) -> None:
         self.catalog = catalog
+        #: Why the catalog is known to be older than the arrays; None where it is not.
+        self.outdated = outdated
+        self.where = where
         self.names = Names(catalog)
         #: The Zarr hierarchy's files as they lie there, for readers elsewhere.
         self.files = StoredFiles(storage)
@@ -131,6 +139,9 @@ class Store:
                     f"{location}: has arrays, and a catalog that knows none of them; give the right "
                     "--catalog, or make it again with: covpool store rebuild"
                 )
+            older = outdated(found, storage, str(location))
+            if not (lost_catalog or older):
+                opened_for_writing(found, storage, str(location))
         except StoreError as error:
             engine.dispose()
             # Of a database that nobody named the reader knows only the location.
@@ -143,7 +154,29 @@ class Store:
                 f"{location}: the arrays cannot be opened ({_first_line(error)}); "
                 "check the permissions, the free space, and that nothing else wrote there"
             ) from error
-        return cls(storage, found, codec, durability)
+        return cls(storage, found, codec, durability, outdated=older, where=str(location))
+
+    def require_writable(self) -> None:
+        """Refuse to write through a catalog that is older than the arrays.
+
+        Raises:
+            OutdatedCatalogError: it is; the message says by what it is known.
+        """
+        if self.outdated is not None:
+            raise OutdatedCatalogError(
+                f"{self.where}: the catalog is older than the arrays ({self.outdated}), as a restored backup "
+                "is; the store is read-only until: covpool store rebuild"
+            )
+
+    def found_outdated(self, error: OutdatedCatalogError) -> None:
+        """Stop writing, here and wherever the store is opened next."""
+        self.outdated = str(error)
+        declare_outdated(self.storage, self.where)
+
+    def rebuilt(self) -> None:
+        """Write again: the catalog has been brought up to the arrays."""
+        opened_for_writing(self.catalog, self.storage, self.where)
+        self.outdated = None
 
     def put(
         self,

@@ -8,14 +8,16 @@ later.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from covpool.store.codecs import codec_id, codec_of
 from covpool.store.compacted_arrays import (
     CODEC,
+    NEXT_ROW,
     SEALED,
     SHARD_ROWS,
     USED,
@@ -27,12 +29,13 @@ from covpool.store.compacted_arrays import (
 from covpool.store.entries import Place
 from covpool.store.errors import CorruptEntryError, StoreError
 from covpool.store.keys import MomentsKey
+from covpool.store.maintenance.copies import Copies
 from covpool.store.maintenance.layout import PLAN, Progress, generations, no_progress
 from covpool.store.maintenance.ledger import Ledger, Move
 from covpool.store.objects import Objects
 from covpool.store.rows import Row, decode_record, encode_row
 from covpool.store.schema import RECORD, Namespace, generation_path
-from covpool.store.tables import READY
+from covpool.store.tables import BUILDING, READY, RESERVED
 
 if TYPE_CHECKING:
     from covpool.store.zarr_store import Store
@@ -40,9 +43,8 @@ if TYPE_CHECKING:
 #: Rows in one shard. A shard is put together in memory.
 SHARD_ROWS_DEFAULT = 64
 SHARD_ROWS_MOST = 256
-
-#: Rows handed out when the copy was planned: later ones are newer than it.
-NEXT_ROW = "next_row"
+#: Seconds after which a compaction says again that it is at work.
+ATTEND_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Plan:
         begun: when it was planned, UTC.
         codec: id of the codec of its rows.
         shard_rows: rows in one shard.
-        next_row: rows the namespace had handed out.
+        next_row: rows from here on were written after it was planned.
         sources: for each of its rows the key, the generation and the row it is copied from.
     """
 
@@ -130,27 +132,46 @@ def compact(
             f"namespace {namespace.id}: {namespace.codec} or {wanted} is lossy; a copy keeps the exact "
             "bytes of lossy rows, so leave the codec as it is"
         )
-    ledger = Ledger(store.catalog)
-    found = _begin(store, ledger, namespace, wanted, shard_rows, every)
+    store.require_writable()
+    known = Copies(store.catalog)
+    found = _begin(store, known, namespace, wanted, shard_rows, every)
     if found is None:
         return None
     generation, plan = found
+    known.attend(namespace.id, generation)
+    try:
+        return _complete(store, known, namespace, generation, plan, progress)
+    except FileNotFoundError:
+        # Swept under its hands: it was given up, which this says.
+        known.attend(namespace.id, generation)
+        raise
+
+
+def _complete(
+    store: "Store", known: Copies, namespace: Namespace, generation: int, plan: Plan, progress: Progress
+) -> Compacted:
     path = generation_path(namespace, generation)
     attributes = {CODEC: plan.codec, SHARD_ROWS: plan.shard_rows, NEXT_ROW: plan.next_row}
     create_compacted(store.storage, namespace, generation, attributes, len(plan.sources))
     copy = CompactedArrays(store.storage, namespace, generation)
     moves, damaged = [], []
+    attended = monotonic()
     for done, (key, source, row) in enumerate(_copied(store, namespace, copy, plan)):
         progress(done + 1, len(plan.sources))
+        if monotonic() > attended + ATTEND_S:
+            known.attend(namespace.id, generation)
+            attended = monotonic()
         target = Place(namespace, generation, done)
         if row is None:
             damaged.append(key)
         else:
             moves.append(Move(key, source, target, decode_record(row.record, key).checksum))
+    # What was swept meanwhile is not described as complete.
+    known.attend(namespace.id, generation)
     if not is_marked(store.storage, path, SEALED):
         mark_copy(store.storage, path, SEALED)
         store.objects.force([f"{path}/zarr.json"])
-    swapped = ledger.swap(moves)
+    swapped = known.use(namespace.id, generation, moves)
     mark_copy(store.storage, path, USED)
     return Compacted(namespace.id, generation, len(moves), swapped, tuple(damaged))
 
@@ -175,24 +196,28 @@ def _plan_path(path: str) -> str:
     return f"{path}/{PLAN}"
 
 
-def _begun(store: "Store", namespace: Namespace) -> tuple[int, Plan] | None:
+def _begun(store: "Store", namespace: Namespace, states: Mapping[int, str]) -> tuple[int, Plan] | None:
     for generation in generations(store.objects, namespace.id):
         path = generation_path(namespace, generation)
         plan = read_plan(store.objects, path)
-        if plan is not None and not is_marked(store.storage, path, USED):
+        if plan is not None and states.get(generation, BUILDING) == BUILDING:
             return generation, plan
     return None
 
 
 def _begin(
-    store: "Store", ledger: Ledger, namespace: Namespace, codec: str, shard_rows: int, every: bool
+    store: "Store", known: Copies, namespace: Namespace, codec: str, shard_rows: int, every: bool
 ) -> tuple[int, Plan] | None:
     """The copy to work on: one that was begun, else a new one; None where there is nothing to copy."""
     # Numbers first: when none of these copies is unfinished, the catalog refers to all of them already.
-    generation = max(generations(store.objects, namespace.id), default=0) + 1
-    if (begun := _begun(store, namespace)) is not None:
+    states = known.states(namespace.id)
+    generation = max([0, *generations(store.objects, namespace.id), *states]) + 1
+    if (begun := _begun(store, namespace, states)) is not None:
         return begun
-    _, next_row = ledger.namespaces()[namespace.id]
+    ledger = Ledger(store.catalog)
+    # What is being written now may become ready later than the rows copied here.
+    writing = [entry.row for entry in ledger.entries(RESERVED, namespace=namespace.id)]
+    next_row = min([ledger.namespaces()[namespace.id][1], *writing])
     ready = ledger.entries(READY, namespace=namespace.id)
     sources = [(e.key, e.place.generation, e.row) for e in ready if every or not e.place.generation]
     if not sources:

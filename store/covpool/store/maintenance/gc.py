@@ -2,17 +2,20 @@
 
 Nothing that a living writer may still flip to ready is touched: its row is reserved before its first chunk
 is written, and a reservation is given up only when it is older than the age limit. Giving up comes first, in
-the catalog, so that a writer that was merely slow is refused instead of flipping a row that is being removed.
+the catalog, so that a writer that was merely slow is refused instead of flipping a row that is being removed,
+and a copy that is being made is abandoned there before an object of it is removed. Before a whole row is
+removed, its key must read back from another: where it does not, the row becomes the one that is read.
 """
 
-from collections.abc import Collection
+from collections import defaultdict
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from covpool.store.compacted_arrays import SEALED, is_marked
-from covpool.store.entries import Entry, Place
-from covpool.store.maintenance.compact import read_plan
+from covpool.store.compacted_arrays import USED, is_marked
+from covpool.store.entries import Place
+from covpool.store.errors import CorruptEntryError
+from covpool.store.maintenance.copies import Copies
 from covpool.store.maintenance.layout import (
     PLAN,
     Layout,
@@ -21,9 +24,17 @@ from covpool.store.maintenance.layout import (
     no_progress,
     read_layout,
 )
-from covpool.store.maintenance.ledger import Ledger
+from covpool.store.maintenance.ledger import Found, Ledger
 from covpool.store.partial_files import partial_paths
-from covpool.store.schema import ARRAYS, MEAN, RECORD, SECOND_MOMENT, chunk_path, generation_path
+from covpool.store.schema import (
+    ARRAYS,
+    MEAN,
+    RECORD,
+    SECOND_MOMENT,
+    Record,
+    chunk_path,
+    generation_path,
+)
 from covpool.store.tables import RESERVED, RETIRED
 
 if TYPE_CHECKING:
@@ -44,6 +55,8 @@ class Swept:
         copies: compacted copies that nothing refers to.
         sums: partial sums of keys that are ready.
         kept: rows without an entry that were left alone, because the catalog may be older than they are.
+        salvaged: rows that would have been removed, but are the last ones their keys can be read from; they
+            are read now.
     """
 
     partial: int
@@ -53,6 +66,7 @@ class Swept:
     copies: int
     sums: int
     kept: int
+    salvaged: int
 
     def as_dict(self) -> dict[str, int]:
         """The numbers by name."""
@@ -71,94 +85,150 @@ def collect(
         dry_run: only count.
         progress: called with the objects removed and those to remove.
     """
-    ledger, objects, before = Ledger(store.catalog), store.objects, datetime.now(UTC) - age
+    store.require_writable()
+    ledger, copies, objects = Ledger(store.catalog), Copies(store.catalog), store.objects
+    before = datetime.now(UTC) - age
     # Listed first: the rows of whoever reserves later are not in it.
     layout = read_layout(objects)
     partial = [path for path, written in layout.partial.items() if written is not None and written < before]
     reserved = ledger.entries(RESERVED, before=before)
     if not dry_run:
         reserved = ledger.retire(reserved)
-    unclaimed, kept = _unclaimed(layout, ledger)
-    retired = {entry.place: entry for entry in ledger.entries(RETIRED, before=before)}
-    retired.update((entry.place, entry) for entry in reserved)
-    live = [entry for entry in retired.values() if not entry.place.generation]
-    copies = _useless_copies(store, ledger, retired.keys(), before)
-    gone = [e for e in retired.values() if (e.namespace.id, e.place.generation) in copies]
+    strays, kept = _strays(layout, ledger)
+    told = [(place, store.arrays_of(place).whole(place.row)) for place in strays]
+    if not dry_run:
+        strays = ledger.claim(told)
+    given_up = {entry.place for entry in reserved}
+    retired = {
+        entry.place for entry in ledger.entries(RETIRED, before=before) if not entry.place.generation
+    } - given_up
+    last = _Last(store, dry_run)
+    doomed_rows = {place: None for place in (*retired, *given_up, *strays) if not last.keeps(place)}
+    doomed_copies = _abandoned(store, copies, before, dry_run) | _unread(
+        store, ledger, copies, before, last, dry_run
+    )
 
     unfinished = partial_paths(objects)
     finished = store.catalog.ready_among(list(unfinished))
-    doomed = [
-        *partial,
-        *(path for key in finished for path in unfinished[key]),
-        *(path for paths in unclaimed for path in paths),
-    ]
-    doomed += [path for entry in live for path in _chunks(entry)]
-    doomed += [path for paths in copies.values() for path in paths]
+    doomed = [*partial, *(path for key in finished for path in unfinished[key])]
+    doomed += [path for place in doomed_rows for path in _chunks(place)]
+    doomed += [path for paths in doomed_copies.values() for path in paths]
     if not dry_run:
         for done, path in enumerate(doomed):
             progress(done, len(doomed))
             objects.delete(path)
         progress(len(doomed), len(doomed))
-        for (namespace, generation), paths in copies.items():
+        for (namespace, generation), paths in doomed_copies.items():
             path = f"{ARRAYS}/{namespace}/compacted.{generation}"
             wholly = f"{path}/{PLAN}" in paths
             for folder in [path] if wholly else [f"{path}/{one}" for one in (SECOND_MOMENT, MEAN, RECORD)]:
                 objects.delete_folder(folder)
-        ledger.forget([*live, *gone])
+            ledger.forget_copy(namespace, generation)
+        ledger.forget(doomed_rows)
     return Swept(
         partial=len(partial),
         reserved=len(reserved),
-        retired=len(live) + len(gone) - len(reserved),
-        unclaimed=len(unclaimed),
-        copies=len(copies),
+        retired=len(doomed_rows.keys() & retired),
+        unclaimed=len(doomed_rows.keys() & set(strays)),
+        copies=sum(1 for paths in doomed_copies.values() if paths),
         sums=len(finished),
         kept=kept,
+        salvaged=last.salvaged,
     )
 
 
-def _chunks(entry: Entry) -> list[str]:
-    path = generation_path(entry.namespace, 0)
-    return [chunk_path(path, array, entry.row) for array in (RECORD, MEAN, SECOND_MOMENT)]
+class _Last:
+    """Tells which rows are the last ones that their keys can be read from, and has those read.
+
+    Attributes:
+        salvaged: how many there were.
+    """
+
+    def __init__(self, store: "Store", dry_run: bool) -> None:
+        self._store, self._dry_run = store, dry_run
+        self._ledger = Ledger(store.catalog)
+        self.salvaged = 0
+
+    def keeps(self, place: Place) -> bool:
+        """Whether the row there must stay."""
+        record = self._whole(place)
+        if record is None:
+            return False
+        ready = self._store.catalog.find(record.key)
+        if ready is not None and ready.place != place:
+            successor = self._whole(ready.place)
+            if successor is not None and successor.key == record.key:
+                return False
+        self.salvaged += 1
+        if not self._dry_run:
+            instead_of = {} if ready is None else {record.key: ready.place}
+            self._ledger.adopt([Found(place, record, None)], instead_of)
+        return True
+
+    def _whole(self, place: Place) -> Record | None:
+        try:
+            return self._store.arrays_of(place).whole(place.row)
+        except (CorruptEntryError, FileNotFoundError):
+            return None
 
 
-def _unclaimed(layout: Layout, ledger: Ledger) -> tuple[list[list[str]], int]:
-    """Chunks of rows without an entry, and how many such rows the catalog has not handed out yet.
+def _chunks(place: Place) -> list[str]:
+    path = generation_path(place.namespace, 0)
+    return [chunk_path(path, array, place.row) for array in (RECORD, MEAN, SECOND_MOMENT)]
+
+
+def _strays(layout: Layout, ledger: Ledger) -> tuple[list[Place], int]:
+    """Rows that have chunks and no entry, and how many such rows the catalog has not handed out yet.
 
     The latter are no garbage: the catalog is a backup from before they were written.
     """
-    known, removable, kept = ledger.namespaces(), [], 0
+    known, strays, kept = ledger.namespaces(), list[Place](), 0
     for (name, generation), chunks in layout.chunks.items():
         if generation:
             continue
-        handed_out = known[name][1] if name in known else 0
+        namespace, handed_out = known.get(name, (None, 0))
         claimed = ledger.rows(name, 0)
-        for row, paths in chunks.paths.items():
-            if row not in claimed and row < handed_out:
-                removable.append(paths)
-            elif row not in claimed:
-                kept += 1
-    return removable, kept
-
-
-def _useless_copies(
-    store: "Store", ledger: Ledger, retired: Collection[Place], before: datetime
-) -> dict[tuple[str, int], list[str]]:
-    """By namespace and generation, the objects of copies all of whose rows are retired, or never came to be.
-
-    A sealed copy without entries is left alone: the catalog may be a backup from before it was made.
-    """
-    found = {}
-    for name, (namespace, _) in ledger.namespaces().items():
-        for generation in generations(store.objects, name):
-            path, rows = generation_path(namespace, generation), ledger.rows(name, generation)
-            if rows:
-                useless = all(Place(namespace, generation, row) in retired for row in rows)
+        for row in chunks.paths.keys() - claimed.keys():
+            if namespace is not None and row < handed_out:
+                strays.append(Place(namespace, 0, row))
             else:
-                plan = read_plan(store.objects, path)
-                sealed = is_marked(store.storage, path, SEALED)
-                useless = plan is not None and plan.begun < before and not sealed
-            if useless:
-                # What is kept of a copy that was read from: its number must not be given again.
-                kept = (f"{path}/zarr.json", f"{path}/{PLAN}") if rows else ()
-                found[name, generation] = [p for p in store.objects.below(path) if p not in kept]
+                kept += 1
+    return strays, kept
+
+
+def _abandoned(
+    store: "Store", copies: Copies, before: datetime, dry_run: bool
+) -> dict[tuple[str, int], list[str]]:
+    """By namespace and generation, the objects of copies that never came to be, or were given up before."""
+    if not dry_run:
+        for name in Ledger(store.catalog).namespaces():
+            for generation in generations(store.objects, name):
+                if generation not in copies.states(name):
+                    copies.attend(name, generation)
+    given_up = copies.unfinished(before) if dry_run else copies.abandon_unfinished(before)
+    return {which: _objects(store, *which) for which in given_up}
+
+
+def _unread(
+    store: "Store", ledger: Ledger, copies: Copies, before: datetime, last: _Last, dry_run: bool
+) -> dict[tuple[str, int], list[str]]:
+    """By namespace and generation, the objects of copies that were read and of which no row is any more."""
+    retired: dict[tuple[str, int], list[Place]] = defaultdict(list)
+    for entry in ledger.entries(RETIRED, before=before):
+        if entry.place.generation:
+            retired[entry.namespace.id, entry.place.generation].append(entry.place)
+    found = {}
+    for (name, generation), places in retired.items():
+        if len(places) < len(ledger.rows(name, generation)) or [one for one in places if last.keeps(one)]:
+            continue
+        if dry_run or copies.abandon_used(name, generation):
+            found[name, generation] = _objects(store, name, generation)
     return found
+
+
+def _objects(store: "Store", namespace: str, generation: int) -> list[str]:
+    """What is removed of a copy: of one that was read from, its description stays, and with it its number."""
+    path = f"{ARRAYS}/{namespace}/compacted.{generation}"
+    used = is_marked(store.storage, path, USED)
+    kept = (f"{path}/zarr.json", f"{path}/{PLAN}") if used else ()
+    return [one for one in store.objects.below(path) if one not in kept]

@@ -1,16 +1,25 @@
 """Ledger: what the tools ask of the catalog, and change in it, besides what readers and writers do."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
-from covpool.store.catalog import Catalog, at, entry_of, namespace_of, namespace_row, select_entries
+from covpool.store.catalog import (
+    Catalog,
+    at,
+    entry_of,
+    lock_rows_of,
+    namespace_of,
+    namespace_row,
+    select_entries,
+)
 from covpool.store.engines import insert_if_absent
 from covpool.store.entries import Entry, Place
 from covpool.store.schema import Namespace, Record
-from covpool.store.tables import READY, RESERVED, RETIRED, entries, namespaces
+from covpool.store.tables import ABANDONED, READY, RESERVED, RETIRED, copies, entries, namespaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +97,17 @@ class Ledger:
                     retired.append(entry)
         return retired
 
-    def forget(self, retired: Iterable[Entry]) -> None:
+    def forget(self, retired: Iterable[Place]) -> None:
         """Drop retired entries whose chunks are gone."""
         with self._catalog.writing() as connection:
-            for entry in retired:
-                connection.execute(sa.delete(entries).where(at(entry.place), entries.c.state == RETIRED))
+            for place in retired:
+                connection.execute(sa.delete(entries).where(at(place), entries.c.state == RETIRED))
+
+    def forget_copy(self, namespace: str, generation: int) -> None:
+        """Drop the retired entries of a copy that is gone."""
+        of_copy = sa.and_(entries.c.namespace == namespace, entries.c.generation == generation)
+        with self._catalog.writing() as connection:
+            connection.execute(sa.delete(entries).where(of_copy, entries.c.state == RETIRED))
 
     def register(self, namespace: Namespace, next_row: int) -> None:
         """Have the namespace, with at least `next_row` rows handed out."""
@@ -104,65 +119,115 @@ class Ledger:
                 .values(next_row=next_row)
             )
 
-    def adopt(self, found: Sequence[Found]) -> list[bool]:
+    def adopt(self, found: Sequence[Found], instead_of: Mapping[str, Place] | None = None) -> list[bool]:
         """Enter rows found in the arrays: ready if nothing is ready under their key, else retired.
+
+        A row that is known as retired becomes ready likewise.
+
+        Args:
+            found: whole rows; of several of one key the first counts. Those of abandoned copies are
+                passed over.
+            instead_of: by key, a ready row that gives way.
 
         Returns:
             For each, whether it became ready.
         """
         became, now = [], datetime.now(UTC)
         with self._catalog.writing() as connection:
-            for one in found:
-                record, written = one.record, one.written or now
-                key = entries.c.key == record.key
-                taken = connection.scalar(sa.select(entries.c.key).where(key, entries.c.state == READY))
-                connection.execute(
-                    sa.insert(entries).values(
-                        namespace=one.place.namespace.id,
-                        generation=one.place.generation,
-                        row=one.place.row,
-                        key=record.key,
-                        state=RETIRED if taken else READY,
-                        since=written,
-                        sequence=record.sequence,
-                        length=record.length,
-                        count=record.count,
-                        error=record.error,
-                        checksum=record.checksum,
-                        created=written,
-                    )
-                )
-                became.append(not taken)
-        return became
+            for one in sorted(found, key=lambda one: one.record.key):
+                if _is_abandoned(connection, one.place):
+                    became.append((one, False))
+                    continue
+                lock_rows_of(connection, one.record.key)
+                ready = self._catalog.find_within(connection, one.record.key)
+                if ready is not None and ready.place == (instead_of or {}).get(one.record.key):
+                    _set_state(connection, ready.place, READY, RETIRED, now)
+                    ready = None
+                values = _values_of(one, RETIRED if ready else READY, now)
+                if not insert_if_absent(connection, entries, [values]):
+                    # It was given up, under whatever key it was handed out for.
+                    change = sa.update(entries).where(at(one.place), entries.c.state == RETIRED)
+                    known = connection.execute(change.values(values)).rowcount
+                    became.append((one, bool(known) and ready is None))
+                    continue
+                became.append((one, ready is None))
+        told = {id(one): ready for one, ready in became}
+        return [told[id(one)] for one in found]
 
-    def swap(self, moves: Sequence[Move]) -> int:
-        """Make copies the rows that are read, where their sources still are; all in one transaction.
+    def claim(self, rows: Sequence[tuple[Place, Record | None]]) -> list[Place]:
+        """Enter rows that have no entry as retired, so that nobody else does; returns those entered.
 
-        Returns:
-            How many keys are read from their copies now.
+        Args:
+            rows: where each lies, and what it says of itself, if anything.
         """
-        if not moves:
-            return 0
-        now, namespace = datetime.now(UTC), moves[0].source.namespace.id
+        now, claimed = datetime.now(UTC), []
         with self._catalog.writing() as connection:
-            query = sa.select(entries).where(entries.c.namespace == namespace, entries.c.state == READY)
-            rows = {row.key: row for row in connection.execute(query.with_for_update())}
-            standing = [
-                (move, rows[move.key])
-                for move in moves
-                if move.key in rows
-                and (rows[move.key].generation, rows[move.key].row)
-                == (move.source.generation, move.source.row)
-            ]
-            for move, _ in standing:
-                change = sa.update(entries).where(at(move.source))
-                connection.execute(change.values(state=RETIRED, since=now))
-            for move, row in standing:
-                values = dict(row._mapping) | {
-                    "generation": move.target.generation,
-                    "row": move.target.row,
-                    "since": now,
-                    "checksum": move.checksum,
-                }
-                connection.execute(sa.insert(entries).values(values))
-        return len(standing)
+            for place, record in rows:
+                values = _values_of(Found(place, record or _NOBODYS, now), RETIRED, now)
+                if insert_if_absent(connection, entries, [values]):
+                    claimed.append(place)
+        return claimed
+
+
+def swap(connection: Connection, namespace: str, moves: Sequence[Move]) -> int:
+    """Make copies the rows that are read, where their sources still are.
+
+    Returns:
+        How many keys are read from their copies now.
+    """
+    now = datetime.now(UTC)
+    query = sa.select(entries).where(entries.c.namespace == namespace, entries.c.state == READY)
+    rows = {row.key: row for row in connection.execute(query.with_for_update())}
+    standing = [
+        (move, rows[move.key])
+        for move in moves
+        if move.key in rows
+        and (rows[move.key].generation, rows[move.key].row) == (move.source.generation, move.source.row)
+    ]
+    for move, _ in standing:
+        _set_state(connection, move.source, READY, RETIRED, now)
+    for move, row in standing:
+        values = dict(row._mapping) | {
+            "generation": move.target.generation,
+            "row": move.target.row,
+            "since": now,
+            "checksum": move.checksum,
+        }
+        connection.execute(sa.insert(entries).values(values))
+    return len(standing)
+
+
+def _is_abandoned(connection: Connection, place: Place) -> bool:
+    """Whether a place lies in a copy that was given up; it stays as it is until the transaction ends."""
+    if not place.generation:
+        return False
+    query = sa.select(copies.c.state).where(
+        copies.c.namespace == place.namespace.id, copies.c.generation == place.generation
+    )
+    return connection.scalar(query.with_for_update()) == ABANDONED
+
+
+#: Stands in the catalog for a row that says nothing of itself.
+_NOBODYS = Record("0" * 64, "0" * 64, 0, 0, 0.0, 0, 0)
+
+
+def _set_state(connection: Connection, place: Place, before: str, after: str, now: datetime) -> None:
+    change = sa.update(entries).where(at(place), entries.c.state == before)
+    connection.execute(change.values(state=after, since=now))
+
+
+def _values_of(one: Found, state: str, now: datetime) -> dict[str, object]:
+    return {
+        "namespace": one.place.namespace.id,
+        "generation": one.place.generation,
+        "row": one.place.row,
+        "key": one.record.key,
+        "state": state,
+        "since": now,
+        "sequence": one.record.sequence,
+        "length": one.record.length,
+        "count": one.record.count,
+        "error": one.record.error,
+        "checksum": one.record.checksum,
+        "created": one.written or now,
+    }

@@ -1,24 +1,25 @@
-"""Rebuild: the catalog made again from the arrays alone.
+"""Rebuild: the catalog brought up to the arrays, or made again from them alone.
 
-Every row says whose it is; a row that is whole is entered as ready. Where several rows hold one key, the
-newest is read: rows handed out after the latest copy was planned (the last first), then the copies (the last
-first), then older rows. Names and times of creation lie in the catalog only: names are lost, times become
-those of the files.
+Every row says whose it is; a row that is whole is entered. Where several rows hold one key, the newest that
+reads back is read: rows handed out after the latest copy was planned (the last first), then the copies (the
+last first), then older rows. Names and times of creation lie in the catalog only: a lost one loses the names,
+and times become those of the files.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import zarr
 
-from covpool.store.compacted_arrays import SEALED, is_marked
+from covpool.store.compacted_arrays import NEXT_ROW, SEALED, is_marked
 from covpool.store.entries import Place
 from covpool.store.errors import CorruptEntryError
 from covpool.store.keys import MomentsKey
-from covpool.store.maintenance.compact import NEXT_ROW
+from covpool.store.maintenance.copies import Copies
 from covpool.store.maintenance.layout import (
+    Layout,
     Progress,
     generations,
     no_progress,
@@ -29,11 +30,14 @@ from covpool.store.maintenance.layout import (
 from covpool.store.maintenance.ledger import Found, Ledger
 from covpool.store.maintenance.verify import Problem
 from covpool.store.schema import RECORD, RECORD_BYTES, Namespace, Record, chunk_path, generation_path
+from covpool.store.tables import ABANDONED, READY, RESERVED, RETIRED, USED
 
 if TYPE_CHECKING:
     from covpool.store.zarr_store import Store
 
 _BATCH = 256
+#: Of one row.
+_CHUNKS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,56 +58,122 @@ class Rebuilt:
 
 
 def rebuild(store: "Store", *, threads: int = 2, progress: Progress = no_progress) -> Rebuilt:
-    """Enter every whole row that the catalog does not have; nobody may write meanwhile.
+    """Enter every whole row that the catalog does not have, and have the newest that reads back read.
 
-    An interrupted run goes on where it was: rows entered before are not read again.
+    Readers, writers and the other tools may be at work meanwhile. An interrupted run goes on where it was:
+    rows entered before are not read again.
 
     Args:
         store: opened with `Store.open(…, lost_catalog=True)`, or with a catalog that lacks rows.
         threads: rows read at once.
         progress: called with the rows looked at and how many there are.
     """
-    ledger, layout = Ledger(store.catalog), read_layout(store.objects)
-    namespaces, problems = [], []
+    ledger, copies, layout = Ledger(store.catalog), Copies(store.catalog), read_layout(store.objects)
+    namespaces, order, problems = list[Namespace](), list[Place](), list[Problem]()
     for name in stored_namespaces(store.storage):
         try:
             namespace = read_namespace(store.storage, name)
         except CorruptEntryError as error:
             problems.append(Problem("", str(error)))
             continue
+        sound = _copies(store, namespace, copies.states(name))
         highest = max(layout.chunks[name, 0].paths, default=-1)
         # All of them before the first row: whoever writes after an interruption gets rows nobody has.
-        ledger.register(
-            namespace, max([highest + 1, *(_watermark(store, p) for p in _copies(store, namespace))])
-        )
+        ledger.register(namespace, max([highest + 1, *(_watermark(store, path) for path in sound)]))
+        for path in sound:
+            copies.attend(name, generation_of(path), USED)
+        order += _newest_first(store, namespace, sound, layout.chunks[name, 0].paths)
         namespaces.append(namespace)
-    order = [
-        place
-        for namespace in namespaces
-        for place in _newest_first(store, namespace, layout.chunks[namespace.id, 0].paths)
-    ]
     claimed = {
         (namespace.id, generation): ledger.rows(namespace.id, generation)
         for namespace in namespaces
         for generation in (0, *generations(store.objects, namespace.id))
     }
     unknown = [p for p in order if p.row not in claimed[p.namespace.id, p.generation]]
+    incumbents = _Incumbents(store, ledger, order)
     ready = superseded = done = 0
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(unknown), _BATCH):
             batch = unknown[start : start + _BATCH]
             found = list(pool.map(lambda place: _read(store, place), batch))
             problems.extend(one for one in found if isinstance(one, Problem))
-            became = ledger.adopt([one for one in found if isinstance(one, Found)])
+            whole = [one for one in found if isinstance(one, Found)]
+            became = ledger.adopt(whole, incumbents.that_give_way_to(whole))
             ready, superseded = ready + sum(became), superseded + became.count(False)
             done += len(batch)
             progress(done, len(unknown))
+    _read_anew(store, ledger, incumbents)
+    problems.extend(_missing(store, ledger, layout))
+    store.rebuilt()
     return Rebuilt(ready, superseded, len(order) - len(unknown), tuple(problems))
 
 
-def _copies(store: "Store", namespace: Namespace) -> list[str]:
-    """Paths of the complete copies, the newest first."""
-    paths = (generation_path(namespace, n) for n in reversed(generations(store.objects, namespace.id)))
+class _Incumbents:
+    """The rows that the catalog had read before, and which rows take their place."""
+
+    def __init__(self, store: "Store", ledger: Ledger, newest_first: Sequence[Place]) -> None:
+        self._store = store
+        self._rank = {place: rank for rank, place in enumerate(newest_first)}
+        self._ready = {entry.key: entry.place for entry in ledger.entries(READY)}
+
+    def that_give_way_to(self, rows: Sequence[Found]) -> dict[str, Place]:
+        """By key, the rows that are older than the given ones, or do not read back."""
+        found = {}
+        for row in rows:
+            place = self._ready.pop(row.record.key, None)
+            if place is not None and (self.is_older(place, row.place) or not reads(self._store, place)):
+                found[row.record.key] = place
+        return found
+
+    def is_older(self, place: Place, other: Place) -> bool:
+        """Whether a row was written before another; of different namespaces neither was."""
+        same = place.namespace == other.namespace and place in self._rank
+        return same and self._rank[place] > self._rank[other]
+
+
+def reads(store: "Store", place: Place) -> bool:
+    """Whether a row is whole."""
+    try:
+        return store.arrays_of(place).whole(place.row) is not None
+    except (CorruptEntryError, FileNotFoundError):
+        return False
+
+
+def _read_anew(store: "Store", ledger: Ledger, incumbents: _Incumbents) -> None:
+    """Have rows read that the catalog has given up, where nothing else holds their key.
+
+    Also rows that hold another key than they were handed out for, by a catalog that was too old to know.
+    """
+    for entry in (*ledger.entries(RETIRED), *ledger.entries(RESERVED)):
+        found = _read(store, entry.place)
+        if not isinstance(found, Found):
+            continue
+        key, others = found.record.key, found.record.key != entry.key
+        if entry.state == RESERVED and not (others and ledger.retire([entry])):
+            continue
+        ready = store.catalog.find(key)
+        if ready is None:
+            ledger.adopt([found])
+        elif (others and incumbents.is_older(ready.place, entry.place)) or not reads(store, ready.place):
+            ledger.adopt([found], {key: ready.place})
+
+
+def _missing(store: "Store", ledger: Ledger, layout: Layout) -> Iterator[Problem]:
+    """Keys whose row is not there, or not all of it."""
+    for entry in ledger.entries(READY):
+        chunks = layout.chunks[entry.namespace.id, 0].paths.get(entry.row, [])
+        if not entry.place.generation and len(chunks) < _CHUNKS and not reads(store, entry.place):
+            yield Problem(
+                entry.key,
+                f"{entry.key}: row {entry.row} of {generation_path(entry.namespace, 0)} is missing, and no "
+                "other row holds the key; compute it again (covpool extract --again)",
+            )
+
+
+def _copies(store: "Store", namespace: Namespace, states: Mapping[int, str]) -> list[str]:
+    """Paths of the complete copies that nobody gave up, the newest first."""
+    numbers = [n for n in generations(store.objects, namespace.id) if states.get(n) != ABANDONED]
+    paths = (generation_path(namespace, n) for n in reversed(numbers))
     # Of a copy that gc removed only its description is left.
     return [
         path
@@ -112,18 +182,24 @@ def _copies(store: "Store", namespace: Namespace) -> list[str]:
     ]
 
 
+def generation_of(path: str) -> int:
+    """The number of the copy at `path`."""
+    return int(path.rpartition(".")[2])
+
+
 def _watermark(store: "Store", path: str) -> int:
     return int(str(zarr.open_group(store.storage, path=path, mode="r").attrs[NEXT_ROW]))
 
 
-def _newest_first(store: "Store", namespace: Namespace, live: dict[int, list[str]]) -> Iterator[Place]:
-    copies = _copies(store, namespace)
+def _newest_first(
+    store: "Store", namespace: Namespace, copies: Sequence[str], live: Mapping[int, list[str]]
+) -> Iterator[Place]:
     watermark = _watermark(store, copies[0]) if copies else 0
     rows = sorted(live, reverse=True)
     yield from (Place(namespace, 0, row) for row in rows if row >= watermark)
     for path in copies:
         length = zarr.open_array(store.storage, path=f"{path}/{RECORD}", mode="r").shape[0]
-        generation = int(path.rpartition(".")[2])
+        generation = generation_of(path)
         yield from (Place(namespace, generation, row) for row in range(length))
     yield from (Place(namespace, 0, row) for row in rows if row < watermark)
 

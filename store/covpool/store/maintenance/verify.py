@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from covpool.store.entries import Entry
 from covpool.store.errors import CorruptEntryError, KeyNotFoundError
+from covpool.store.maintenance.copies import Copies
 from covpool.store.maintenance.layout import read_layout, some
 from covpool.store.maintenance.ledger import Ledger
 from covpool.store.partial_files import partial_paths
@@ -82,9 +83,10 @@ def verify_rows(store: "Store", *, leftover_age: timedelta = LEFTOVER_AGE) -> li
     for path, written in sorted(layout.partial.items()):
         if written is not None and written < before:
             problems.append(Problem("", f"{path}: left by a writer that died; run covpool store gc"))
+    at_work = Copies(store.catalog).at_work(before)
     for (namespace, generation), chunks in sorted(layout.chunks.items()):
         claimed = ledger.rows(namespace, generation).keys()
-        if generation and not claimed:
+        if generation and not claimed and (namespace, generation) not in at_work:
             problems.append(
                 Problem(
                     "",

@@ -1,0 +1,29 @@
+"""Compacted copies are known to the catalog: which are being made, read, or given up."""
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    """Every copy that an entry refers to is in use."""
+    copies = op.create_table(
+        "copies",
+        sa.Column("namespace", sa.String(32), primary_key=True),
+        sa.Column("generation", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+    )
+    entries = sa.table("entries", sa.column("namespace"), sa.column("generation"))
+    now = sa.literal(datetime.now(UTC), sa.DateTime(timezone=True))
+    used = (
+        sa.select(entries.c.namespace, entries.c.generation, sa.literal("used"), now)
+        .where(entries.c.generation > 0)
+        .distinct()
+    )
+    columns = ["namespace", "generation", "state", "since"]
+    op.get_bind().execute(sa.insert(copies).from_select(columns, used))

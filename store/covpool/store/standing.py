@@ -1,0 +1,148 @@
+"""Standing: whether a catalog is as new as the arrays it describes, and belongs to them.
+
+A store has an identity and a serial, which grows whenever it is opened for writing. Both are kept twice:
+in the catalog, and in the object `store.json` beside the arrays. A catalog with a smaller serial than its
+arrays is a copy from before (a restored backup, a file without its write-ahead log), and so is one that has
+not handed out rows or copies that exist. Such a catalog may be read, but nothing is written through it until
+`covpool store rebuild`: its next rows are others' already.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from uuid import uuid4
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from zarr.abc.store import Store as ZarrStorage
+
+from covpool.store.catalog import Catalog
+from covpool.store.compacted_arrays import SEALED, is_marked
+from covpool.store.compacted_arrays import USED as USED_MARK
+from covpool.store.engines import alone
+from covpool.store.errors import LocationError
+from covpool.store.maintenance.copies import Copies
+from covpool.store.maintenance.layout import generations
+from covpool.store.maintenance.ledger import Ledger
+from covpool.store.objects import Objects
+from covpool.store.schema import MEAN, RECORD, Namespace, chunk_path, generation_path
+from covpool.store.tables import BUILDING, meta
+
+#: The object that says which store the arrays are, and how new a catalog must be.
+STORE_FILE = "store.json"
+
+_STORE, _SERIAL = "store", "serial"
+#: Rows behind the last one handed out that are looked for: some may have been swept.
+_PROBED = (0, 1, 2, 3, 7, 15, 31, 63)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a catalog, or the arrays, say of a store.
+
+    Attributes:
+        store: identity, the same for as long as the store lives.
+        serial: how often it was opened for writing, as far as this half knows.
+    """
+
+    store: str
+    serial: int
+
+
+def outdated(catalog: Catalog, storage: ZarrStorage, where: str) -> str | None:
+    """Why the catalog is older than the arrays, in one sentence; None where nothing says so.
+
+    Raises:
+        LocationError: the catalog is that of another store.
+    """
+    objects = Objects(storage)
+    of_arrays, of_catalog = _of_arrays(objects, where), _of_catalog(catalog)
+    if of_arrays is not None:
+        if of_catalog is not None and of_catalog.store != of_arrays.store:
+            raise LocationError(
+                f"{where}: its arrays are those of store {of_arrays.store[:8]}, the catalog is that of "
+                f"{of_catalog.store[:8]}; give the right --catalog"
+            )
+        opened = 0 if of_catalog is None else of_catalog.serial
+        if opened < of_arrays.serial:
+            return f"the store was opened for writing {of_arrays.serial - opened} time(s) since"
+    if not objects.is_local:
+        # A row that was handed out is noticed when it is written: looking for it costs requests.
+        return None
+    return next(_unknown_to(catalog, storage, objects), None)
+
+
+def opened_for_writing(catalog: Catalog, storage: ZarrStorage, where: str) -> None:
+    """Count this opening in the catalog, on disk for good, and then beside the arrays."""
+    objects = Objects(storage)
+    found = _of_arrays(objects, where)
+    with catalog.writing(durable=True) as connection:
+        alone(connection, "covpool store serial")
+        known = _read(connection)
+        store = known.store if known else found.store if found else uuid4().hex
+        standing = Standing(store, max(known.serial if known else 0, found.serial if found else 0) + 1)
+        connection.execute(sa.delete(meta).where(meta.c.name.in_((_STORE, _SERIAL))))
+        values = {_STORE: standing.store, _SERIAL: str(standing.serial)}
+        connection.execute(sa.insert(meta), [{"name": name, "value": text} for name, text in values.items()])
+    _write(objects, standing, where)
+
+
+def declare_outdated(storage: ZarrStorage, where: str) -> None:
+    """Have every later opening find the catalog older than the arrays."""
+    objects = Objects(storage)
+    found = _of_arrays(objects, where)
+    if found is not None:
+        _write(objects, Standing(found.store, found.serial + 1), where)
+
+
+def _write(objects: Objects, standing: Standing, where: str) -> None:
+    there = _of_arrays(objects, where)
+    if there is None or there.serial < standing.serial:
+        objects.write(STORE_FILE, json.dumps(asdict(standing)).encode())
+
+
+def _of_arrays(objects: Objects, where: str) -> Standing | None:
+    text = objects.read(STORE_FILE)
+    if text is None:
+        return None
+    try:
+        found = json.loads(text)
+        return Standing(str(found[_STORE]), int(found[_SERIAL]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise LocationError(
+            f"{where}: {STORE_FILE} is damaged ({error}); remove it and run covpool store rebuild"
+        ) from error
+
+
+def _of_catalog(catalog: Catalog) -> Standing | None:
+    with catalog.reading() as connection:
+        return _read(connection)
+
+
+def _read(connection: Connection) -> Standing | None:
+    query = sa.select(meta.c.name, meta.c.value).where(meta.c.name.in_((_STORE, _SERIAL)))
+    found = {row.name: row.value for row in connection.execute(query)}
+    return Standing(found[_STORE], int(found[_SERIAL])) if len(found) == 2 else None
+
+
+def _unknown_to(catalog: Catalog, storage: ZarrStorage, objects: Objects) -> Iterator[str]:
+    """Rows and copies that the catalog has not handed out."""
+    ledger = Ledger(catalog)
+    for name, (namespace, next_row) in ledger.namespaces().items():
+        for row in (next_row + step for step in _PROBED):
+            # Written by a living writer, the row has been handed out since.
+            if _has_row(objects, namespace, row) and row >= ledger.namespaces()[name][1]:
+                yield f"row {row} of {generation_path(namespace, 0)} was handed out after it"
+        for generation in generations(objects, name):
+            path = generation_path(namespace, generation)
+            complete = is_marked(storage, path, SEALED) and objects.exists(f"{path}/{RECORD}/zarr.json")
+            # What the arrays say is read first: the catalog is told before they are made.
+            read_from = complete and is_marked(storage, path, USED_MARK)
+            state = Copies(catalog).states(name).get(generation)
+            if complete and (state is None or (read_from and state == BUILDING)):
+                yield f"{path} was made after it"
+
+
+def _has_row(objects: Objects, namespace: Namespace, row: int) -> bool:
+    path = generation_path(namespace, 0)
+    return any(objects.exists(chunk_path(path, array, row)) for array in (MEAN, RECORD))
