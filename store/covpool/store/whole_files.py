@@ -5,9 +5,12 @@ or of safetensors is its owner's alone.
 """
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
+
+from covpool.store.errors import LocationError
 
 #: What an unfinished file ends in; zarr gives its own the same.
 PARTIAL = ".partial"
@@ -32,3 +35,20 @@ def write_whole(path: str | Path, *parts: bytes | memoryview) -> None:
         with suppress(FileNotFoundError):
             os.unlink(partial)
         raise
+
+
+@contextmanager
+def new_file(target: Path) -> Iterator[Path]:
+    """Where a library writes a file that is to appear as `target` when the body has run.
+
+    Raises:
+        LocationError: the file is there already.
+    """
+    if target.exists():
+        raise LocationError(f"{target}: is there already; remove it or name another")
+    partial = target.with_name(f"{uuid4().hex}{PARTIAL}")
+    try:
+        yield partial
+        partial.rename(target)
+    finally:
+        partial.unlink(missing_ok=True)
