@@ -63,7 +63,7 @@ def test_a_job_that_was_cancelled_has_what_was_done_of_it(client: Client) -> Non
 def test_embed_writes_the_good_and_names_the_bad(service: Running, seven: Path, tmp_path: Path) -> None:
     found = run("embed", seven, "--out", tmp_path / "o.npz", url=service.url)
     assert found.exit_code == 1
-    assert "Failed: g2: FASTA: record 3: g2: " in found.stderr
+    assert "Failed: g2: FASTA, line 6: record 3: g2: " in found.stderr
     assert found.stderr.count("Failed: ") == 1
     with np.load(tmp_path / "o.npz") as written:
         assert written["names"].tolist() == ["g0", "g1", "g3", "g4", "g5", "g6"]
@@ -91,7 +91,7 @@ def test_submit_and_status_name_the_bad_and_go_on_with_the_good(service: Running
 def test_extract_caches_the_good_and_names_the_bad(seven: Path, tmp_path: Path) -> None:
     found = run("extract", seven, "--store", tmp_path / "s")
     assert found.exit_code == 1
-    assert f"Failed: g2: {seven}: record 3: g2: " in found.stderr
+    assert f"Failed: g2: {seven}, line 6: record 3: g2: " in found.stderr
     assert len(found.stdout.splitlines()) == 6
     with Store.open(tmp_path / "s") as store:
         assert len(store) == 6

@@ -254,7 +254,7 @@ def test_every_kind_of_flaw_is_tested() -> None:
         (">a\nACGT\n", "no gene"),
         ("some prose\n", "no gene"),
         (b"\0\1\2" * 99, "no text"),
-        (gzip.compress(GOOD.encode() * 500)[:-200], "fetch it again"),
+        (gzip.compress(GOOD.encode() * 500)[:-200], "fetch or pack"),
         ("LOCUS       x\n", "no gene|GenBank"),
     ],
 )

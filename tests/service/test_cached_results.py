@@ -108,7 +108,11 @@ def test_the_index_is_filtered_by_model_and_layer(http: httpx.Client, key: str) 
     http.post("/v1/jobs", json={"input": "ACGT", "layer": "stem"}, headers={"Prefer": "wait=30"})
     stem = http.get("/v1/index", params={"layer": "stem", "limit": 1000}).json()["entries"]
     assert {entry["layer"] for entry in stem} == {"stem"}
-    assert http.get("/v1/index", params={"model": "other"}).json() == {"entries": [], "next": None}
+    assert http.get("/v1/index", params={"model": "other"}).json() == {
+        "entries": [],
+        "next": None,
+        "stale": 0,
+    }
 
 
 def test_models_say_whether_they_are_trained_and_which_layers_they_have(http: httpx.Client) -> None:

@@ -25,8 +25,8 @@ from covpool.store import MomentsKey, Store
 from covpool.store.errors import LocationError
 from covpool.store.keys import Recipe, sequence_digest
 from covpool.store.names import Name
-from covpool.store.new_files import new_file
 from covpool.store.testing import example_moments
+from covpool.store.whole_files import new_file
 
 anndata = pytest.importorskip("anndata")
 pandas = pytest.importorskip("pandas")

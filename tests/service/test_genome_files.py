@@ -216,4 +216,5 @@ def test_extract_reads_standard_input(tmp_path: Path) -> None:
         result = CliRunner().invoke(extract, arguments, input=given)
         assert (result.exit_code, result.output.split("\t")[0]) == (0, "a"), result.output
     found = CliRunner().invoke(extract, ["-", "--store", str(tmp_path / "s")], input=b">a\nAC-GT\n")
-    assert str(found.exception).startswith("standard input, line 2: record 1: a: character '-' at position 3")
+    assert found.exit_code == 1
+    assert "Failed: a: standard input, line 2: record 1: a: character '-' at position 3" in found.output

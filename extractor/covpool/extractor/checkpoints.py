@@ -14,6 +14,7 @@ from typing import Any
 from covpool.extractor.digests import file_digest
 from covpool.extractor.errors import CheckpointError, ModelNotFoundError
 from covpool.extractor.hub import CONFIG, WEIGHTS, snapshot
+from covpool.extractor.unreadable import unreadable
 from covpool.store.keys import canonical_json, sha256
 
 CONFIGS = (CONFIG, "config.yml", "config.yaml")
@@ -145,8 +146,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise CheckpointError(f"{path}: not readable YAML ({error}); fetch it again") from error
+    except OSError as error:
+        raise CheckpointError(unreadable(error, str(path))) from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise CheckpointError(f"{path}: is no YAML ({error}); correct it, or fetch it again") from error
     if not isinstance(found, dict):
         raise CheckpointError(f"{path}: expected a YAML mapping, found {type(found).__name__}")
     return found
@@ -156,8 +159,10 @@ def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file; `CheckpointError` when it holds none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not readable JSON ({error}); fetch it again") from error
+    except OSError as error:
+        raise CheckpointError(unreadable(error, str(path))) from error
+    except ValueError as error:
+        raise CheckpointError(f"{path}: is no JSON ({error}); correct it, or fetch it again") from error
     if not isinstance(found, dict):
         raise CheckpointError(f"{path}: expected a JSON object, found {type(found).__name__}")
     return found

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from covpool.extractor.errors import SequenceError
-from covpool.extractor.fasta_faults import STANDARD_INPUT, unreadable
+from covpool.extractor.fasta_faults import STANDARD_INPUT
 from covpool.extractor.fasta_text import BLANKS, FastaText, Header, Piece, count_lines
 from covpool.extractor.sequences import LETTERS, Sequence, normalise
+from covpool.extractor.unreadable import unreadable
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """FASTA faults: why a file cannot be read, in words that say what is the case and what to do."""
 
-import errno
 import re
 
 from covpool.extractor.compression import DamagedError
@@ -77,21 +76,3 @@ def damaged(error: DamagedError, label: str, records: int, *, pipe: bool) -> str
         remedy = "truncated: see why the command that writes it ended early"
     where = f"in or behind record {records}" if records else "before its first record, or not FASTA"
     return f"{label}: damaged {where} ({error}); {remedy}"
-
-
-def unreadable(error: OSError, label: str, records: int | None = None) -> str:
-    """Why a file cannot be opened, or not be read on after so many records."""
-    after = "" if records is None else f" behind record {records}"
-    what = error.strerror or str(error)
-    match error.errno:
-        case errno.ENOENT | errno.ENOTDIR:
-            remedy = "check the path"
-        case errno.EACCES | errno.EPERM:
-            remedy = "let this user read it (chmod, or ask its owner)"
-        case errno.EISDIR:
-            remedy = "give a file in it"
-        case errno.EIO | errno.ESTALE | errno.ETIMEDOUT:
-            remedy = "its disk or network share fails; try again, or copy it elsewhere"
-        case _:
-            remedy = "see whether it can be read there by other programs"
-    return f"{label}: cannot be read{after} ({what}); {remedy}"

@@ -23,7 +23,8 @@ from covpool.extractor.compression import (
     unpack,
 )
 from covpool.extractor.errors import SequenceError
-from covpool.extractor.fasta_faults import damaged, no_record, not_ascii, not_fasta, not_text, unreadable
+from covpool.extractor.fasta_faults import damaged, no_record, not_ascii, not_fasta, not_text
+from covpool.extractor.unreadable import unreadable
 
 #: What is no part of a sequence.
 BLANKS = b" \t\n\r\v\f"
@@ -151,7 +152,7 @@ class FastaText:
             told = damaged(error, self._label, len(self._seen), pipe=_is_pipe(self._file))
             raise SequenceError(told) from error
         except OSError as error:
-            raise SequenceError(unreadable(error, self._label, len(self._seen))) from error
+            raise SequenceError(unreadable(error, self._label, f"behind record {len(self._seen)}")) from error
         self._check(total + size)
         yield b"".join(waiting)
 

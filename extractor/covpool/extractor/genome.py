@@ -18,10 +18,10 @@ import numpy as np
 
 from covpool.extractor.compression import GZIP, DamagedError, unpack
 from covpool.extractor.errors import GenomeFileError, RegionError, SequenceError
-from covpool.extractor.fasta_faults import unreadable
 from covpool.extractor.fasta_text import BLANKS
 from covpool.extractor.genome_index import index_of
 from covpool.extractor.sequences import Sequence, normalise, reverse_complement
+from covpool.extractor.unreadable import unreadable
 
 # From the end: names of contigs may hold colons, and look like regions themselves.
 _REGION = re.compile(

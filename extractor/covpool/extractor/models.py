@@ -291,7 +291,9 @@ def describe(name: str, *, revision: str | None = None, download: bool = False) 
     except (TypeError, ValueError, ArithmeticError) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(f"{where}: a field is of the wrong kind ({error}); fetch it again") from error
+        raise CheckpointError(
+            f"{where}: a field is of the wrong kind ({error}); correct it, or fetch it again"
+        ) from error
     layers = tuple(Layer(*layer) for layer in config.layers)
     model = Model(checkpoint.name, family, checkpoint, config, layers, digest)
     try:

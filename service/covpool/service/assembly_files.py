@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from covpool.service.assembly_table import AssemblyTable
 from covpool.service.errors import RequestError
-from covpool.store.new_files import new_file
+from covpool.store.whole_files import new_file
 
 if TYPE_CHECKING:
     import pyarrow as pa

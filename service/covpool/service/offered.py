@@ -125,7 +125,9 @@ class Offered:
     def width(self, recipe: Recipe) -> int | None:
         """Features of moments of this recipe; None when its model is not offered here."""
         model = self.models.get(recipe.model)
-        return model.layer(recipe.layer).width if model and model.weights == recipe.weights else None
+        if model is None or model.weights != recipe.weights:
+            return None
+        return next((layer.width for layer in model.layers if layer.name == recipe.layer), None)
 
     def fitting(self, recipe: Recipe) -> list[FittedPooling]:
         """The fitted ones that can be applied to moments of this recipe."""

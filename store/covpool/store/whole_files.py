@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+from covpool.store.errors import LocationError
+
 #: What an unfinished file ends in; zarr gives its own the same.
 PARTIAL = ".partial"
 
@@ -72,3 +74,20 @@ def _aside(path: str | Path, parts: tuple[bytes | memoryview, ...]) -> Iterator[
 def _holds(path: str | Path, parts: tuple[bytes | memoryview, ...]) -> bool:
     with open(path, "rb") as file:
         return file.read() == b"".join(parts)
+
+
+@contextmanager
+def new_file(target: Path) -> Iterator[Path]:
+    """Where a library writes a file that is to appear as `target` when the body has run.
+
+    Raises:
+        LocationError: the file is there already.
+    """
+    if target.exists():
+        raise LocationError(f"{target}: is there already; remove it or name another")
+    partial = target.with_name(f"{uuid4().hex}{PARTIAL}")
+    try:
+        yield partial
+        partial.rename(target)
+    finally:
+        partial.unlink(missing_ok=True)

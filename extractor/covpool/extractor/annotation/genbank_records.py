@@ -34,7 +34,8 @@ def records(path: Path, repairs: Repairs) -> Iterator[Any]:
             except ValueError as error:
                 why = " ".join(str(error).split())
                 raise AnnotationError(
-                    f"{path}, line {number}: a record that cannot be read as GenBank ({why}); fetch it again"
+                    f"{path}, line {number}: a record that cannot be read as GenBank ({why}); correct it, or "
+                    "fetch the file again"
                 ) from error
         for oddity in oddities:
             repairs.add("genbank", " ".join(str(oddity.message).split()))

@@ -1,10 +1,7 @@
 """Text of an annotation file: unpacked, as UTF-8, lines ending in line feeds, some megabytes at a time."""
 
 import codecs
-import gzip
-import lzma
 import re
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -13,6 +10,7 @@ from xopen import xopen
 
 from covpool.extractor.annotation.repairs import Repairs
 from covpool.extractor.errors import AnnotationError
+from covpool.extractor.unreadable import PACKED, unreadable
 
 #: Bytes of text read at once.
 BLOCK = 1 << 24
@@ -48,10 +46,8 @@ def blocks(path: Path, repairs: Repairs) -> Iterator[bytes]:
             yield _as_utf8(left, path, repairs)
     except ImportError as error:
         raise AnnotationError(f"{path}: cannot be unpacked here ({error}); unpack it, or use gzip") from error
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
-        raise AnnotationError(
-            f"{path}: cannot be read ({error}); check the path, or fetch it again"
-        ) from error
+    except (OSError, *PACKED) as error:
+        raise AnnotationError(unreadable(error, str(path))) from error
 
 
 def lines(path: Path, repairs: Repairs) -> Iterator[str]:

@@ -5,7 +5,6 @@ signal 0. It covers those that it has an interval on and, being a bigWig, those 
 the signal is on others is not known. bigWig is read by pybigtools.
 """
 
-import zlib
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +19,7 @@ from xopen import xopen
 from covpool.extractor.annotation.contigs import translation
 from covpool.extractor.errors import EvaluationError
 from covpool.extractor.evaluation.genes import CodingGene, Contig
+from covpool.extractor.unreadable import PACKED, unreadable
 
 Vector = npt.NDArray[np.float64]
 Intervals = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Vector]
@@ -151,10 +151,8 @@ def _read_text(path: Path) -> dict[str, Rows]:
             f"{path}, line {number}: not bedGraph (chrom, start, end, value) and no wiggle; correct it, or "
             "give bigWig"
         ) from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise EvaluationError(
-            f"{path}: cannot be read after line {number} ({error}); fetch it again"
-        ) from error
+    except (OSError, *PACKED) as error:
+        raise EvaluationError(unreadable(error, str(path), f"behind line {number}")) from error
     return dict(found)
 
 
@@ -214,8 +212,12 @@ def _read_bigwig(
             for chrom in names:
                 for row in file.records(chrom, 0, lengths[chrom]):
                     _add(rows[chrom], row)
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        raise EvaluationError(unreadable(error, str(path))) from error
     except (OSError, ValueError, pybigtools.BBIReadError, pybigtools.BBIFileClosed) as error:
-        raise EvaluationError(f"{path}: cannot be read as bigWig ({error}); fetch it again") from error
+        raise EvaluationError(
+            f"{path}: cannot be read as bigWig ({error}); it is of another format, damaged or cut off"
+        ) from error
     return rows, lengths
 
 

@@ -1,12 +1,12 @@
 """Lines of a text file: plain or compressed, of any line ending, with or without a byte order mark."""
 
 import re
-import zlib
 from pathlib import Path
 
 from xopen import xopen
 
 from covpool.extractor.errors import EvaluationError
+from covpool.extractor.unreadable import PACKED, unreadable
 
 #: Not `splitlines`, which also cuts at form feeds and the like inside of a description.
 _LINE_END = re.compile(r"\r\n|\n|\r")
@@ -22,8 +22,8 @@ def read_lines(path: Path) -> list[str]:
     try:
         with xopen(path, "rb", threads=0) as file:
             data: bytes = file.read()
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise EvaluationError(f"{path}: cannot be read ({error}); fetch it again") from error
+    except (OSError, *PACKED) as error:
+        raise EvaluationError(unreadable(error, str(path))) from error
     if data.startswith(_UTF_16):
         text = data.decode("utf-16", "replace")
     elif b"\0" in data[:4096]:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from covpool.extractor.errors import CheckpointError
+from covpool.extractor.unreadable import unreadable
 
 _SHOWN = 6
 
@@ -50,6 +51,8 @@ def read_weights(paths: Sequence[Path]) -> dict[str, Any]:
                 # One whole would be mapped; parts are read, and left as they are.
                 with io.BufferedReader(JoinedFile(paths)) as joined:
                     found = torch.load(joined, map_location="cpu", weights_only=True)
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        raise CheckpointError(unreadable(error, str(paths[0]))) from error
     except (SafetensorError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         kind = "safetensors" if paths[0].suffix == ".safetensors" else "pt"
         # Torch goes on to advise loading without protection, which is no remedy.

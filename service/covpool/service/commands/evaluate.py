@@ -18,10 +18,10 @@ from covpool.extractor.evaluation.tracks import track_targets
 from covpool.extractor.fasta import read_fasta
 from covpool.extractor.models import DTYPES, Options, describe
 from covpool.service.commands.assembly_options import contig_options
+from covpool.service.commands.stores import open_store, store_option
 from covpool.service.contig_names import ContigNames
 from covpool.service.evaluation import POOLINGS, Design
 from covpool.service.evaluation import evaluate as results_of
-from covpool.store.zarr_store import Store
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -35,7 +35,7 @@ def _common(command: F) -> F:
         click.argument("annotation", type=_FILE),
         click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True,
                      help="Directory for scores.parquet, table.md and scores.png."),
-        click.option("--store", default="covpool-store", show_default=True, help="Directory of the store."),
+        store_option,
         click.option("--model", default="ntv3-mini", show_default=True,
                      help="Bundled name, directory or hub id."),
         click.option("--layer", "layers", multiple=True,
@@ -163,7 +163,7 @@ def _run(genes: list[CodingGene], targets: Targets, common: dict[str, Any]) -> N
         click.echo(note, err=True)
     click.echo(f"{len(genes):,} genes, {len(targets.names):,} {targets.kind}", err=True)
     found = []
-    with Store.open(common["store"]) as store:
+    with open_store(common["store"], create=True) as store:
         for one in results_of(design, store, genes, targets, lambda text: click.echo(text, err=True)):
             found.append(one)
             low, high = interval(one.gene_draws)

@@ -49,7 +49,8 @@ def extract(
 ) -> None:
     """Extract every sequence of FASTA (- is standard input) that the store lacks; what is cached stays.
 
-    A line is written as soon as a sequence is cached; long ones come first. A sequence that cannot be
+    FASTA is plain, or packed with gzip, bgzip, bzip2, xz or zstd. A line is written as soon as a sequence is
+    cached; long ones come first. A sequence that cannot be
     extracted is named on standard error, and makes the command end with 1; the others are extracted all the
     same.
 
@@ -109,12 +110,7 @@ def _records(
     fasta: str, model: Model, recipe: Recipe, options: Options, fail: Callable[[str, str], None]
 ) -> Iterator[Sequence]:
     """The sequences that can be extracted; `fail` is told of the others."""
-    path = Path(fasta)
-    if fasta == "-":
-        found = read_records(sys.stdin.buffer.read(), label="standard input")
-    else:
-        # A pipe is read once, and the reader goes back in what it reads.
-        found = read_records(path if path.is_file() else path.read_bytes(), label=fasta)
+    found = read_records(sys.stdin.buffer if fasta == "-" else Path(fasta))
     layer = model.layer(recipe.layer)
     for record in found:
         if isinstance(record, Refused):

@@ -19,7 +19,7 @@ from covpool.store.entries import Entry
 from covpool.store.errors import LocationError
 from covpool.store.maintenance.layout import Progress, no_progress
 from covpool.store.moments import Moments
-from covpool.store.new_files import new_file
+from covpool.store.whole_files import new_file
 
 if TYPE_CHECKING:
     from covpool.store.zarr_store import Store
