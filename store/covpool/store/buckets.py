@@ -29,7 +29,7 @@ _NOT_ALLOWED = ("401 Unauthorized", "403 Forbidden", "169.254.169.254")
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
-def open_bucket(url: str, options: Mapping[str, str]) -> ZarrStorage:
+def open_bucket(url: str, options: Mapping[str, str], *, read_only: bool = False) -> ZarrStorage:
     """The storage under s3://bucket/prefix.
 
     Endpoint, region and credentials come from `options` (endpoint, region, access_key_id,
@@ -60,7 +60,7 @@ def open_bucket(url: str, options: Mapping[str, str]) -> ZarrStorage:
     with _named(url):
         # A bucket that does not exist would read as one whose objects are all missing.
         obstore.list_with_delimiter(bucket)
-    return Bucket(bucket, url)
+    return Bucket(bucket, url, read_only=read_only)
 
 
 class Bucket(ObjectStore["S3Store"]):

@@ -1,6 +1,7 @@
 """Whole objects by path in a Zarr storage, without an event loop where the storage is a directory.
 
-Convention: an object is replaced in one step or not at all; a path is relative to the store's root.
+Convention: an object is replaced in one step or not at all; a path is relative to the store's root. Whatever
+changes an object raises `ReadOnlyError` where the storage was opened for reading only.
 """
 
 import os
@@ -19,6 +20,7 @@ from zarr.storage import LocalStore
 
 from covpool.store.buckets import Bucket
 from covpool.store.durability import force
+from covpool.store.errors import ReadOnlyError
 from covpool.store.whole_files import create_whole, write_whole
 
 T = TypeVar("T")
@@ -63,6 +65,7 @@ class Objects:
 
     def write(self, path: str, *parts: bytes) -> None:
         """Replace the object by the parts, one after the other."""
+        self._require_writable(path)
         if self._root is not None:
             _into_folder(write_whole, self._prefix + path, parts)
         else:
@@ -75,6 +78,7 @@ class Objects:
         Returns:
             Whether the object holds these bytes now; False where another one was there and stays.
         """
+        self._require_writable(path)
         if self._root is not None:
             return _into_folder(create_whole, self._prefix + path, parts)
         data = b"".join(parts)
@@ -120,6 +124,7 @@ class Objects:
 
     def delete_folder(self, path: str) -> None:
         """Remove a folder and all it holds; object storage has none that could stay behind."""
+        self._require_writable(path)
         if self._root is not None:
             shutil.rmtree(self._root / path, ignore_errors=True)
         else:
@@ -127,11 +132,16 @@ class Objects:
 
     def delete(self, path: str) -> None:
         """Remove the object if it is there."""
+        self._require_writable(path)
         if self._root is not None:
             with suppress(FileNotFoundError):
                 os.unlink(self._prefix + path)
         else:
             sync(self._storage.delete(path))
+
+    def _require_writable(self, path: str) -> None:
+        if self._storage.read_only:
+            raise ReadOnlyError(f"{path}: the store is open for reading only; nothing was changed")
 
 
 async def _listed(storage: ZarrStorage, prefix: str) -> list[str]:

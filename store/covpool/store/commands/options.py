@@ -56,13 +56,23 @@ def filter_options(command: F) -> F:
 
 
 @contextmanager
-def opened(location: str, catalog: str | None, *, lost_catalog: bool = False) -> Iterator[Store]:
-    """The store at a location, which has to be one already.
+def opened(
+    location: str, catalog: str | None, *, lost_catalog: bool = False, read_only: bool = False
+) -> Iterator[Store]:
+    """The store at a location, which has to be one already; whoever only reads needs no right to write.
 
     Raises:
         StoreNotFoundError: there is none; nothing is made.
     """
-    with Store.open(location, catalog=catalog, lost_catalog=lost_catalog, create=False) as store:
+    with Store.open(
+        location, catalog=catalog, lost_catalog=lost_catalog, create=False, read_only=read_only
+    ) as store:
+        if read_only and store.outdated:
+            click.echo(
+                f"Notice: the catalog is older than the arrays ({store.outdated}); what it does not know is "
+                "left out until: covpool store rebuild",
+                err=True,
+            )
         yield store
 
 

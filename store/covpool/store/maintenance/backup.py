@@ -9,7 +9,6 @@ is read back from the copy.
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -25,7 +24,7 @@ from covpool.store.maintenance.layout import PLAN, Progress, no_progress, stored
 from covpool.store.maintenance.ledger import Ledger
 from covpool.store.maintenance.rebuild import reads, rebuild
 from covpool.store.maintenance.verify import Problem
-from covpool.store.migrations import RoomTables
+from covpool.store.rooms import rooms
 from covpool.store.schema import (
     MEAN,
     RECORD,
@@ -34,13 +33,10 @@ from covpool.store.schema import (
     chunk_path,
     generation_path,
 )
-from covpool.store.tables import READY, TABLES, USED
+from covpool.store.tables import READY, USED
 
 if TYPE_CHECKING:
     from covpool.store.zarr_store import Store
-
-#: Rooms that keep tables in the same database name them here.
-ROOMS = "covpool.tables"
 
 _ROWS_AT_ONCE = 5_000
 
@@ -58,11 +54,6 @@ class BackedUp:
     entries: int
     objects: int
     problems: tuple[Problem, ...]
-
-
-def rooms() -> dict[str, RoomTables]:
-    """The tables in a catalog's database by room: the store's, and those of the rooms that are installed."""
-    return {"store": TABLES} | {found.name: found.load() for found in entry_points(group=ROOMS)}
 
 
 def back_up(
@@ -106,7 +97,8 @@ def back_up(
 
 
 def _check_target(source: "Store", target: "Store") -> None:
-    source.require_writable()
+    source.require_current()
+    target.require_open_for_writing()
     known, there = Ledger(source.catalog).namespaces(), stored_namespaces(target.storage)
     if strangers := sorted(set(there) - known.keys()):
         raise LocationError(
