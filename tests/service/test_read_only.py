@@ -1,4 +1,4 @@
-"""A service for reading only: what is cached is served, nothing is written, and whoever asks for more is told."""
+"""A service for reading only: what is cached is served, nothing is written, and others are refused."""
 
 import json
 import shutil
@@ -102,8 +102,10 @@ def test_genes_of_a_registered_assembly_are_listed(tmp_path: Path) -> None:
     (tmp_path / "g.gff3").write_text("##gff-version 3\nc\tx\tgene\t1\t30\t.\t+\t.\tID=thrA\n")
     added = CliRunner().invoke(
         covpool,
-        ["genome", "add", "R", "--fasta", str(tmp_path / "g.fa"), "--annotation", str(tmp_path / "g.gff3")]
-        + ["--store", str(tmp_path / "store")],
+        [
+            *("genome", "add", "R", "--fasta", str(tmp_path / "g.fa")),
+            *("--annotation", str(tmp_path / "g.gff3"), "--store", str(tmp_path / "store")),
+        ],
         env=environment(),
     )
     assert added.exit_code == 0, added.output

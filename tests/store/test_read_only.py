@@ -228,13 +228,15 @@ def test_a_postgres_role_that_may_only_select_will_do(
             Store.open(view, catalog=reader, read_only=True) as store,
         ):
             assert_reads_and_refuses(store, NAMES)
-        with pytest.raises(CatalogError, match="permission denied.*--read-only"):
+        with pytest.raises(CatalogError, match=r"permission denied.*--read-only"):
             Store.open(tmp_path / "store", catalog=reader)
     finally:
-        with Store.open(tmp_path / "store", catalog=postgres_url) as store:
-            with store.catalog.writing() as connection:
-                connection.exec_driver_sql("DROP OWNED BY reader")
-                connection.exec_driver_sql("DROP ROLE reader")
+        with (
+            Store.open(tmp_path / "store", catalog=postgres_url) as store,
+            store.catalog.writing() as connection,
+        ):
+            connection.exec_driver_sql("DROP OWNED BY reader")
+            connection.exec_driver_sql("DROP ROLE reader")
 
 
 def test_a_bucket_that_may_only_be_read_will_do(
@@ -252,6 +254,6 @@ def test_a_bucket_that_may_only_be_read_will_do(
         with Store.open(location, catalog=postgres_url, read_only=True) as store:
             assert_reads_and_refuses(store, NAMES)
         assert run("store", "verify", location, "--catalog", postgres_url).exit_code == 0
-        with pytest.raises(StorageError, match="403 Forbidden.*--read-only"):
+        with pytest.raises(StorageError, match=r"403 Forbidden.*--read-only"):
             Store.open(location, catalog=postgres_url)
     assert {one["path"]: one["e_tag"] for batch in s3.objects(bucket).list() for one in batch} == held

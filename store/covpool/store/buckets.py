@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 from importlib.util import find_spec
+from itertools import chain
 from typing import TYPE_CHECKING, Literal
 
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
@@ -131,6 +132,16 @@ class Bucket(ObjectStore["S3Store"]):
             # Its own, where the answer to the first request was lost and it was sent again.
             return self._get(key, None) == value
         return True
+
+    def put_parts(self, key: str, parts: Iterator[bytes]) -> None:
+        """Write or replace an object, which appears when all of its parts have been taken."""
+        self._check_writable()
+        first, second = next(parts, b""), next(parts, None)
+        if second is None:
+            self._put(key, first, "overwrite")
+            return
+        with self._naming(key):
+            self.store.put(key, chain((first, second), parts), use_multipart=True)
 
     async def delete(self, key: str) -> None:
         """Delete an object, if there is one."""

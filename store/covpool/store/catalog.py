@@ -218,6 +218,11 @@ class Catalog:
                 found.update(connection.scalars(_READY_AMONG, {"among": keys[start : start + 10_000]}))
         return found
 
+    def count(self) -> int:
+        """How many keys are ready."""
+        with self.reading() as connection:
+            return int(connection.scalar(_COUNT_READY) or 0)
+
     def entries(
         self,
         *,
@@ -326,6 +331,7 @@ def entry_of(row: "sa.Row[tuple[object, ...]]") -> Entry:
 # What every `put` and `get` runs is built once: SQLAlchemy then finds the compiled text without looking.
 
 _READY_ENTRY = select_entries().where(_entries.c.key == sa.bindparam("which"), _entries.c.state == READY)
+_COUNT_READY = sa.select(sa.func.count()).select_from(_entries).where(_entries.c.state == READY)
 _READY_AMONG = sa.select(_entries.c.key).where(
     _entries.c.key.in_(sa.bindparam("among", expanding=True)), _entries.c.state == READY
 )

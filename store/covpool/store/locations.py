@@ -43,6 +43,11 @@ def open_storage(
     return LocalStore(directory)
 
 
+def in_bucket(location: str | Path, catalog: str | None) -> bool:
+    """Whether a store lies in object storage and no database is named for its catalog."""
+    return catalog is None and str(location).startswith(_BUCKET)
+
+
 def catalog_url(location: str | Path, catalog: str | None = None) -> str:
     """The database URL of a store's catalog: the one given, or SQLite beside the arrays.
 
@@ -54,7 +59,7 @@ def catalog_url(location: str | Path, catalog: str | None = None) -> str:
     text = str(location)
     if text.startswith(_BUCKET):
         raise LocationError(
-            f"{text}: object storage cannot hold the catalog; name a database, for example "
+            f"{text}: object storage cannot hold a catalog that is written to; name a database, for example "
             "catalog='postgresql://user:password@host/name' for several hosts, or catalog='sqlite:////path/"
             "catalog.sqlite' for one"
         )

@@ -7,8 +7,9 @@ changes an object raises `ReadOnlyError` where the storage was opened for readin
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,9 +22,12 @@ from zarr.storage import LocalStore
 from covpool.store.buckets import Bucket
 from covpool.store.durability import force
 from covpool.store.errors import ReadOnlyError
-from covpool.store.whole_files import create_whole, write_whole
+from covpool.store.whole_files import create_whole, write_streamed, write_whole
 
 T = TypeVar("T")
+
+#: Of an object that is copied, so much is in memory at once.
+PART_BYTES = 8 << 20
 
 
 class Objects:
@@ -86,6 +90,43 @@ class Objects:
             return self._storage.create(path, data)
         sync(self._storage.set_if_not_exists(path, default_buffer_prototype().buffer.from_bytes(data)))
         return self.read(path) == data
+
+    def copy(self, path: str, target: "Objects") -> bool:
+        """Have `target` hold the object under the same path, in one step and never all of it in memory.
+
+        Returns:
+            Whether there is such an object.
+        """
+        target._require_writable(path)
+        try:
+            with self._parts(path) as parts:
+                if target._root is not None:
+                    # The folder is made first: parts that were taken cannot be taken again.
+                    (target._root / path).parent.mkdir(parents=True, exist_ok=True)
+                    write_streamed(target._prefix + path, parts)
+                elif isinstance(target._storage, Bucket):
+                    target._storage.put_parts(path, parts)
+                else:
+                    target.write(path, *parts)
+        except FileNotFoundError:
+            return False
+        return True
+
+    @contextmanager
+    def _parts(self, path: str) -> Iterator[Iterator[bytes]]:
+        """The object's bytes, some at a time; `FileNotFoundError` where there is none, or none any more."""
+        if self._root is None:
+            size = sync(self._storage.getsize(path))
+            yield (self._required(path, start) for start in range(0, size, PART_BYTES))
+            return
+        with open(self._prefix + path, "rb") as file:
+            yield iter(partial(file.read, PART_BYTES), b"")
+
+    def _required(self, path: str, start: int) -> bytes:
+        found = self.read_part(path, start, PART_BYTES)
+        if found is None:
+            raise FileNotFoundError(path)
+        return found
 
     def exists(self, path: str) -> bool:
         """Whether there is such an object."""

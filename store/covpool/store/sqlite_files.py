@@ -98,6 +98,24 @@ def copy_into(engine: Engine, source: Connection) -> None:
     _fill(engine, driver)
 
 
+def copy_bytes(engine: Engine, content: bytes, where: str) -> None:
+    """Have the database in memory of `engine` hold what the bytes of a SQLite file do.
+
+    Raises:
+        CatalogError: they are none, or there is no room for a temporary file.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="covpool-") as folder:
+            file = Path(folder, "catalog.sqlite")
+            file.write_bytes(content)
+            with closing(sqlite3.connect(f"file:{quote(str(file))}?immutable=1", uri=True)) as source:
+                _fill(engine, source)
+    except (OSError, sqlite3.Error) as error:
+        raise CatalogError(
+            f"{where}: cannot be read as a SQLite file ({error}); make the backup again"
+        ) from error
+
+
 def _fill(engine: Engine, source: sqlite3.Connection) -> None:
     target = engine.raw_connection()
     try:

@@ -39,7 +39,7 @@ from covpool.store.existence import (
 )
 from covpool.store.keys import MomentsKey
 from covpool.store.listing import list_entries
-from covpool.store.locations import catalog_url, open_storage
+from covpool.store.locations import catalog_url, in_bucket, open_storage
 from covpool.store.maintenance.layout import stored_namespaces
 from covpool.store.maintenance.ledger import Ledger
 from covpool.store.maintenance.verify import Problem, verify
@@ -48,7 +48,7 @@ from covpool.store.names import Names
 from covpool.store.objects import Objects
 from covpool.store.partial_files import Partials
 from covpool.store.puts import put_all
-from covpool.store.rooms import readable
+from covpool.store.rooms import kept_catalog, readable
 from covpool.store.standing import declare_outdated, opened_for_writing, outdated
 from covpool.store.stored_files import StoredFiles
 from covpool.store.zarr_arrays import NamespaceArrays, RowArrays, open_root
@@ -136,13 +136,14 @@ class Store:
         """
         codec_id(codec)
         check_durability(durability)
-        url = catalog_url(location, catalog)
         if read_only or not create:
             require_place(location, catalog, lost_catalog=lost_catalog)
         if not read_only:
             require_writable_place(location)
+            catalog_url(location, catalog)
         storage = open_storage(location, options, read_only=read_only)
-        engine = open_engine(url, durability, read_only=read_only)
+        kept = kept_catalog(storage, str(location)) if read_only and in_bucket(location, catalog) else None
+        engine = kept or open_engine(catalog_url(location, catalog), durability, read_only=read_only)
         try:
             if read_only or not create:
                 require_arrays(storage, location)
@@ -152,12 +153,13 @@ class Store:
                 engine = readable(engine)
             found = Catalog(engine, str(location))
             open_root(storage, str(location))
+            older = outdated(found, storage, str(location))
             if not lost_catalog and _knows_none(found, storage):
+                told = f" ({older})" if older else ""
                 raise LocationError(
-                    f"{location}: has arrays, and a catalog that knows none of them; give the right "
+                    f"{location}: has arrays, and a catalog that knows none of them{told}; give the right "
                     "--catalog, or make it again with: covpool store rebuild"
                 )
-            older = outdated(found, storage, str(location))
             if not (lost_catalog or older or read_only):
                 try:
                     opened_for_writing(found, storage, str(location))
@@ -199,8 +201,8 @@ class Store:
         """
         if self.read_only:
             raise ReadOnlyError(
-                f"{self.where}: is open for reading only; nothing was changed. Open it for writing where that "
-                "is allowed"
+                f"{self.where}: is open for reading only; nothing was changed. Open it for writing where "
+                "that is allowed"
             )
 
     def require_current(self) -> None:
@@ -327,7 +329,7 @@ class Store:
         return self.catalog.find(str(key)) is not None
 
     def __len__(self) -> int:
-        return len(self.catalog.entries())
+        return self.catalog.count()
 
     def keys(self, *, sequence: str | None = None) -> Iterator[MomentsKey]:
         """Every ready key, in the order of their digests.
