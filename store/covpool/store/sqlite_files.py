@@ -111,9 +111,7 @@ def copy_bytes(engine: Engine, content: bytes, where: str) -> None:
             with closing(sqlite3.connect(f"file:{quote(str(file))}?immutable=1", uri=True)) as source:
                 _fill(engine, source)
     except (OSError, sqlite3.Error) as error:
-        raise CatalogError(
-            f"{where}: cannot be read as a SQLite file ({error}); make the backup again"
-        ) from error
+        raise CatalogError(f"{where}: is no SQLite file that reads ({error}); back up again") from error
 
 
 def _fill(engine: Engine, source: sqlite3.Connection) -> None:
