@@ -1,5 +1,6 @@
 """A real S3-compatible server for tests: moto's server mode, a process of its own, spoken to over HTTP."""
 
+import json
 import socket
 import subprocess
 import sys
@@ -10,10 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
+import boto3
 import httpx
 from obstore.store import S3Store
 
 START_S = 60.0
+_KEYS = {"aws_access_key_id": "covpool", "aws_secret_access_key": "covpool-secret"}
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,28 @@ class S3Server:
         self._check_credentials_after("0")
         try:
             yield
+        finally:
+            self._check_credentials_after("inf")
+
+    @contextmanager
+    def for_readers(self, bucket: str) -> Iterator[dict[str, str]]:
+        """Within, requests are checked; the credentials, as variables, may get and list and nothing else."""
+        iam = boto3.client("iam", endpoint_url=self.endpoint, region_name="us-east-1", **_KEYS)
+        statement = {
+            "Effect": "Allow",
+            "Action": ["s3:GetObject", "s3:ListBucket"],
+            "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"],
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        iam.create_user(UserName=bucket)
+        iam.put_user_policy(UserName=bucket, PolicyName="reads", PolicyDocument=policy)
+        key = iam.create_access_key(UserName=bucket)["AccessKey"]
+        self._check_credentials_after("0")
+        try:
+            yield {
+                "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
+                "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
+            }
         finally:
             self._check_credentials_after("inf")
 

@@ -10,6 +10,7 @@ from covpool.store.maintenance.backup import back_up
 from covpool.store.maintenance.compact import compact
 from covpool.store.maintenance.gc import collect
 from covpool.store.testing import example_key, example_moments
+from tests.postgres import PostgresServer
 from tests.store.places import Place
 from tests.store.tools import NAMES, assert_whole, fill, namespace_of, soon
 
@@ -19,8 +20,13 @@ def into(location: Path, catalog: str | None = None) -> Store:
 
 
 def test_a_backup_holds_every_key_and_name_and_so_does_what_is_restored_from_it(
-    place: Place, tmp_path: Path, postgres_url: str
+    place: Place, tmp_path: Path, postgres: PostgresServer
 ) -> None:
+    with postgres.database() as url:
+        backed_up_and_restored(place, tmp_path, url)
+
+
+def backed_up_and_restored(place: Place, tmp_path: Path, postgres_url: str) -> None:
     with place.open() as store, into(tmp_path / "backup") as backup:
         fill(store, NAMES)
         store.names.add([Name(name="thrA", key=example_key("a"), kind="symbol", assembly="ASM584v2")])

@@ -58,7 +58,10 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Requests are what runs side by side here.
-        with one_thread(), Store.open(chosen.store, catalog=chosen.catalog) as store:
+        with (
+            one_thread(),
+            Store.open(chosen.store, catalog=chosen.catalog, read_only=chosen.read_only) as store,
+        ):
             queue = Queue(store.catalog, lease_s=chosen.lease_s, max_attempts=chosen.max_attempts)
             fits = Fits(store.catalog, lease_s=chosen.lease_s, max_attempts=chosen.max_attempts)
             supervisor = Supervisor(chosen, queue)

@@ -57,10 +57,10 @@ class Fits:
     """
 
     def __init__(self, catalog: Catalog, *, lease_s: float = 30.0, max_attempts: int = 3) -> None:
-        self._catalog, self._lease_s, self._max_attempts = catalog, lease_s, max_attempts
+        self._catalog = catalog.with_tables(TABLES)
+        self._lease_s, self._max_attempts = lease_s, max_attempts
         self._loaded: dict[str, FittedPooling] = {}
         self._read = float("-inf")
-        TABLES.ensure(catalog.engine)
 
     def submit(self, name: str, request: Mapping[str, Any]) -> Fit:
         """Queue a fit; the same request again is the same fit, and a failed name is free.
@@ -88,7 +88,7 @@ class Fits:
         Raises:
             KeyError: there is none.
         """
-        with self._catalog.engine.connect() as connection:
+        with self._catalog.reading() as connection:
             found = connection.execute(sa.select(*_COLUMNS).where(_fits.c.name == name)).one_or_none()
         if found is None:
             raise KeyError(name)
@@ -128,7 +128,7 @@ class Fits:
 
     def file(self, name: str) -> bytes | None:
         """The safetensors file of a fit that is done; None otherwise."""
-        with self._catalog.engine.connect() as connection:
+        with self._catalog.reading() as connection:
             found = connection.execute(
                 sa.select(_fits.c.file).where(_fits.c.name == name)
             ).scalar_one_or_none()
@@ -137,7 +137,7 @@ class Fits:
     def served(self, *, fresh: bool = False) -> Mapping[str, FittedPooling]:
         """Every fit that is done, loaded, by name; up to a second old unless it must be fresh."""
         if fresh or time.monotonic() - self._read > _REMEMBERED_S:
-            with self._catalog.engine.connect() as connection:
+            with self._catalog.reading() as connection:
                 done = (
                     connection.execute(sa.select(_fits.c.name).where(_fits.c.state == "done")).scalars().all()
                 )

@@ -52,10 +52,9 @@ class Genomes:
     """The assemblies of one database."""
 
     def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
+        self._catalog = catalog.with_tables(TABLES)
         self._open: dict[str, Genome] = {}
         self._opening = threading.Lock()
-        TABLES.ensure(catalog.engine)
 
     def add(
         self,

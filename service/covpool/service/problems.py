@@ -34,6 +34,7 @@ from covpool.store.errors import (
     CorruptEntryError,
     KeyNotFoundError,
     PoolingError,
+    ReadOnlyError,
     StoreError,
 )
 
@@ -61,6 +62,8 @@ _STATUS: dict[type[Exception], tuple[int, str]] = {
     CorruptEntryError: (500, "Cached matrix is damaged"),
     CheckpointError: (500, "Checkpoint is damaged"),
     ExtractionError: (500, "Extraction failed"),
+    # Not 503: the same request is never answered here, whenever it is sent again.
+    ReadOnlyError: (403, "Service is read-only"),
     StoreError: (503, "Store is not available"),
 }
 

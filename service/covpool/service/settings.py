@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    read_only: bool = Field(
+        False, description="only read the store, which may lie on a read-only mount or bucket; no workers"
+    )
     workers: int = Field(1, ge=0, description="supervised worker processes on this machine")
     models: Strings = Field(
         [], description="checkpoint directories or hub ids to serve besides the bundled: a,b or a list"
@@ -96,6 +99,15 @@ class Settings(BaseSettings):
         60.0, ge=0, description="how often a worker keeps what it has of a long sequence, to go on from"
     )
     poll_s: float = Field(0.05, gt=0, description="how often idle workers and waiting requests look")
+
+    @model_validator(mode="after")
+    def _no_workers_where_nothing_is_written(self) -> Self:
+        if self.read_only and self.workers:
+            if "workers" in self.model_fields_set:
+                raise ValueError("read_only goes with no workers; set workers to 0, or leave one of them out")
+            # Not as if it was given.
+            self.__dict__["workers"] = 0
+        return self
 
     @classmethod
     def read(cls, **options: Any) -> Self:

@@ -61,10 +61,9 @@ class Tokens:
     """The tokens of one database."""
 
     def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
+        self._catalog = catalog.with_tables(TABLES)
         self._known: dict[str, tuple[Token, str]] = {}
         self._read = float("-inf")
-        TABLES.ensure(catalog.engine)
 
     def create(self, name: str, scopes: Iterable[Scope]) -> str:
         """Make a token and return its text, which is kept nowhere.

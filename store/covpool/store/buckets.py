@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 from importlib.util import find_spec
+from itertools import chain
 from typing import TYPE_CHECKING, Literal
 
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
@@ -29,7 +30,7 @@ _NOT_ALLOWED = ("401 Unauthorized", "403 Forbidden", "169.254.169.254")
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
-def open_bucket(url: str, options: Mapping[str, str]) -> ZarrStorage:
+def open_bucket(url: str, options: Mapping[str, str], *, read_only: bool = False) -> ZarrStorage:
     """The storage under s3://bucket/prefix.
 
     Endpoint, region and credentials come from `options` (endpoint, region, access_key_id,
@@ -60,7 +61,7 @@ def open_bucket(url: str, options: Mapping[str, str]) -> ZarrStorage:
     with _named(url):
         # A bucket that does not exist would read as one whose objects are all missing.
         obstore.list_with_delimiter(bucket)
-    return Bucket(bucket, url)
+    return Bucket(bucket, url, read_only=read_only)
 
 
 class Bucket(ObjectStore["S3Store"]):
@@ -131,6 +132,16 @@ class Bucket(ObjectStore["S3Store"]):
             # Its own, where the answer to the first request was lost and it was sent again.
             return self._get(key, None) == value
         return True
+
+    def put_parts(self, key: str, parts: Iterator[bytes]) -> None:
+        """Write or replace an object, which appears when all of its parts have been taken."""
+        self._check_writable()
+        first, second = next(parts, b""), next(parts, None)
+        if second is None:
+            self._put(key, first, "overwrite")
+            return
+        with self._naming(key):
+            self.store.put(key, chain((first, second), parts), use_multipart=True)
 
     async def delete(self, key: str) -> None:
         """Delete an object, if there is one."""

@@ -9,14 +9,23 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Self
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from covpool.store.engines import insert_if_absent, reading, writing
+from covpool.store.engines import (
+    close_to_writers,
+    in_memory,
+    insert_if_absent,
+    is_read_only,
+    reading,
+    writing,
+)
 from covpool.store.entries import Entry, Place, Written
 from covpool.store.errors import CapacityError, InvalidMomentsError, StoreError
 from covpool.store.keys import MomentsKey, Recipe, is_digest
+from covpool.store.migrations import RoomTables
 from covpool.store.schema import Namespace, Record, check_version, version_text
 from covpool.store.tables import READY, RESERVED, RETIRED, TABLES
 from covpool.store.tables import entries as _entries
@@ -38,6 +47,31 @@ class Catalog:
                 insert_if_absent(connection, _meta, [{"name": "format", "value": version_text()}])
                 found = connection.scalar(query)
         check_version(str(found), where)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be written through it."""
+        return is_read_only(self.engine)
+
+    def with_tables(self, tables: RoomTables) -> Self:
+        """This catalog, whose database has the tables of a room from now on.
+
+        Where one that is for reading only has none of them, it is an empty one in memory.
+
+        Raises:
+            FormatVersionError: they are of another revision.
+            CatalogError: the database cannot be reached, or refused.
+        """
+        if self.read_only:
+            with self.reading() as connection:
+                there = tables.found(connection) is not None
+            if not there:
+                empty = type(self)(in_memory(), "memory")
+                tables.ensure(empty.engine)
+                close_to_writers(empty.engine)
+                return empty
+        tables.ensure(self.engine)
+        return self
 
     def writing(self, *, durable: bool = False) -> AbstractContextManager[Connection]:
         """A transaction that writes, see `engines.writing`."""
@@ -184,6 +218,11 @@ class Catalog:
                 found.update(connection.scalars(_READY_AMONG, {"among": keys[start : start + 10_000]}))
         return found
 
+    def count(self) -> int:
+        """How many keys are ready."""
+        with self.reading() as connection:
+            return int(connection.scalar(_COUNT_READY) or 0)
+
     def entries(
         self,
         *,
@@ -292,6 +331,7 @@ def entry_of(row: "sa.Row[tuple[object, ...]]") -> Entry:
 # What every `put` and `get` runs is built once: SQLAlchemy then finds the compiled text without looking.
 
 _READY_ENTRY = select_entries().where(_entries.c.key == sa.bindparam("which"), _entries.c.state == READY)
+_COUNT_READY = sa.select(sa.func.count()).select_from(_entries).where(_entries.c.state == READY)
 _READY_AMONG = sa.select(_entries.c.key).where(
     _entries.c.key.in_(sa.bindparam("among", expanding=True)), _entries.c.state == READY
 )

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from importlib.util import find_spec
+from pathlib import Path
 from threading import RLock
 
 import sqlalchemy as sa
@@ -18,7 +19,8 @@ from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from covpool.store.durability import Durability
-from covpool.store.errors import CatalogError, LocationError
+from covpool.store.errors import CatalogError, LocationError, ReadOnlyError
+from covpool.store.sqlite_files import copy_with_log, file_engine, log_alone, unchanged
 
 #: Seconds until an unreachable Postgres server is given up.
 CONNECT_TIMEOUT_S = 10
@@ -36,12 +38,17 @@ _CACHE_KIB = 32 * 1024
 #: What SQLite says of a file that was cut short or written over.
 _DAMAGED = ("malformed", "not a database")
 
-_TURN = "turn"
+_TURN, _READ_ONLY = "turn", "read_only"
 _POSTGRES_DRIVER = "postgresql+psycopg"
 
 
-def open_engine(url: str, durability: Durability = "process") -> Engine:
+def open_engine(url: str, durability: Durability = "process", *, read_only: bool = False) -> Engine:
     """An engine for `url`: sqlite:///path (WAL mode), sqlite:// (in memory), or postgresql://user:password@host/name.
+
+    Args:
+        url: of the database.
+        durability: of its transactions, see `covpool.store.durability`.
+        read_only: for reading only; nothing is made or changed, nor has to be writable.
 
     Raises:
         LocationError: the URL is no URL, names another kind of database, or its driver is not installed.
@@ -53,13 +60,25 @@ def open_engine(url: str, durability: Durability = "process") -> Engine:
             "the catalog's URL cannot be read; write sqlite:///path or postgresql://user:password@host/name"
         ) from error
     if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
-        return _sqlite(parsed, durability)
+        return close_to_writers(_reader(parsed)) if read_only else _sqlite(parsed, durability)
     if parsed.drivername in ("postgres", "postgresql", _POSTGRES_DRIVER):
-        return _postgres(parsed.set(drivername=_POSTGRES_DRIVER))
+        engine = _postgres(parsed.set(drivername=_POSTGRES_DRIVER), read_only)
+        return close_to_writers(engine) if read_only else engine
     raise LocationError(
         f"{parsed.drivername}: not a database that holds a catalog; write sqlite:///path or "
         "postgresql://user:password@host/name"
     )
+
+
+def close_to_writers(engine: Engine) -> Engine:
+    """The engine, through which nothing is written from now on."""
+    engine.update_execution_options(**{_READ_ONLY: True})
+    return engine
+
+
+def is_read_only(engine: Engine) -> bool:
+    """Whether nothing can be written through it."""
+    return bool(engine.get_execution_options().get(_READ_ONLY))
 
 
 @contextmanager
@@ -72,7 +91,13 @@ def writing(engine: Engine, *, durable: bool = False) -> Iterator[Connection]:
 
     Raises:
         CatalogError: the database cannot be reached, or refused.
+        ReadOnlyError: the engine is for reading only.
     """
+    if is_read_only(engine):
+        raise ReadOnlyError(
+            f"database {shown(engine.url)}: is open for reading only, so that nothing can be computed, kept "
+            "or changed here; ask where the store is open for writing"
+        )
     with _named(engine), _turn(engine), engine.connect() as connection, _forced(connection, durable):
         connection.execution_options(write=True)
         with connection.begin():
@@ -101,7 +126,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
     Raises:
         CatalogError: the database cannot be reached, or refused.
     """
-    with _named(engine), _turn(engine), engine.connect() as connection:
+    with _named(engine), _turn(engine), unchanged(engine), engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         with connection.begin():
@@ -193,6 +218,21 @@ def _sqlite(url: URL, durability: Durability) -> Engine:
     return engine
 
 
+def _reader(url: URL) -> Engine:
+    """An engine that reads a SQLite file, or what it and its log hold."""
+    path = Path(url.database or ":memory:")
+    if not log_alone(path):
+        return file_engine(url)
+    engine = in_memory()
+    copy_with_log(path, engine)
+    return engine
+
+
+def in_memory() -> Engine:
+    """An engine over an empty database of this process."""
+    return _sqlite(sa.make_url("sqlite://"), "process")
+
+
 def _write_ahead(connection: object) -> None:
     """Switch to WAL mode; of several that do so at once on a new file some are refused without waiting."""
     deadline = time.monotonic() + BUSY_S
@@ -206,7 +246,7 @@ def _write_ahead(connection: object) -> None:
             time.sleep(0.01)
 
 
-def _postgres(url: URL) -> Engine:
+def _postgres(url: URL, read_only: bool) -> Engine:
     if find_spec("psycopg") is None:
         raise LocationError(
             f"{shown(url)}: the Postgres driver is not installed; pip install 'covpool[postgres]'"
@@ -214,7 +254,8 @@ def _postgres(url: URL) -> Engine:
     if not url.database:
         raise LocationError(f"{shown(url)}: names no database; write postgresql://user:password@host/name")
     # Times come back in the session's zone; the catalog speaks of UTC.
-    defaults = {"connect_timeout": CONNECT_TIMEOUT_S, "options": "-c timezone=UTC"}
+    options = "-c timezone=UTC" + (" -c default_transaction_read_only=on" if read_only else "")
+    defaults = {"connect_timeout": CONNECT_TIMEOUT_S, "options": options}
     arguments = {name: value for name, value in defaults.items() if name not in url.query}
     # A connection that died while it lay idle in the pool is replaced instead of failing its next user.
     return sa.create_engine(url, pool_pre_ping=True, connect_args=arguments)

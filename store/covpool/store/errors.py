@@ -8,6 +8,7 @@ StoreError
 ├── CapacityError (OverflowError)        the namespace's fixed-size array has no free row left
 ├── CatalogError (OSError)               the catalog's database cannot be reached, or refused
 ├── OutdatedCatalogError (ValueError)    the catalog is older than the arrays, until it is rebuilt
+├── ReadOnlyError (ValueError)           the store is open for reading only, or may only be read
 ├── StorageError (OSError)               the object storage cannot be reached, or refused
 ├── LocationError (ValueError)           the location string names no supported kind of store
 │   └── StoreNotFoundError (LookupError) nothing was made there, by a reader that must not make it
@@ -50,6 +51,10 @@ class CatalogError(StoreError, OSError):
 
 class OutdatedCatalogError(StoreError, ValueError):
     """The catalog is older than the arrays it describes; the store is read-only until it is rebuilt."""
+
+
+class ReadOnlyError(StoreError, ValueError):
+    """Something was to be written into a store that is open for reading only, or that may only be read."""
 
 
 class StorageError(StoreError, OSError):

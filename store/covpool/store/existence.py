@@ -3,6 +3,7 @@
 Who only reads must not make an empty store of a mistyped path; who writes may.
 """
 
+import os
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -10,11 +11,16 @@ from sqlalchemy.engine import Engine
 from zarr.abc.store import Store as ZarrStorage
 
 from covpool.store.engines import reading, shown
-from covpool.store.errors import LocationError, StoreNotFoundError
+from covpool.store.errors import LocationError, ReadOnlyError, StoreNotFoundError
 from covpool.store.locations import MEMORY
 from covpool.store.objects import Objects
 from covpool.store.schema import ARRAYS, CATALOG_FILE
 from covpool.store.tables import TABLES
+
+#: What to do with a store that can only be read.
+READ_ONLY_REMEDY = (
+    "where it is only to be read, say --read-only (COVPOOL_READ_ONLY=true, Store.open(…, read_only=True))"
+)
 
 _ARRAYS_METADATA = f"{ARRAYS}/zarr.json"
 
@@ -57,6 +63,21 @@ def require_arrays(storage: ZarrStorage, location: str | Path) -> None:
     """
     if "://" in str(location) and Objects(storage).read(_ARRAYS_METADATA) is None:
         raise _not_found(str(location))
+
+
+def require_writable_place(location: str | Path) -> None:
+    """Refuse to open for writing the store in a directory that can only be read.
+
+    Raises:
+        ReadOnlyError: with the remedy.
+    """
+    folder = Path(location).expanduser()
+    if "://" in str(location) or not (folder / _ARRAYS_METADATA).is_file():
+        return
+    if not os.access(folder, os.W_OK):
+        only = os.statvfs(folder).f_flag & os.ST_RDONLY
+        why = "is on a file system that can only be read" if only else "may not be written to by this user"
+        raise ReadOnlyError(f"{location}: {why}; {READ_ONLY_REMEDY}")
 
 
 def require_catalog(engine: Engine, location: str | Path) -> None:

@@ -1,13 +1,15 @@
 """Whole objects by path in a Zarr storage, without an event loop where the storage is a directory.
 
-Convention: an object is replaced in one step or not at all; a path is relative to the store's root.
+Convention: an object is replaced in one step or not at all; a path is relative to the store's root. Whatever
+changes an object raises `ReadOnlyError` where the storage was opened for reading only.
 """
 
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,9 +21,13 @@ from zarr.storage import LocalStore
 
 from covpool.store.buckets import Bucket
 from covpool.store.durability import force
-from covpool.store.whole_files import create_whole, write_whole
+from covpool.store.errors import ReadOnlyError
+from covpool.store.whole_files import create_whole, write_streamed, write_whole
 
 T = TypeVar("T")
+
+#: Of an object that is copied, so much is in memory at once.
+PART_BYTES = 8 << 20
 
 
 class Objects:
@@ -63,6 +69,7 @@ class Objects:
 
     def write(self, path: str, *parts: bytes) -> None:
         """Replace the object by the parts, one after the other."""
+        self._require_writable(path)
         if self._root is not None:
             _into_folder(write_whole, self._prefix + path, parts)
         else:
@@ -75,6 +82,7 @@ class Objects:
         Returns:
             Whether the object holds these bytes now; False where another one was there and stays.
         """
+        self._require_writable(path)
         if self._root is not None:
             return _into_folder(create_whole, self._prefix + path, parts)
         data = b"".join(parts)
@@ -82,6 +90,43 @@ class Objects:
             return self._storage.create(path, data)
         sync(self._storage.set_if_not_exists(path, default_buffer_prototype().buffer.from_bytes(data)))
         return self.read(path) == data
+
+    def copy(self, path: str, target: "Objects") -> bool:
+        """Have `target` hold the object under the same path, in one step and never all of it in memory.
+
+        Returns:
+            Whether there is such an object.
+        """
+        target._require_writable(path)
+        try:
+            with self._parts(path) as parts:
+                if target._root is not None:
+                    # The folder is made first: parts that were taken cannot be taken again.
+                    (target._root / path).parent.mkdir(parents=True, exist_ok=True)
+                    write_streamed(target._prefix + path, parts)
+                elif isinstance(target._storage, Bucket):
+                    target._storage.put_parts(path, parts)
+                else:
+                    target.write(path, *parts)
+        except FileNotFoundError:
+            return False
+        return True
+
+    @contextmanager
+    def _parts(self, path: str) -> Iterator[Iterator[bytes]]:
+        """The object's bytes, some at a time; `FileNotFoundError` where there is none, or none any more."""
+        if self._root is None:
+            size = sync(self._storage.getsize(path))
+            yield (self._required(path, start) for start in range(0, size, PART_BYTES))
+            return
+        with open(self._prefix + path, "rb") as file:
+            yield iter(partial(file.read, PART_BYTES), b"")
+
+    def _required(self, path: str, start: int) -> bytes:
+        found = self.read_part(path, start, PART_BYTES)
+        if found is None:
+            raise FileNotFoundError(path)
+        return found
 
     def exists(self, path: str) -> bool:
         """Whether there is such an object."""
@@ -120,6 +165,7 @@ class Objects:
 
     def delete_folder(self, path: str) -> None:
         """Remove a folder and all it holds; object storage has none that could stay behind."""
+        self._require_writable(path)
         if self._root is not None:
             shutil.rmtree(self._root / path, ignore_errors=True)
         else:
@@ -127,11 +173,16 @@ class Objects:
 
     def delete(self, path: str) -> None:
         """Remove the object if it is there."""
+        self._require_writable(path)
         if self._root is not None:
             with suppress(FileNotFoundError):
                 os.unlink(self._prefix + path)
         else:
             sync(self._storage.delete(path))
+
+    def _require_writable(self, path: str) -> None:
+        if self._storage.read_only:
+            raise ReadOnlyError(f"{path}: the store is open for reading only; nothing was changed")
 
 
 async def _listed(storage: ZarrStorage, prefix: str) -> list[str]:

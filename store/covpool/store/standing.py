@@ -43,10 +43,12 @@ class Standing:
     Attributes:
         store: identity, the same for as long as the store lives.
         serial: how often it was opened for writing, as far as this half knows.
+        unfinished: of arrays: another store is being copied into them, or was, and not to the end.
     """
 
     store: str
     serial: int
+    unfinished: bool = False
 
 
 def outdated(catalog: Catalog, storage: ZarrStorage, where: str) -> str | None:
@@ -63,6 +65,8 @@ def outdated(catalog: Catalog, storage: ZarrStorage, where: str) -> str | None:
                 f"{where}: its arrays are those of store {of_arrays.store[:8]}, the catalog is that of "
                 f"{of_catalog.store[:8]}; give the right --catalog"
             )
+        if of_arrays.unfinished:
+            return "a backup or restore into it has not ended; run it again"
         opened = 0 if of_catalog is None else of_catalog.serial
         if opened < of_arrays.serial:
             return f"the store was opened for writing {of_arrays.serial - opened} time(s) since"
@@ -95,9 +99,38 @@ def declare_outdated(storage: ZarrStorage, where: str) -> None:
         _write(objects, Standing(found.store, found.serial + 1), where)
 
 
+def declare_unfinished(catalog: Catalog, storage: ZarrStorage, where: str) -> None:
+    """Have every opening of these arrays find that a copy of a catalog's store into them has not ended.
+
+    Until they are opened for writing when it has.
+
+    Raises:
+        LocationError: they are those of another store.
+    """
+    objects = Objects(storage)
+    of_catalog, there = _of_catalog(catalog), _of_arrays(objects, where)
+    if of_catalog is not None and there is not None and there.store != of_catalog.store:
+        raise LocationError(f"{where}: holds store {there.store[:8]}, not a backup of {of_catalog.store[:8]}")
+    store = of_catalog.store if of_catalog else there.store if there else uuid4().hex
+    serials = [one.serial for one in (of_catalog, there) if one is not None]
+    unfinished = Standing(store, max(serials, default=0), unfinished=True)
+    objects.write(STORE_FILE, json.dumps(asdict(unfinished)).encode())
+
+
+def is_unfinished(storage: ZarrStorage, where: str) -> bool:
+    """Whether a copy into these arrays was begun and has not ended."""
+    there = _of_arrays(Objects(storage), where)
+    return there is not None and there.unfinished
+
+
+def has_standing(catalog: Catalog, storage: ZarrStorage, where: str) -> tuple[bool, bool]:
+    """Whether a catalog, and arrays, say which store they are of."""
+    return _of_catalog(catalog) is not None, _of_arrays(Objects(storage), where) is not None
+
+
 def _write(objects: Objects, standing: Standing, where: str) -> None:
     there = _of_arrays(objects, where)
-    if there is None or there.serial < standing.serial:
+    if there is None or there.unfinished or there.serial < standing.serial:
         objects.write(STORE_FILE, json.dumps(asdict(standing)).encode())
 
 
@@ -107,8 +140,8 @@ def _of_arrays(objects: Objects, where: str) -> Standing | None:
         return None
     try:
         found = json.loads(text)
-        return Standing(str(found[_STORE]), int(found[_SERIAL]))
-    except (ValueError, KeyError, TypeError) as error:
+        return Standing(str(found[_STORE]), int(found[_SERIAL]), bool(found.get("unfinished")))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LocationError(
             f"{where}: {STORE_FILE} is damaged ({error}); remove it and run covpool store rebuild"
         ) from error

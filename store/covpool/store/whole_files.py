@@ -6,7 +6,7 @@ or of safetensors is its owner's alone.
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
@@ -25,6 +25,16 @@ def write_whole(path: str | Path, *parts: bytes | memoryview) -> None:
 
     Raises:
         OSError: the disk is full, or the directory is missing or not writable; the old file is as it was.
+    """
+    with _aside(path, parts) as partial:
+        os.replace(partial, path)
+
+
+def write_streamed(path: str | Path, parts: Iterable[bytes]) -> None:
+    """As `write_whole`, of parts that are not in memory together; when taking them fails, nothing is written.
+
+    Raises:
+        OSError: as for `write_whole`.
     """
     with _aside(path, parts) as partial:
         os.replace(partial, path)
@@ -55,7 +65,7 @@ def create_whole(path: str | Path, *parts: bytes | memoryview) -> bool:
 
 
 @contextmanager
-def _aside(path: str | Path, parts: tuple[bytes | memoryview, ...]) -> Iterator[str]:
+def _aside(path: str | Path, parts: Iterable[bytes | memoryview]) -> Iterator[str]:
     """The parts in a file beside `path`, which is gone afterwards unless it was renamed."""
     partial = f"{path}.{uuid4().hex}{PARTIAL}"
     try:

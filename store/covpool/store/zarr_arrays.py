@@ -206,9 +206,15 @@ def _attributes(namespace: Namespace) -> dict[str, Any]:
 def _open_group(storage: ZarrStorage, path: str, attributes: dict[str, Any]) -> zarr.Group:
     with suppress(FileNotFoundError):
         return zarr.open_group(storage, path=path, mode="r")
+    _require_writable(storage, path)
     with suppress(ContainsGroupError, ContainsArrayError):
         zarr.create_group(storage, path=path, attributes=attributes)
     return zarr.open_group(storage, path=path, mode="r")
+
+
+def _require_writable(storage: ZarrStorage, path: str) -> None:
+    if storage.read_only:
+        raise FileNotFoundError(f"{path}/zarr.json: is missing, and the store is open for reading only")
 
 
 def _open_arrays(storage: ZarrStorage, path: str, namespace: Namespace) -> None:
@@ -226,6 +232,7 @@ def _open_array(
     with suppress(FileNotFoundError):
         zarr.open_array(storage, path=path, mode="r")
         return
+    _require_writable(storage, path)
     with suppress(ContainsArrayError):
         zarr.create_array(
             storage,

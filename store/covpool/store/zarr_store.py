@@ -26,13 +26,20 @@ from covpool.store.errors import (
     KeyNotFoundError,
     LocationError,
     OutdatedCatalogError,
+    ReadOnlyError,
     StorageError,
     StoreError,
 )
-from covpool.store.existence import require_arrays, require_catalog, require_place
+from covpool.store.existence import (
+    READ_ONLY_REMEDY,
+    require_arrays,
+    require_catalog,
+    require_place,
+    require_writable_place,
+)
 from covpool.store.keys import MomentsKey
 from covpool.store.listing import list_entries
-from covpool.store.locations import catalog_url, open_storage
+from covpool.store.locations import catalog_url, in_bucket, open_storage
 from covpool.store.maintenance.layout import stored_namespaces
 from covpool.store.maintenance.ledger import Ledger
 from covpool.store.maintenance.verify import Problem, verify
@@ -41,6 +48,7 @@ from covpool.store.names import Names
 from covpool.store.objects import Objects
 from covpool.store.partial_files import Partials
 from covpool.store.puts import put_all
+from covpool.store.rooms import kept_catalog, readable
 from covpool.store.standing import declare_outdated, opened_for_writing, outdated
 from covpool.store.stored_files import StoredFiles
 from covpool.store.zarr_arrays import NamespaceArrays, RowArrays, open_root
@@ -94,6 +102,7 @@ class Store:
         durability: Durability = "process",
         lost_catalog: bool = False,
         create: bool = True,
+        read_only: bool = False,
     ) -> Self:
         """Open a store, or create one in an empty or new directory or prefix.
 
@@ -110,9 +119,14 @@ class Store:
                 before `put` returns (see `covpool.store.durability`); object storage and database servers
                 see to that themselves.
             lost_catalog: take arrays without a catalog, for `maintenance.rebuild` to make it again.
-            create: False for who only reads: where there is no store nothing is made, and that is an error.
+            create: False where a store must be there already: nothing is made of a mistyped path.
+            read_only: for reading only; implies `create=False`. Nothing is written, locked or made, so that
+                a read-only mount or bucket will do, and a server whose role may only select. Whatever would
+                write raises `ReadOnlyError`. A SQLite catalog of an earlier covpool is read as it is; of one
+                that is being written to elsewhere each look-up sees what is committed.
 
         Raises:
+            ReadOnlyError: the directory may only be read, and is to be opened for writing.
             StoreNotFoundError: there is no store, and none is to be created.
             LocationError: the location is of no supported kind, is a file, or cannot be created.
             CatalogError: the database named by `catalog` cannot be reached, or refused.
@@ -122,26 +136,35 @@ class Store:
         """
         codec_id(codec)
         check_durability(durability)
-        url = catalog_url(location, catalog)
-        if not create:
+        if read_only or not create:
             require_place(location, catalog, lost_catalog=lost_catalog)
-        storage = open_storage(location, options)
-        engine = open_engine(url, durability)
+        if not read_only:
+            require_writable_place(location)
+            catalog_url(location, catalog)
+        storage = open_storage(location, options, read_only=read_only)
+        kept = kept_catalog(storage, str(location)) if read_only and in_bucket(location, catalog) else None
+        engine = kept or open_engine(catalog_url(location, catalog), durability, read_only=read_only)
         try:
-            if not create:
+            if read_only or not create:
                 require_arrays(storage, location)
                 if not lost_catalog:
                     require_catalog(engine, location)
+            if read_only:
+                engine = readable(engine)
             found = Catalog(engine, str(location))
             open_root(storage, str(location))
-            if not (lost_catalog or Ledger(found).namespaces()) and stored_namespaces(storage):
+            older = outdated(found, storage, str(location))
+            if not lost_catalog and _knows_none(found, storage):
+                told = f" ({older})" if older else ""
                 raise LocationError(
-                    f"{location}: has arrays, and a catalog that knows none of them; give the right "
+                    f"{location}: has arrays, and a catalog that knows none of them{told}; give the right "
                     "--catalog, or make it again with: covpool store rebuild"
                 )
-            older = outdated(found, storage, str(location))
-            if not (lost_catalog or older):
-                opened_for_writing(found, storage, str(location))
+            if not (lost_catalog or older or read_only):
+                try:
+                    opened_for_writing(found, storage, str(location))
+                except (CatalogError, StorageError) as error:
+                    raise type(error)(f"{error}; {READ_ONLY_REMEDY}") from error
         except StoreError as error:
             engine.dispose()
             # Of a database that nobody named the reader knows only the location.
@@ -156,8 +179,34 @@ class Store:
             ) from error
         return cls(storage, found, codec, durability, outdated=older, where=str(location))
 
+    @property
+    def read_only(self) -> bool:
+        """Whether it was opened for reading only."""
+        return self.catalog.read_only
+
     def require_writable(self) -> None:
-        """Refuse to write through a catalog that is older than the arrays.
+        """Refuse to write into a store that is open for reading only, or through an outdated catalog.
+
+        Raises:
+            ReadOnlyError, OutdatedCatalogError: it is; the message says by what it is known.
+        """
+        self.require_open_for_writing()
+        self.require_current()
+
+    def require_open_for_writing(self) -> None:
+        """Refuse to write into a store that is open for reading only.
+
+        Raises:
+            ReadOnlyError: it is.
+        """
+        if self.read_only:
+            raise ReadOnlyError(
+                f"{self.where}: is open for reading only; nothing was changed. Open it for writing where "
+                "that is allowed"
+            )
+
+    def require_current(self) -> None:
+        """Refuse what cannot be done with a catalog that is older than the arrays.
 
         Raises:
             OutdatedCatalogError: it is; the message says by what it is known.
@@ -280,7 +329,7 @@ class Store:
         return self.catalog.find(str(key)) is not None
 
     def __len__(self) -> int:
-        return len(self.catalog.entries())
+        return self.catalog.count()
 
     def keys(self, *, sequence: str | None = None) -> Iterator[MomentsKey]:
         """Every ready key, in the order of their digests.
@@ -370,6 +419,13 @@ class Store:
                         "restore the zarr.json files, or compute its entries again in a new store"
                     ) from error
             return self._arrays[which]
+
+
+def _knows_none(catalog: Catalog, storage: ZarrStorage) -> bool:
+    """Whether there are arrays, and the catalog has not heard of any."""
+    ledger = Ledger(catalog)
+    # Asked again at last: another process may just be making the first.
+    return not ledger.namespaces() and bool(stored_namespaces(storage)) and not ledger.namespaces()
 
 
 def _first_line(error: Exception) -> str:

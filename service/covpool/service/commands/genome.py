@@ -95,7 +95,7 @@ def remove(name: str, store: str | None) -> None:
 
     Example: covpool genome remove R64
     """
-    with open_store(store) as opened:
+    with open_store(store, writing=True) as opened:
         Genomes(opened.catalog).remove(name)
     click.echo(f"{name}: removed")
 

@@ -23,6 +23,9 @@ from covpool.store.zarr_store import Store
 @click.option("--store", help="Directory of the store; made when it does not exist.")
 @click.option("--host", help="Address to listen on.")
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one.")
+@click.option(
+    "--read-only", is_flag=True, help="Serve what is cached, compute and change nothing; no workers."
+)
 @click.option("--workers", type=int, help="Worker processes on this machine; 0 for none.")
 @click.option(
     "--model", "models", multiple=True, help="A checkpoint directory to serve besides the bundled ones."
@@ -38,6 +41,7 @@ def serve(
     store: str | None,
     host: str | None,
     port: int | None,
+    read_only: bool,
     workers: int | None,
     models: Sequence[str],
     public_without_tokens: bool,
@@ -56,6 +60,7 @@ def serve(
             store=store,
             host=host,
             port=port,
+            read_only=read_only or None,
             workers=workers,
             models=list(models) or None,
             public_without_tokens=public_without_tokens or None,
@@ -71,7 +76,7 @@ def serve(
     # Here a store or model that cannot be opened is one line; inside the server it would be a trace.
     if settings.store.startswith("memory://"):
         raise click.UsageError("--store memory:// cannot be shared with the workers; give a directory")
-    with Store.open(settings.store, catalog=settings.catalog) as opened:
+    with Store.open(settings.store, catalog=settings.catalog, read_only=settings.read_only) as opened:
         check_public(settings, Tokens(opened.catalog))
     offered = Offered.read(settings.models, settings.bottlenecks)
     # Bound here and not by uvicorn, so that the port is known, and taken, before anything is started.

@@ -64,6 +64,6 @@ def revoke(name: str, store: str | None) -> None:
 
     Example: covpool token revoke alice
     """
-    with open_store(store) as opened:
+    with open_store(store, writing=True) as opened:
         Tokens(opened.catalog).revoke(name)
     click.echo(f"{name}: revoked")

@@ -4,7 +4,7 @@ import os
 
 import click
 
-from covpool.service.commands.stores import chosen_settings, open_store
+from covpool.service.commands.stores import chosen_settings, open_store, require_writing
 from covpool.service.queue import Queue
 from covpool.service.worker.loop import main
 
@@ -20,6 +20,7 @@ def worker(check: bool) -> None:
     """
     settings = chosen_settings()
     if not check:
+        require_writing(settings)
         main()
         return
     host = os.uname().nodename

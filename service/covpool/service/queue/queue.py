@@ -29,14 +29,13 @@ class Queue:
     """
 
     def __init__(self, catalog: Catalog, *, lease_s: float = 30.0, max_attempts: int = 3) -> None:
-        self._catalog = catalog
+        self._catalog = catalog.with_tables(TABLES)
         self.lease_s = lease_s
         self._max_attempts = max_attempts
         self._swept = 0.0
         #: Whether the last claim found nothing.
         self._idle = True
         self._sweeping = threading.Lock()
-        TABLES.ensure(catalog.engine)
 
     def submit(
         self,

@@ -21,6 +21,7 @@ from covpool.service.routes.reading import read_json_or_fasta
 from covpool.service.routes.waiting import Preferred, not_ready, wait_for
 from covpool.service.submission import prepare, require_options_of
 from covpool.service.tokens import allow, require
+from covpool.store.errors import ReadOnlyError
 from covpool.store.keys import Recipe
 
 router = APIRouter(prefix="/v1/embeddings", tags=["embeddings"], dependencies=[allow("read")])
@@ -112,11 +113,10 @@ def _cached_or_queued(
     if not missing:
         records = [(at, one.name, one.key.digest, one.key.length) for at, one in fit]
         return _Cached(submission.recipe, records, submission.notices)
-    require(
-        asked,
-        "submit",
-        f"{len(missing):,} of {len(keys):,} sequences are not cached and would have to be computed: ",
-    )
+    why = f"{len(missing):,} of {len(keys):,} sequences are not cached and would have to be computed: "
+    require(asked, "submit", why)
+    if context.store.read_only:
+        raise ReadOnlyError(f"{why}this service only reads; send them to one that computes")
     return enqueue(submission, "interactive", context)
 
 

@@ -82,6 +82,8 @@ def _ready(context: Context) -> Response:
         return _health(503, "store: its arrays are gone")
     alive = context.supervisor.alive
     workers = f"workers: {alive} of {context.settings.workers} here alive, {heard} heard of"
+    if context.settings.read_only:
+        return _health(200, "read-only: serves what is cached")
     there = alive or heard or context.settings.ready_without_workers
     return _health(200 if there else 503, workers)
 

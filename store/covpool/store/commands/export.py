@@ -38,7 +38,7 @@ def export(
         raise click.UsageError(f"TARGET must end in {', '.join(_FORMATS)}, not {target.suffix!r}")
     if not target.absolute().parent.is_dir():
         raise click.UsageError(f"TARGET: there is no directory {target.parent}; make it first")
-    with opened(location, catalog) as store:
+    with opened(location, catalog, read_only=True) as store:
         found = selected(store, model=model, layer=layer, selection=selection, keys=keys, names=names)
         if not found:
             raise click.ClickException(f"{location}: no entry matches; see covpool store ls")

@@ -1,13 +1,15 @@
-"""Look after a store: ls, verify, rebuild, compact, gc, export, migrate."""
+"""Look after a store: ls, verify, backup, restore, rebuild, compact, gc, export, migrate."""
 
 import click
 
+from covpool.store.commands.backup import backup
 from covpool.store.commands.compact import compact
 from covpool.store.commands.export import export
 from covpool.store.commands.gc import gc
 from covpool.store.commands.ls import ls
 from covpool.store.commands.migrate import migrate
 from covpool.store.commands.rebuild import rebuild
+from covpool.store.commands.restore import restore
 from covpool.store.commands.verify import verify
 
 
@@ -19,5 +21,5 @@ def store() -> None:
     """
 
 
-for command in (ls, verify, rebuild, compact, gc, export, migrate):
+for command in (ls, verify, backup, restore, rebuild, compact, gc, export, migrate):
     store.add_command(command)

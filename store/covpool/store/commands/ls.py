@@ -33,7 +33,7 @@ def ls(
 
     Example: covpool store ls genes.covpool --layer up.6 --limit 20
     """
-    with opened(location, catalog) as store:
+    with opened(location, catalog, read_only=True) as store:
         found = selected(store, model=model, layer=layer, selection=selection, keys=keys, names=names)
         shown = found[:limit]
         if as_json:

@@ -1,7 +1,6 @@
 """Bring the tables of a store's database to the revision this covpool needs."""
 
 import json
-from importlib.metadata import entry_points
 
 import click
 
@@ -9,11 +8,7 @@ from covpool.store.commands.options import store_options
 from covpool.store.engines import open_engine
 from covpool.store.existence import require_catalog, require_catalog_file, require_place
 from covpool.store.locations import catalog_url
-from covpool.store.migrations import RoomTables
-from covpool.store.tables import TABLES
-
-#: Rooms that keep tables in the same database name them here.
-GROUP = "covpool.tables"
+from covpool.store.rooms import rooms
 
 
 @click.command
@@ -30,12 +25,10 @@ def migrate(location: str, catalog: str | None, as_json: bool) -> None:
         require_place(location)
     else:
         require_catalog_file(catalog)
-    rooms: dict[str, RoomTables] = {"store": TABLES}
-    rooms.update((found.name, found.load()) for found in entry_points(group=GROUP))
     engine = open_engine(catalog_url(location, catalog))
     try:
         require_catalog(engine, location)
-        for room, tables in rooms.items():
+        for room, tables in rooms().items():
             before, after = tables.migrate(engine)
             if as_json:
                 click.echo(json.dumps({"room": room, "before": before, "after": after}))

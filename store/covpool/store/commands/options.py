@@ -1,10 +1,12 @@
 """What the commands of the store share: which store, which entries, how far they are."""
 
+import json
 import os
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import timedelta
 from typing import TypeVar
 
@@ -13,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from covpool.store.entries import Entry
+from covpool.store.maintenance.backup import BackedUp
 from covpool.store.zarr_store import Store
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -56,13 +59,23 @@ def filter_options(command: F) -> F:
 
 
 @contextmanager
-def opened(location: str, catalog: str | None, *, lost_catalog: bool = False) -> Iterator[Store]:
-    """The store at a location, which has to be one already.
+def opened(
+    location: str, catalog: str | None, *, lost_catalog: bool = False, read_only: bool = False
+) -> Iterator[Store]:
+    """The store at a location, which has to be one already; whoever only reads needs no right to write.
 
     Raises:
         StoreNotFoundError: there is none; nothing is made.
     """
-    with Store.open(location, catalog=catalog, lost_catalog=lost_catalog, create=False) as store:
+    with Store.open(
+        location, catalog=catalog, lost_catalog=lost_catalog, create=False, read_only=read_only
+    ) as store:
+        if read_only and store.outdated:
+            click.echo(
+                f"Notice: the catalog is older than the arrays ({store.outdated}); what it does not know is "
+                "left out until: covpool store rebuild",
+                err=True,
+            )
         yield store
 
 
@@ -96,6 +109,22 @@ def selected(
         for entry in found
         if all(value in (None, getattr(entry.namespace.recipe, field)) for field, value in wanted.items())
     ]
+
+
+def tell_copied(done: BackedUp, target: str, as_json: bool) -> None:
+    """What a backup or restore did.
+
+    Raises:
+        click.exceptions.Exit: with 1, where keys were lost.
+    """
+    if as_json:
+        click.echo(json.dumps({"target": target, **asdict(done)}))
+    else:
+        for problem in done.problems:
+            click.echo(problem.message)
+        click.echo(f"{target}: {done.entries:,} keys; {done.objects:,} objects were copied", err=True)
+    if done.problems:
+        raise click.exceptions.Exit(1)
 
 
 @contextmanager

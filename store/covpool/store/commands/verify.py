@@ -40,7 +40,7 @@ def verify(
     problems = [Problem(**one) for one in state["problems"]]
     for problem in problems:
         _show(problem, as_json)
-    with opened(location, catalog) as store:
+    with opened(location, catalog, read_only=True) as store:
         total = len(store)
         with progress_of("verify") as progress:
             for step in verify_entries(store, after=state["after"], threads=threads):

@@ -1,48 +1,46 @@
 """Backup: a second store that holds what the first held at one moment; restoring is a backup the other way.
 
-The catalog is copied from one snapshot, with the tables of all rooms in its database. Then the objects that
-it refers to are copied. They are never written over, so that a second backup to the same place copies only
-what is new. A row that was replaced and swept meanwhile is taken from where its key lies now, and every row
-is read back from the copy.
+The tables of all rooms are taken from one snapshot, into a file aside. Then the objects that they refer to
+are copied; those that are there are not, so that a second backup to the same place copies what is new. Every
+row is read back from the copy. At last the tables take the place of the copy's own, in one transaction: until
+then an earlier backup is what it was. A row that was replaced and swept meanwhile is taken from where its key
+lies now.
 """
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from covpool.store.catalog import Catalog
 from covpool.store.compacted_arrays import CompactedArrays
-from covpool.store.engines import alone
+from covpool.store.engines import alone, open_engine
 from covpool.store.entries import Entry, Place
-from covpool.store.errors import LocationError
+from covpool.store.errors import CorruptEntryError, FormatVersionError, LocationError
 from covpool.store.maintenance.copies import Copies
 from covpool.store.maintenance.gc import collect
 from covpool.store.maintenance.layout import PLAN, Progress, no_progress, stored_namespaces
 from covpool.store.maintenance.ledger import Ledger
-from covpool.store.maintenance.rebuild import reads, rebuild
+from covpool.store.maintenance.rebuild import rebuild
 from covpool.store.maintenance.verify import Problem
-from covpool.store.migrations import RoomTables
-from covpool.store.schema import (
-    MEAN,
-    RECORD,
-    SECOND_MOMENT,
-    Namespace,
-    chunk_path,
-    generation_path,
-)
-from covpool.store.tables import READY, TABLES, USED
+from covpool.store.rooms import rooms
+from covpool.store.schema import MEAN, RECORD, SECOND_MOMENT, Namespace, chunk_path, generation_path
+from covpool.store.standing import declare_unfinished, has_standing
+from covpool.store.tables import USED
 
 if TYPE_CHECKING:
     from covpool.store.zarr_store import Store
 
-#: Rooms that keep tables in the same database name them here.
-ROOMS = "covpool.tables"
-
 _ROWS_AT_ONCE = 5_000
+_BATCH = 256
+#: Times that a key is looked for again which is moved while it is copied.
+_CHASES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,54 +58,67 @@ class BackedUp:
     problems: tuple[Problem, ...]
 
 
-def rooms() -> dict[str, RoomTables]:
-    """The tables in a catalog's database by room: the store's, and those of the rooms that are installed."""
-    return {"store": TABLES} | {found.name: found.load() for found in entry_points(group=ROOMS)}
-
-
 def back_up(
     source: "Store", target: "Store", *, threads: int = 2, progress: Progress = no_progress
 ) -> BackedUp:
     """Have `target` hold all that `source` holds now; others may read and write `source` meanwhile.
 
     Args:
-        source: the store.
+        source: the store, which is only read.
         target: opened with `lost_catalog=True`: a new store, or an earlier backup of this one.
         threads: rows copied and read back at once.
         progress: called with the keys copied and how many there are.
 
     Raises:
-        LocationError: `target` is another store.
+        LocationError: `target` is another store, or `source` itself.
+        OutdatedCatalogError: the catalog of `source` is older than its arrays.
+        ReadOnlyError: `target` is open for reading only.
         StoreError: a storage or database refused; the backup can be run again.
     """
-    _check_target(source, target)
-    with source.catalog.reading() as snapshot:
-        _copy_tables(snapshot, target)
-    copied = _copy_descriptions(source, target)
-    ledger = Ledger(target.catalog)
-    ready = ledger.entries(READY)
-    lost = []
-    with ThreadPoolExecutor(threads) as pool:
-        for done, (entry, objects) in enumerate(
-            pool.map(lambda one: _copy_row(source, target, one), ready), 1
-        ):
-            copied += objects
-            if not reads(target, entry.place):
-                lost.append(entry)
-            progress(done, len(ready))
-    problems = tuple(one for entry in lost if (one := _copy_current(source, target, entry)))
+    check_target(source, target)
+    declare_unfinished(source.catalog, target.storage, target.where)
+    with _staged(source) as staged:
+        copied = _copy_descriptions(source, target, staged)
+        lost = list[Entry]()
+        done, total = 0, staged.count()
+        with ThreadPoolExecutor(threads) as pool:
+            for batch in _batches(staged):
+                for entry, objects in pool.map(lambda one: _copy_row(source, target, one), batch):
+                    copied += objects or 0
+                    lost += [] if objects is not None else [entry]
+                    done += 1
+                    progress(done, total)
+        with staged.reading() as snapshot:
+            _copy_tables(snapshot, target.catalog)
+    problems = tuple(one for entry in lost if (one := _chase(source, target, entry)))
     if lost:
         rebuild(target, threads=threads)
     else:
         target.rebuilt()
     # Rows of an earlier backup that have been replaced since.
     collect(target)
-    return BackedUp(len(ready) - len(problems), copied, problems)
+    return BackedUp(total - len(problems), copied, problems)
 
 
-def _check_target(source: "Store", target: "Store") -> None:
-    source.require_writable()
+def check_target(source: "Store", target: "Store") -> None:
+    """Refuse to copy a store into another one.
+
+    Raises:
+        LocationError, OutdatedCatalogError, ReadOnlyError: see `back_up`.
+    """
+    source.require_current()
+    target.require_open_for_writing()
+    urls = [one.catalog.engine.url for one in (source, target)]
+    if source.where == target.where or (urls[0] == urls[1] and urls[0].database):
+        raise LocationError(
+            f"{target.where}: is the store itself, or has its catalog; back up to a new place"
+        )
+    catalog, arrays = has_standing(target.catalog, target.storage, target.where)
     known, there = Ledger(source.catalog).namespaces(), stored_namespaces(target.storage)
+    if catalog and not (arrays or there):
+        raise LocationError(
+            f"{target.where}: the database for its catalog is that of a store elsewhere; name another"
+        )
     if strangers := sorted(set(there) - known.keys()):
         raise LocationError(
             f"{target.where}: holds arrays that {source.where} does not know ({strangers[0]}); back up "
@@ -115,15 +126,40 @@ def _check_target(source: "Store", target: "Store") -> None:
         )
 
 
-def _copy_tables(snapshot: Connection, target: "Store") -> None:
+@contextmanager
+def _staged(source: "Store") -> Iterator[Catalog]:
+    """What the source's tables hold now, in a file of its own; the source's database is soon let go again."""
+    with tempfile.TemporaryDirectory(prefix="covpool-backup-") as folder:
+        staged = Catalog(open_engine(f"sqlite:///{Path(folder) / 'tables.sqlite'}"), folder)
+        try:
+            with source.catalog.reading() as snapshot:
+                _copy_tables(snapshot, staged)
+            yield staged
+        finally:
+            staged.engine.dispose()
+
+
+def _batches(catalog: Catalog) -> Iterator[list[Entry]]:
+    after = ""
+    while batch := catalog.entries(after=after, limit=_BATCH):
+        yield batch
+        after = batch[-1].key
+
+
+def _copy_tables(snapshot: Connection, target: Catalog) -> None:
     """Have the target's database hold the rows of all rooms as `snapshot` sees them, in one transaction."""
-    held = set(sa.inspect(snapshot).get_table_names())
     tables: list[sa.Table] = []
     for room in rooms().values():
-        if held & room.metadata.tables.keys():
-            room.ensure(target.catalog.engine)
+        revision = room.found(snapshot)
+        if revision not in (None, room.revision):
+            raise FormatVersionError(
+                f"the {room.room} tables are of revision {revision}, and this covpool copies those of "
+                f"{room.revision}; run `covpool store migrate` first"
+            )
+        if revision is not None:
+            room.ensure(target.engine)
             tables += room.metadata.sorted_tables
-    with target.catalog.writing(durable=True) as connection:
+    with target.writing(durable=True) as connection:
         alone(connection, "covpool store backup")
         for table in reversed(tables):
             connection.execute(sa.delete(table))
@@ -133,12 +169,12 @@ def _copy_tables(snapshot: Connection, target: "Store") -> None:
                 connection.execute(sa.insert(table), [dict(row._mapping) for row in some])
 
 
-def _copy_descriptions(source: "Store", target: "Store") -> int:
-    """Copy what says how the arrays are read that the target's catalog refers to."""
-    known = Copies(target.catalog)
+def _copy_descriptions(source: "Store", target: "Store", staged: Catalog) -> int:
+    """Copy what says how the arrays are read that a catalog refers to."""
+    known = Copies(staged)
     return sum(
         _describe(source, target, namespace, generation)
-        for namespace, _ in Ledger(target.catalog).namespaces().values()
+        for namespace, _ in Ledger(staged).namespaces().values()
         for generation in (0, *(n for n, state in known.states(namespace.id).items() if state == USED))
     )
 
@@ -150,18 +186,42 @@ def _describe(source: "Store", target: "Store", namespace: Namespace, generation
     return _copy(source, target, [f"{group}/{PLAN}", f"{group}/zarr.json", *arrays], again=True)
 
 
-def _copy_row(source: "Store", target: "Store", entry: Entry) -> tuple[Entry, int]:
-    return entry, _copy(source, target, _objects_of(source, entry.place))
+def _copy_row(source: "Store", target: "Store", entry: Entry) -> tuple[Entry, int | None]:
+    """Copy a row, and how many objects that took; None where it does not read back as the entry says."""
+    try:
+        paths = _objects_of(source, entry.place)
+    except (CorruptEntryError, FileNotFoundError):
+        # Swept, with what describes it.
+        return entry, None
+    copied = _copy(source, target, paths)
+    if not _has(target, entry):
+        # What was there is damaged, or that of a store which went another way since the last backup.
+        copied += _copy(source, target, paths, again=True)
+    return entry, copied if _has(target, entry) else None
 
 
-def _copy_current(source: "Store", target: "Store", entry: Entry) -> Problem | None:
-    """Copy the row that a key is read from by now."""
-    current = source.catalog.find(entry.key)
-    if current is not None:
+def _has(target: "Store", entry: Entry) -> bool:
+    """Whether the very row that an entry speaks of is whole there."""
+    try:
+        found = target.arrays_of(entry.place).whole(entry.row)
+    except (CorruptEntryError, FileNotFoundError):
+        return False
+    return found is not None and (found.key, found.checksum) == (entry.key, entry.checksum)
+
+
+def _chase(source: "Store", target: "Store", entry: Entry) -> Problem | None:
+    """Copy the row that a key is read from by now, which may be moved again meanwhile."""
+    place = entry.place
+    for _ in range(_CHASES):
+        current = source.catalog.find(entry.key)
+        if current is None:
+            break
         _describe(source, target, current.namespace, current.place.generation)
-        _copy(source, target, _objects_of(source, current.place))
-        if reads(target, current.place):
+        if _copy_row(source, target, current)[1] is not None:
             return None
+        if current.place == place:
+            break
+        place = current.place
     return Problem(entry.key, f"{entry.key}: cannot be read, and is not in the backup; compute it again")
 
 
@@ -176,13 +236,7 @@ def _objects_of(store: "Store", place: Place) -> list[str]:
 
 def _copy(source: "Store", target: "Store", paths: Sequence[str], *, again: bool = False) -> int:
     """Copy those objects that there are and that the target lacks, or all `again`; returns how many."""
-    copied = []
-    for path in paths:
-        if not again and target.objects.exists(path):
-            continue
-        data = source.objects.read(path)
-        if data is not None:
-            target.objects.write(path, data)
-            copied.append(path)
+    wanted = [path for path in paths if again or not target.objects.exists(path)]
+    copied = [path for path in wanted if source.objects.copy(path, target.objects)]
     target.objects.force(copied)
     return len(copied)

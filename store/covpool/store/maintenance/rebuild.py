@@ -68,6 +68,7 @@ def rebuild(store: "Store", *, threads: int = 2, progress: Progress = no_progres
         threads: rows read at once.
         progress: called with the rows looked at and how many there are.
     """
+    store.require_open_for_writing()
     ledger, copies, layout = Ledger(store.catalog), Copies(store.catalog), read_layout(store.objects)
     namespaces, order, problems = list[Namespace](), list[Place](), list[Problem]()
     for name in stored_namespaces(store.storage):

@@ -36,11 +36,12 @@ class RoomTables:
     def ensure(self, engine: Engine) -> None:
         """Make the tables in a database that has none of them; refuse those of another revision.
 
-        Any number of processes may do so at once.
+        Any number of processes may do so at once. Through an engine for reading only nothing is made.
 
         Raises:
             FormatVersionError: the tables are of an older or a newer revision, with the remedy.
             CatalogError: the database cannot be reached, or refused.
+            ReadOnlyError: there are none, and none can be made.
         """
         with reading(engine) as connection:
             found = self.found(connection)

@@ -1,0 +1,86 @@
+"""Places of backups: where a store may be copied to, and the catalog of a copy in object storage.
+
+A bucket holds no database that can be written to. A backup there keeps its catalog as one object, made aside
+and put there when all else is; the store is opened with it for reading.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from covpool.store.engines import reading, shown
+from covpool.store.errors import LocationError
+from covpool.store.locations import MEMORY, in_bucket, open_storage
+from covpool.store.maintenance.layout import stored_namespaces
+from covpool.store.objects import Objects
+from covpool.store.rooms import rooms
+from covpool.store.schema import ARRAYS, CATALOG_FILE
+from covpool.store.standing import STORE_FILE, is_unfinished
+from covpool.store.tables import meta
+from covpool.store.zarr_store import Store
+
+
+@contextmanager
+def backup_target(location: str, catalog: str | None) -> Iterator[Store]:
+    """A place for a backup, or an earlier backup, as `back_up` takes it.
+
+    Raises:
+        LocationError: it is a folder of other things, or holds what is no store.
+    """
+    _require_no_others(location)
+    if not in_bucket(location, catalog):
+        with Store.open(location, catalog=catalog, lost_catalog=True) as store:
+            yield store
+        return
+    with tempfile.TemporaryDirectory(prefix="covpool-backup-") as folder:
+        file = Path(folder) / CATALOG_FILE
+        with Store.open(location, catalog=f"sqlite:///{file}", lost_catalog=True) as store:
+            yield store
+        Objects(open_storage(location)).write(CATALOG_FILE, file.read_bytes())
+
+
+@contextmanager
+def restore_target(location: str, catalog: str | None) -> Iterator[Store]:
+    """A place for what is restored: new, or one into which restoring has not ended.
+
+    Raises:
+        LocationError: a store is there already, or the database is another's.
+    """
+    _require_no_others(location)
+    with Store.open(location, catalog=catalog, lost_catalog=True) as store:
+        if not is_unfinished(store.storage, location):
+            held = stored_namespaces(store.storage)
+            if held or Objects(store.storage).exists(STORE_FILE):
+                raise LocationError(f"{location}: holds a store already; restore to a new place")
+            _require_empty(store.catalog.engine)
+        yield store
+
+
+def _require_no_others(location: str) -> None:
+    """Refuse a folder that holds other things than a store."""
+    if location == MEMORY:
+        raise LocationError(f"{MEMORY}: is gone with this process; give a directory or s3://bucket/prefix")
+    folder = Path(location).expanduser()
+    if "://" in location or not folder.is_dir():
+        return
+    if any(folder.iterdir()) and not (folder / ARRAYS).is_dir():
+        raise LocationError(f"{location}: holds other things; name a new or empty folder, or a backup")
+
+
+def _require_empty(engine: Engine) -> None:
+    """Refuse a database in which somebody keeps something of covpool's."""
+    with reading(engine) as connection:
+        there = set(sa.inspect(connection).get_table_names())
+        for room in rooms().values():
+            for table in room.metadata.sorted_tables:
+                if table.name not in there or table is meta:
+                    continue
+                if connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first():
+                    raise LocationError(
+                        f"database {shown(engine.url)}: holds a catalog already ({table.name}); name an "
+                        "empty one"
+                    )
