@@ -413,10 +413,16 @@ class Store:
                     )
                 except StorageError:
                     raise
-                except (JSONDecodeError, KeyError, OSError) as error:
+                except (JSONDecodeError, KeyError, FileNotFoundError) as error:
                     raise CorruptEntryError(
                         f"namespace {place.namespace.id}: array metadata is damaged ({_first_line(error)}); "
                         "restore the zarr.json files, or compute its entries again in a new store"
+                    ) from error
+                except OSError as error:
+                    raise StorageError(
+                        f"namespace {place.namespace.id}: its arrays cannot be opened "
+                        f"({_first_line(error)}); check disk, permissions and limits, and try again "
+                        "(repeating is harmless)"
                     ) from error
             return self._arrays[which]
 
