@@ -138,7 +138,8 @@ def test_the_store_itself_is_recognised_under_other_names(
     bucket = f"s3://{s3.new_bucket()}/genes"
     with Store.open(bucket, catalog=f"sqlite:///{tmp_path / 'bucket.sqlite'}") as opened:
         fill(opened, NAMES)
-    assert run("backup", str(store), str(tmp_path / "backup"), "--catalog", postgres_url).exit_code == 0
+    backup = str(tmp_path / "backup")
+    assert run("backup", str(store), backup, "--catalog", postgres_url).exit_code == 0
     refused = [
         run("backup", str(store), str(link), "--catalog", postgres_url),
         run(

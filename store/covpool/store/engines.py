@@ -159,8 +159,9 @@ def same_database(one: Engine, other: Engine) -> bool:
     number = randrange(1 << 31)
     held = sa.select(sa.func.pg_advisory_xact_lock(_PROBE, number))
     seen = sa.text(
-        "SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database WHERE locktype = 'advisory' "
-        "AND classid = :probe AND objid = :number AND datname = current_database()"
+        "SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database "
+        "WHERE locktype = 'advisory' AND classid = :probe AND objid = :number "
+        "AND datname = current_database()"
     )
     with reading(one) as holder:
         holder.execute(held)
