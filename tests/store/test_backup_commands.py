@@ -126,6 +126,35 @@ def test_where_something_is_nothing_is_written(tmp_path: Path, postgres_url: str
             assert store.verify() == []
 
 
+def test_the_store_itself_is_recognised_under_other_names(
+    tmp_path: Path, postgres_url: str, s3: S3Server
+) -> None:
+    """A mount, a link, another spelling of a host or of a prefix: the running store is not written into."""
+    store, link = tmp_path / "store", tmp_path / "link"
+    url = postgres_url.replace("127.0.0.1", "localhost")
+    with Store.open(store, catalog=postgres_url) as opened:
+        fill(opened, NAMES)
+    link.symlink_to(store)
+    bucket = f"s3://{s3.new_bucket()}/genes"
+    with Store.open(bucket, catalog=f"sqlite:///{tmp_path / 'bucket.sqlite'}") as opened:
+        fill(opened, NAMES)
+    backup = str(tmp_path / "backup")
+    assert run("backup", str(store), backup, "--catalog", postgres_url).exit_code == 0
+    refused = [
+        run("backup", str(store), str(link), "--catalog", postgres_url),
+        run(
+            "backup", str(store), str(tmp_path / "backup"), "--catalog", url, "--target-catalog", postgres_url
+        ),
+        run("backup", bucket, f"{bucket}/", "--catalog", f"sqlite:///{tmp_path / 'bucket.sqlite'}"),
+    ]
+    for result in refused:
+        assert isinstance(result.exception, LocationError), told(result)
+        assert "the store itself" in told(result)
+    with Store.open(store, catalog=postgres_url) as opened:
+        assert opened.outdated is None
+        assert_whole(opened, NAMES)
+
+
 def test_a_backup_in_a_bucket_needs_no_database(s3: S3Server, tmp_path: Path, postgres_url: str) -> None:
     bucket = s3.new_bucket()
     store, backup = f"s3://{bucket}/genes", f"s3://{bucket}/backup"

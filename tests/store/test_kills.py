@@ -1,4 +1,4 @@
-"""Kills: writers and all the tools at once, killed (SIGKILL) at random; nothing acknowledged is lost or wrong.
+"""Kills: writers and all the tools at once, killed at random; nothing acknowledged is lost or wrong.
 
 `COVPOOL_KILLS=600` makes a campaign of it.
 """
@@ -102,7 +102,8 @@ class Campaign:
         if not any(one == "put" for one, _ in self._running.values()):
             names += [f"own{chance.randrange(15)}:{number}" for _ in range(8)]
         chance.shuffle(names)
-        if what == "restore" and (self.restored / "catalog.sqlite").exists() and number % 2:
+        restoring = any(one == "restore" for one, _ in self._running.values())
+        if self.restored.exists() and number % 2 and not restoring:
             shutil.rmtree(self.restored)
         pid, file = self._children.start(
             CHILD,

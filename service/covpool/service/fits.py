@@ -20,6 +20,7 @@ from covpool.store.catalog import Catalog
 from covpool.store.keys import canonical_json
 from covpool.store.poolings.files import load_pooling
 from covpool.store.poolings.fitted import FittedPooling
+from covpool.store.rooms import with_tables
 
 FitState = Literal["queued", "running", "done", "failed"]
 
@@ -57,7 +58,7 @@ class Fits:
     """
 
     def __init__(self, catalog: Catalog, *, lease_s: float = 30.0, max_attempts: int = 3) -> None:
-        self._catalog = catalog.with_tables(TABLES)
+        self._catalog = with_tables(catalog, TABLES)
         self._lease_s, self._max_attempts = lease_s, max_attempts
         self._loaded: dict[str, FittedPooling] = {}
         self._read = float("-inf")

@@ -41,6 +41,7 @@ from covpool.service.tables import gene_names as _names
 from covpool.service.tables import genes as _genes
 from covpool.service.tables import genomes as _genomes
 from covpool.store.catalog import Catalog
+from covpool.store.rooms import with_tables
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class Genomes:
     """The assemblies of one database."""
 
     def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog.with_tables(TABLES)
+        self._catalog = with_tables(catalog, TABLES)
         self._open: dict[str, Genome] = {}
         self._opening = threading.Lock()
 

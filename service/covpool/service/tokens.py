@@ -23,6 +23,7 @@ from covpool.service.tables import TABLES
 from covpool.service.tables import tokens as _tokens
 from covpool.store.catalog import Catalog
 from covpool.store.keys import sha256
+from covpool.store.rooms import with_tables
 
 Scope = Literal["read", "submit", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -61,7 +62,7 @@ class Tokens:
     """The tokens of one database."""
 
     def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog.with_tables(TABLES)
+        self._catalog = with_tables(catalog, TABLES)
         self._known: dict[str, tuple[Token, str]] = {}
         self._read = float("-inf")
 

@@ -9,23 +9,14 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Self
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from covpool.store.engines import (
-    close_to_writers,
-    in_memory,
-    insert_if_absent,
-    is_read_only,
-    reading,
-    writing,
-)
+from covpool.store.engines import insert_if_absent, is_read_only, reading, writing
 from covpool.store.entries import Entry, Place, Written
 from covpool.store.errors import CapacityError, InvalidMomentsError, StoreError
 from covpool.store.keys import MomentsKey, Recipe, is_digest
-from covpool.store.migrations import RoomTables
 from covpool.store.schema import Namespace, Record, check_version, version_text
 from covpool.store.tables import READY, RESERVED, RETIRED, TABLES
 from covpool.store.tables import entries as _entries
@@ -52,26 +43,6 @@ class Catalog:
     def read_only(self) -> bool:
         """Whether nothing can be written through it."""
         return is_read_only(self.engine)
-
-    def with_tables(self, tables: RoomTables) -> Self:
-        """This catalog, whose database has the tables of a room from now on.
-
-        Where one that is for reading only has none of them, it is an empty one in memory.
-
-        Raises:
-            FormatVersionError: they are of another revision.
-            CatalogError: the database cannot be reached, or refused.
-        """
-        if self.read_only:
-            with self.reading() as connection:
-                there = tables.found(connection) is not None
-            if not there:
-                empty = type(self)(in_memory(), "memory")
-                tables.ensure(empty.engine)
-                close_to_writers(empty.engine)
-                return empty
-        tables.ensure(self.engine)
-        return self
 
     def writing(self, *, durable: bool = False) -> AbstractContextManager[Connection]:
         """A transaction that writes, see `engines.writing`."""

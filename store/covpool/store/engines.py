@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from random import randrange
 from threading import RLock
 
 import sqlalchemy as sa
@@ -39,6 +40,8 @@ _CACHE_KIB = 32 * 1024
 _DAMAGED = ("malformed", "not a database")
 
 _TURN, _READ_ONLY = "turn", "read_only"
+#: Class of the locks by which a database is recognised.
+_PROBE = 20_261
 _POSTGRES_DRIVER = "postgresql+psycopg"
 
 
@@ -140,6 +143,30 @@ def alone(connection: Connection, subject: str) -> None:
     """
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(subject, 0))))
+
+
+def same_database(one: Engine, other: Engine) -> bool:
+    """Whether two engines are of one database, under whatever names they go.
+
+    Raises:
+        CatalogError: a database cannot be reached, or refused.
+    """
+    if one.dialect.name != other.dialect.name:
+        return False
+    if one.dialect.name == "sqlite":
+        files = [Path(engine.url.database or "") for engine in (one, other)]
+        return all(file.is_file() for file in files) and files[0].samefile(files[1])
+    number = randrange(1 << 31)
+    held = sa.select(sa.func.pg_advisory_xact_lock(_PROBE, number))
+    seen = sa.text(
+        "SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database "
+        "WHERE locktype = 'advisory' AND classid = :probe AND objid = :number "
+        "AND datname = current_database()"
+    )
+    with reading(one) as holder:
+        holder.execute(held)
+        with reading(other) as looker:
+            return looker.execute(seen, {"probe": _PROBE, "number": number}).first() is not None
 
 
 def insert_if_absent(connection: Connection, table: sa.Table, rows: list[dict[str, object]]) -> int:

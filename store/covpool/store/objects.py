@@ -1,5 +1,6 @@
 """Whole objects by path in a Zarr storage, without an event loop where the storage is a directory.
 
+An object that cannot be read now raises `StorageError`, and is not taken for one that is not there.
 Convention: an object is replaced in one step or not at all; a path is relative to the store's root. Whatever
 changes an object raises `ReadOnlyError` where the storage was opened for reading only.
 """
@@ -21,7 +22,7 @@ from zarr.storage import LocalStore
 
 from covpool.store.buckets import Bucket
 from covpool.store.durability import force
-from covpool.store.errors import ReadOnlyError
+from covpool.store.errors import ReadOnlyError, StorageError
 from covpool.store.whole_files import create_whole, write_streamed, write_whole
 
 T = TypeVar("T")
@@ -52,6 +53,8 @@ class Objects:
                     return file.readall()
             except FileNotFoundError:
                 return None
+            except OSError as error:
+                raise _unreadable(path, error) from error
         found = sync(self._storage.get(path, default_buffer_prototype()))
         return None if found is None else found.to_bytes()
 
@@ -64,7 +67,12 @@ class Objects:
         return self._read_range(path, SuffixByteRequest(size))
 
     def _read_range(self, path: str, which: RangeByteRequest | SuffixByteRequest) -> bytes | None:
-        found = sync(self._storage.get(path, default_buffer_prototype(), which))
+        try:
+            found = sync(self._storage.get(path, default_buffer_prototype(), which))
+        except StorageError:
+            raise
+        except OSError as error:
+            raise _unreadable(path, error) from error
         return None if found is None else found.to_bytes()
 
     def write(self, path: str, *parts: bytes) -> None:
@@ -137,7 +145,7 @@ class Objects:
     def below(self, prefix: str) -> Iterator[str]:
         """Paths of all objects whose path begins with `prefix`/, in no order."""
         if self._root is not None:
-            for folder, _, names in os.walk(self._root / prefix):
+            for folder, _, names in os.walk(self._root / prefix, onerror=_must_be_listed):
                 inside = Path(folder).relative_to(self._root)
                 yield from ((inside / name).as_posix() for name in names)
         else:
@@ -191,6 +199,21 @@ async def _listed(storage: ZarrStorage, prefix: str) -> list[str]:
 
 async def _children(storage: ZarrStorage, prefix: str) -> list[str]:
     return [path async for path in storage.list_dir(prefix)]
+
+
+def _unreadable(path: str, error: OSError) -> StorageError:
+    # Not to be read now (no more files, a server that is away, no permission) is not to be damaged: what is
+    # damaged may be replaced, or swept.
+    return StorageError(
+        f"{path}: could not be read ({error.strerror or error}); check disk, permissions and limits, and try "
+        "again (repeating is harmless). Where the disk itself is damaged, remove the file"
+    )
+
+
+def _must_be_listed(error: OSError) -> None:
+    # A folder that was removed meanwhile holds nothing.
+    if not isinstance(error, FileNotFoundError):
+        raise _unreadable(str(error.filename), error) from error
 
 
 def _into_folder(put: Callable[..., T], path: str, parts: tuple[bytes, ...]) -> T:

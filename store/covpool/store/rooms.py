@@ -1,10 +1,11 @@
-"""Rooms: all tables in a catalog's database, the store's and those of other rooms; and reading older ones."""
+"""Rooms: all tables in a catalog's database, the store's and those of other rooms, made or only read."""
 
 from importlib.metadata import entry_points
 
 from sqlalchemy.engine import Engine
 from zarr.abc.store import Store as ZarrStorage
 
+from covpool.store.catalog import Catalog
 from covpool.store.engines import close_to_writers, in_memory, reading
 from covpool.store.migrations import RoomTables
 from covpool.store.objects import Objects
@@ -51,3 +52,24 @@ def readable(engine: Engine) -> Engine:
     for tables in rooms().values():
         tables.migrate(copy)
     return close_to_writers(copy)
+
+
+def with_tables(catalog: Catalog, tables: RoomTables) -> Catalog:
+    """The catalog, whose database has the tables of a room from now on.
+
+    Of one that is for reading only, and has none of them, an empty one in memory takes the place.
+
+    Raises:
+        FormatVersionError: they are of another revision.
+        CatalogError: the database cannot be reached, or refused.
+    """
+    if catalog.read_only:
+        with catalog.reading() as connection:
+            there = tables.found(connection) is not None
+        if not there:
+            empty = Catalog(in_memory(), "memory")
+            tables.ensure(empty.engine)
+            close_to_writers(empty.engine)
+            return empty
+    tables.ensure(catalog.engine)
+    return catalog

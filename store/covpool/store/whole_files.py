@@ -27,7 +27,12 @@ def write_whole(path: str | Path, *parts: bytes | memoryview) -> None:
         OSError: the disk is full, or the directory is missing or not writable; the old file is as it was.
     """
     with _aside(path, parts) as partial:
-        os.replace(partial, path)
+        try:
+            os.replace(partial, path)
+        except FileNotFoundError:
+            # A file server whose first answer was lost has renamed it already.
+            if not (os.path.exists(path) and _holds(path, parts)):
+                raise
 
 
 def write_streamed(path: str | Path, parts: Iterable[bytes]) -> None:

@@ -17,41 +17,27 @@ from zarr.abc.store import Store as ZarrStorage
 from covpool.store.catalog import Catalog
 from covpool.store.codecs import codec_id
 from covpool.store.compacted_arrays import CompactedArrays
-from covpool.store.durability import Durability, check_durability
-from covpool.store.engines import open_engine
+from covpool.store.durability import Durability
 from covpool.store.entries import Entry, Place
 from covpool.store.errors import (
-    CatalogError,
     CorruptEntryError,
     KeyNotFoundError,
-    LocationError,
     OutdatedCatalogError,
     ReadOnlyError,
     StorageError,
-    StoreError,
-)
-from covpool.store.existence import (
-    READ_ONLY_REMEDY,
-    require_arrays,
-    require_catalog,
-    require_place,
-    require_writable_place,
 )
 from covpool.store.keys import MomentsKey
 from covpool.store.listing import list_entries
-from covpool.store.locations import catalog_url, in_bucket, open_storage
-from covpool.store.maintenance.layout import stored_namespaces
-from covpool.store.maintenance.ledger import Ledger
 from covpool.store.maintenance.verify import Problem, verify
 from covpool.store.moments import Moments
 from covpool.store.names import Names
 from covpool.store.objects import Objects
+from covpool.store.opening import first_line, open_parts
 from covpool.store.partial_files import Partials
 from covpool.store.puts import put_all
-from covpool.store.rooms import kept_catalog, readable
-from covpool.store.standing import declare_outdated, opened_for_writing, outdated
+from covpool.store.standing import declare_outdated, opened_for_writing
 from covpool.store.stored_files import StoredFiles
-from covpool.store.zarr_arrays import NamespaceArrays, RowArrays, open_root
+from covpool.store.zarr_arrays import NamespaceArrays, RowArrays
 
 T = TypeVar("T")
 
@@ -135,48 +121,15 @@ class Store:
             ValueError: there is no such codec or durability.
         """
         codec_id(codec)
-        check_durability(durability)
-        if read_only or not create:
-            require_place(location, catalog, lost_catalog=lost_catalog)
-        if not read_only:
-            require_writable_place(location)
-            catalog_url(location, catalog)
-        storage = open_storage(location, options, read_only=read_only)
-        kept = kept_catalog(storage, str(location)) if read_only and in_bucket(location, catalog) else None
-        engine = kept or open_engine(catalog_url(location, catalog), durability, read_only=read_only)
-        try:
-            if read_only or not create:
-                require_arrays(storage, location)
-                if not lost_catalog:
-                    require_catalog(engine, location)
-            if read_only:
-                engine = readable(engine)
-            found = Catalog(engine, str(location))
-            open_root(storage, str(location))
-            older = outdated(found, storage, str(location))
-            if not lost_catalog and _knows_none(found, storage):
-                told = f" ({older})" if older else ""
-                raise LocationError(
-                    f"{location}: has arrays, and a catalog that knows none of them{told}; give the right "
-                    "--catalog, or make it again with: covpool store rebuild"
-                )
-            if not (lost_catalog or older or read_only):
-                try:
-                    opened_for_writing(found, storage, str(location))
-                except (CatalogError, StorageError) as error:
-                    raise type(error)(f"{error}; {READ_ONLY_REMEDY}") from error
-        except StoreError as error:
-            engine.dispose()
-            # Of a database that nobody named the reader knows only the location.
-            if isinstance(error, CatalogError) and catalog is None:
-                raise LocationError(f"{location}: the catalog cannot be opened; {error}") from error
-            raise
-        except (OSError, JSONDecodeError, KeyError) as error:
-            engine.dispose()
-            raise LocationError(
-                f"{location}: the arrays cannot be opened ({_first_line(error)}); "
-                "check the permissions, the free space, and that nothing else wrote there"
-            ) from error
+        storage, found, older = open_parts(
+            location,
+            catalog=catalog,
+            options=options,
+            durability=durability,
+            lost_catalog=lost_catalog,
+            create=create,
+            read_only=read_only,
+        )
         return cls(storage, found, codec, durability, outdated=older, where=str(location))
 
     @property
@@ -413,20 +366,15 @@ class Store:
                     )
                 except StorageError:
                     raise
-                except (JSONDecodeError, KeyError, OSError) as error:
+                except (JSONDecodeError, KeyError, FileNotFoundError) as error:
                     raise CorruptEntryError(
-                        f"namespace {place.namespace.id}: array metadata is damaged ({_first_line(error)}); "
+                        f"namespace {place.namespace.id}: array metadata is damaged ({first_line(error)}); "
                         "restore the zarr.json files, or compute its entries again in a new store"
                     ) from error
+                except OSError as error:
+                    raise StorageError(
+                        f"namespace {place.namespace.id}: its arrays cannot be opened "
+                        f"({first_line(error)}); check disk, permissions and limits, and try again "
+                        "(repeating is harmless)"
+                    ) from error
             return self._arrays[which]
-
-
-def _knows_none(catalog: Catalog, storage: ZarrStorage) -> bool:
-    """Whether there are arrays, and the catalog has not heard of any."""
-    ledger = Ledger(catalog)
-    # Asked again at last: another process may just be making the first.
-    return not ledger.namespaces() and bool(stored_namespaces(storage)) and not ledger.namespaces()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

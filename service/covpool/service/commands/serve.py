@@ -78,6 +78,8 @@ def serve(
         raise click.UsageError("--store memory:// cannot be shared with the workers; give a directory")
     with Store.open(settings.store, catalog=settings.catalog, read_only=settings.read_only) as opened:
         check_public(settings, Tokens(opened.catalog))
+        if opened.outdated:
+            click.echo(f"Notice: the catalog is older than the arrays ({opened.outdated})", err=True)
     offered = Offered.read(settings.models, settings.bottlenecks)
     # Bound here and not by uvicorn, so that the port is known, and taken, before anything is started.
     listener = _listen(settings.host, settings.port)

@@ -17,6 +17,7 @@ from covpool.service.queue.tables import TABLES
 from covpool.service.queue.values import Job, Priority, Progress, Request, Stats, Task, Unfit, WorkerState
 from covpool.store.catalog import Catalog
 from covpool.store.keys import Recipe
+from covpool.store.rooms import with_tables
 
 
 class Queue:
@@ -29,7 +30,7 @@ class Queue:
     """
 
     def __init__(self, catalog: Catalog, *, lease_s: float = 30.0, max_attempts: int = 3) -> None:
-        self._catalog = catalog.with_tables(TABLES)
+        self._catalog = with_tables(catalog, TABLES)
         self.lease_s = lease_s
         self._max_attempts = max_attempts
         self._swept = 0.0

@@ -14,13 +14,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from covpool.store.catalog import Catalog
 from covpool.store.compacted_arrays import CompactedArrays
-from covpool.store.engines import alone, open_engine
+from covpool.store.engines import alone, open_engine, same_database
 from covpool.store.entries import Entry, Place
 from covpool.store.errors import CorruptEntryError, FormatVersionError, LocationError
 from covpool.store.maintenance.copies import Copies
@@ -29,10 +30,12 @@ from covpool.store.maintenance.layout import PLAN, Progress, no_progress, stored
 from covpool.store.maintenance.ledger import Ledger
 from covpool.store.maintenance.rebuild import rebuild
 from covpool.store.maintenance.verify import Problem
+from covpool.store.objects import Objects
 from covpool.store.rooms import rooms
-from covpool.store.schema import MEAN, RECORD, SECOND_MOMENT, Namespace, chunk_path, generation_path
+from covpool.store.schema import ARRAYS, MEAN, RECORD, SECOND_MOMENT, Namespace, chunk_path, generation_path
 from covpool.store.standing import declare_unfinished, has_standing
 from covpool.store.tables import USED
+from covpool.store.whole_files import PARTIAL
 
 if TYPE_CHECKING:
     from covpool.store.zarr_store import Store
@@ -108,8 +111,9 @@ def check_target(source: "Store", target: "Store") -> None:
     """
     source.require_current()
     target.require_open_for_writing()
-    urls = [one.catalog.engine.url for one in (source, target)]
-    if source.where == target.where or (urls[0] == urls[1] and urls[0].database):
+    if _same_place(source.objects, target.objects) or same_database(
+        source.catalog.engine, target.catalog.engine
+    ):
         raise LocationError(
             f"{target.where}: is the store itself, or has its catalog; back up to a new place"
         )
@@ -124,6 +128,16 @@ def check_target(source: "Store", target: "Store") -> None:
             f"{target.where}: holds arrays that {source.where} does not know ({strangers[0]}); back up "
             "to a new place, or to an earlier backup of the same store"
         )
+
+
+def _same_place(one: Objects, other: Objects) -> bool:
+    """Whether what is written to `other` is found in `one`, under whatever names they go."""
+    probe = f"{ARRAYS}/{uuid4().hex}{PARTIAL}"
+    other.write(probe, b"")
+    try:
+        return one.exists(probe)
+    finally:
+        other.delete(probe)
 
 
 @contextmanager

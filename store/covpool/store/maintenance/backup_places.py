@@ -67,7 +67,9 @@ def _require_no_others(location: str) -> None:
     folder = Path(location).expanduser()
     if "://" in location or not folder.is_dir():
         return
-    if any(folder.iterdir()) and not (folder / ARRAYS).is_dir():
+    # A copy that was killed may have made some of these.
+    ours = (ARRAYS, CATALOG_FILE, STORE_FILE, "zarr.json")
+    if any(not one.name.startswith(ours) for one in folder.iterdir()) and not (folder / ARRAYS).is_dir():
         raise LocationError(f"{location}: holds other things; name a new or empty folder, or a backup")
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from covpool.store.compacted_arrays import USED, is_marked
 from covpool.store.entries import Place
-from covpool.store.errors import CorruptEntryError
+from covpool.store.errors import CorruptEntryError, StorageError
 from covpool.store.maintenance.copies import Copies
 from covpool.store.maintenance.layout import (
     PLAN,
@@ -150,15 +150,18 @@ class _Last:
         self.salvaged = 0
 
     def keeps(self, place: Place) -> bool:
-        """Whether the row there must stay."""
-        record = self._whole(place)
-        if record is None:
-            return False
-        ready = self._store.catalog.find(record.key)
-        if ready is not None and ready.place != place:
-            successor = self._whole(ready.place)
-            if successor is not None and successor.key == record.key:
+        """Whether the row there must stay; so does one of which that cannot be told now."""
+        try:
+            record = self._whole(place)
+            if record is None:
                 return False
+            ready = self._store.catalog.find(record.key)
+            if ready is not None and ready.place != place:
+                successor = self._whole(ready.place)
+                if successor is not None and successor.key == record.key:
+                    return False
+        except StorageError:
+            return True
         self.salvaged += 1
         if not self._dry_run:
             instead_of = {} if ready is None else {record.key: ready.place}

@@ -1,6 +1,7 @@
 """Layout: which namespaces, generations and rows lie in the storage, whatever the catalog says."""
 
 import re
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from json import JSONDecodeError
 
 import zarr
 from zarr.abc.store import Store as ZarrStorage
+from zarr.errors import ZarrUserWarning
 
 from covpool.store.errors import CorruptEntryError
 from covpool.store.keys import Recipe
@@ -91,7 +93,10 @@ def read_namespace(storage: ZarrStorage, name: str) -> Namespace:
     path = f"{ARRAYS}/{name}"
     try:
         attributes = zarr.open_group(storage, path=path, mode="r").attrs.asdict()
-        array = zarr.open_array(storage, path=f"{path}/{SECOND_MOMENT}", mode="r")
+        with warnings.catch_warnings():
+            # As where arrays are made: zarr remarks on pcodec whenever one is opened.
+            warnings.simplefilter("ignore", ZarrUserWarning)
+            array = zarr.open_array(storage, path=f"{path}/{SECOND_MOMENT}", mode="r")
         found = Namespace(
             Recipe.from_json(str(attributes["recipe"])),
             int(str(attributes["width"])),
