@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from covpool.store.errors import CorruptEntryError, FormatVersionError, StoreError
+from covpool.store.errors import CorruptEntryError, FormatVersionError, StorageError
 from covpool.store.keys import MomentsKey, is_digest
 from covpool.store.objects import Objects
 from covpool.store.partials import PartialSums, opened, sealed
@@ -37,7 +37,7 @@ class Partials:
         Those that start at 0 are dropped when the key becomes ready.
 
         Raises:
-            StoreError: the storage refused; the earlier sums, if any, are still there.
+            StorageError: the storage refused; the earlier sums, if any, are still there.
         """
         self._write(_path(key, partial.start), partial.to_bytes(str(key)), key)
 
@@ -65,7 +65,7 @@ class Partials:
         """Keep the (tokens, width) values that a step of a divided forward ends in.
 
         Raises:
-            StoreError: the storage refused.
+            StorageError: the storage refused.
         """
         described = {"tokens": name}
         self._write(_path(key, name), sealed(str(key), {"values": tokens}, described), key)
@@ -100,7 +100,7 @@ class Partials:
         try:
             self._objects.write(path, content)
         except OSError as error:
-            raise StoreError(
+            raise StorageError(
                 f"{key}: what is known of it so far could not be written ({error}); make room or fix the "
                 "permissions"
             ) from error

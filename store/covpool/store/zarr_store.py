@@ -43,7 +43,7 @@ from covpool.store.partial_files import Partials
 from covpool.store.puts import put_all
 from covpool.store.standing import declare_outdated, opened_for_writing, outdated
 from covpool.store.stored_files import StoredFiles
-from covpool.store.zarr_arrays import NamespaceArrays, RowArrays, open_root
+from covpool.store.zarr_arrays import NamespaceArrays, RowArrays, is_damage, open_root
 
 T = TypeVar("T")
 
@@ -162,6 +162,9 @@ class Store:
         Raises:
             OutdatedCatalogError: it is; the message says by what it is known.
         """
+        if self.outdated is not None:
+            # Somebody may have rebuilt it since.
+            self.outdated = outdated(self.catalog, self.storage, self.where)
         if self.outdated is not None:
             raise OutdatedCatalogError(
                 f"{self.where}: the catalog is older than the arrays ({self.outdated}), as a restored backup "
@@ -365,6 +368,11 @@ class Store:
                 except StorageError:
                     raise
                 except (JSONDecodeError, KeyError, OSError) as error:
+                    if isinstance(error, OSError) and not is_damage(error):
+                        raise StorageError(
+                            f"namespace {place.namespace.id}: its arrays cannot be opened "
+                            f"({_first_line(error)}); make room, or fix the mount or the permissions"
+                        ) from error
                     raise CorruptEntryError(
                         f"namespace {place.namespace.id}: array metadata is damaged ({_first_line(error)}); "
                         "restore the zarr.json files, or compute its entries again in a new store"

@@ -28,11 +28,22 @@ from covpool.store.whole_files import write_whole
     show_default=True,
     help="Leave out what a writer left behind since, who may be at work still.",
 )
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Retire damaged rows: another whole row of the key is read, or it can be computed again.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per problem on standard output.")
 def verify(
-    location: str, catalog: str | None, threads: int, cursor: Path | None, age: timedelta, as_json: bool
+    location: str,
+    catalog: str | None,
+    threads: int,
+    cursor: Path | None,
+    age: timedelta,
+    repair: bool,
+    as_json: bool,
 ) -> None:
-    """Verify the store at LOCATION; name every problem, one a line, and end with 1 if there is any.
+    """Verify the store at LOCATION; name every problem, one a line, and end with 1 if any is left.
 
     Example: covpool store verify genes.covpool --cursor genes.verify
     """
@@ -41,9 +52,11 @@ def verify(
     for problem in problems:
         _show(problem, as_json)
     with opened(location, catalog) as store:
+        if repair:
+            store.require_writable()
         total = len(store)
         with progress_of("verify") as progress:
-            for step in verify_entries(store, after=state["after"], threads=threads):
+            for step in verify_entries(store, after=state["after"], threads=threads, repair=repair):
                 for problem in step.problems:
                     _show(problem, as_json)
                 problems += step.problems
@@ -55,8 +68,10 @@ def verify(
         problems += rest
     if cursor is not None:
         cursor.unlink(missing_ok=True)
-    click.echo(f"{total:,} entries verified, {len(problems):,} problem(s).", err=True)
-    if problems:
+    healed = sum(problem.healed for problem in problems)
+    told = f", {healed:,} of them repaired" if repair else ""
+    click.echo(f"{total:,} entries verified, {len(problems):,} problem(s){told}.", err=True)
+    if len(problems) > healed:
         raise click.exceptions.Exit(1)
 
 
