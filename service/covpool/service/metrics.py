@@ -43,6 +43,13 @@ class Metrics:
             registry=self._registry,
         )
 
+        self._damaged = Counter(
+            "covpool_damaged_matrices",
+            "Cached matrices that did not read back: another row of the key is read (replaced), or none (lost).",
+            ["outcome"],
+            registry=self._registry,
+        )
+
     def watch(self, queue: Queue) -> None:
         """Tell of this queue and its workers too."""
         self._registry.register(_Database(queue))
@@ -61,6 +68,10 @@ class Metrics:
         """A cache was asked."""
         self._cache.labels(cache, "hit").inc(hits)
         self._cache.labels(cache, "miss").inc(misses)
+
+    def healed(self, *, lost: bool) -> None:
+        """A damaged matrix was retired."""
+        self._damaged.labels("lost" if lost else "replaced").inc()
 
     def exposed(self) -> bytes:
         """All of it in Prometheus's text format."""

@@ -18,6 +18,7 @@ from covpool.extractor.sequences import Sequence
 from covpool.service.commands.stores import open_store, store_option
 from covpool.service.tasks import Extraction
 from covpool.store.keys import MomentsKey, Recipe, Strand
+from covpool.store.maintenance.healing import is_cached
 
 
 @click.command
@@ -74,17 +75,20 @@ def extract(
         Progress(console=console, disable=not console.is_terminal) as bar,
     ):
 
+        def notice(text: str) -> None:
+            click.echo(f"Notice: {text}", err=True)
+
         def tell(key: MomentsKey, cached: bool) -> None:
             for name in names[key]:
                 line = {"name": name, "key": key.digest, "length": key.length, "cached": cached}
                 click.echo(json.dumps(line) if as_json else "\t".join(map(str, line.values())))
 
         for sequence in records:
-            for notice in sequence.notices:
-                click.echo(f"Notice: {notice}", err=True)
+            for told in sequence.notices:
+                notice(told)
             key = MomentsKey(sequence.digest, len(sequence), recipe)
             names[key].append(sequence.name)
-            if again or key not in cache:
+            if again or not is_cached(cache, key.digest, notice):
                 missing[key] = sequence
         for key in names:
             if key not in missing:

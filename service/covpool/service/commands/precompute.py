@@ -60,6 +60,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--workers", type=click.IntRange(1), help="A Dask cluster of so many processes on this machine."
 )
 @click.option("--scheduler", metavar="tcp://…", help="A Dask scheduler whose workers see the store.")
+@click.option(
+    "--verify", is_flag=True, help="Read what is cached back first; what is damaged is computed again."
+)
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Plan or report as JSON on standard output.")
 def precompute(
@@ -81,6 +84,7 @@ def precompute(
     threads: int,
     workers: int | None,
     scheduler: str | None,
+    verify: bool,
     only_plan: bool,
     as_json: bool,
 ) -> None:
@@ -122,7 +126,10 @@ def precompute(
             options=options,
             dtype=dtype,
             device=chosen.partition(":")[0],
+            verify=verify,
         )
+        for told in planned.notices:
+            click.echo(f"Notice: {told}", err=True)
         if only_plan:
             _tell_plan(planned, as_json)
             return

@@ -12,11 +12,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from sqlalchemy.engine import Connection
 
-from covpool.service.queue import census, jobs, leases, submitting
+from covpool.service.queue import census, jobs, leases, losing, submitting
 from covpool.service.queue.tables import TABLES
 from covpool.service.queue.values import Job, Priority, Progress, Request, Stats, Task, Unfit, WorkerState
 from covpool.store.catalog import Catalog
-from covpool.store.keys import Recipe
+from covpool.store.keys import MomentsKey, Recipe
 
 
 class Queue:
@@ -140,6 +140,11 @@ class Queue:
             LeaseLostError: it is no longer this worker's; the transaction must not go through.
         """
         leases.finish(connection, key, worker)
+
+    @staticmethod
+    def lose(connection: Connection, key: MomentsKey, error: str) -> None:
+        """Have jobs say that a result which was there is lost, in the transaction that retires its row."""
+        losing.lose(connection, key, error)
 
     def fail(self, key: str, worker: str, error: str, *, retry: bool) -> None:
         """Give a task back after an error: to be tried again while attempts are left, or failed for good."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.engine import Connection
 
 from covpool.store.entries import Entry, Place
-from covpool.store.errors import CorruptEntryError
+from covpool.store.errors import CorruptEntryError, KeyNotFoundError
 from covpool.store.maintenance.ledger import Found, Ledger
 from covpool.store.outages import probe
 from covpool.store.schema import Record, generation_path
@@ -86,6 +86,24 @@ def heal(store: "Store", key: str, *, also: Callable[[Connection], None] | None 
         if ledger.retire_ready(entry, also=also):
             return Healing(key, entry.place, None, fault)
     raise CorruptEntryError(f"{key}: others change it all the time; try again")
+
+
+def is_cached(store: "Store", key: str, tell: Callable[[str], None]) -> bool:
+    """Whether a key reads back, a damaged row of it having given way, which `tell` is told of.
+
+    Raises:
+        StorageError, OutdatedCatalogError, CorruptEntryError: as from `heal`.
+    """
+    try:
+        store.get(key)
+    except KeyNotFoundError:
+        return False
+    except CorruptEntryError:
+        healing = heal(store, key)
+        if healing.damaged is not None:
+            tell(healing.message)
+        return healing.current is not None
+    return True
 
 
 def _fault(store: "Store", entry: Entry) -> str | None:
