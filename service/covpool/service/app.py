@@ -37,6 +37,7 @@ from covpool.service.routes import (
 from covpool.service.routes.query import only_known
 from covpool.service.settings import Settings
 from covpool.service.shutdown import Shutdown
+from covpool.service.storage_watch import StorageWatch
 from covpool.service.supervisor import Supervisor, settings_environment
 from covpool.service.tokens import Tokens
 from covpool.store.threads import one_thread
@@ -64,6 +65,7 @@ def create_app(
             supervisor = Supervisor(chosen, queue)
             runner = FitRunner(fits, settings_environment(chosen))
             assemblies = Genomes(store.catalog)
+            storage = StorageWatch(store, write=not chosen.ready_without_workers)
             app.state.context = Context(
                 chosen,
                 store,
@@ -76,8 +78,9 @@ def create_app(
                 BodyCache(chosen.body_cache),
                 metrics,
                 stopping,
+                storage,
             )
-            metrics.watch(queue)
+            metrics.watch(queue, storage)
             supervisor.start()
             if chosen.workers:
                 runner.start()

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from covpool.store.errors import CatalogError, OutdatedCatalogError, StorageError
+from covpool.store.schema import ARRAYS
 from covpool.store.standing import require_arrays_of
+from covpool.store.whole_files import PARTIAL
 
 if TYPE_CHECKING:
     from covpool.store.zarr_store import Store
 
-#: Folder of the objects that are written to see whether that is possible, and removed at once.
-PROBES = "probe"
 #: On a full disk an empty file can still be made, and one of a few bytes may be.
 _LOCAL_BYTES, _REMOTE_BYTES = 1 << 16, 1 << 10
 
@@ -53,7 +53,8 @@ def probe(store: "Store") -> None:
     """
     store.require_writable()
     content = os.urandom(_LOCAL_BYTES if store.objects.is_local else _REMOTE_BYTES)
-    path = f"{PROBES}/{uuid4().hex}"
+    # Where rows are written; `gc` sweeps one that was left by a process that died.
+    path = f"{ARRAYS}/probe.{uuid4().hex}{PARTIAL}"
     try:
         require_arrays_of(store.catalog, store.storage, store.where)
         try:

@@ -162,6 +162,13 @@ class Queue:
         """Free or quarantine the tasks whose lease has expired; returns how many."""
         return leases.sweep(self._catalog, self._max_attempts)
 
+    def put_off_sweep(self) -> None:
+        """Sweep no sooner than in half the time of a lease.
+
+        For whoever starts, or finds the database back: others that hold tasks renew their leases first.
+        """
+        self._swept = time.monotonic() + self.lease_s / 4
+
     def stats(self) -> Stats:
         """Depth and age of the queue."""
         return census.stats(self._catalog)
