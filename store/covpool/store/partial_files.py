@@ -46,9 +46,10 @@ class Partials:
 
         Raises:
             CorruptEntryError: they do not read back intact.
+            StorageError: the storage cannot be reached.
             FormatVersionError: another version of covpool wrote them.
         """
-        content = self._objects.read(_path(key, start))
+        content = self._read(_path(key, start))
         return None if content is None else PartialSums.from_bytes(content, str(key))
 
     def chain(self, key: MomentsKey | str) -> list[PartialSums]:
@@ -76,7 +77,7 @@ class Partials:
         Raises:
             CorruptEntryError, FormatVersionError: as from `get`.
         """
-        content = self._objects.read(_path(key, name))
+        content = self._read(_path(key, name))
         if content is None:
             return None
         arrays, header = opened(content, str(key))
@@ -95,6 +96,14 @@ class Partials:
         for key in keys:
             for path in found.get(str(key), []):
                 self._objects.delete(path)
+
+    def _read(self, path: str) -> bytes | None:
+        try:
+            return self._objects.read(path)
+        except StorageError:
+            raise
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be read now ({error.strerror or error})") from error
 
     def _write(self, path: str, content: bytes, key: MomentsKey | str) -> None:
         try:

@@ -18,6 +18,7 @@ from covpool.extractor.models import describe
 from covpool.extractor.parts import PART_BASES, Step
 from covpool.extractor.regions import keys_of
 from covpool.extractor.sequences import Sequence
+from covpool.service.bulk.patience import patiently
 from covpool.service.bulk.putting import Computed, Row, put
 from covpool.service.bulk.stepping import Stepping
 from covpool.service.bulk.work import Member, Outcome, Spec, Work
@@ -58,12 +59,16 @@ class Engine:
         """Compute and cache what is missing; what is ready already is not computed again.
 
         Raises:
-            StoreError: the store refused: no sequence is at fault.
+            StoreError: the store refused: no sequence is at fault. An outage is waited for.
         """
-        return put(self._store, self.compute(work))
+        computed = self.compute(work)
+        return patiently(self._store, lambda: put(self._store, computed))
 
     def compute(self, work: Work) -> Computed:
         """The first half of `run`; one at a time, whatever the thread."""
+        return patiently(self._store, lambda: self._compute(work))
+
+    def _compute(self, work: Work) -> Computed:
         with self._turn:
             begun = time.perf_counter()
             of_step = work.step is not None
