@@ -56,7 +56,9 @@ def test_the_request_that_meets_damage_computes_the_matrix_again(
     assert [one["key"] for one in after] == [one["key"] for one in before]
     for old, new in zip(before, after, strict=True):
         assert new["embedding"] == pytest.approx(old["embedding"], rel=1e-4, abs=1e-5)
-        assert http.get(f"/v1/moments/{new['key']}", headers={"Accept": "application/x-npy"}).status_code == 200
+        assert (
+            http.get(f"/v1/moments/{new['key']}", headers={"Accept": "application/x-npy"}).status_code == 200
+        )
     with Store.open(own.store) as store:
         assert store.verify() == []
 
@@ -95,7 +97,7 @@ def test_a_jobs_embeddings_that_were_lost_say_what_to_do(own: Running, http: htt
 def test_a_stream_of_matrices_says_which_is_lost_and_goes_on(own: Running, http: httpx.Client) -> None:
     keys = [str(one["key"]) for one in embedded(http)]
     damage(own, keys[0])
-    with Client(own.url) as client, pytest.raises(Exception, match="damaged|retired"):
+    with Client(own.url) as client, pytest.raises(Exception, match="retired"):
         list(client.moments(keys))
     with Store.open(own.store) as store:
         assert keys[0] not in store
@@ -114,7 +116,10 @@ def test_the_client_and_the_commands_get_their_embeddings_in_spite_of_damage(
         assert client.embed(fasta) == pytest.approx(before, rel=1e-4, abs=1e-5)
     damage(own, keys[1])
     ran = subprocess.run(
-        [COVPOOL, "embed", str(fasta), "--url", own.url, "--json"], capture_output=True, text=True, check=False
+        [COVPOOL, "embed", str(fasta), "--url", own.url, "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ran.returncode == 0, ran.stderr
     assert "damaged" in ran.stderr

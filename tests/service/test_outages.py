@@ -1,4 +1,4 @@
-"""A storage that is full, out of inodes, read-only or away pauses workers; no task loses an attempt for it."""
+"""A storage that is full, out of inodes, read-only or away pauses workers and costs no attempt."""
 
 import signal
 import socket
@@ -67,7 +67,9 @@ def ready(service: Running) -> tuple[int, str]:
     return answer.status_code, answer.json()["detail"]
 
 
-def outlast(service: Running, seed: int, begin: Callable[[], None], end: Callable[[], None], says: str) -> None:
+def outlast(
+    service: Running, seed: int, begin: Callable[[], None], end: Callable[[], None], says: str
+) -> None:
     """A job that meets an outage half-way ends as if there had been none; with one attempt each."""
     url, worker = f"{service.url}/v1/jobs", service.workers()[0]
     job = submit(service, sequences(seed, 30, 8_000))

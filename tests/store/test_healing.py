@@ -1,11 +1,15 @@
 """Damage heals: a damaged row gives way to a whole one of its key, or the key is free to be put again."""
 
+import json
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from covpool.store import CorruptEntryError, KeyNotFoundError, StorageError, Store
 from covpool.store.commands.group import store as command
@@ -13,6 +17,7 @@ from covpool.store.errors import OutdatedCatalogError
 from covpool.store.maintenance.compact import compact
 from covpool.store.maintenance.gc import collect
 from covpool.store.maintenance.healing import heal
+from covpool.store.maintenance.scrub import scrub
 from covpool.store.standing import STORE_FILE
 from covpool.store.testing import example_key, example_moments
 from tests.store.tools import NAMES, assert_whole, backup_of, fill, namespace_of, restore, soon
@@ -41,7 +46,9 @@ def flip(path: Path) -> None:
 
 @pytest.mark.parametrize("array", CHUNKS)
 @pytest.mark.parametrize("how", [flip, Path.unlink, lambda path: path.write_bytes(b"")])
-def test_a_damaged_row_is_retired_and_its_key_can_be_put_again(opened: Store, array: str, how: object) -> None:
+def test_a_damaged_row_is_retired_and_its_key_can_be_put_again(
+    opened: Store, array: str, how: object
+) -> None:
     how(chunk(opened, array, 1))  # type: ignore[operator]
     healing = heal(opened, KEY)
     assert healing.damaged is not None
@@ -164,3 +171,80 @@ def test_a_repair_beside_a_writer_that_mends_the_key_retires_nothing_good(tmp_pa
         assert heal(store, KEY).damaged is None
         assert_whole(store, NAMES)
     shutil.rmtree(tmp_path)
+
+
+def scrubbed(*arguments: str) -> Result:
+    return CliRunner().invoke(command, ["scrub", *arguments])
+
+
+def test_a_scrub_finds_and_repairs_what_is_damaged_beside_a_writer(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        fill(store, NAMES)
+        flip(chunk(store, "second_moment", 1))
+        chunk(store, "mean", 2).unlink()
+        reported = scrubbed(str(tmp_path), "--report-only", "--once")
+        assert reported.exit_code == 1
+        assert "2 problem(s), 0 of them repaired" in reported.output
+        assert KEY in store
+        repaired = scrubbed(str(tmp_path), "--json")
+        assert repaired.exit_code == 1, "two keys are lost, and were named"
+        assert {json.loads(line)["key"] for line in repaired.stdout.splitlines()} == {
+            example_key(name).digest for name in "bc"
+        }
+        fill(store, "bc")
+        assert_whole(store, NAMES)
+        again = scrubbed(str(tmp_path))
+        assert (again.exit_code, again.stdout) == (0, "")
+
+
+def test_a_scrub_reads_no_faster_than_it_may(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        fill(store, NAMES, 24)
+        began = time.monotonic()
+        *_, last = scrub(store, rate=100_000)
+        assert last.entries == len(NAMES)
+        assert time.monotonic() - began > 0.95 * last.read / 100_000
+        on_disk = (tmp_path / "arrays").glob("*/*/c.*")
+        assert last.read == sum(path.stat().st_size for path in on_disk)
+
+
+def test_a_scrub_that_was_ended_goes_on_where_it_was(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        fill(store, NAMES, 24)
+    cursor = tmp_path / "cursor"
+    run = [sys.executable, "-c", "from covpool.store.commands.group import store; store()", "scrub"]
+    slow = [*run, str(tmp_path), "--rate", "2kB/s", "--every", "7d", "--cursor", str(cursor)]
+    process = subprocess.Popen(slow, stderr=subprocess.DEVNULL)
+    with process:
+        deadline = time.monotonic() + 30
+        while not cursor.is_file() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(10) == 0
+    left = len(NAMES) - json.loads(cursor.read_text())["entries"]
+    assert 0 < left < len(NAMES)
+    told = scrubbed(str(tmp_path), "--cursor", str(cursor))
+    assert told.exit_code == 0
+    assert f"{len(NAMES)} entries scrubbed, 0 problem(s)" in told.output
+    assert not cursor.exists()
+
+
+@pytest.mark.parametrize("rate", ["0MB/s", "fast", "-3MB/s", "5", "5 furlongs"])
+def test_a_rate_that_is_none_is_explained(tmp_path: Path, rate: str) -> None:
+    told = scrubbed(str(tmp_path), "--rate", rate)
+    assert told.exit_code == 2
+    assert "write 50MB/s" in told.output
+
+
+def test_a_scrub_of_an_outdated_store_only_reports(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        fill(store, NAMES)
+        backup = backup_of(store)
+        fill(store, ["later"])
+        chunk(store, "mean", 1).unlink()
+    restore(f"sqlite:///{tmp_path / 'catalog.sqlite'}", backup)
+    told = scrubbed(str(tmp_path))
+    assert told.exit_code == 1
+    assert "only named" in told.output
+    with Store.open(tmp_path) as store:
+        assert KEY in store

@@ -1,4 +1,4 @@
-"""Healing over HTTP: a matrix that does not read back gives way, is told of, and is computed again on request."""
+"""Healing over HTTP: a matrix that does not read back gives way, is told of, and can be computed again."""
 
 import logging
 from collections.abc import Callable
@@ -43,9 +43,7 @@ def read_whole(context: Context, key: str, read: Callable[[str], T]) -> T:
 def _healed(context: Context, key: str, error: CorruptEntryError) -> Healing:
     identity = context.store.entry(key).moments_key
     try:
-        healing = heal(
-            context.store, key, also=partial(Queue.lose, key=identity, error=_SUBMIT_AGAIN)
-        )
+        healing = heal(context.store, key, also=partial(Queue.lose, key=identity, error=_SUBMIT_AGAIN))
     except (StorageError, CatalogError, CorruptEntryError):
         raise
     except StoreError as refused:

@@ -46,7 +46,7 @@ class Metrics:
 
         self._damaged = Counter(
             "covpool_damaged_matrices",
-            "Cached matrices that did not read back: another row of the key is read (replaced), or none (lost).",
+            "Cached matrices that did not read back: another row is read (replaced), or none (lost).",
             ["outcome"],
             registry=self._registry,
         )

@@ -25,7 +25,6 @@ from covpool.service.bulk.work import Member, Outcome, Spec, Work
 from covpool.service.keeping import Keeping, Keys
 from covpool.service.tasks import STORED_DTYPE, out_of_memory
 from covpool.store.errors import StoreError
-from covpool.store.zarr_store import Store
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ class Engine:
             torch.set_num_threads(spec.threads)
         self._adapter = load_model(model, device=spec.device or "cpu", dtype=spec.dtype)
         self._recipes = {layer: model.recipe(layer, spec.options, dtype=spec.dtype) for layer in spec.layers}
-        self._store = Store.open(spec.store, catalog=spec.catalog)
+        self._store = spec.open_store()
         self._keeping = Keeping(self._store, spec.keep_s)
         # The device has one user at a time; what was computed is put while the next forward runs.
         self._turn = threading.Lock()

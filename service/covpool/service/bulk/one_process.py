@@ -26,7 +26,6 @@ from covpool.store.errors import StoreError
 from covpool.store.keys import MomentsKey
 from covpool.store.moments import Moments
 from covpool.store.outages import is_outage, probe
-from covpool.store.zarr_store import Store
 
 
 class OneProcess:
@@ -50,7 +49,7 @@ class OneProcess:
         self._rows: dict[int, list[Row]] = {}
         # What was computed and is not in the store yet.
         self._unput: tuple[Work, Computed] | None = None
-        self._store = Store.open(spec.store, catalog=spec.catalog)
+        self._store = spec.open_store()
         try:
             self._start()
         except BaseException:

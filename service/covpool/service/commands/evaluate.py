@@ -18,6 +18,7 @@ from covpool.extractor.evaluation.tracks import track_targets
 from covpool.extractor.fasta import read_fasta
 from covpool.extractor.models import DTYPES, Options, describe
 from covpool.service.commands.assembly_options import contig_options
+from covpool.service.commands.stores import chosen_settings
 from covpool.service.contig_names import ContigNames
 from covpool.service.evaluation import POOLINGS, Design
 from covpool.service.evaluation import evaluate as results_of
@@ -163,7 +164,8 @@ def _run(genes: list[CodingGene], targets: Targets, common: dict[str, Any]) -> N
         click.echo(note, err=True)
     click.echo(f"{len(genes):,} genes, {len(targets.names):,} {targets.kind}", err=True)
     found = []
-    with Store.open(common["store"]) as store:
+    chosen = chosen_settings()
+    with Store.open(common["store"], codec=chosen.codec, durability=chosen.durability) as store:
         for one in results_of(design, store, genes, targets, lambda text: click.echo(text, err=True)):
             found.append(one)
             low, high = interval(one.gene_draws)

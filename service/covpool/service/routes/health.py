@@ -37,10 +37,10 @@ async def live() -> Health:
     responses={503: {"model": Health, "description": "database, store or every worker is gone"}},
 )
 async def ready(context: Service) -> Response:
-    """503 while database or store do not answer or take no bytes, no worker is at work, or the service stops.
+    """503 while database or store do not answer or take no bytes, no worker works, or the service stops.
 
-    A worker whose storage is away, full or read-only pauses and goes on by itself. Where only what is cached is
-    served (`ready_without_workers`) the store need not be writable.
+    A worker whose storage is away, full or read-only pauses and goes on by itself. Where only what is cached
+    is served (`ready_without_workers`) the store need not be writable.
     """
     if context.shutdown.begun:
         return _health(503, "stopping")

@@ -26,6 +26,7 @@ from covpool.extractor.sequences import Sequence
 from covpool.service import logs
 from covpool.service.errors import LeaseLostError
 from covpool.service.offered import Offered
+from covpool.service.opening import open_chosen
 from covpool.service.queue import Queue
 from covpool.service.settings import Settings
 from covpool.service.tasks import STORED_DTYPE, Extraction, out_of_memory
@@ -227,7 +228,6 @@ class Extracting:
             self._extraction.free_memory()
         self._lines.send(fault=fault.kind, error=error)
 
-
     def _is_out(self) -> bool:
         """Whether the storage is, by a look at it: an error of the system may come from anywhere."""
         try:
@@ -247,7 +247,7 @@ def main() -> None:
     os.dup2(2, 1)
     settings = Settings.read()
     logs.configure(settings)
-    with Store.open(settings.store, catalog=settings.catalog) as store:
+    with open_chosen(settings) as store:
         extracting = Extracting(sys.argv[1], settings, store, Lines(sys.stdin.buffer, outgoing))
         threading.Thread(target=extracting.listen, name="listen", daemon=True).start()
         extracting.work()

@@ -21,6 +21,7 @@ from covpool.service import logs
 from covpool.service.fit_runner import FitRunner
 from covpool.service.fits import Fits
 from covpool.service.offered import Offered
+from covpool.service.opening import open_chosen
 from covpool.service.queue import Queue, Task, WorkerState
 from covpool.service.settings import Settings
 from covpool.service.worker.child import Child
@@ -240,7 +241,7 @@ def main(name: str | None = None, *, supervised: bool = False) -> None:
     """Run a worker under the settings of the environment until SIGTERM, SIGINT or the parent's end."""
     settings = Settings.read()
     logs.configure(settings)
-    with Store.open(settings.store, catalog=settings.catalog) as store:
+    with open_chosen(settings) as store:
         worker = Worker(settings, store, name=name)
 
         def on_signal(_: int, __: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""Look after a store: ls, verify, rebuild, compact, gc, export, migrate."""
+"""Look after a store: ls, verify, scrub, rebuild, compact, gc, export, migrate."""
 
 import click
 
@@ -8,6 +8,7 @@ from covpool.store.commands.gc import gc
 from covpool.store.commands.ls import ls
 from covpool.store.commands.migrate import migrate
 from covpool.store.commands.rebuild import rebuild
+from covpool.store.commands.scrub import scrub
 from covpool.store.commands.verify import verify
 
 
@@ -19,5 +20,5 @@ def store() -> None:
     """
 
 
-for command in (ls, verify, rebuild, compact, gc, export, migrate):
+for command in (ls, verify, scrub, rebuild, compact, gc, export, migrate):
     store.add_command(command)

@@ -4,23 +4,18 @@ import json
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import click
 
+from covpool.store.commands.cursor import cursor_option, read_cursor, write_cursor
 from covpool.store.commands.options import opened, processors, progress_of, store_options, time_span
 from covpool.store.maintenance.verify import Problem, verify_entries, verify_rows
-from covpool.store.whole_files import write_whole
 
 
 @click.command
 @store_options
 @click.option("--threads", type=click.IntRange(1), default=processors, help="Matrices read at once.")
-@click.option(
-    "--cursor",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Keep in this file how far it is; a run that was stopped goes on from there.",
-)
+@cursor_option
 @click.option(
     "--age",
     type=time_span,
@@ -47,7 +42,7 @@ def verify(
 
     Example: covpool store verify genes.covpool --cursor genes.verify
     """
-    state = _read_cursor(cursor, location)
+    state = read_cursor(cursor, location)
     problems = [Problem(**one) for one in state["problems"]]
     for problem in problems:
         _show(problem, as_json)
@@ -62,7 +57,7 @@ def verify(
                 problems += step.problems
                 done = state["entries"] + step.entries
                 progress(done, total)
-                _write_cursor(cursor, location, step.after, done, problems)
+                write_cursor(cursor, location, step.after, done, problems)
         for problem in (rest := verify_rows(store, leftover_age=age)):
             _show(problem, as_json)
         problems += rest
@@ -77,30 +72,3 @@ def verify(
 
 def _show(problem: Problem, as_json: bool) -> None:
     click.echo(json.dumps(asdict(problem)) if as_json else problem.message)
-
-
-def _read_cursor(cursor: Path | None, location: str) -> dict[str, Any]:
-    if cursor is None or not cursor.is_file():
-        return {"after": "", "entries": 0, "problems": []}
-    try:
-        found: dict[str, Any] = json.loads(cursor.read_text())
-        mine = found["location"] == location
-    except (ValueError, KeyError, TypeError) as error:
-        raise click.UsageError(f"--cursor: {cursor} is not the cursor of a verification") from error
-    if not mine:
-        raise click.UsageError(f"--cursor: {cursor} is that of {found['location']}, not of {location}")
-    return found
-
-
-def _write_cursor(
-    cursor: Path | None, location: str, after: str, entries: int, problems: list[Problem]
-) -> None:
-    if cursor is None:
-        return
-    state = {
-        "location": location,
-        "after": after,
-        "entries": entries,
-        "problems": [asdict(problem) for problem in problems],
-    }
-    write_whole(cursor, json.dumps(state).encode())

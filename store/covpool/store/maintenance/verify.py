@@ -75,7 +75,9 @@ def verify_entries(
     done = 0
     with ThreadPoolExecutor(threads) as pool:
         while batch := store.catalog.entries(after=after, limit=_BATCH):
-            found = tuple(one for one in pool.map(lambda entry: check(store, entry, repair=repair), batch) if one)
+            found = tuple(
+                one for one in pool.map(lambda entry: check(store, entry, repair=repair), batch) if one
+            )
             after, done = batch[-1].key, done + len(batch)
             yield Checked(after, done, found)
 
