@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -10,22 +9,16 @@ import pytest
 
 from covpool.clients import Client
 from covpool.store import Store
-from tests.service.running import COVPOOL, Running, environment, running_service
+from covpool.store.maintenance.verify import check
+from tests.service.running import COVPOOL, Running, environment
 
 RECORDS = ">one\nACGTTGACCAGTTGACATGCA\n>two\nTTGACAACGGTTACGGATTACA\n"
 
 
-@pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A service whose store the tests may damage."""
-    with running_service(tmp_path_factory.mktemp("healing")) as found:
-        yield found
-
-
 @pytest.fixture
-def http(own: Running) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=own.url, timeout=60) as found:
-        yield found
+def own(service: Running) -> Running:
+    """The shared service: only what these tests cached is damaged."""
+    return service
 
 
 def damage(own: Running, key: str, array: str = "second_moment") -> None:
@@ -37,6 +30,11 @@ def damage(own: Running, key: str, array: str = "second_moment") -> None:
     held = bytearray(path.read_bytes())
     held[len(held) // 2] ^= 4
     path.write_bytes(held)
+
+
+def assert_whole(own: Running, keys: list[str]) -> None:
+    with Store.open(own.store) as store:
+        assert [problem for key in keys if (problem := check(store, store.entry(key), repair=False))] == []
 
 
 def embedded(http: httpx.Client, text: str = RECORDS) -> list[dict[str, object]]:
@@ -59,8 +57,7 @@ def test_the_request_that_meets_damage_computes_the_matrix_again(
         assert (
             http.get(f"/v1/moments/{new['key']}", headers={"Accept": "application/x-npy"}).status_code == 200
         )
-    with Store.open(own.store) as store:
-        assert store.verify() == []
+    assert_whole(own, [str(one["key"]) for one in after])
 
 
 def test_a_damaged_key_is_gone_until_its_sequence_comes_again(own: Running, http: httpx.Client) -> None:
@@ -139,5 +136,4 @@ def test_the_client_and_the_commands_get_their_embeddings_in_spite_of_damage(
         ("two", True),
     }
     assert keys[0] in ran.stderr
-    with Store.open(own.store) as store:
-        assert store.verify() == []
+    assert_whole(own, keys)
