@@ -21,16 +21,8 @@ from covpool.store.maintenance.verify import Problem
 from covpool.store.outages import is_outage
 from covpool.store.zarr_store import Store
 
-_UNITS = {
-    "B": 1,
-    "kB": 10**3,
-    "KB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "KiB": 2**10,
-    "MiB": 2**20,
-    "GiB": 2**30,
-}
+_DECIMAL = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+_UNITS = _DECIMAL | {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 #: Seconds between two times that the cursor is written.
 _KEEP_S = 1.0
 #: Seconds until a storage that was away is tried again.

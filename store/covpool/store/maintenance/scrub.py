@@ -1,6 +1,6 @@
 """Scrub: every stored byte read now and then at a bounded rate, so that damage is found before it is needed.
 
-Checksums are compared and nothing is decoded: a pass costs the processor little, and the disk what it is given.
+Checksums are compared and nothing is decoded: a pass costs the processor little.
 """
 
 import threading
