@@ -54,12 +54,12 @@ def wait_until(true: Callable[[], bool], what: str, seconds: float = START_S) ->
 
 
 @contextmanager
-def running_service(directory: Path, **settings: str) -> Iterator[Running]:
-    """A ready service over `directory/store`; afterwards neither it nor a worker is left."""
+def running_service(directory: Path, location: str | None = None, **settings: str) -> Iterator[Running]:
+    """A ready service over `location`, or `directory/store`; afterwards neither it nor a worker is left."""
     log = directory / "service.log"
     with log.open("ab") as errors:
         process = subprocess.Popen(
-            [COVPOOL, "serve", "--store", str(directory / "store"), "--port", "0"],
+            [COVPOOL, "serve", "--store", location or str(directory / "store"), "--port", "0"],
             stdout=subprocess.PIPE,
             stderr=errors,
             env=environment(**settings),

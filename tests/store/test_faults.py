@@ -248,7 +248,7 @@ def test_a_write_cut_off_by_the_kernel_is_a_clear_error(tmp_path: Path, children
     stored = children.run(UNTIL_REFUSED, str(tmp_path), None, names, 512, 300_000, 0)
     assert len(stored) == 1
     assert stored[0].startswith(
-        f"REFUSED StoreError {example_key('wide0')}: could not be written under arrays/"
+        f"REFUSED StorageError {example_key('wide0')}: could not be written under arrays/"
     )
     assert "File too large" in stored[0]
     assert_nothing_is_half_stored(tmp_path, names, [], 512)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Self, overload
 from urllib.parse import quote
@@ -11,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covpool.clients.arrays import FetchedMoments, decode_embeddings, decode_moments
-from covpool.clients.errors import JobFailedError, JobTimeoutError
-from covpool.clients.inputs import Input, request_of
+from covpool.clients.errors import JobFailedError, JobTimeoutError, ProblemError, was_lost
+from covpool.clients.inputs import Input, can_be_read_again, request_of
 from covpool.clients.transport import Transport, check_digest
 from covpool.service.schemas import (
     SAFETENSORS,
@@ -94,7 +95,8 @@ class Client:
                 `embeddings` is this array with rows of NaN for those in `failed`.
             JobTimeoutError, UnreachableError: see their own words.
         """
-        job = self.submit(
+        submit = partial(
+            self.submit,
             sequences,
             pooling="bottleneck",
             bottleneck=bottleneck,
@@ -105,13 +107,18 @@ class Client:
             species=species,
             beyond_context=beyond_context,
         )
-        try:
-            job = self.wait(job, timeout_s=timeout_s, progress=progress)
-        except JobFailedError as error:
-            if error.job.records_done:
-                raise JobFailedError(error.job, self._rows(error.job, bottleneck, square=square)) from None
-            raise
-        return self._rows(job, bottleneck, square=square)
+        while True:
+            try:
+                job = self.wait(submit(), timeout_s=timeout_s, progress=progress)
+                return self._rows(job, bottleneck, square=square)
+            except JobFailedError as error:
+                if error.job.records_done:
+                    rows = self._rows(error.job, bottleneck, square=square)
+                    raise JobFailedError(error.job, rows) from None
+                raise
+            except ProblemError as error:
+                if not (was_lost(error) and can_be_read_again(sequences)):
+                    raise
 
     def embeddings(
         self, job: Job | str, *, bottleneck: str | None = None, skip_failed: bool = False

@@ -7,6 +7,8 @@ ClientError
 └── JobTimeoutError (TimeoutError)       a job did not end in the time allowed
 """
 
+from http import HTTPStatus
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,6 +37,11 @@ class ProblemError(ClientError, ValueError):
         self.status = status
         self.title = title
         self.detail = detail
+
+
+def was_lost(error: ProblemError) -> bool:
+    """Whether a cached matrix was found damaged: the same request, sent again, has it computed."""
+    return error.status == HTTPStatus.GONE
 
 
 class JobFailedError(ClientError, RuntimeError):

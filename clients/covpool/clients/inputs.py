@@ -46,6 +46,13 @@ def request_of(sequences: Input, options: dict[str, Any]) -> Iterator[dict[str, 
         yield {"json": {"input": listed, **options}}
 
 
+def can_be_read_again(sequences: Input) -> bool:
+    """Whether the same input can be sent twice: pipes and file objects cannot."""
+    return not hasattr(sequences, "read") and (
+        not isinstance(sequences, os.PathLike) or Path(sequences).is_file()
+    )
+
+
 def _check_no_file_name(sequences: str | Sequence[str]) -> None:
     if not isinstance(sequences, str) or "\n" in sequences or not {".", "/"} & set(sequences[:4096]):
         return

@@ -10,7 +10,15 @@ from pydantic import BaseModel, ValidationError
 
 from covpool.clients.arrays import FetchedMoments, decode_stream
 from covpool.clients.errors import ClientError, ProblemError, UnreachableError
-from covpool.service.schemas import MOMENTS_STREAM, MOST_KEYS, GenePage, GenomePage, IndexPage, ModelPage
+from covpool.service.schemas import (
+    MOMENTS_STREAM,
+    MOST_KEYS,
+    GenePage,
+    GenomePage,
+    Health,
+    IndexPage,
+    ModelPage,
+)
 
 B = TypeVar("B", bound=BaseModel)
 P = TypeVar("P", GenePage, GenomePage, IndexPage, ModelPage)
@@ -106,6 +114,14 @@ class Transport:
                     response.read()
                 self._check(response)
                 yield from decode_stream(body["keys"], response.iter_bytes(1 << 20))
+
+    def not_ready(self) -> str | None:
+        """Why the service is not ready, a storage that is full or away for example; None where it is."""
+        with self._answering():
+            response = self._http.get("/health/ready")
+        if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            return None
+        return self.read(Health, response.content).detail
 
     def close(self) -> None:
         """Close the connections."""

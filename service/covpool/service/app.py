@@ -20,6 +20,7 @@ from covpool.service.middleware.envelope import Envelope
 from covpool.service.middleware.gate import Gate
 from covpool.service.middleware.rates import Rates
 from covpool.service.offered import Offered
+from covpool.service.opening import open_chosen
 from covpool.service.queue import Queue
 from covpool.service.routes import (
     bottlenecks,
@@ -37,10 +38,10 @@ from covpool.service.routes import (
 from covpool.service.routes.query import only_known
 from covpool.service.settings import Settings
 from covpool.service.shutdown import Shutdown
+from covpool.service.storage_watch import StorageWatch
 from covpool.service.supervisor import Supervisor, settings_environment
 from covpool.service.tokens import Tokens
 from covpool.store.threads import one_thread
-from covpool.store.zarr_store import Store
 
 
 def create_app(
@@ -58,15 +59,13 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Requests are what runs side by side here.
-        with (
-            one_thread(),
-            Store.open(chosen.store, catalog=chosen.catalog, read_only=chosen.read_only) as store,
-        ):
+        with one_thread(), open_chosen(chosen) as store:
             queue = Queue(store.catalog, lease_s=chosen.lease_s, max_attempts=chosen.max_attempts)
             fits = Fits(store.catalog, lease_s=chosen.lease_s, max_attempts=chosen.max_attempts)
             supervisor = Supervisor(chosen, queue)
             runner = FitRunner(fits, settings_environment(chosen))
             assemblies = Genomes(store.catalog)
+            storage = StorageWatch(store, write=not (store.read_only or chosen.ready_without_workers))
             app.state.context = Context(
                 chosen,
                 store,
@@ -79,8 +78,9 @@ def create_app(
                 BodyCache(chosen.body_cache),
                 metrics,
                 stopping,
+                storage,
             )
-            metrics.watch(queue)
+            metrics.watch(queue, storage)
             supervisor.start()
             if chosen.workers:
                 runner.start()

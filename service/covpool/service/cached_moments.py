@@ -1,5 +1,6 @@
 """Moments of sequences through a store: what it lacks is extracted into it, the rest is read."""
 
+import logging
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Ordered
 
@@ -9,8 +10,11 @@ from covpool.extractor.models import Model, Options
 from covpool.extractor.sequences import Sequence
 from covpool.service.tasks import STORED_DTYPE
 from covpool.store.keys import MomentsKey, Recipe
+from covpool.store.maintenance.healing import is_cached
 from covpool.store.moments import Moments
 from covpool.store.zarr_store import Store
+
+log = logging.getLogger(__name__)
 
 
 def cached_moments(
@@ -43,7 +47,12 @@ def cached_moments(
         return MomentsKey(one.digest, len(one), recipes[layer])
 
     unique = {one.digest: one for one in listed}.values()
-    missing = [one for one in unique if any(key(one, layer) not in store for layer in layers)]
+    # What does not read back counts as missing, and is computed again.
+    missing = [
+        one
+        for one in unique
+        if not all(is_cached(store, key(one, layer).digest, log.warning) for layer in layers)
+    ]
     if missing:
         adapter = load_model(model, device=device, dtype=dtype)
         found = extract_many(adapter, missing, layers, options)

@@ -13,6 +13,7 @@ from covpool.service.offered import Offered
 from covpool.service.queue import Queue
 from covpool.service.settings import Settings
 from covpool.service.shutdown import Shutdown
+from covpool.service.storage_watch import StorageWatch
 from covpool.service.supervisor import Supervisor
 from covpool.service.tokens import Tokens
 from covpool.store.zarr_store import Store
@@ -33,6 +34,7 @@ class Context:
     bodies: BodyCache
     metrics: Metrics
     shutdown: Shutdown
+    storage: StorageWatch
 
 
 def _context(request: Request) -> Context:

@@ -7,6 +7,7 @@ ServiceError
 ├── GenomeUnavailableError (OSError)   a genome's file is gone, or no longer what was registered
 ├── QueueFullError (OverflowError)     more work is waiting than the service takes on
 ├── NotReadyError (TimeoutError)       a result that is still being computed
+├── MatrixLostError (LookupError)     a cached matrix was damaged, and is no more
 ├── BulkError (RuntimeError)           the workers of a bulk run, or their scheduler, are lost
 ├── SettingsError (ValueError)         a setting that cannot be
 └── RequestError (ValueError)          a request that is well-formed but cannot be served as asked
@@ -19,6 +20,10 @@ class ServiceError(Exception):
 
 class SettingsError(ServiceError, ValueError):
     """A setting is unknown or impossible, or the file of settings cannot be read."""
+
+
+class MatrixLostError(ServiceError, LookupError):
+    """A cached matrix did not read back; its row was retired, and its key is free to be computed again."""
 
 
 class BulkError(ServiceError, RuntimeError):

@@ -16,6 +16,7 @@ from covpool.extractor.pooling.targets import Targets
 from covpool.service import logs
 from covpool.service.errors import RequestError, ServiceError
 from covpool.service.fits import Fits
+from covpool.service.opening import open_chosen
 from covpool.service.queue import Queue
 from covpool.service.settings import Settings
 from covpool.service.stored_moments import StoredMoments
@@ -54,7 +55,7 @@ def main(name: str, worker: str) -> int:
     """Run the leased fit and settle it; returns the exit code."""
     settings = Settings.read()
     logs.configure(settings)
-    with Store.open(settings.store, catalog=settings.catalog) as store:
+    with open_chosen(settings) as store:
         fits = Fits(store.catalog, lease_s=settings.lease_s, max_attempts=settings.max_attempts)
         with every(settings.lease_s / 6, lambda: fits.beat(name, worker)):
             try:

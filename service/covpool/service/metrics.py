@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from covpool.service.queue import Queue, WorkerState
 from covpool.service.schemas import RecordState
+from covpool.service.storage_watch import StorageWatch
 from covpool.store.errors import StoreError
 
 #: Seconds; from a body in memory to a request that waits for its job.
@@ -43,9 +44,20 @@ class Metrics:
             registry=self._registry,
         )
 
-    def watch(self, queue: Queue) -> None:
-        """Tell of this queue and its workers too."""
+        self._damaged = Counter(
+            "covpool_damaged_matrices",
+            "Cached matrices that did not read back: another row is read (replaced), or none (lost).",
+            ["outcome"],
+            registry=self._registry,
+        )
+
+    def watch(self, queue: Queue, storage: StorageWatch) -> None:
+        """Tell of this queue and its workers too, and of the arrays."""
         self._registry.register(_Database(queue))
+        gauge = Gauge(
+            "covpool_storage_up", "Whether the arrays can be read and written.", registry=self._registry
+        )
+        gauge.set_function(lambda: float(storage.look() is None))
 
     def began(self) -> None:
         """A request has come."""
@@ -61,6 +73,10 @@ class Metrics:
         """A cache was asked."""
         self._cache.labels(cache, "hit").inc(hits)
         self._cache.labels(cache, "miss").inc(misses)
+
+    def healed(self, *, lost: bool) -> None:
+        """A damaged matrix was retired."""
+        self._damaged.labels("lost" if lost else "replaced").inc()
 
     def exposed(self) -> bytes:
         """All of it in Prometheus's text format."""
@@ -123,6 +139,7 @@ def _workers(states: list[WorkerState]) -> Iterator[Metric]:
         yield counter
     measured: tuple[tuple[str, str, Callable[[WorkerState], float | None]], ...] = (
         ("last_seen_seconds", "Time since its last heartbeat.", lambda one: one.seen_s),
+        ("paused_seconds", "Time it has waited for its storage; 0 while it works.", lambda one: one.paused_s),
         ("batch_tasks", "Tasks done in its latest batch.", lambda one: one.batch_tasks),
         ("batch_tokens", "Tokens done in its latest batch.", lambda one: one.batch_tokens),
         ("tokens_per_second", "Rate of its latest batch.", _rate),

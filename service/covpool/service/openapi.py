@@ -15,6 +15,7 @@ _WORDS = {
     404: "No such thing; `detail` says where to look for names",
     406: "None of the accepted media types is offered",
     409: "It does not fit what it was asked of",
+    410: "A cached matrix was damaged, and is no more; `detail` says how to have it computed again",
     413: "The body is larger than this service takes",
     415: "The body is of another content type",
     416: "The range begins behind the end",

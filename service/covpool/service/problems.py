@@ -23,6 +23,7 @@ from covpool.service.errors import (
     GenomeNotFoundError,
     GenomeUnavailableError,
     JobNotFoundError,
+    MatrixLostError,
     NotReadyError,
     QueueFullError,
     RequestError,
@@ -59,6 +60,7 @@ _STATUS: dict[type[Exception], tuple[int, str]] = {
     KeyNotFoundError: (404, "Not cached"),
     BottleneckError: (409, "Bottleneck does not fit"),
     PoolingError: (422, "Pooling cannot be applied or fitted"),
+    MatrixLostError: (410, "Cached matrix was damaged"),
     CorruptEntryError: (500, "Cached matrix is damaged"),
     CheckpointError: (500, "Checkpoint is damaged"),
     ExtractionError: (500, "Extraction failed"),
@@ -117,6 +119,9 @@ def _ours(request: Request, error: Exception) -> Response:
         response.headers["Retry-After"] = str(error.retry_after_s)
         # What OpenAI's clients look for first.
         response.headers["retry-after-ms"] = str(1000 * error.retry_after_s)
+    if isinstance(error, MatrixLostError):
+        # 410 may be kept by caches, and the matrix may be back any time.
+        response.headers["Cache-Control"] = "no-store"
     if isinstance(error, NotReadyError):
         response.headers["Location"] = f"/v1/jobs/{error.job}"
     return response

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -17,6 +17,8 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as _SourceError
 
 from covpool.service.errors import SettingsError
+from covpool.store.codecs import codec_id
+from covpool.store.durability import Durability
 
 _PASSWORD = re.compile(r"(://[^/:@\s]*:).+(?=@)")
 _PARAMETER = re.compile(r"([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]*", re.IGNORECASE)
@@ -38,6 +40,15 @@ def _listed(value: Any) -> Any:
 Strings = Annotated[list[str], NoDecode, BeforeValidator(_listed)]
 
 
+def _known_codec(value: str) -> str:
+    codec_id(value)
+    return value
+
+
+#: What `codec_id` takes.
+Codec = Annotated[str, AfterValidator(_known_codec)]
+
+
 class Settings(BaseSettings):
     """Settings; the defaults are the embedded service on one machine. `read` explains what is wrong."""
 
@@ -48,6 +59,14 @@ class Settings(BaseSettings):
     store: str = Field("covpool-store", description="store location: a directory")
     catalog: str | None = Field(
         None, repr=False, description="database URL; SQLite inside the store by default"
+    )
+    durability: Durability = Field(
+        "process",
+        description="what a cached matrix, and a job that says done, survive: process (the death of every "
+        "process), or power-loss (that of the machine too: each is forced to the disk first)",
+    )
+    codec: Codec = Field(
+        "lossless", description="how new matrices are stored: lossless, cold, or bounded:1e-4 (lossy)"
     )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")

@@ -9,7 +9,7 @@ StoreError
 ├── CatalogError (OSError)               the catalog's database cannot be reached, or refused
 ├── OutdatedCatalogError (ValueError)    the catalog is older than the arrays, until it is rebuilt
 ├── ReadOnlyError (ValueError)           the store is open for reading only, or may only be read
-├── StorageError (OSError)               the object storage cannot be reached, or refused
+├── StorageError (OSError)               the storage cannot be reached, is full or read-only
 ├── LocationError (ValueError)           the location string names no supported kind of store
 │   └── StoreNotFoundError (LookupError) nothing was made there, by a reader that must not make it
 ├── PoolingError (ValueError)            there is no pooling of that name, or it cannot be applied to these
@@ -58,7 +58,7 @@ class ReadOnlyError(StoreError, ValueError):
 
 
 class StorageError(StoreError, OSError):
-    """The object storage cannot be reached, or refused."""
+    """The storage cannot be reached, is full or read-only, or refused."""
 
 
 class LocationError(StoreError, ValueError):

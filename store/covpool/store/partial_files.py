@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from covpool.store.errors import CorruptEntryError, FormatVersionError, StoreError
+from covpool.store.errors import CorruptEntryError, FormatVersionError, StorageError
 from covpool.store.keys import MomentsKey, is_digest
 from covpool.store.objects import Objects
 from covpool.store.partials import PartialSums, opened, sealed
@@ -37,7 +37,7 @@ class Partials:
         Those that start at 0 are dropped when the key becomes ready.
 
         Raises:
-            StoreError: the storage refused; the earlier sums, if any, are still there.
+            StorageError: the storage refused; the earlier sums, if any, are still there.
         """
         self._write(_path(key, partial.start), partial.to_bytes(str(key)), key)
 
@@ -46,9 +46,10 @@ class Partials:
 
         Raises:
             CorruptEntryError: they do not read back intact.
+            StorageError: the storage cannot be reached.
             FormatVersionError: another version of covpool wrote them.
         """
-        content = self._objects.read(_path(key, start))
+        content = self._read(_path(key, start))
         return None if content is None else PartialSums.from_bytes(content, str(key))
 
     def chain(self, key: MomentsKey | str) -> list[PartialSums]:
@@ -65,7 +66,7 @@ class Partials:
         """Keep the (tokens, width) values that a step of a divided forward ends in.
 
         Raises:
-            StoreError: the storage refused.
+            StorageError: the storage refused.
         """
         described = {"tokens": name}
         self._write(_path(key, name), sealed(str(key), {"values": tokens}, described), key)
@@ -76,7 +77,7 @@ class Partials:
         Raises:
             CorruptEntryError, FormatVersionError: as from `get`.
         """
-        content = self._objects.read(_path(key, name))
+        content = self._read(_path(key, name))
         if content is None:
             return None
         arrays, header = opened(content, str(key))
@@ -96,11 +97,19 @@ class Partials:
             for path in found.get(str(key), []):
                 self._objects.delete(path)
 
+    def _read(self, path: str) -> bytes | None:
+        try:
+            return self._objects.read(path)
+        except StorageError:
+            raise
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be read now ({error.strerror or error})") from error
+
     def _write(self, path: str, content: bytes, key: MomentsKey | str) -> None:
         try:
             self._objects.write(path, content)
         except OSError as error:
-            raise StoreError(
+            raise StorageError(
                 f"{key}: what is known of it so far could not be written ({error}); make room or fix the "
                 "permissions"
             ) from error

@@ -20,7 +20,7 @@ from covpool.store.catalog import Catalog
 from covpool.store.compacted_arrays import SEALED, is_marked
 from covpool.store.compacted_arrays import USED as USED_MARK
 from covpool.store.engines import alone
-from covpool.store.errors import LocationError
+from covpool.store.errors import LocationError, StorageError
 from covpool.store.maintenance.copies import Copies
 from covpool.store.maintenance.layout import generations
 from covpool.store.maintenance.ledger import Ledger
@@ -74,6 +74,20 @@ def outdated(catalog: Catalog, storage: ZarrStorage, where: str) -> str | None:
         # A row that was handed out is noticed when it is written: looking for it costs requests.
         return None
     return next(_unknown_to(catalog, storage, objects), None)
+
+
+def require_arrays_of(catalog: Catalog, storage: ZarrStorage, where: str) -> None:
+    """Refuse to take for damage what is the absence of the arrays: an unmounted disk, an emptied folder.
+
+    Raises:
+        StorageError: the arrays that belong to this catalog are not there.
+    """
+    here, known = _of_arrays(Objects(storage), where), _of_catalog(catalog)
+    if here is None or known is None or here.store != known.store:
+        raise StorageError(
+            f"{where}: the arrays of this store are not there ({STORE_FILE} is missing, or another's); "
+            "mount it, or bring them back"
+        )
 
 
 def opened_for_writing(catalog: Catalog, storage: ZarrStorage, where: str) -> None:

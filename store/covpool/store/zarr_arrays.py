@@ -3,6 +3,7 @@
 Convention: arrays have a fixed capacity and are never resized.
 """
 
+import errno
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from zarr.codecs import Crc32cCodec
 from zarr.errors import ContainsArrayError, ContainsGroupError, ZarrUserWarning
 
 from covpool.store.codecs import codec_of
-from covpool.store.errors import CorruptEntryError, OutdatedCatalogError, StorageError, StoreError
+from covpool.store.errors import CorruptEntryError, OutdatedCatalogError, StorageError
 from covpool.store.keys import MomentsKey
 from covpool.store.moments import Moments
 from covpool.store.objects import Objects
@@ -83,7 +84,11 @@ class RowArrays(ABC):
             return None if found is None else check_row(found)
         except StorageError:
             raise
-        except (CorruptEntryError, OSError):
+        except CorruptEntryError:
+            return None
+        except OSError as error:
+            if not is_damage(error):
+                raise _out_of_reach(self.path, error) from error
             return None
 
     def read(self, row: int, key: str) -> Moments:
@@ -115,6 +120,8 @@ class RowArrays(ABC):
             # Not to be reached is not damaged.
             raise
         except (CorruptEntryError, OSError) as error:
+            if isinstance(error, OSError) and not is_damage(error):
+                raise _out_of_reach(f"{key}: row {row} of {self.path}", error) from error
             raise CorruptEntryError(
                 f"{key}: row {row} of {self.path}: {error}; compute it again (covpool extract --again)"
             ) from error
@@ -138,7 +145,7 @@ class NamespaceArrays(RowArrays):
         """Write one row, whose chunks must not be there yet: a row is handed out once.
 
         Raises:
-            StoreError: the storage refused (disk full, no permission); nothing became readable.
+            StorageError: the storage refused (disk full, no permission); nothing became readable.
             OutdatedCatalogError: the row holds other chunks, which stay.
         """
         chunks, record = encode_row(self.namespace, key, moments)
@@ -152,7 +159,7 @@ class NamespaceArrays(RowArrays):
                         "rebuild"
                     )
         except OSError as error:
-            raise StoreError(
+            raise StorageError(
                 f"{key}: could not be written under {self.path} ({error}); nothing was cached, "
                 "make room or fix the permissions and put it again"
             ) from error
@@ -172,13 +179,27 @@ class NamespaceArrays(RowArrays):
                 self._forced = True
             self._objects.force(paths, known=True)
         except OSError as error:
-            raise StoreError(
+            raise StorageError(
                 f"row {row} of {self.path}: could not be forced to the disk ({error}); nothing was cached"
             ) from error
 
     def chunk(self, array: str, row: int) -> bytes | None:
         """One chunk of one row, as it lies on disk."""
         return self._objects.read(chunk_path(self.path, array, row))
+
+
+#: What the kernel says of one file that cannot be read; the checksums of file systems among them.
+_DAMAGE = frozenset({errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EIO, errno.EBADMSG, errno.EUCLEAN})
+
+
+def is_damage(error: OSError) -> bool:
+    """Whether an error is about the file that was to be read; others are about all of the storage."""
+    return error.errno in _DAMAGE
+
+
+def _out_of_reach(what: str, error: OSError) -> StorageError:
+    told = f"{what}: cannot be read now ({error.strerror or error}); check the mount and the permissions"
+    return StorageError(told)
 
 
 def open_root(storage: ZarrStorage, where: str) -> None:

@@ -35,7 +35,7 @@ from covpool.store.objects import Objects
 from covpool.store.opening import first_line, open_parts
 from covpool.store.partial_files import Partials
 from covpool.store.puts import put_all
-from covpool.store.standing import declare_outdated, opened_for_writing
+from covpool.store.standing import declare_outdated, opened_for_writing, outdated
 from covpool.store.stored_files import StoredFiles
 from covpool.store.zarr_arrays import NamespaceArrays, RowArrays
 
@@ -164,6 +164,9 @@ class Store:
         Raises:
             OutdatedCatalogError: it is; the message says by what it is known.
         """
+        if self.outdated is not None:
+            # Somebody may have rebuilt it since.
+            self.outdated = outdated(self.catalog, self.storage, self.where)
         if self.outdated is not None:
             raise OutdatedCatalogError(
                 f"{self.where}: the catalog is older than the arrays ({self.outdated}), as a restored backup "

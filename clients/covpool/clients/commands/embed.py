@@ -19,7 +19,8 @@ from covpool.clients.commands.options import (
     service_options,
     show_failed,
 )
-from covpool.clients.inputs import Input
+from covpool.clients.errors import ProblemError, was_lost
+from covpool.clients.inputs import Input, can_be_read_again
 
 #: Numbers of an embedding that a line shows.
 _SHOWN = 4
@@ -58,12 +59,19 @@ def embed(
     if out is not None:
         check_output(out, ".npz")
     with Client(url, token) as client:
-        job = client.submit(fasta, pooling="bottleneck", bottleneck=bottleneck, **extraction)
-        job = ended(client, job)
-        show_failed(job)
-        if not job.records_done:
-            raise click.exceptions.Exit(1)
-        answer = client.embeddings(job, bottleneck=bottleneck, skip_failed=True)
+        while True:
+            job = client.submit(fasta, pooling="bottleneck", bottleneck=bottleneck, **extraction)
+            job = ended(client, job)
+            show_failed(job)
+            if not job.records_done:
+                raise click.exceptions.Exit(1)
+            try:
+                answer = client.embeddings(job, bottleneck=bottleneck, skip_failed=True)
+                break
+            except ProblemError as error:
+                if not (was_lost(error) and can_be_read_again(fasta)):
+                    raise
+                console.print(f"Notice: {error}")
     embeddings = decode_embeddings(answer.data)
     names, keys = [one.name for one in answer.data], [one.key for one in answer.data]
     if out is not None:

@@ -4,7 +4,11 @@ import click
 
 from covpool.clients.client import Client
 from covpool.clients.commands.options import ended, service_options
+from covpool.clients.transport import Transport
 from covpool.service.schemas import Job
+
+#: Seconds that the service may take to say whether it is ready.
+_READY_S = 30.0
 
 
 @click.command
@@ -21,6 +25,10 @@ def status(job: str | None, wait: bool, as_json: bool, url: str, token: str | No
     """
     if wait and job is None:
         raise click.UsageError("--wait needs a job")
+    transport = Transport(url, token, timeout_s=_READY_S)
+    if reason := transport.not_ready():
+        click.echo(f"Notice: the service is not ready: {reason}", err=True)
+    transport.close()
     with Client(url, token) as client:
         if job is None:
             for one in client.jobs():

@@ -18,13 +18,13 @@ from covpool.extractor.models import describe
 from covpool.extractor.parts import PART_BASES, Step
 from covpool.extractor.regions import keys_of
 from covpool.extractor.sequences import Sequence
+from covpool.service.bulk.patience import patiently
 from covpool.service.bulk.putting import Computed, Row, put
 from covpool.service.bulk.stepping import Stepping
 from covpool.service.bulk.work import Member, Outcome, Spec, Work
 from covpool.service.keeping import Keeping, Keys
 from covpool.service.tasks import STORED_DTYPE, out_of_memory
 from covpool.store.errors import StoreError
-from covpool.store.zarr_store import Store
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Engine:
             torch.set_num_threads(spec.threads)
         self._adapter = load_model(model, device=spec.device or "cpu", dtype=spec.dtype)
         self._recipes = {layer: model.recipe(layer, spec.options, dtype=spec.dtype) for layer in spec.layers}
-        self._store = Store.open(spec.store, catalog=spec.catalog)
+        self._store = spec.open_store()
         self._keeping = Keeping(self._store, spec.keep_s)
         # The device has one user at a time; what was computed is put while the next forward runs.
         self._turn = threading.Lock()
@@ -58,12 +58,16 @@ class Engine:
         """Compute and cache what is missing; what is ready already is not computed again.
 
         Raises:
-            StoreError: the store refused: no sequence is at fault.
+            StoreError: the store refused: no sequence is at fault. An outage is waited for.
         """
-        return put(self._store, self.compute(work))
+        computed = self.compute(work)
+        return patiently(self._store, lambda: put(self._store, computed))
 
     def compute(self, work: Work) -> Computed:
         """The first half of `run`; one at a time, whatever the thread."""
+        return patiently(self._store, lambda: self._compute(work))
+
+    def _compute(self, work: Work) -> Computed:
         with self._turn:
             begun = time.perf_counter()
             of_step = work.step is not None

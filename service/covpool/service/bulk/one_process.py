@@ -9,6 +9,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,9 +22,10 @@ from covpool.service.bulk.executors import AHEAD, ATTEMPTS
 from covpool.service.bulk.putting import Computed, Row, put
 from covpool.service.bulk.work import Died, Outcome, Spec, Work
 from covpool.service.errors import BulkError
+from covpool.store.errors import StoreError
 from covpool.store.keys import MomentsKey
 from covpool.store.moments import Moments
-from covpool.store.zarr_store import Store
+from covpool.store.outages import is_outage, probe
 
 
 class OneProcess:
@@ -45,7 +47,9 @@ class OneProcess:
         self._computing: str | None = None
         # What it has told of that already.
         self._rows: dict[int, list[Row]] = {}
-        self._store = Store.open(spec.store, catalog=spec.catalog)
+        # What was computed and is not in the store yet.
+        self._unput: tuple[Work, Computed] | None = None
+        self._store = spec.open_store()
         try:
             self._start()
         except BaseException:
@@ -71,6 +75,10 @@ class OneProcess:
 
     def settled(self, timeout: float) -> Iterator[tuple[Work, Outcome | Died]]:
         """See `Executor.settled`."""
+        if self._unput is not None:
+            yield from self._put(timeout)
+            if self._unput is not None:
+                return
         wait([self._pipe, self._process.sentinel], timeout)
         for told in self._told():
             match told:
@@ -81,8 +89,10 @@ class OneProcess:
                 case ("computed", str(key), Computed() as computed):
                     self._computing = None
                     computed.rows, self._rows = self._rows, {}
-                    outcome = put(self._store, computed)
-                    yield self._under_way.pop(key), outcome
+                    self._unput = self._under_way.pop(key), computed
+                    yield from self._put(timeout)
+                    if self._unput is not None:
+                        return
                 case ("failed", Exception() as error):
                     raise error
                 case None:
@@ -100,6 +110,21 @@ class OneProcess:
             self._process.kill()
         self._end()
         self._store.close()
+
+    def _put(self, timeout: float) -> Iterator[tuple[Work, Outcome]]:
+        """Put what was computed; while the storage is out it stays here, and the child waits."""
+        assert self._unput is not None
+        work, computed = self._unput
+        try:
+            probe(self._store)
+            outcome = put(self._store, computed)
+        except StoreError as error:
+            if not is_outage(error):
+                raise
+            time.sleep(timeout)
+            return
+        self._unput = None
+        yield work, outcome
 
     def _told(self) -> Iterator[object]:
         """What the child has told since; None when it has died."""

@@ -17,6 +17,7 @@ from covpool.extractor.regions import WHOLE, Region, keys_of
 from covpool.extractor.sequences import Sequence
 from covpool.service.bulk.work import Member, Work
 from covpool.store.keys import MomentsKey, Recipe
+from covpool.store.maintenance.healing import is_cached
 from covpool.store.names import MAX_LENGTH, Name
 from covpool.store.zarr_store import Store
 
@@ -135,6 +136,7 @@ class Plan:
         device: kind of device, which decides what shares a forward.
         items: every distinct sequence.
         missing: classes to compute, by index of the item.
+        notices: what was found damaged.
         refused: genes that cannot be read or run, with the reason.
         matrices, matrices_missing: how many results there are, and are to be computed.
     """
@@ -148,6 +150,7 @@ class Plan:
     device: str
     items: list[Item] = field(default_factory=list)
     missing: dict[int, tuple[Region, ...]] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
     matrices: int = 0
     matrices_missing: int = 0
@@ -242,11 +245,13 @@ def make_plan(
     dtype: str,
     device: str,
     longest: int | None = None,
+    verify: bool = False,
 ) -> Plan:
     """The plan for these loci; asks the catalog what is missing.
 
     A locus whose sequence cannot be read or run, or has more than `longest` bases, is refused with the
-    reason; the others are planned.
+    reason; the others are planned. With `verify`, what is cached is read back, and what is damaged counts
+    as missing.
     """
     plan = Plan(assembly, genome, model, layers, options, dtype, device)
     taps = [model.layer(layer) for layer in layers]
@@ -276,6 +281,8 @@ def make_plan(
     keys = [item.keys(recipes, model, options) for item in plan.items]
     digests = {key.digest for of_item in keys for key in of_item.values()}
     ready = store.catalog.ready_among(sorted(digests))
+    if verify:
+        ready = {key for key in ready if is_cached(store, key, plan.notices.append)}
     plan.matrices, plan.matrices_missing = len(digests), len(digests) - len(ready)
     for index, (item, of_item) in enumerate(zip(plan.items, keys, strict=True)):
         missing = {name for (_, name), key in of_item.items() if key.digest not in ready}

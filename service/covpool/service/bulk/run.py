@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from covpool.service.bulk.divided import Divided, is_giant
 from covpool.service.bulk.executors import Executor
+from covpool.service.bulk.patience import OutageLines
 from covpool.service.bulk.plan import Plan, names_of
 from covpool.service.bulk.report import Progress, Report, disk_bytes
 from covpool.service.bulk.work import Died, Outcome, Work
@@ -38,7 +39,7 @@ def run_plan(
         bar, write: see `Progress`.
 
     Raises:
-        StoreError: the store refused.
+        StoreError: the store refused; one that is away, full or read-only is waited for, and `write` told.
         BulkError: the workers are lost. What was cached stays, and the same command goes on.
     """
     report = Report(
@@ -59,7 +60,9 @@ def run_plan(
             begun = time.perf_counter()
             run = _Run(plan, report, Progress(plan.cost, bar, write), executor.workers)
             try:
-                drive(run.works(), executor, run.settle)
+                outages = OutageLines(store, write)
+                drive(run.works(), executor, run.settle, outages.look)
+                outages.end()
             finally:
                 report.wall_s = time.perf_counter() - begun
     except KeyboardInterrupt:
@@ -73,6 +76,7 @@ def drive(
     works: Iterable[Work],
     executor: Executor,
     settle: Callable[[Work, Outcome | Died], Iterable[Work]],
+    look: Callable[[], None] = lambda: None,
 ) -> None:
     """Run work in the order given, so many pieces under way as the executor has room for.
 
@@ -80,6 +84,7 @@ def drive(
         works: made when their turn comes, so that few sequences are in memory at once.
         executor: runs them.
         settle: takes each result; what it gives back is run next.
+        look: called every now and then.
 
     Raises:
         StoreError, BulkError: as from the executor.
@@ -97,6 +102,7 @@ def drive(
         for work, result in executor.settled(LOOK_S) if under_way else ():
             under_way -= 1
             again.extend(settle(work, result))
+        look()
 
 
 class _Run:

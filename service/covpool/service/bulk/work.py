@@ -6,7 +6,9 @@ from covpool.extractor.models import Options
 from covpool.extractor.packs import Shape
 from covpool.extractor.parts import Step
 from covpool.extractor.regions import Region
+from covpool.store.durability import Durability
 from covpool.store.keys import sha256
+from covpool.store.zarr_store import Store
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Spec:
         device: torch's name of it; CUDA where there is one, by default.
         threads: of torch, on a CPU. Rounding depends on them: two runs agree to the bit when they are equal.
         keep_s: how often the sums of a long sequence are kept, in seconds.
+        durability, codec: of what is put, as `Store.open` takes them.
     """
 
     store: str
@@ -35,6 +38,12 @@ class Spec:
     device: str | None = None
     threads: int = 1
     keep_s: float = 60.0
+    durability: Durability = "process"
+    codec: str = "lossless"
+
+    def open_store(self) -> Store:
+        """The store, as every process of the run opens it."""
+        return Store.open(self.store, catalog=self.catalog, codec=self.codec, durability=self.durability)
 
     @property
     def device_kind(self) -> str:

@@ -15,14 +15,17 @@ from covpool.extractor.errors import ExtractionError, SequenceError
 from covpool.extractor.fasta import Refused, read_records
 from covpool.extractor.models import DTYPES, Model, Options, describe
 from covpool.extractor.sequences import Sequence
-from covpool.service.commands.stores import open_store, store_option
+from covpool.service.commands.stores import open_store, store_option, writing_options
 from covpool.service.tasks import Extraction
+from covpool.store.durability import Durability
 from covpool.store.keys import MomentsKey, Recipe, Strand
+from covpool.store.maintenance.healing import is_cached
 
 
 @click.command
 @click.argument("fasta", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @store_option
+@writing_options
 @click.option("--model", default="ntv3-mini", show_default=True, help="Bundled name, directory or hub id.")
 @click.option("--layer", help="A layer of the model; its default one when omitted.")
 @click.option("--strand", type=click.Choice(["+", "-", "both"]), default="+", show_default=True)
@@ -36,6 +39,8 @@ from covpool.store.keys import MomentsKey, Recipe, Strand
 def extract(
     fasta: str,
     store: str | None,
+    durability: Durability | None,
+    codec: str | None,
     model: str,
     layer: str | None,
     strand: Strand,
@@ -71,9 +76,12 @@ def extract(
 
     records = _records(fasta, described, recipe, options, fail)
     with (
-        open_store(store, create=True) as cache,
+        open_store(store, create=True, durability=durability, codec=codec) as cache,
         Progress(console=console, disable=not console.is_terminal) as bar,
     ):
+
+        def notice(text: str) -> None:
+            click.echo(f"Notice: {text}", err=True)
 
         def tell(key: MomentsKey, cached: bool) -> None:
             for name in names[key]:
@@ -81,11 +89,11 @@ def extract(
                 click.echo(json.dumps(line) if as_json else "\t".join(map(str, line.values())))
 
         for sequence in records:
-            for notice in sequence.notices:
-                click.echo(f"Notice: {notice}", err=True)
+            for told in sequence.notices:
+                notice(told)
             key = MomentsKey(sequence.digest, len(sequence), recipe)
             names[key].append(sequence.name)
-            if again or key not in cache:
+            if again or not is_cached(cache, key.digest, notice):
                 missing[key] = sequence
         for key in names:
             if key not in missing:

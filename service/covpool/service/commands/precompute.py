@@ -20,10 +20,12 @@ from covpool.service.bulk.report import Report
 from covpool.service.bulk.run import run_plan
 from covpool.service.bulk.work import Spec
 from covpool.service.commands.assembly_options import contig_options
-from covpool.service.commands.stores import chosen_settings, open_store, store_option
+from covpool.service.commands.stores import chosen_settings, open_store, store_option, writing_options
 from covpool.service.contig_names import ContigNames
 from covpool.service.errors import GenomeNotFoundError
 from covpool.service.genomes import Genomes
+from covpool.service.settings import Settings
+from covpool.store.durability import Durability
 from covpool.store.errors import StoreNotFoundError
 from covpool.store.keys import Strand
 from covpool.store.locations import MEMORY
@@ -48,6 +50,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--strict", is_flag=True, help="Refuse an annotation with anything to repair or skip.")
 @click.option("--flank", type=click.IntRange(0), default=0, show_default=True, help="Bases on either side.")
 @store_option
+@writing_options
 @click.option("--model", default="ntv3-mini", show_default=True, help="Bundled name, directory or hub id.")
 @click.option("--layer", "layers", multiple=True, help="Repeatable; the model's default one when omitted.")
 @click.option("--strand", type=click.Choice(["+", "-", "both"]), default="+", show_default=True)
@@ -60,6 +63,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--workers", type=click.IntRange(1), help="A Dask cluster of so many processes on this machine."
 )
 @click.option("--scheduler", metavar="tcp://…", help="A Dask scheduler whose workers see the store.")
+@click.option(
+    "--verify", is_flag=True, help="Read what is cached back first; what is damaged is computed again."
+)
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Plan or report as JSON on standard output.")
 def precompute(
@@ -71,6 +77,8 @@ def precompute(
     strict: bool,
     flank: int,
     store: str | None,
+    durability: Durability | None,
+    codec: str | None,
     model: str,
     layers: tuple[str, ...],
     strand: Strand,
@@ -81,6 +89,7 @@ def precompute(
     threads: int,
     workers: int | None,
     scheduler: str | None,
+    verify: bool,
     only_plan: bool,
     as_json: bool,
 ) -> None:
@@ -105,7 +114,8 @@ def precompute(
     taps = tuple(dict.fromkeys(described.layer(name).name for name in layers or (None,)))
     options = Options(strand=strand, condition=species or "", beyond_context=beyond_context)
     chosen = device or _device(scheduler)
-    with _opened(store, only_plan) as opened, Genome(fasta) as genome:
+    settings = chosen_settings(store, durability=durability, codec=codec)
+    with _opened(store, durability, codec, only_plan) as opened, Genome(fasta) as genome:
         for notice in genome.notices:
             click.echo(f"Notice: {fasta.name}: {notice}", err=True)
         aliases, circular = contig_names.among(genome.contigs)
@@ -122,28 +132,42 @@ def precompute(
             options=options,
             dtype=dtype,
             device=chosen.partition(":")[0],
+            verify=verify,
         )
+        for told in planned.notices:
+            click.echo(f"Notice: {told}", err=True)
         if only_plan:
             _tell_plan(planned, as_json)
             return
         _register(opened, assembly, fasta, annotation, contig_names, genome)
         click.echo(_summary(planned), err=True)
-        location, catalog = _place(opened, store)
-        spec = Spec(location, catalog, model, described.weights, taps, options, dtype, chosen, threads)
+        spec = Spec(
+            _place(settings),
+            settings.catalog,
+            model,
+            described.weights,
+            taps,
+            options,
+            dtype,
+            chosen,
+            threads,
+            durability=settings.durability,
+            codec=settings.codec,
+        )
         start = partial(_start, spec, workers, scheduler)
         with _bar() as bar:
             report = run_plan(
-                planned, opened, location, start, bar=bar, write=lambda line: click.echo(line, err=True)
+                planned, opened, spec.store, start, bar=bar, write=lambda line: click.echo(line, err=True)
             )
     _tell(report, as_json)
     if report.failed or report.interrupted:
         raise SystemExit(1)
 
 
-def _opened(location: str | None, only_plan: bool) -> Store:
+def _opened(location: str | None, durability: Durability | None, codec: str | None, only_plan: bool) -> Store:
     """The store; where there is none, a plan is made as for an empty one and leaves nothing behind."""
     if not only_plan:
-        return open_store(location, create=True)
+        return open_store(location, create=True, durability=durability, codec=codec)
     try:
         return open_store(location)
     except StoreNotFoundError as error:
@@ -217,11 +241,9 @@ def _need_dask() -> None:
         raise click.ClickException("a Dask cluster needs distributed: pip install 'covpool[dask]'") from error
 
 
-def _place(store: Store, option: str | None) -> tuple[str, str | None]:
-    """Location and catalog of the store as every worker opens them."""
-    settings = chosen_settings(option)
-    location = settings.store if "://" in settings.store else str(Path(settings.store).resolve())
-    return location, settings.catalog
+def _place(settings: Settings) -> str:
+    """Location of the store as every worker opens it."""
+    return settings.store if "://" in settings.store else str(Path(settings.store).resolve())
 
 
 def _summary(plan: Plan) -> str:

@@ -11,16 +11,19 @@ import uvicorn
 
 from covpool.service import logs
 from covpool.service.app import create_app
+from covpool.service.commands.stores import writing_options
 from covpool.service.errors import SettingsError
 from covpool.service.offered import Offered
+from covpool.service.opening import open_chosen
 from covpool.service.settings import Settings
 from covpool.service.shutdown import Shutdown
 from covpool.service.tokens import Tokens
-from covpool.store.zarr_store import Store
+from covpool.store.durability import Durability
 
 
 @click.command
 @click.option("--store", help="Directory of the store; made when it does not exist.")
+@writing_options
 @click.option("--host", help="Address to listen on.")
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one.")
 @click.option(
@@ -39,6 +42,8 @@ from covpool.store.zarr_store import Store
 @click.option("--show-config", is_flag=True, help="Print all settings, secrets masked, and do nothing else.")
 def serve(
     store: str | None,
+    durability: Durability | None,
+    codec: str | None,
     host: str | None,
     port: int | None,
     read_only: bool,
@@ -58,6 +63,8 @@ def serve(
         settings = Settings.read(
             config=config,
             store=store,
+            durability=durability,
+            codec=codec,
             host=host,
             port=port,
             read_only=read_only or None,
@@ -76,7 +83,7 @@ def serve(
     # Here a store or model that cannot be opened is one line; inside the server it would be a trace.
     if settings.store.startswith("memory://"):
         raise click.UsageError("--store memory:// cannot be shared with the workers; give a directory")
-    with Store.open(settings.store, catalog=settings.catalog, read_only=settings.read_only) as opened:
+    with open_chosen(settings) as opened:
         check_public(settings, Tokens(opened.catalog))
         if opened.outdated:
             click.echo(f"Notice: the catalog is older than the arrays ({opened.outdated})", err=True)

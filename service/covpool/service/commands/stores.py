@@ -1,9 +1,14 @@
 """The store a command works on, chosen as the service chooses it."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import click
 
 from covpool.service.errors import SettingsError
+from covpool.service.opening import open_chosen
 from covpool.service.settings import Settings
+from covpool.store.durability import DURABILITIES, Durability
 from covpool.store.errors import LocationError, ReadOnlyError
 from covpool.store.locations import MEMORY
 from covpool.store.zarr_store import Store
@@ -11,38 +16,67 @@ from covpool.store.zarr_store import Store
 store_option = click.option("--store", help="Directory of the store; COVPOOL_STORE, or covpool-store.")
 
 
-def chosen_settings(location: str | None = None) -> Settings:
-    """The settings of this environment, with the store of the option where it was given.
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def writing_options(command: F) -> F:
+    """How what is computed is stored: `durability` and `codec`, for `chosen_settings`."""
+    command = click.option(
+        "--durability",
+        type=click.Choice(DURABILITIES),
+        help="process, or power-loss to force each matrix to the disk; COVPOOL_DURABILITY, or process.",
+    )(command)
+    return click.option(
+        "--codec",
+        metavar="NAME",
+        help="lossless, cold or bounded:1e-4, for new matrices; COVPOOL_CODEC, or lossless.",
+    )(command)
+
+
+def chosen_settings(
+    location: str | None = None, *, durability: Durability | None = None, codec: str | None = None
+) -> Settings:
+    """The settings of this environment, with those of the options where they were given.
 
     Raises:
         click.UsageError: a setting is wrong.
     """
     try:
-        return Settings.read(store=location)
+        return Settings.read(store=location, durability=durability, codec=codec)
     except SettingsError as error:
         raise click.UsageError(str(error)) from error
 
 
-def open_store(location: str | None, *, writing: bool = False, create: bool = False) -> Store:
-    """The store at this location, or where the settings say, with its catalog; for reading only by default.
+def open_store(
+    location: str | None,
+    *,
+    writing: bool = False,
+    create: bool = False,
+    durability: Durability | None = None,
+    codec: str | None = None,
+) -> Store:
+    """The store at this location, or where the settings say, with its catalog.
+
+    It is opened for reading only, unless the command writes.
 
     Args:
         location: None for the setting.
         writing: for a command that changes a store that is there.
         create: for a command that writes: make the store where there is none.
+        durability, codec: None for the settings.
 
     Raises:
         StoreNotFoundError: there is none, and none is to be made.
         ReadOnlyError: the settings are for reading only, and the command writes.
         LocationError: memory://, which would be gone when the command ends.
     """
-    settings = chosen_settings(location)
+    settings = chosen_settings(location, durability=durability, codec=codec)
     if settings.store == MEMORY:
         raise LocationError(f"{MEMORY}: lives in one process only; give a directory or s3://bucket/prefix")
     if not (writing or create):
         return Store.open(settings.store, catalog=settings.catalog, read_only=True)
     require_writing(settings)
-    return Store.open(settings.store, catalog=settings.catalog, create=create)
+    return open_chosen(settings, create=create)
 
 
 def require_writing(settings: Settings) -> None:

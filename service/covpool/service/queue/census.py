@@ -84,6 +84,8 @@ def present(catalog: Catalog, within_s: float) -> list[WorkerState]:
             row.batch_tokens,
             row.batch_s,
             max(0.0, time - row.seen),
+            row.paused,
+            row.paused_s + max(0.0, time - row.seen) if row.paused else 0.0,
         )
         for row in rows
     ]

@@ -13,6 +13,9 @@ from covpool.service.queue.values import LIVE, Job, Progress, Record
 from covpool.service.schemas import RecordState
 from covpool.store.catalog import Catalog
 from covpool.store.keys import Recipe, is_digest
+from covpool.store.tables import READY, entries
+
+_WITHOUT_RESULT = ("failed", "quarantined", "cancelled")
 
 
 def get(catalog: Catalog, job: str) -> Job:
@@ -42,9 +45,12 @@ def progress(catalog: Catalog, job: str) -> Progress:
     """See `Queue.progress`."""
     with catalog.reading() as connection:
         head = _head(connection, job)
-        # A record without a task was cached when it was submitted.
+        # A record without a task was cached when it was submitted; one that failed may be cached since.
+        cached = sa.exists().where(entries.c.key == records.c.key, entries.c.state == READY)
         state = sa.case(
-            (records.c.key.is_(None), "failed"), else_=sa.func.coalesce(tasks.c.state, "done")
+            (records.c.key.is_(None), "failed"),
+            (sa.and_(tasks.c.state.in_(_WITHOUT_RESULT), cached), "done"),
+            else_=sa.func.coalesce(tasks.c.state, "done"),
         ).label("state")
         counted = connection.execute(
             sa.select(

@@ -12,11 +12,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from sqlalchemy.engine import Connection
 
-from covpool.service.queue import census, jobs, leases, submitting
+from covpool.service.queue import census, jobs, leases, losing, submitting
 from covpool.service.queue.tables import TABLES
 from covpool.service.queue.values import Job, Priority, Progress, Request, Stats, Task, Unfit, WorkerState
 from covpool.store.catalog import Catalog
-from covpool.store.keys import Recipe
+from covpool.store.keys import MomentsKey, Recipe
 from covpool.store.rooms import with_tables
 
 
@@ -141,6 +141,11 @@ class Queue:
         """
         leases.finish(connection, key, worker)
 
+    @staticmethod
+    def lose(connection: Connection, key: MomentsKey, error: str) -> None:
+        """Have jobs say that a result which was there is lost, in the transaction that retires its row."""
+        losing.lose(connection, key, error)
+
     def fail(self, key: str, worker: str, error: str, *, retry: bool) -> None:
         """Give a task back after an error: to be tried again while attempts are left, or failed for good."""
         leases.fail(self._catalog, key, worker, error, retry=retry, max_attempts=self._max_attempts)
@@ -156,6 +161,13 @@ class Queue:
     def sweep(self) -> int:
         """Free or quarantine the tasks whose lease has expired; returns how many."""
         return leases.sweep(self._catalog, self._max_attempts)
+
+    def put_off_sweep(self) -> None:
+        """Sweep no sooner than in half the time of a lease.
+
+        For whoever starts, or finds the database back: others that hold tasks renew their leases first.
+        """
+        self._swept = time.monotonic() + self.lease_s / 4
 
     def stats(self) -> Stats:
         """Depth and age of the queue."""

@@ -100,9 +100,12 @@ workers = sa.Table(
     sa.Column("batch_tasks", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("batch_tokens", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("batch_s", sa.Float, nullable=False, server_default="0"),
+    # What it waits for, and for how many seconds by then; empty while it works.
+    sa.Column("paused", sa.Text, nullable=False, server_default=""),
+    sa.Column("paused_s", sa.Float, nullable=False, server_default="0"),
 )
 
-TABLES = RoomTables("queue", metadata, Path(__file__).parent / "migrations", "0004")
+TABLES = RoomTables("queue", metadata, Path(__file__).parent / "migrations", "0005")
 #: SQLite binds at most 32,766 values in one statement.
 MOST_VALUES = 10_000
 

@@ -227,6 +227,8 @@ class WorkerState:
         busy_s: seconds spent on batches.
         batch_tasks, batch_tokens, batch_s: tasks done in the latest batch, their tokens, its seconds.
         seen_s: seconds since it was heard of.
+        paused: why it waits (its storage or database is away, full or read-only); "" while it works.
+        paused_s: for how many seconds.
     """
 
     name: str
@@ -241,3 +243,5 @@ class WorkerState:
     batch_tokens: int = 0
     batch_s: float = 0.0
     seen_s: float = 0.0
+    paused: str = ""
+    paused_s: float = 0.0

@@ -11,17 +11,18 @@ from covpool.service import schemas
 from covpool.service.computing import compute
 from covpool.service.context import Context, Service
 from covpool.service.embedding_form import Form
-from covpool.service.errors import RequestError
+from covpool.service.errors import MatrixLostError, RequestError
+from covpool.service.healing import read_whole
 from covpool.service.inputs import sequences_of
 from covpool.service.openapi import body_of, refusals
 from covpool.service.queue import Job, Unfit
 from covpool.service.queue import Request as Record
 from covpool.service.routes.jobs import enqueue, job_response
 from covpool.service.routes.reading import read_json_or_fasta
-from covpool.service.routes.waiting import Preferred, not_ready, wait_for
+from covpool.service.routes.waiting import Preference, Preferred, not_ready, wait_for
 from covpool.service.submission import prepare, require_options_of
 from covpool.service.tokens import allow, require
-from covpool.store.errors import ReadOnlyError
+from covpool.store.errors import KeyNotFoundError, ReadOnlyError
 from covpool.store.keys import Recipe
 
 router = APIRouter(prefix="/v1/embeddings", tags=["embeddings"], dependencies=[allow("read")])
@@ -46,7 +47,7 @@ _NOT_READY = refusals(503)[503] | {
             "description": "Not ready in time, where the request has `Prefer: wait=N` or `respond-async`, or "
             "names a `job`: follow Location, then ask again",
         },
-        **refusals(400, 404, 409, 415),
+        **refusals(400, 404, 409, 410, 415),
         503: _NOT_READY,
     },
     openapi_extra=body_of(schemas.EmbeddingRequest, upload=True),
@@ -60,6 +61,24 @@ async def embed(request: Request, context: Service, prefer: Preferred) -> Respon
     or names a job itself.
     """
     body, upload = await read_json_or_fasta(request, schemas.EmbeddingRequest)
+    for last in (False, True):
+        answer = await _answered(body, upload, request, context, prefer)
+        if isinstance(answer, Response):
+            return answer
+        # What was lost is missing now, and computed as anything that is.
+        if last or body.job is not None:
+            raise answer
+    raise AssertionError
+
+
+async def _answered(
+    body: schemas.EmbeddingRequest,
+    upload: bytes | None,
+    request: Request,
+    context: Context,
+    prefer: Preference,
+) -> Response | MatrixLostError:
+    """The answer, unless matrices were found damaged on the way."""
     found = await run_in_threadpool(_cached_or_queued, body, upload, request, context)
     if isinstance(found, str):
         job = await wait_for(context, found, prefer.seconds(DEFAULT_WAIT_S))
@@ -70,7 +89,10 @@ async def embed(request: Request, context: Service, prefer: Preferred) -> Respon
         found = await run_in_threadpool(_of_job, job, skip_failed=body.skip_failed)
     else:
         context.metrics.looked_up("moments", hits=len(found.records), misses=0)
-    answer = await compute(_answer, body, found, context)
+    try:
+        answer = await compute(_answer, body, found, context)
+    except MatrixLostError as lost:
+        return lost
     return prefer.applied(Response(answer, media_type="application/json"))
 
 
@@ -144,8 +166,13 @@ def _form(request: schemas.EmbeddingRequest, recipe: Recipe, records: int, conte
 def _answer(request: schemas.EmbeddingRequest, cached: _Cached, context: Context) -> bytes:
     form = _form(request, cached.recipe, len(cached.records), context)
     data: list[schemas.Embedding] = []
+    lost: list[str] = []
     for index, name, key, _ in cached.records:
-        moments = context.store.get(key)
+        try:
+            moments = read_whole(context, key, context.store.get)
+        except (MatrixLostError, KeyNotFoundError) as error:
+            lost.append(f"{name}: {error}")
+            continue
         form.check(moments.width, len(cached.records))
         embedding = form.embedding(moments)
         data.append(
@@ -157,6 +184,9 @@ def _answer(request: schemas.EmbeddingRequest, cached: _Cached, context: Context
                 key=key,
             )
         )
+    if lost:
+        again = "; submit the job's sequences again" if request.job is not None else ""
+        raise MatrixLostError(f"{len(lost)} of {len(cached.records)} records, first {lost[0]}{again}")
     tokens = sum(length for *_, length in cached.records)
     body = schemas.EmbeddingResponse(
         data=data,

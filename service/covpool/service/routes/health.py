@@ -1,6 +1,7 @@
 """Health: alive, and ready to serve; and the metrics of both."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import anyio
@@ -11,16 +12,14 @@ from starlette.responses import JSONResponse, Response
 from covpool.service.context import Context, Service
 from covpool.service.openapi import refusals
 from covpool.service.schemas import Health
+from covpool.service.storage_watch import ANSWER_S
 from covpool.service.tokens import allow
 from covpool.store.errors import StoreError
-from covpool.store.schema import ARRAYS
 
 router = APIRouter(tags=["health"])
 
 #: Threads of their own: when every other one is busy, the service is still seen to be there.
 _threads = anyio.CapacityLimiter(4)
-#: Seconds after which a database or store that does not answer is taken to be gone.
-ANSWER_S = 7.0
 
 T = TypeVar("T")
 
@@ -38,7 +37,11 @@ async def live() -> Health:
     responses={503: {"model": Health, "description": "database, store or every worker is gone"}},
 )
 async def ready(context: Service) -> Response:
-    """503 while database or store do not answer, no worker is heard of, or the service stops."""
+    """503 while database or store do not answer or take no bytes, no worker works, or the service stops.
+
+    A worker whose storage is away, full or read-only pauses and goes on by itself. Where only what is cached
+    is served (`ready_without_workers`) the store need not be writable.
+    """
     if context.shutdown.begun:
         return _health(503, "stopping")
     found = await _within(_ready, context)
@@ -71,21 +74,20 @@ async def _within(ask: Callable[[Context], T], context: Context) -> T | None:
 
 def _ready(context: Context) -> Response:
     try:
-        heard = len(context.queue.workers())
+        workers = context.queue.workers()
     except StoreError as error:
         return _health(503, f"database: {type(error.__cause__).__name__}")
-    try:
-        root = context.store.objects.read(f"{ARRAYS}/zarr.json")
-    except (StoreError, OSError) as error:
-        return _health(503, f"store: {type(error).__name__}")
-    if root is None:
-        return _health(503, "store: its arrays are gone")
-    alive = context.supervisor.alive
-    workers = f"workers: {alive} of {context.settings.workers} here alive, {heard} heard of"
+    if outage := context.storage.look():
+        return _health(503, str(outage))
     if context.settings.read_only:
         return _health(200, "read-only: serves what is cached")
-    there = alive or heard or context.settings.ready_without_workers
-    return _health(200 if there else 503, workers)
+    alive, paused = context.supervisor.alive, [one for one in workers if one.paused]
+    told = f"workers: {alive} of {context.settings.workers} here alive, {len(workers)} heard of"
+    if paused:
+        since = datetime.now(UTC) - timedelta(seconds=max(one.paused_s for one in paused))
+        told += f", {len(paused)} paused since {since:%Y-%m-%d %H:%M:%S} UTC: their storage is away or full"
+    at_work = len(paused) < len(workers) if workers else bool(alive)
+    return _health(200 if at_work or context.settings.ready_without_workers else 503, told)
 
 
 def _health(status: int, detail: str) -> Response:

@@ -15,6 +15,8 @@ from starlette.responses import Response, StreamingResponse
 from covpool.service.body_cache import Encoded
 from covpool.service.computing import compute
 from covpool.service.context import Context, Service
+from covpool.service.errors import MatrixLostError
+from covpool.service.healing import read_whole
 from covpool.service.negotiation import preferred
 from covpool.service.openapi import body_of, refusals
 from covpool.service.routes.byte_answers import IMMUTABLE, in_bytes
@@ -48,7 +50,7 @@ _ONE: dict[str, Any] = {
             "content": {NPY: _BYTES, SAFETENSORS: _BYTES, STORED: _BYTES},
         },
         304: {"description": "Not modified: the client's copy is this key's"},
-        **refusals(404, 406, 416),
+        **refusals(404, 406, 410, 416),
     },
 }
 
@@ -106,8 +108,8 @@ async def many(request: Request, context: Service) -> Response:
 def _frames(keys: list[str], context: Context) -> Iterator[bytes]:
     for key in keys:
         try:
-            body = _as_safetensors(key, context)
-        except (CorruptEntryError, KeyNotFoundError) as error:
+            body = read_whole(context, key, lambda one: _as_safetensors(one, context))
+        except (CorruptEntryError, KeyNotFoundError, MatrixLostError) as error:
             body = save({}, {"key": key, "error": str(error)})
         yield len(body).to_bytes(8, "little")
         yield body
@@ -120,7 +122,8 @@ def _encoded(key: str, form: str, context: Context) -> Encoded:
     except KeyNotFoundError:
         raise KeyNotFoundError(f"{key}: not in the store; {_COMPUTE_IT}") from None
     encode = {NPY: _as_npy, SAFETENSORS: _as_safetensors, STORED: _as_stored}[form]
-    return Encoded(encode(key, context), form, _headers(entry, form))
+    body = read_whole(context, key, lambda one: encode(one, context))
+    return Encoded(body, form, _headers(entry, form))
 
 
 def _headers(entry: Entry, form: str) -> dict[str, str]:

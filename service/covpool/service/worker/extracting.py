@@ -26,14 +26,23 @@ from covpool.extractor.sequences import Sequence
 from covpool.service import logs
 from covpool.service.errors import LeaseLostError
 from covpool.service.offered import Offered
+from covpool.service.opening import open_chosen
 from covpool.service.queue import Queue
 from covpool.service.settings import Settings
 from covpool.service.tasks import STORED_DTYPE, Extraction, out_of_memory
-from covpool.service.worker.faults import Fault, InputFault, MemoryFault, StoreFault, UnforeseenFault
+from covpool.service.worker.faults import (
+    Fault,
+    InputFault,
+    MemoryFault,
+    OutageFault,
+    StoreFault,
+    UnforeseenFault,
+)
 from covpool.service.worker.lines import Lines, Message
 from covpool.store.errors import CapacityError, InvalidMomentsError, StoreError
 from covpool.store.keys import MomentsKey, Recipe
 from covpool.store.moments import Moments
+from covpool.store.outages import is_outage, probe
 from covpool.store.zarr_store import Store
 
 #: Seconds between two messages about progress.
@@ -206,16 +215,26 @@ class Extracting:
         except (ExtractionError, CapacityError, InvalidMomentsError) as found:
             error, fault = str(found), InputFault
         except StoreError as found:
-            error, fault = str(found), StoreFault
+            error, fault = str(found), OutageFault if is_outage(found) else StoreFault
         except Exception as found:
             error = f"{type(found).__name__}: {found}"
             fault = MemoryFault if out_of_memory(found) else UnforeseenFault
+            if isinstance(found, OSError) and self._is_out():
+                fault = OutageFault
             if fault is UnforeseenFault:
                 log.exception("a batch failed")
         # Only now, when the exception no longer holds the tensors of its frames.
         if fault is MemoryFault:
             self._extraction.free_memory()
         self._lines.send(fault=fault.kind, error=error)
+
+    def _is_out(self) -> bool:
+        """Whether the storage is, by a look at it: an error of the system may come from anywhere."""
+        try:
+            probe(self._store)
+        except StoreError:
+            return True
+        return False
 
 
 def main() -> None:
@@ -228,7 +247,7 @@ def main() -> None:
     os.dup2(2, 1)
     settings = Settings.read()
     logs.configure(settings)
-    with Store.open(settings.store, catalog=settings.catalog) as store:
+    with open_chosen(settings) as store:
         extracting = Extracting(sys.argv[1], settings, store, Lines(sys.stdin.buffer, outgoing))
         threading.Thread(target=extracting.listen, name="listen", daemon=True).start()
         extracting.work()

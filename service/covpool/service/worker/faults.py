@@ -6,7 +6,8 @@ Fault
 ├── DeathFault      the child died: killed, or ended by a fault of the device
 ├── UnforeseenFault anything else
 └── OutsideFault    no task is to blame
-    ├── StoreFault  the store or the database refused
+    ├── OutageFault storage or database are away, full or read-only
+    ├── StoreFault  the store refused otherwise
     └── StartFault  the child ended before it was ready
 """
 
@@ -48,8 +49,14 @@ class OutsideFault(Fault):
     """No task is to blame."""
 
 
+class OutageFault(OutsideFault):
+    """Storage or database are away, full or read-only: no attempt is counted."""
+
+    kind = "outage"
+
+
 class StoreFault(OutsideFault):
-    """The store or the database refused."""
+    """The store refused, though storage and database are there."""
 
     kind = "store"
 
@@ -82,5 +89,5 @@ class DeathFault(Fault):
 
 #: What a child may report of itself, by kind.
 REPORTED: dict[str, type[Fault]] = {
-    fault.kind: fault for fault in (InputFault, MemoryFault, StoreFault, UnforeseenFault)
+    fault.kind: fault for fault in (InputFault, MemoryFault, OutageFault, StoreFault, UnforeseenFault)
 }

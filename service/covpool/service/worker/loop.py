@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from types import FrameType
 
@@ -21,19 +21,19 @@ from covpool.service import logs
 from covpool.service.fit_runner import FitRunner
 from covpool.service.fits import Fits
 from covpool.service.offered import Offered
+from covpool.service.opening import open_chosen
 from covpool.service.queue import Queue, Task, WorkerState
 from covpool.service.settings import Settings
 from covpool.service.worker.child import Child
-from covpool.service.worker.faults import Fault, InputFault, StartFault, StoreFault
+from covpool.service.worker.faults import Fault, InputFault, OutageFault, StartFault, StoreFault
 from covpool.service.worker.isolation import isolate
+from covpool.service.worker.pause import Pause
 from covpool.store.errors import StoreError
+from covpool.store.outages import probe
 from covpool.store.zarr_store import Store
 
 log = logging.getLogger(__name__)
 
-#: Seconds to wait after the store or the database refused; doubled while it goes on refusing.
-PAUSE_S = 0.5
-LONGEST_PAUSE_S = 30.0
 #: Heartbeats in the time of a lease.
 BEATS = 6
 
@@ -52,6 +52,7 @@ class Worker:
     """
 
     def __init__(self, settings: Settings, store: Store, *, name: str | None = None) -> None:
+        self._store = store
         self.name = name or f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._settings = settings
         self._queue = Queue(store.catalog, lease_s=settings.lease_s, max_attempts=settings.max_attempts)
@@ -63,7 +64,7 @@ class Worker:
         self._held: dict[str, Task] = {}
         # What it tells of itself with every heartbeat, its device apart.
         self._done = WorkerState(self.name)
-        self._pause = PAUSE_S
+        self._pause = Pause(self.name, self._queue, self._stop)
 
     def stop(self) -> None:
         """Finish the batch in hand, within the time of grace, then leave `run`."""
@@ -75,13 +76,14 @@ class Worker:
 
     def run(self) -> None:
         """Work until `stop` is called."""
-        self._queue.sweep()
+        self._queue.put_off_sweep()
         # Loading torch takes seconds: better now than when the first task waits.
         self._child.start()
         with self._heartbeats():
             log.info("worker %s is ready", self.name)
             while not self._stop.is_set():
                 try:
+                    self._go_on()
                     tasks = self._claim()
                     if tasks:
                         self._work(tasks)
@@ -91,6 +93,19 @@ class Worker:
                     self._rest(str(error))
         self._child.close()
         self._leave()
+
+    def _go_on(self) -> None:
+        """Give back what is owed; when paused, go on only if the storage works.
+
+        Raises:
+            StoreError: it does not.
+        """
+        self._pause.settle()
+        self._held = {}
+        if self._pause.why:
+            probe(self._store)
+            self._pause.end()
+            self._beat()
 
     def _claim(self) -> list[Task]:
         tasks = self._queue.claim(
@@ -111,19 +126,20 @@ class Worker:
                 if fault is not None:
                     self._fail(task, fault)
                 del self._held[task.id]
-            self._pause = PAUSE_S
+            self._pause.worked()
         except _GraceOverError:
             log.warning("worker %s: time of grace is over, %d tasks go back", self.name, len(self._held))
-            self._queue.give_back(self.name, list(self._held))
-        except StartFault as fault:
-            self._queue.give_back(self.name, list(self._held))
-            self._rest(str(fault))
+            self._give_back()
         except StoreFault as fault:
             for held in list(self._held):
                 self._queue.fail(held, self.name, str(fault), retry=True)
+            self._held = {}
+            self._rest(str(fault))
+        except (StartFault, OutageFault, StoreError) as fault:
+            # No task is to blame: none of them loses an attempt.
+            self._give_back()
             self._rest(str(fault))
         finally:
-            self._held = {}
             seconds = time.monotonic() - began
             self._done = replace(
                 self._done,
@@ -153,10 +169,21 @@ class Worker:
         log.warning("task %s, attempt %d: %s", task.id, task.attempts, fault)
         self._queue.fail(task.id, self.name, str(fault), retry=not isinstance(fault, InputFault))
 
+    def _give_back(self) -> None:
+        """Tasks that came to no harm go back, now or as soon as the database takes them."""
+        self._pause.owe(self._held)
+        try:
+            self._pause.settle()
+            self._held = {}
+        except StoreError as error:
+            log.warning("worker %s: %d tasks go back later: %s", self.name, len(self._held), error)
+
     def _rest(self, why: str) -> None:
-        log.error("worker %s rests for %.1f s: %s", self.name, self._pause, why)
-        self._stop.wait(self._pause)
-        self._pause = min(2 * self._pause, LONGEST_PAUSE_S)
+        self._queue.put_off_sweep()
+        self._pause.begin(why)
+        with suppress(StoreError):
+            self._beat()
+        self._pause.rest()
 
     def _end_grace(self) -> None:
         self._grace_over.set()
@@ -164,6 +191,7 @@ class Worker:
 
     def _leave(self) -> None:
         try:
+            self._pause.settle()
             self._queue.leave(self.name)
         except StoreError as error:
             log.warning("worker %s could not take leave: %s", self.name, error)
@@ -178,6 +206,7 @@ class Worker:
                 try:
                     self._beat()
                 except StoreError as error:
+                    self._queue.put_off_sweep()
                     log.warning("worker %s: no heartbeat: %s", self.name, error)
                 if over.wait(self._settings.lease_s / BEATS):
                     return
@@ -202,6 +231,8 @@ class Worker:
                 device=device.name,
                 memory_used=device.memory_used,
                 memory_total=device.memory_total,
+                paused=self._pause.why,
+                paused_s=self._pause.seconds,
             )
         )
 
@@ -210,7 +241,7 @@ def main(name: str | None = None, *, supervised: bool = False) -> None:
     """Run a worker under the settings of the environment until SIGTERM, SIGINT or the parent's end."""
     settings = Settings.read()
     logs.configure(settings)
-    with Store.open(settings.store, catalog=settings.catalog) as store:
+    with open_chosen(settings) as store:
         worker = Worker(settings, store, name=name)
 
         def on_signal(_: int, __: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""Look after a store: ls, verify, backup, restore, rebuild, compact, gc, export, migrate."""
+"""Look after a store: ls, verify, scrub, backup, restore, rebuild, compact, gc, export, migrate."""
 
 import click
 
@@ -10,6 +10,7 @@ from covpool.store.commands.ls import ls
 from covpool.store.commands.migrate import migrate
 from covpool.store.commands.rebuild import rebuild
 from covpool.store.commands.restore import restore
+from covpool.store.commands.scrub import scrub
 from covpool.store.commands.verify import verify
 
 
@@ -21,5 +22,5 @@ def store() -> None:
     """
 
 
-for command in (ls, verify, backup, restore, rebuild, compact, gc, export, migrate):
+for command in (ls, verify, scrub, backup, restore, rebuild, compact, gc, export, migrate):
     store.add_command(command)

@@ -4,23 +4,18 @@ import json
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import click
 
+from covpool.store.commands.cursor import cursor_option, read_cursor, write_cursor
 from covpool.store.commands.options import opened, processors, progress_of, store_options, time_span
 from covpool.store.maintenance.verify import Problem, verify_entries, verify_rows
-from covpool.store.whole_files import write_whole
 
 
 @click.command
 @store_options
 @click.option("--threads", type=click.IntRange(1), default=processors, help="Matrices read at once.")
-@click.option(
-    "--cursor",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Keep in this file how far it is; a run that was stopped goes on from there.",
-)
+@cursor_option
 @click.option(
     "--age",
     type=time_span,
@@ -28,64 +23,52 @@ from covpool.store.whole_files import write_whole
     show_default=True,
     help="Leave out what a writer left behind since, who may be at work still.",
 )
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Retire damaged rows: another whole row of the key is read, or it can be computed again.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per problem on standard output.")
 def verify(
-    location: str, catalog: str | None, threads: int, cursor: Path | None, age: timedelta, as_json: bool
+    location: str,
+    catalog: str | None,
+    threads: int,
+    cursor: Path | None,
+    age: timedelta,
+    repair: bool,
+    as_json: bool,
 ) -> None:
-    """Verify the store at LOCATION; name every problem, one a line, and end with 1 if there is any.
+    """Verify the store at LOCATION; name every problem, one a line, and end with 1 if any is left.
 
     Example: covpool store verify genes.covpool --cursor genes.verify
     """
-    state = _read_cursor(cursor, location)
+    state = read_cursor(cursor, location)
     problems = [Problem(**one) for one in state["problems"]]
     for problem in problems:
         _show(problem, as_json)
-    with opened(location, catalog, read_only=True) as store:
+    with opened(location, catalog, read_only=not repair) as store:
+        if repair:
+            store.require_writable()
         total = len(store)
         with progress_of("verify") as progress:
-            for step in verify_entries(store, after=state["after"], threads=threads):
+            for step in verify_entries(store, after=state["after"], threads=threads, repair=repair):
                 for problem in step.problems:
                     _show(problem, as_json)
                 problems += step.problems
                 done = state["entries"] + step.entries
                 progress(done, total)
-                _write_cursor(cursor, location, step.after, done, problems)
+                write_cursor(cursor, location, step.after, done, problems)
         for problem in (rest := verify_rows(store, leftover_age=age)):
             _show(problem, as_json)
         problems += rest
     if cursor is not None:
         cursor.unlink(missing_ok=True)
-    click.echo(f"{total:,} entries verified, {len(problems):,} problem(s).", err=True)
-    if problems:
+    healed = sum(problem.healed for problem in problems)
+    told = f", {healed:,} of them repaired" if repair else ""
+    click.echo(f"{total:,} entries verified, {len(problems):,} problem(s){told}.", err=True)
+    if len(problems) > healed:
         raise click.exceptions.Exit(1)
 
 
 def _show(problem: Problem, as_json: bool) -> None:
     click.echo(json.dumps(asdict(problem)) if as_json else problem.message)
-
-
-def _read_cursor(cursor: Path | None, location: str) -> dict[str, Any]:
-    if cursor is None or not cursor.is_file():
-        return {"after": "", "entries": 0, "problems": []}
-    try:
-        found: dict[str, Any] = json.loads(cursor.read_text())
-        mine = found["location"] == location
-    except (ValueError, KeyError, TypeError) as error:
-        raise click.UsageError(f"--cursor: {cursor} is not the cursor of a verification") from error
-    if not mine:
-        raise click.UsageError(f"--cursor: {cursor} is that of {found['location']}, not of {location}")
-    return found
-
-
-def _write_cursor(
-    cursor: Path | None, location: str, after: str, entries: int, problems: list[Problem]
-) -> None:
-    if cursor is None:
-        return
-    state = {
-        "location": location,
-        "after": after,
-        "entries": entries,
-        "problems": [asdict(problem) for problem in problems],
-    }
-    write_whole(cursor, json.dumps(state).encode())

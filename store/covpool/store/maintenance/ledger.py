@@ -1,6 +1,6 @@
 """Ledger: what the tools ask of the catalog, and change in it, besides what readers and writers do."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -96,6 +96,31 @@ class Ledger:
                 if connection.execute(change.values(state=RETIRED, since=now)).rowcount:
                     retired.append(entry)
         return retired
+
+    def of_key(self, key: str) -> list[Entry]:
+        """Entries of a key in every state, those made last first."""
+        query = select_entries().where(entries.c.key == key)
+        newest = (entries.c.created.desc(), entries.c.generation.desc(), entries.c.row.desc())
+        with self._catalog.reading() as connection:
+            return [entry_of(row) for row in connection.execute(query.order_by(*newest))]
+
+    def retire_ready(self, entry: Entry, *, also: Callable[[Connection], None] | None = None) -> bool:
+        """Have a key read no more, unless another row of it became ready meanwhile.
+
+        Args:
+            entry: the ready one, that cannot be read.
+            also: more to do in the same transaction.
+
+        Returns:
+            Whether it was the ready one still.
+        """
+        with self._catalog.writing() as connection:
+            lock_rows_of(connection, entry.key)
+            change = sa.update(entries).where(at(entry.place), entries.c.state == READY)
+            retired = connection.execute(change.values(state=RETIRED, since=datetime.now(UTC))).rowcount
+            if retired and also is not None:
+                also(connection)
+        return bool(retired)
 
     def forget(self, retired: Iterable[Place]) -> None:
         """Drop retired entries whose chunks are gone."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from covpool.store.entries import Entry
 from covpool.store.errors import CorruptEntryError, KeyNotFoundError
 from covpool.store.maintenance.copies import Copies
+from covpool.store.maintenance.healing import heal
 from covpool.store.maintenance.layout import read_layout, some
 from covpool.store.maintenance.ledger import Ledger
 from covpool.store.partial_files import partial_paths
@@ -30,10 +31,12 @@ class Problem:
     Attributes:
         key: the key it is about; "" where it is about none.
         message: what is wrong, where, and what to do.
+        healed: whether it was put right: the key reads back now, from another row.
     """
 
     key: str
     message: str
+    healed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +54,30 @@ class Checked:
     problems: tuple[Problem, ...]
 
 
-def verify_entries(store: "Store", *, after: str = "", threads: int = 2) -> Iterator[Checked]:
+def verify_entries(
+    store: "Store", *, after: str = "", threads: int = 2, repair: bool = False
+) -> Iterator[Checked]:
     """Read every ready entry back, in key order.
 
     Args:
         store: the store.
         after: begin behind this key, to go on where an earlier run was stopped.
         threads: matrices decoded at once; each holds one full matrix.
+        repair: retire rows that are damaged, and have other whole rows of their keys read (see `healing`).
 
     Yields:
         After each batch, how far it has come and what was found.
+
+    Raises:
+        StorageError: the storage cannot be reached, which is no damage.
+        OutdatedCatalogError: something is to be repaired, and the store is read-only until a rebuild.
     """
     done = 0
     with ThreadPoolExecutor(threads) as pool:
         while batch := store.catalog.entries(after=after, limit=_BATCH):
-            found = tuple(one for one in pool.map(lambda entry: _check(store, entry), batch) if one)
+            found = tuple(
+                one for one in pool.map(lambda entry: check(store, entry, repair=repair), batch) if one
+            )
             after, done = batch[-1].key, done + len(batch)
             yield Checked(after, done, found)
 
@@ -122,11 +134,12 @@ def verify(store: "Store", *, leftover_age: timedelta = LEFTOVER_AGE, threads: i
     return problems + verify_rows(store, leftover_age=leftover_age)
 
 
-def _check(store: "Store", entry: Entry) -> Problem | None:
+def check(store: "Store", entry: Entry, *, repair: bool) -> Problem | None:
+    """What is wrong with an entry, after it was repaired where that is asked for."""
     try:
         found = store.get(entry.key)
     except CorruptEntryError as error:
-        return Problem(entry.key, str(error))
+        return repaired(store, entry.key) if repair else Problem(entry.key, str(error))
     except KeyNotFoundError:
         return None
     if found.count != entry.count and store.catalog.find(entry.key) == entry:
@@ -136,3 +149,16 @@ def _check(store: "Store", entry: Entry) -> Problem | None:
             "rebuild the catalog",
         )
     return None
+
+
+def repaired(store: "Store", key: str) -> Problem | None:
+    """What became of a key that did not read back; None where it was replaced meanwhile."""
+    try:
+        healing = heal(store, key)
+    except CorruptEntryError as error:
+        return Problem(key, str(error))
+    if healing.damaged is None:
+        return None
+    if healing.current is None:
+        return Problem(key, f"{healing.message}; compute it again (covpool extract, or submit it)")
+    return Problem(key, healing.message, healed=True)

@@ -1,0 +1,24 @@
+"""Losing: a result that was there is no more, and no job says any longer that it is done."""
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from covpool.service.queue.tables import lock, now, records, tasks
+from covpool.service.queue.task_rows import task_row
+from covpool.service.queue.values import Request
+from covpool.store.engines import insert_if_absent
+from covpool.store.keys import MomentsKey
+
+
+def lose(connection: Connection, key: MomentsKey, error: str) -> None:
+    """See `Queue.lose`."""
+    time = now(connection)
+    of_key = sa.or_(tasks.c.key == key.digest, tasks.c.first_result == key.digest)
+    lock(connection, of_key)
+    failed = {"state": "failed", "error": error, "tokens_done": 0, "ended": time}
+    connection.execute(sa.update(tasks).where(of_key, tasks.c.state == "done").values(failed))
+    cost = connection.scalar(sa.select(records.c.cost).where(records.c.key == key.digest).limit(1))
+    if cost is not None:
+        # Of what was cached when it was submitted there is no task yet.
+        row = task_row(Request("", key, "", cost), None, "bulk", time)
+        insert_if_absent(connection, tasks, [row | failed])

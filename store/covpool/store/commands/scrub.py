@@ -1,0 +1,145 @@
+"""Read a store slowly from end to end, again and again, and repair what is damaged."""
+
+import json
+import re
+import signal
+import threading
+import time
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from covpool.store.commands.cursor import cursor_option, read_cursor, write_cursor
+from covpool.store.commands.options import opened, progress_of, store_options, time_span
+from covpool.store.errors import OutdatedCatalogError, StoreError
+from covpool.store.maintenance.scrub import scrub as scrub_entries
+from covpool.store.maintenance.verify import Problem
+from covpool.store.outages import is_outage
+from covpool.store.zarr_store import Store
+
+_DECIMAL = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+_UNITS = _DECIMAL | {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+#: Seconds between two times that the cursor is written.
+_KEEP_S = 1.0
+#: Seconds until a storage that was away is tried again.
+_AGAIN_S = 30.0
+
+
+def byte_rate(text: str) -> float:
+    """Bytes per second of 50MB/s, 200kB/s or 1MiB/s; a type of click options."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)(?:/s)?", text)
+    if found is None or found[2] not in _UNITS or not float(found[1]):
+        raise click.BadParameter(f"{text!r} is no rate; write 50MB/s, 200kB/s or 1MiB/s")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+@click.command
+@store_options
+@click.option("--rate", type=byte_rate, default="50MB/s", show_default=True, help="Most that is read.")
+@cursor_option
+@click.option("--every", type=time_span, help="Begin anew so long after the last beginning; for ever.")
+@click.option("--once", is_flag=True, help="One pass, as without --every.")
+@click.option("--report-only", is_flag=True, help="Name what is damaged, and leave it as it is.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per problem on standard output.")
+def scrub(
+    location: str,
+    catalog: str | None,
+    rate: float,
+    cursor: Path | None,
+    every: timedelta | None,
+    once: bool,
+    report_only: bool,
+    as_json: bool,
+) -> None:
+    """Read every matrix of the store at LOCATION at a bounded rate; name and repair what is damaged.
+
+    A damaged row is retired: another whole row of its key is read, or it is computed again when it is next
+    asked for. Others may use the store all the while. One pass ends with 1 if a key was lost or a problem is
+    left; with --every the command runs until SIGTERM, and waits for a storage that is away. In a store that
+    may not be written, problems are only named.
+
+    Example: covpool store scrub genes.covpool --rate 50MB/s --every 7d --cursor genes.scrub
+    """
+    if once and every is not None:
+        raise click.UsageError("give --once or --every, not both")
+    stop = threading.Event()
+    _end_on_signals(stop)
+    while True:
+        begun = time.monotonic()
+        try:
+            problems = _one_pass(location, catalog, rate, cursor, report_only, as_json, stop)
+        except StoreError as error:
+            if every is None or not is_outage(error):
+                raise
+            click.echo(f"paused: {error}", err=True)
+            stop.wait(_AGAIN_S)
+            problems, begun = [], float("-inf")
+        if stop.is_set():
+            return
+        if every is None:
+            break
+        stop.wait(max(0.0, begun + every.total_seconds() - time.monotonic()))
+    if any(not problem.healed for problem in problems):
+        raise click.exceptions.Exit(1)
+
+
+def _one_pass(
+    location: str,
+    catalog: str | None,
+    rate: float,
+    cursor: Path | None,
+    report_only: bool,
+    as_json: bool,
+    stop: threading.Event,
+) -> list[Problem]:
+    """What was found, with what the run that goes on here had found."""
+    state = read_cursor(cursor, location)
+    problems = [Problem(**one) for one in state["problems"]]
+    after, done, kept = state["after"], state["entries"], time.monotonic()
+    with opened(location, catalog) as store, progress_of("scrub") as progress:
+        repair = not report_only and _may_repair(store)
+        total = len(store)
+        try:
+            for step in scrub_entries(store, rate=rate, after=after, repair=repair, stop=stop):
+                after, done = step.after, state["entries"] + step.entries
+                if step.problem is not None:
+                    problems.append(step.problem)
+                    click.echo(json.dumps(asdict(step.problem)) if as_json else step.problem.message)
+                progress(done, total)
+                if time.monotonic() > kept + _KEEP_S:
+                    kept = time.monotonic()
+                    write_cursor(cursor, location, after, done, problems)
+        finally:
+            write_cursor(cursor, location, after, done, problems)
+    if not stop.is_set():
+        if cursor is not None:
+            cursor.unlink(missing_ok=True)
+        healed = sum(problem.healed for problem in problems)
+        told = f"{len(problems):,} problem(s), {healed:,} of them repaired"
+        click.echo(f"{done:,} entries scrubbed, {told}.", err=True)
+    return problems
+
+
+def _may_repair(store: Store) -> bool:
+    try:
+        store.require_writable()
+    except OutdatedCatalogError as error:
+        click.echo(f"Notice: problems are only named: {error}", err=True)
+        return False
+    return True
+
+
+def _end_on_signals(stop: threading.Event) -> None:
+    """SIGTERM and SIGINT end the pass after the matrix in hand; the cursor says where."""
+
+    def end(_: int, __: FrameType | None) -> None:
+        stop.set()
+
+    # Only the main thread may; elsewhere whoever runs it ends it.
+    with suppress(ValueError):
+        signal.signal(signal.SIGTERM, end)
+        signal.signal(signal.SIGINT, end)

@@ -1,0 +1,96 @@
+"""Scrub: every stored byte read now and then at a bounded rate, so that damage is found before it is needed.
+
+Checksums are compared and nothing is decoded: a pass costs the processor little.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from covpool.store.entries import Entry
+from covpool.store.errors import CorruptEntryError
+from covpool.store.maintenance.verify import Problem, repaired
+from covpool.store.rows import check_row
+
+if TYPE_CHECKING:
+    from covpool.store.zarr_store import Store
+
+_BATCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Scrubbed:
+    """How far a pass has come.
+
+    Attributes:
+        after: the last key that was read.
+        entries, read: keys and bytes read so far, in this run.
+        problem: what is wrong with that key; None where nothing is.
+    """
+
+    after: str
+    entries: int
+    read: int
+    problem: Problem | None
+
+
+def scrub(
+    store: "Store",
+    *,
+    rate: float,
+    after: str = "",
+    repair: bool = True,
+    stop: threading.Event | None = None,
+) -> Iterator[Scrubbed]:
+    """Read every ready row in key order; what is put meanwhile behind `after` is read too.
+
+    Args:
+        store: the store; others may read, write and sweep it.
+        rate: bytes per second, over the whole pass and any part of it.
+        after: begin behind this key.
+        repair: retire rows that are damaged, and have other whole rows of their keys read; see `healing`.
+        stop: set to end the pass early.
+
+    Yields:
+        After each key, how far it has come.
+
+    Raises:
+        StorageError, CatalogError: storage or database are away, which is no damage.
+        ValueError: the rate is not above 0.
+    """
+    if not rate > 0:
+        raise ValueError(f"a rate of {rate:g} bytes per second reads nothing; give one above 0")
+    ended = stop or threading.Event()
+    entries = read = 0
+    due = time.monotonic()
+    while batch := store.catalog.entries(after=after, limit=_BATCH):
+        for entry in batch:
+            if ended.is_set():
+                return
+            size, problem = _read(store, entry, repair)
+            after, entries, read = entry.key, entries + 1, read + size
+            yield Scrubbed(after, entries, read, problem)
+            # What was slow is not caught up with: no second has more than its share.
+            due = max(due, time.monotonic() - size / rate) + size / rate
+            ended.wait(max(0.0, due - time.monotonic()))
+
+
+def _read(store: "Store", entry: Entry, repair: bool) -> tuple[int, Problem | None]:
+    """Bytes read of an entry, and what is wrong with it."""
+    try:
+        row = store.arrays_of(entry.place).row(entry.row)
+        if row is None:
+            raise CorruptEntryError(f"{entry.key}: a chunk of row {entry.row} is missing")
+        size = sum(map(len, (row.record, row.mean, row.second_moment)))
+        if check_row(row).key == entry.key:
+            return size, None
+        found = f"{entry.key}: row {entry.row} holds another key"
+    except CorruptEntryError as error:
+        size, found = 0, str(error)
+    current = store.catalog.find(entry.key)
+    if current is None or current.place != entry.place:
+        # Replaced and swept meanwhile; the new row was written after this pass began.
+        return size, None
+    return size, repaired(store, entry.key) if repair else Problem(entry.key, found)

@@ -1,0 +1,73 @@
+"""Outages: a storage or database that is away, full or read-only, told apart from damage and from bad input.
+
+Whoever meets one waits and tries again; nothing that was being computed is to blame.
+"""
+
+import errno
+import os
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from covpool.store.errors import CatalogError, OutdatedCatalogError, StorageError
+from covpool.store.schema import ARRAYS
+from covpool.store.standing import require_arrays_of
+from covpool.store.whole_files import PARTIAL
+
+if TYPE_CHECKING:
+    from covpool.store.zarr_store import Store
+
+#: On a full disk an empty file can still be made, and one of a few bytes may be.
+_LOCAL_BYTES, _REMOTE_BYTES = 1 << 16, 1 << 10
+
+#: What the kernel says of a whole storage, or of a process that may not use it now.
+_AWAY = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("ENOSPC", "EDQUOT", "EROFS", "EIO", "EACCES", "EPERM", "ESTALE", "ENOTCONN", "ETIMEDOUT"),
+        *("EHOSTDOWN", "EHOSTUNREACH", "ECONNREFUSED", "ECONNRESET", "ENODEV", "ENXIO", "EMFILE", "ENFILE"),
+        *("EREMOTEIO", "ENOMEDIUM", "ESHUTDOWN", "EFBIG"),
+    )
+    if hasattr(errno, name)
+)
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether an error, or what it came from, says that storage or database are away, full or read-only."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, StorageError | CatalogError | OutdatedCatalogError):
+            return True
+        if isinstance(found, OSError) and found.errno in _AWAY:
+            return True
+        found = found.__cause__
+    return False
+
+
+def probe(store: "Store") -> None:
+    """Write an object, read it back and remove it.
+
+    Raises:
+        StorageError: the arrays are not there, or cannot be written.
+        CatalogError: the catalog's database cannot be reached.
+        OutdatedCatalogError: the catalog is older than the arrays, and nothing may be written.
+    """
+    store.require_writable()
+    content = os.urandom(_LOCAL_BYTES if store.objects.is_local else _REMOTE_BYTES)
+    # Where rows are written; `gc` sweeps one that was left by a process that died.
+    path = f"{ARRAYS}/probe.{uuid4().hex}{PARTIAL}"
+    try:
+        require_arrays_of(store.catalog, store.storage, store.where)
+        try:
+            store.objects.write(path, content)
+            found = store.objects.read(path)
+        finally:
+            store.objects.delete(path)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"{store.where}: cannot be written ({error.strerror or error}); make room, or fix the mount or "
+            "the permissions"
+        ) from error
+    if found != content:
+        raise StorageError(f"{store.where}: does not give back what was written; check the storage")
