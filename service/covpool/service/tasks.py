@@ -120,7 +120,8 @@ class Extraction:
         if model.recipe(recipe.layer, options, dtype=recipe.dtype) != recipe:
             raise ExtractionError(
                 f"the request asks for weights {recipe.weights[:12]} of {recipe.model}, this worker has "
-                f"{model.weights[:12]}; restart the workers after changing a model, then submit again"
+                f"{model.weights[:12]}: its files were replaced; submit again, and where that does not help "
+                "restart the service and its workers first"
             )
         adapter = self._adapter(model, recipe.dtype)
         taps = [recipe.layer] if layers is None else layers
