@@ -67,7 +67,7 @@ def test_weights_replaced_after_the_description_are_refused(
     data = file.read_bytes()
     # Among the numbers: the file is as well-formed as before.
     replace(file, flipped(data, len(data) // 2))
-    with pytest.raises(CheckpointError, match="has changed since its model was described.*submit again"):
+    with pytest.raises(CheckpointError, match=r"has changed since its model was described.*submit again"):
         load_model(model, device="cpu")
     replace(file, data)
     assert load_model(model, device="cpu")

@@ -48,7 +48,7 @@ class Checkpoint:
 
     @cached_property
     def digests(self) -> tuple[str, ...]:
-        """SHA-256 of each weight file as it was when this was first asked; whoever loads it must find it so."""
+        """SHA-256 of each weight file when this was first asked; whoever loads it must find it so."""
         return tuple(file_digest(path) for path in self.weights)
 
     @property

@@ -1,7 +1,7 @@
 """Digests of large files, computed once: gigabytes are not read again while a file stays as it is.
 
-A digest is remembered in the user's cache by the file's path, size, inode and times of change. That tells what
-a file is called, and not what is in it when it is read: see `verified_files`.
+A digest is remembered in the user's cache by the file's path, size, inode and times of change. That tells
+what to call a file, and not what is in it when it is read: see `verified_files`.
 """
 
 import hashlib
@@ -15,8 +15,8 @@ from covpool.extractor.user_cache import recall, remember
 from covpool.store.keys import is_digest, sha256
 
 _KIND = "digests"
-#: Of a file that changed less than so many nanoseconds before it was read no digest is remembered: it may change
-#: again without its times doing so, which tick.
+#: Of a file that changed less than so many nanoseconds before it was read no digest is remembered: it may
+#: change again without its times doing so, which tick.
 SETTLED_NS = 2_000_000_000
 
 

@@ -1,7 +1,7 @@
 """Verified files: what is read of one are the bytes that its digest was taken of, whatever becomes of it.
 
 A file that is mapped, or read after its digest was taken, may be another by then: replaced, or written over
-within one tick of the clock, so that neither size, inode nor times tell. So a file is read block by block, and
+within one tick of the clock, so that neither size, inode nor times tell. So it is read block by block, and
 each block is tested where it lies in memory, by digests that were taken together with that of the whole file.
 They are kept in the user's cache under the latter: a file that was seen before is read once.
 """

@@ -60,7 +60,7 @@ def _bytes(one: Any) -> int:
 def _tensor(file: BinaryIO, one: Any) -> Tensor:
     found = torch.empty(one["shape"], dtype=_DTYPES[one["dtype"]])
     if found.numel():
-        memory = memoryview(found.view(-1).view(torch.uint8).numpy())
+        memory = memoryview(found.view(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
         filled = 0
         while filled < len(memory):
             filled += file.readinto(memory[filled:])  # type: ignore[attr-defined]
