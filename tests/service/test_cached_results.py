@@ -76,6 +76,26 @@ def test_each_form_has_its_own_tag_and_caches_are_told_what_it_depends_on(
     assert http.get(path, headers=both).status_code == 200
 
 
+def test_what_is_in_memory_goes_with_its_row(tmp_path: Path) -> None:
+    """No form of a key answers with bits that another form has no more."""
+    with in_process(tmp_path) as http, Store.open(tmp_path) as store:
+        first, second = example_moments("one", 8), example_moments("other", 8)
+        key = example_key("k")
+        path, tags = f"/v1/moments/{key.digest}", set()
+        for moments in (first, second):
+            store.put(key, moments, replace=True)
+            for _ in range(2):
+                npy, safetensors = http.get(path), http.get(path, headers=SAFETENSORS)
+                assert np.array_equal(np.load(io.BytesIO(npy.content)), moments.second_moment)
+                assert np.array_equal(load(safetensors.content)["second_moment"], moments.second_moment)
+                for answer in (npy, safetensors):
+                    assert answer.headers["etag"] == f'"{sha256(answer.content)}"'
+                    tags.add(answer.headers["etag"])
+        assert len(tags) == 4
+        stale = http.get(path, headers={"If-None-Match": min(tags - {npy.headers["etag"]})})
+        assert stale.status_code == 200
+
+
 def test_the_index_comes_in_pages_that_together_hold_every_key_once(
     http: httpx.Client, service: Running
 ) -> None:
