@@ -1,9 +1,9 @@
 """Same bits: every way to compute the same keys, under several loads, and which stored chunks differ.
 
-Genes of 1 bp to 40 kb on both strands, with region classes, are computed by `covpool extract` (all at once, in
-other company, each alone), by a service's worker (one job each, one job for all, with other work on the
-machine, and with other thread counts in its environment), and by `covpool precompute` in one process and on
-Dask. A chunk is compared byte for byte with that of the first way that has its key.
+Genes of 1 bp to 40 kb on both strands, with region classes, are computed by `covpool extract` (all at once,
+and in other company), by a service's worker (one job each, one job for all, with other work on the machine,
+and with other thread counts in its environment), and by `covpool precompute` in one process and on Dask. A
+chunk is compared byte for byte with that of the first way that has its key.
 
 Run: python benchmarks/same_bits.py [--model NAME]
 """
@@ -111,7 +111,7 @@ def _ways(where: Path, genes: dict[str, str], model: str) -> Iterator[tuple[str,
 def _compare(name: str, location: Path, first: dict[str, tuple[str, bytes, np.ndarray]]) -> None:
     same, differing, worst = 0, [], 0.0
     with Store.open(location, create=False) as store:
-        for key in store.keys():
+        for key in list(store.keys()):
             chunk, matrix = store.chunk(key), store.get(key).second_moment
             _, expected, known = first.setdefault(key.digest, (name, chunk, matrix))
             if chunk == expected:
@@ -119,10 +119,8 @@ def _compare(name: str, location: Path, first: dict[str, tuple[str, bytes, np.nd
             else:
                 differing.append(key.length)
                 worst = max(worst, float(np.abs(matrix - known).max() / np.abs(known).max()))
-    print(
-        f"{name:<32} {same:3} equal, {len(differing):3} differ; largest {worst:.1e}; bp {sorted(set(differing))}",
-        flush=True,
-    )
+    told = f"{same:3} equal, {len(differing):3} differ; largest {worst:.1e}; bp {sorted(set(differing))}"
+    print(f"{name:<32} {told}", flush=True)
 
 
 def _write(where: Path) -> dict[str, str]:

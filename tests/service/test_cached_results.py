@@ -1,6 +1,7 @@
 """/v1/moments, /v1/index, /v1/models, /v1/bottlenecks and /health: what is cached and what is offered."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,6 +11,9 @@ from safetensors.numpy import load
 
 from covpool.extractor.models import describe
 from covpool.store import Store
+from covpool.store.keys import sha256
+from covpool.store.testing import example_key, example_moments
+from tests.service.in_process import in_process
 from tests.service.running import Running
 
 SAFETENSORS = {"Accept": "application/x-safetensors"}

@@ -18,7 +18,6 @@ import torch
 
 from covpool.store.threads import LARGE
 
-
 _compute: ContextVar[int] = ContextVar("threads of a forward", default=1)
 
 

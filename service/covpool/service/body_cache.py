@@ -34,7 +34,7 @@ class BodyCache:
         self._lock = Lock()
 
     def get(self, key: str, media_type: str, place: Place) -> Encoded | None:
-        """The representation when it is held, and of the row that is the key's now; one of another is dropped."""
+        """The representation when it is held, and of the row that is the key's now; others are dropped."""
         name = (key, media_type)
         with self._lock:
             found = self._bodies.get(name)

@@ -5,7 +5,6 @@ read a key once must not find other bits under it. They are replaced where they 
 """
 
 import logging
-
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -110,8 +109,8 @@ def _stays(store: "Store", entry: Entry, key: MomentsKey, moments: Moments, *, r
         return True
     if not replace:
         log.warning(
-            "%s: is stored with other bits, which stay; another kind of machine, number of threads or version "
-            "of a library rounds otherwise (covpool extract --again replaces them)",
+            "%s: is stored with other bits, which stay; another machine, number of threads or version of a "
+            "library rounds otherwise (covpool extract --again replaces them)",
             key,
         )
     return not replace

@@ -1,8 +1,8 @@
 """Batching: how many bases one forward may hold, and which sequences share one of which nothing is cached.
 
-How a float32 forward rounds depends on the size of its pieces, so that follows from the kind of machine, and not
-from what else runs there: from the memory that a device has, not from what of it is free. Only after memory ran
-out are smaller pieces tried (`memory_share`).
+How a float32 forward rounds depends on the size of its pieces, so that follows from the kind of machine, and
+not from what else runs there: from the memory that a device has, not from what of it is free. Only after
+memory ran out are smaller pieces tried (`memory_share`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence

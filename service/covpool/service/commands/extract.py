@@ -39,7 +39,9 @@ from covpool.store.keys import MomentsKey, Recipe, Strand
     help="Of a forward on a CPU; another number may change the last bits of results.",
 )
 @click.option("--download", is_flag=True, help="Fetch a hub id that is not in the local hub cache.")
-@click.option("--again", is_flag=True, help="Compute what is cached too, and replace what has other bits or is damaged.")
+@click.option(
+    "--again", is_flag=True, help="Compute what is cached too; replace what is damaged or has other bits."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per sequence on standard output.")
 def extract(
     fasta: str,
