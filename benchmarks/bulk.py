@@ -205,7 +205,7 @@ def _bare(works: list[Work], model: str, layer: str) -> float:
     begun = time.perf_counter()
     for work in works:
         given = [(Sequence(one.name, one.bases), one.regions) for one in work.members]
-        extract_regions(adapter, given, [layer], Options(), filler=work.shape.filler(len(given)))
+        extract_regions(adapter, given, [layer], Options())
     return time.perf_counter() - begun
 
 

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from covpool.extractor import digests
 from covpool.extractor.digests import file_digest
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    # The files here are as good as old.
+    monkeypatch.setattr(digests, "SETTLED_NS", -1)
     return tmp_path / "cache"
 
 

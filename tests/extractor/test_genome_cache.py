@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from covpool.extractor import Genome, SequenceError, genome_index
+from covpool.extractor import Genome, SequenceError, digests, genome_index
 from covpool.extractor.digests import file_digest
 from covpool.extractor.fasta_text import Comment, FastaText, Header, Piece
 from covpool.extractor.user_cache import recall, remember
@@ -20,6 +20,8 @@ TEXT = "".join(f">{name}\n{bases}\n" for name, bases in CONTIGS.items())
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    # The files here are as good as old.
+    monkeypatch.setattr(digests, "SETTLED_NS", -1)
     return tmp_path / "cache" / "covpool"
 
 
@@ -106,7 +108,8 @@ def test_a_full_disk_costs_time_and_nothing_else(fasta: Path, cache: Path, space
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from covpool.extractor import Genome, user_cache
+from covpool.extractor import Genome, digests, user_cache
+digests.SETTLED_NS = -1
 left = [int(sys.argv[2])]
 def dying(real):
     def call(*arguments, **named):

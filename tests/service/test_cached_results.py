@@ -1,6 +1,7 @@
 """/v1/moments, /v1/index, /v1/models, /v1/bottlenecks and /health: what is cached and what is offered."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,6 +11,9 @@ from safetensors.numpy import load
 
 from covpool.extractor.models import describe
 from covpool.store import Store
+from covpool.store.keys import sha256
+from covpool.store.testing import example_key, example_moments
+from tests.service.in_process import in_process
 from tests.service.running import Running
 
 SAFETENSORS = {"Accept": "application/x-safetensors"}
@@ -74,6 +78,26 @@ def test_each_form_has_its_own_tag_and_caches_are_told_what_it_depends_on(
     assert npy.headers["vary"].lower() == safetensors.headers["vary"].lower() == "accept"
     both = SAFETENSORS | {"If-None-Match": npy.headers["etag"]}
     assert http.get(path, headers=both).status_code == 200
+
+
+def test_what_is_in_memory_goes_with_its_row(tmp_path: Path) -> None:
+    """No form of a key answers with bits that another form has no more."""
+    with in_process(tmp_path) as http, Store.open(tmp_path) as store:
+        first, second = example_moments("one", 8), example_moments("other", 8)
+        key = example_key("k")
+        path, tags = f"/v1/moments/{key.digest}", set()
+        for moments in (first, second):
+            store.put(key, moments, replace=True)
+            for _ in range(2):
+                npy, safetensors = http.get(path), http.get(path, headers=SAFETENSORS)
+                assert np.array_equal(np.load(io.BytesIO(npy.content)), moments.second_moment)
+                assert np.array_equal(load(safetensors.content)["second_moment"], moments.second_moment)
+                for answer in (npy, safetensors):
+                    assert answer.headers["etag"] == f'"{sha256(answer.content)}"'
+                    tags.add(answer.headers["etag"])
+        assert len(tags) == 4
+        stale = http.get(path, headers={"If-None-Match": min(tags - {npy.headers["etag"]})})
+        assert stale.status_code == 200
 
 
 def test_the_index_comes_in_pages_that_together_hold_every_key_once(

@@ -127,9 +127,9 @@ class Tools(RuleBasedStateMachine):
         moments = self._new(name)
         if self.store.outdated:
             with pytest.raises(OutdatedCatalogError):
-                self.store.put(example_key(name), moments)
+                self.store.put(example_key(name), moments, replace=True)
             return
-        self.store.put(example_key(name), moments)
+        self.store.put(example_key(name), moments, replace=True)
         self.last[name] = self.versions
 
     @rule(name=KEYS)
@@ -138,7 +138,16 @@ class Tools(RuleBasedStateMachine):
         """Nothing changes."""
         if name in self.last and not self.doubtful[name]:
             before = self.store.entry(example_key(name))
-            self.store.put(example_key(name), example_moments(f"{name}{self.last[name]}"))
+            self.store.put(example_key(name), example_moments(f"{name}{self.last[name]}"), replace=True)
+            assert self.store.entry(example_key(name)) == before
+
+    @rule(name=KEYS)
+    @precondition(lambda self: not self.store.outdated)
+    def put_others_that_are_not_to_replace(self, name: str) -> None:
+        """What is there stays."""
+        if name in self.last and not self.doubtful[name]:
+            before = self.store.entry(example_key(name))
+            self.store.put(example_key(name), self._new(name))
             assert self.store.entry(example_key(name)) == before
 
     @rule(names=st.lists(KEYS, min_size=2, max_size=4, unique=True), after=CRASHES)
@@ -262,7 +271,7 @@ class Tools(RuleBasedStateMachine):
             with crashing(after):
                 # What a killed writer cannot do either.
                 self.store.catalog.give_up = lambda place: None  # type: ignore[method-assign]
-                self.store.put(example_key(name), moments)
+                self.store.put(example_key(name), moments, replace=True)
         except Crash:
             self.doubtful[name].add(self.versions)
         else:

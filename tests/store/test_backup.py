@@ -53,7 +53,7 @@ def test_a_second_backup_copies_only_what_is_new(tmp_path: Path) -> None:
             back_up(store, backup)
         written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("backup/arrays/**/c.*")}
         fill(store, ["new"])
-        store.put(example_key("a"), example_moments("other"))
+        store.put(example_key("a"), example_moments("other"), replace=True)
         with into(tmp_path / "backup") as backup:
             back_up(store, backup)
             assert_whole(backup, [*NAMES[1:], "new"])
@@ -72,7 +72,7 @@ def test_a_backup_under_load_is_whole(tmp_path: Path, database_url: str) -> None
                 while not stop.is_set():
                     turn += 1
                     fill(other, [f"meanwhile{turn}"])
-                    other.put(example_key("changing"), example_moments(f"changing{turn}"))
+                    other.put(example_key("changing"), example_moments(f"changing{turn}"), replace=True)
                     compact(other, namespace_of(other), shard_rows=4, every=turn % 3 == 0)
                     collect(other, age=soon())
         except BaseException as error:

@@ -112,7 +112,7 @@ def test_a_compacted_key_is_put_again_and_compacted_again(place: Place) -> None:
     with place.open() as store:
         fill(store, NAMES)
         compact(store, namespace_of(store))
-        store.put(example_key("a"), example_moments("other"))
+        store.put(example_key("a"), example_moments("other"), replace=True)
         fill(store, ["new"])
         assert store.entry(example_key("a")).place.generation == 0
         done = compact(store, namespace_of(store))
@@ -174,7 +174,7 @@ def test_an_interrupted_compaction_leaves_nothing_half_and_goes_on(
         assert_whole(store, NAMES)
         assert set(collect(store, dry_run=True).as_dict().values()) == {0}
         # One of the planned keys is put anew before the compaction goes on.
-        store.put(example_key("c"), example_moments("other"))
+        store.put(example_key("c"), example_moments("other"), replace=True)
     with Store.open(tmp_path) as store:
         done = compact(store, namespace_of(store), shard_rows=64)
         assert done is not None
@@ -197,10 +197,10 @@ def test_a_number_stands_for_one_copy_for_ever(tmp_path: Path) -> None:
             assert done.generation == number
             assert_whole(reader, NAMES)
             for name in NAMES:
-                store.put(example_key(name), example_moments("other"))
+                store.put(example_key(name), example_moments("other"), replace=True)
             collect(store, age=soon())
             for name in NAMES:
-                store.put(example_key(name), example_moments(name))
+                store.put(example_key(name), example_moments(name), replace=True)
             collect(store, age=soon())
             assert not list(tmp_path.glob("arrays/*/compacted.*/*/c.*"))
         assert_whole(reader, NAMES)

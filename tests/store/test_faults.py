@@ -29,7 +29,7 @@ WRITER = """
 location, catalog, names, width = arguments
 with Store.open(location, catalog=catalog) as store:
     for name in names:
-        store.put(example_key(name.partition(":")[0]), example_moments(name, width))
+        store.put(example_key(name.partition(":")[0]), example_moments(name, width), replace=True)
         report(name)
 """
 

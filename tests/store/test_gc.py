@@ -28,7 +28,7 @@ def test_a_clean_store_keeps_everything(place: Place) -> None:
 def test_a_replaced_row_is_removed_when_it_is_old(place: Place) -> None:
     with place.open() as store:
         fill(store, NAMES)
-        store.put(example_key("a"), example_moments("other"))
+        store.put(example_key("a"), example_moments("other"), replace=True)
         assert collect(store).retired == 0, "a reader may be on its way to it"
         assert collect(store, age=soon(), dry_run=True).retired == 1
         assert collect(store, age=soon()).retired == 1
@@ -42,7 +42,7 @@ def test_a_replaced_row_is_removed_when_it_is_old(place: Place) -> None:
 def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         fill(store, NAMES)
-        store.put(example_key("a"), example_moments("other"))
+        store.put(example_key("a"), example_moments("other"), replace=True)
         store.catalog.reserve(example_key("x"), namespace_of(store))
         before = files(tmp_path)
         collect(store, age=soon(), dry_run=True)

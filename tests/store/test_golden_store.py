@@ -59,5 +59,5 @@ def test_the_golden_store_holds_every_codec_dtype_and_form(golden: Store) -> Non
 def test_the_golden_store_can_be_written_to(golden: Store) -> None:
     key = next(iter(golden.keys()))
     again = golden.get(key)
-    golden.put(key, again)
+    golden.put(key, again, replace=True)
     assert len(golden) == len(EXPECTED)

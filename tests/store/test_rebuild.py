@@ -121,7 +121,7 @@ def test_a_damaged_row_is_named_and_not_entered(tmp_path: Path) -> None:
 def test_of_two_rows_of_a_key_the_newer_one_is_read(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         fill(store, NAMES)
-        store.put(example_key("a"), example_moments("other"))
+        store.put(example_key("a"), example_moments("other"), replace=True)
         before = rows(store)
     for path in tmp_path.glob(f"{CATALOG_FILE}*"):
         path.unlink()
@@ -137,7 +137,7 @@ def test_compacted_copies_and_what_was_put_after_them_are_found(tmp_path: Path, 
         fill(store, NAMES)
         compact(store, namespace_of(store), shard_rows=4)
         fill(store, ["new"])
-        store.put(example_key("a"), example_moments("other"))
+        store.put(example_key("a"), example_moments("other"), replace=True)
         if swept:
             collect(store, age=soon())
         before = rows(store)

@@ -77,7 +77,7 @@ def test_the_newer_of_two_rows_is_read_after_a_restore(tmp_path: Path, database_
     with Store.open(tmp_path, catalog=database_url) as store:
         fill(store, NAMES)
         backup = backup_of(store)
-        store.put(example_key("a"), example_moments("other"))
+        store.put(example_key("a"), example_moments("other"), replace=True)
     restore(database_url, backup)
     with Store.open(tmp_path, catalog=database_url) as store:
         rebuild(store)
@@ -88,7 +88,7 @@ def test_the_newer_of_two_rows_is_read_after_a_restore(tmp_path: Path, database_
 def test_gc_does_not_remove_the_last_row_that_a_key_can_be_read_from(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         fill(store, NAMES)
-        store.put(example_key("a"), example_moments("other"))
+        store.put(example_key("a"), example_moments("other"), replace=True)
         row = store.entry(example_key("a")).row
         (path,) = tmp_path.glob(f"arrays/*/second_moment/c.{row}.0.0")
         path.write_bytes(b"damaged")

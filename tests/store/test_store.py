@@ -148,11 +148,41 @@ def test_a_reserved_row_cannot_be_read(place: Place) -> None:
         assert_same_bits(store.get(key), moments)
 
 
+def test_other_moments_under_a_key_change_nothing_unless_they_are_to_replace(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    key, also = example_key("a"), list[str]()
+    with Store.open(tmp_path) as store:
+        store.put(key, example_moments("a"))
+        before = store.entry(key)
+        store.put(key, example_moments("b"), also=lambda _: also.append("done"))
+        assert store.entry(key) == before
+        assert_same_bits(store.get(key), example_moments("a"))
+    assert (states(tmp_path), also) == (["ready"], ["done"])
+    assert "is stored with other bits, which stay" in caplog.text
+
+
+def test_the_first_of_two_writers_of_other_bits_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both found the key missing; the one that ends last is told nothing, and readers see one result."""
+    key, real = example_key("a"), NamespaceArrays.write
+    with Store.open(tmp_path) as store, Store.open(tmp_path) as other:
+
+        def write(arrays: NamespaceArrays, row: int, key: MomentsKey, moments: Moments) -> Record:
+            monkeypatch.setattr(NamespaceArrays, "write", real)
+            other.put(key, example_moments("other"))
+            return real(arrays, row, key, moments)
+
+        monkeypatch.setattr(NamespaceArrays, "write", write)
+        store.put(key, example_moments("a"))
+        assert_same_bits(store.get(key), example_moments("other"))
+    assert sorted(states(tmp_path)) == ["ready", "retired"]
+
+
 def test_other_moments_under_a_key_take_a_new_row_and_retire_the_old_one(tmp_path: Path) -> None:
     key = example_key("a")
     with Store.open(tmp_path) as store:
         store.put(key, example_moments("a"))
-        store.put(key, example_moments("b"))
+        store.put(key, example_moments("b"), replace=True)
         assert store.entry(key).row == 1
         assert len(store) == 1
         assert_same_bits(store.get(key), example_moments("b"))
@@ -164,7 +194,7 @@ def test_a_reader_that_was_sent_to_a_row_since_replaced_and_swept_reads_the_new_
     with Store.open(tmp_path) as store:
         store.put(key, example_moments("a"))
         stale = store.entry(key)
-        store.put(key, example_moments("b"))
+        store.put(key, example_moments("b"), replace=True)
         for path in tmp_path.glob("arrays/*/*/c.0.*"):
             path.unlink()
         with pytest.MonkeyPatch.context() as patch:
@@ -366,7 +396,7 @@ def test_many_become_readable_together_or_not_at_all(tmp_path: Path, monkeypatch
         assert seen == [[False, True, False]] * 2
         assert store.verify() == []
         # Given twice, the latter counts; what is there already keeps its row.
-        store.put_many([(items[0][0], items[2][1]), *items])
+        store.put_many([(items[0][0], items[2][1]), *items], replace=True)
         for key, moments in items:
             assert store.get(key).second_moment.tobytes() == moments.second_moment.tobytes()
         assert store.entry(items[1][0]) == before

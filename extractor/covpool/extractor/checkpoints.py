@@ -7,11 +7,12 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from covpool.extractor.digests import file_digest
+from covpool.extractor.digests import FileState, file_digest
 from covpool.extractor.errors import CheckpointError, ModelNotFoundError
 from covpool.extractor.hub import CONFIG, WEIGHTS, snapshot
 from covpool.extractor.unreadable import unreadable
@@ -35,6 +36,7 @@ class Checkpoint:
         config: what it holds.
         weights: the weight file; several when it is cut into parts, in their order.
         card: the parsed `covpool.json`, our notes beside a bundled model; {} elsewhere.
+        states: of all these files, seen before they were read.
     """
 
     name: str
@@ -43,11 +45,25 @@ class Checkpoint:
     config: Mapping[str, Any]
     weights: tuple[Path, ...]
     card: Mapping[str, Any]
+    states: tuple[FileState | None, ...] = ()
+
+    @cached_property
+    def digests(self) -> tuple[str, ...]:
+        """SHA-256 of each weight file when this was first asked; whoever loads it must find it so."""
+        return tuple(file_digest(path) for path in self.weights)
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether a file looks different from what was read."""
+        return self.states != _states(self.directory)
+
+    def read_again(self) -> "Checkpoint":
+        """The checkpoint of this name that is there now; errors as `locate`."""
+        return _read(self.name, self.directory)
 
     def digest(self, shape: Mapping[str, Any]) -> str:
         """SHA-256 over the weight files' bytes and `shape`, the configuration that shapes the numbers."""
-        digests = [file_digest(path) for path in self.weights]
-        weights = digests[0] if len(digests) == 1 else digests
+        weights = self.digests[0] if len(self.digests) == 1 else list(self.digests)
         return sha256(canonical_json({"config": dict(shape), "weights": weights}))
 
 
@@ -101,6 +117,7 @@ def bundled_directory() -> Path:
 
 
 def _read(name: str, directory: Path) -> Checkpoint:
+    states = _states(directory)
     config = next((directory / file for file in CONFIGS if (directory / file).is_file()), None)
     if config is None:
         raise CheckpointError(
@@ -114,7 +131,15 @@ def _read(name: str, directory: Path) -> Checkpoint:
         read_json(config) if config.suffix == ".json" else read_yaml(config),
         _weights(directory),
         read_json(card) if card.is_file() else {},
+        states,
     )
+
+
+def _states(directory: Path) -> tuple[FileState | None, ...]:
+    """Of every file that a checkpoint may be read from, there or not."""
+    pickled = sorted(path for path in directory.glob("*.pt*") if _PICKLED.fullmatch(path.name))
+    named = (directory / name for name in (*CONFIGS, CARD, WEIGHTS))
+    return tuple(FileState.at(path) for path in (*named, *pickled))
 
 
 def _weights(directory: Path) -> tuple[Path, ...]:

@@ -12,9 +12,11 @@ from covpool.extractor.parts import Step, begins
 from covpool.extractor.regions import REVERSES, Region
 from covpool.extractor.sequences import Sequence, reverse_complement
 from covpool.extractor.sums import Sums
+from covpool.extractor.threads import forward_threads
 from covpool.store.partials import PartialSums
 
 
+@forward_threads()
 def run_step(
     adapter: Divisible,
     sequence: Sequence,

@@ -6,12 +6,14 @@ from dataclasses import replace
 from typing import overload
 
 from covpool.extractor.adapters.adapter import Adapter, Divisible
-from covpool.extractor.adapters.batching import batches, usable_bytes
+from covpool.extractor.adapters.batching import usable_bytes
 from covpool.extractor.errors import RegionError
-from covpool.extractor.models import Options
+from covpool.extractor.models import Layer, Options
+from covpool.extractor.packs import Shape, packs
 from covpool.extractor.regions import REVERSES, WHOLE, Region
 from covpool.extractor.sequences import Sequence, as_sequence, reverse_complement
 from covpool.extractor.sums import Sums
+from covpool.extractor.threads import forward_threads
 from covpool.store.keys import Strand
 from covpool.store.moments import Moments
 from covpool.store.partials import PartialSums
@@ -137,19 +139,21 @@ def extract_many(
 ) -> Iterator[tuple[int, dict[str, Moments] | dict[str, dict[str, Moments]]]]:
     """Index and moments of many sequences, as they become ready; the longest come first.
 
-    Short sequences share a forward under the adapter's budget. A sequence's moments do not depend on its
-    batch mates, beyond rounding. `regions` are the classes of each sequence; other arguments, result and
-    errors as in `extract`.
+    Short sequences share a forward (see `covpool.extractor.packs`). A sequence's moments are those of
+    `extract`, to the bit. `regions` are the classes of each sequence; other arguments, result and errors as
+    there.
     """
     asked = regions or [(Region.whole(len(sequence)),) for sequence in sequences]
     classes = max(map(len, asked), default=1)
     sums = classes * sum(adapter.model.layer(name).width ** 2 for name in layers)
     # A member holds its float64 sums and, at the end, its float64 result.
     most = usable_bytes(adapter.device) // max(1, 16 * sums)
-    for group in batches([len(sequence) for sequence in sequences], adapter.budget, most):
-        members = [(sequences[index], asked[index]) for index in group]
-        found = extract_regions(adapter, members, layers, options or Options(), progress)
-        yield from zip(group, found if regions is not None else map(_whole, found), strict=True)
+    for pack in packs(map(len, sequences), adapter.model, adapter.device.type):
+        for start in range(0, len(pack), max(1, most)):
+            group = pack[start : start + max(1, most)]
+            members = [(sequences[index], asked[index]) for index in group]
+            found = extract_regions(adapter, members, layers, options or Options(), progress)
+            yield from zip(group, found if regions is not None else map(_whole, found), strict=True)
 
 
 def _whole(found: Mapping[str, Mapping[str, Moments]]) -> dict[str, Moments]:
@@ -163,7 +167,6 @@ def extract_regions(
     options: Options,
     progress: Progress | None = None,
     *,
-    filler: Ordered[Sequence] = (),
     kept: Kept | None = None,
     keep: Keep | None = None,
 ) -> list[dict[str, dict[str, Moments]]]:
@@ -171,8 +174,7 @@ def extract_regions(
 
     Args:
         adapter, layers, options, progress: as in `extract`.
-        sequences: each with its classes.
-        filler: further members of the batch, of which nothing is kept (see `covpool.extractor.packs`).
+        sequences: each with its classes; of one pack (see `covpool.extractor.packs`), which is filled up.
         kept: partial sums of the one sequence there is, to go on with; what of its forward only they needed
             is left out where the model can.
         keep: called after each block, so that the sums of the one sequence there is may be kept; there are
@@ -205,13 +207,38 @@ def extract_regions(
     ]
     if progress is not None and kept:
         progress(sum(one.position for one in sums[0].values()))
-    members = [*(sequence for sequence, _ in sequences), *filler]
+    members = [sequence for sequence, _ in sequences]
+    # What may be divided is alone.
+    if part is None or len(members[0]) <= part:
+        members += _shape(adapter, members).filler(len(members))
+    with forward_threads():
+        _run(adapter, members, sums, list(taps.values()), options, progress, keep)
+        return [{name: found[tap.name].moments() for name, tap in taps.items()} for found in sums]
+
+
+def _shape(adapter: Adapter, members: Ordered[Sequence]) -> Shape:
+    """The one shape of all members."""
+    (shape,) = {Shape.of(adapter.model, len(one), adapter.device.type) for one in members}
+    assert len(members) <= shape.rows, "more than a pack"
+    return shape
+
+
+def _run(
+    adapter: Adapter,
+    members: Ordered[Sequence],
+    sums: Ordered[Mapping[str, Sums]],
+    taps: Ordered[Layer],
+    options: Options,
+    progress: Progress | None,
+    keep: Keep | None,
+) -> None:
+    """Feed the sums of the first members, strand by strand."""
+    names = [tap.name for tap in taps]
     for number, reverse in enumerate(REVERSES[options.strand]):
         starts = [one.begin_strand(number, reverse=reverse) for found in sums for one in found.values()]
         start = min(starts)
         strands = [replace(one, bases=reverse_complement(one.bases)) if reverse else one for one in members]
         if start < max(len(one) for one in members):
-            names = [tap.name for tap in taps.values()]
             for index, block in adapter.batch(
                 strands, layers=names, condition=options.condition, start=start
             ):
@@ -224,7 +251,6 @@ def extract_regions(
         for found in sums:
             for one in found.values():
                 one.end_strand()
-    return [{name: found[tap.name].moments() for name, tap in taps.items()} for found in sums]
 
 
 def _check(sequence: Sequence, regions: Ordered[Region]) -> None:

@@ -5,9 +5,11 @@ cache directory: the file's own directory may be read-only. Convention: coordina
 """
 
 import errno
+import hashlib
 import os
 import re
 import stat
+import threading
 import weakref
 from collections.abc import Collection
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Self
 
 import numpy as np
 
-from covpool.extractor.compression import GZIP, DamagedError, unpack
+from covpool.extractor.compression import CHUNK, GZIP, DamagedError, unpack
 from covpool.extractor.errors import GenomeFileError, RegionError, SequenceError
 from covpool.extractor.fasta_text import BLANKS
 from covpool.extractor.genome_index import index_of
@@ -58,6 +60,11 @@ class _ChangedError(Exception):
     """The text is not what was indexed."""
 
 
+def _state(status: os.stat_result) -> tuple[int, ...]:
+    """What shows that a file was replaced or written to."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
 class Genome:
     """A FASTA file by contig and coordinates; may be shared by threads.
 
@@ -87,15 +94,27 @@ class Genome:
         # Also when it is forgotten, as files are.
         self._close = weakref.finalize(self, os.close, self._descriptor)
         try:
+            self._state = _state(os.fstat(self._descriptor))
             with open(self._descriptor, "rb", closefd=False) as file:
                 self._index = index_of(file, path)
         except BaseException:
             self.close()
             raise
+        # What it looked like when it was found to be another.
+        self._other: tuple[int, ...] | None = None
+        self._looking = threading.Lock()
         self.digest = self._index.digest
         self.contigs = self._index.contigs
         self.notices = self._index.notices
         self._numbers = {name: number for number, name in enumerate(self.contigs)}
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether another file lies at its path, or this one was written to."""
+        try:
+            return _state(self.path.stat()) != self._state
+        except OSError:
+            return True
 
     def sequence(
         self, chrom: str, start: int, end: int, strand: str = "+", *, name: str, circular: bool = False
@@ -120,6 +139,8 @@ class Genome:
             bases = self._letters(chrom, start, min(end, length))
             if end > length:
                 bases += self._letters(chrom, 0, end - length)
+            # Behind the read: what was read until now is what was indexed.
+            self._check_unchanged()
         except OSError as error:
             # Where the file lies is not for everyone who asks for a gene of it.
             raise GenomeFileError(unreadable(error, f"{name}: its FASTA file")) from error
@@ -148,6 +169,24 @@ class Genome:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def _check_unchanged(self) -> None:
+        """Look at the file, and read all of it again where it was touched since it was indexed."""
+        with self._looking:
+            state = _state(os.fstat(self._descriptor))
+            if state == self._state:
+                return
+            if state == self._other or self._digest_now() != self.digest:
+                self._other = state
+                raise _ChangedError
+            self._state = state
+
+    def _digest_now(self) -> str:
+        found, at = hashlib.sha256(), 0
+        while data := self._bytes(CHUNK, at):
+            found.update(data)
+            at += len(data)
+        return found.hexdigest()
 
     def _letters(self, chrom: str, start: int, end: int) -> bytes:
         """The letters [start, end) of a contig, as the file has them."""

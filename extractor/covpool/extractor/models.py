@@ -244,6 +244,14 @@ class Model:
             )
         raise LayerError(f"model {self.name}: no layer {wanted!r}; it has {', '.join(known)} (and final)")
 
+    def current(self) -> "Model":
+        """This model; described anew, from the same directory, where a file of it has changed since.
+
+        Raises:
+            CheckpointError: what is there now cannot be read.
+        """
+        return _described(self.checkpoint.read_again()) if self.checkpoint.has_changed else self
+
     def numerics(self, dtype: str) -> str:
         """A compute dtype as a recipe names it: with whatever else about the model's arithmetic matters."""
         plain = dtype.partition(",")[0]
@@ -282,7 +290,10 @@ def describe(name: str, *, revision: str | None = None, download: bool = False) 
         ModelNotFoundError, CheckpointError: see `checkpoints.locate`; also for a `model_type` that no
             adapter reads.
     """
-    checkpoint = locate(name, revision=revision, download=download, check=_family)
+    return _described(locate(name, revision=revision, download=download, check=_family))
+
+
+def _described(checkpoint: Checkpoint) -> Model:
     where = str(checkpoint.config_file)
     family = _family(checkpoint.config, where)
     try:

@@ -1,9 +1,9 @@
 """Packs: short sequences that share a forward of a fixed shape, so that no bit depends on who shares it.
 
 How a float32 forward rounds depends on its shape (rows, padded length), which selects the kernels, and on the
-number of threads; not on what the other rows hold, nor on the place of a row. So the shape of a pack follows
-from the length of its members and nothing else: rows of one padded length, and what members are wanting is
-filled up with N. Bulk runs that were interrupted, or split in another way, then end in the same bits.
+number of threads (see `threads`); not on what the other rows hold, nor on the place of a row. So the shape of
+a pack follows from the length of its members and nothing else: rows of one padded length, and what members
+are wanting is filled up with N. Whoever computes a key, alone or among others, then ends in the same bits.
 """
 
 from collections.abc import Iterable

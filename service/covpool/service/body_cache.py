@@ -1,8 +1,10 @@
-"""Encoded matrices kept in memory: the bytes of a key never change, so sending them again costs no work."""
+"""Encoded matrices kept in memory: the bytes of a row never change, so sending them again costs no work."""
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from threading import Lock
+
+from covpool.store.entries import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,11 +15,13 @@ class Encoded:
         body: what is sent.
         media_type: its content type.
         headers: what else is told of it, its entity tag among them.
+        place: of the row that it was read from.
     """
 
     body: bytes = field(repr=False)
     media_type: str
     headers: dict[str, str]
+    place: Place
 
 
 class BodyCache:
@@ -29,12 +33,17 @@ class BodyCache:
         self._bodies: OrderedDict[tuple[str, str], Encoded] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, key: str, media_type: str) -> Encoded | None:
-        """The representation when it is held."""
+    def get(self, key: str, media_type: str, place: Place) -> Encoded | None:
+        """The representation when it is held, and of the row that is the key's now; others are dropped."""
+        name = (key, media_type)
         with self._lock:
-            found = self._bodies.get((key, media_type))
-            if found is not None:
-                self._bodies.move_to_end((key, media_type))
+            found = self._bodies.get(name)
+            if found is None:
+                return None
+            if found.place != place:
+                self._drop(name)
+                return None
+            self._bodies.move_to_end(name)
             return found
 
     def put(self, key: str, encoded: Encoded) -> None:
@@ -43,9 +52,12 @@ class BodyCache:
         if 4 * size > self._budget:
             return
         with self._lock:
-            replaced = self._bodies.pop(name, None)
-            self._held += size - (len(replaced.body) if replaced else 0)
+            self._drop(name)
+            self._held += size
             self._bodies[name] = encoded
             while self._held > self._budget:
-                _, dropped = self._bodies.popitem(last=False)
-                self._held -= len(dropped.body)
+                self._drop(next(iter(self._bodies)))
+
+    def _drop(self, name: tuple[str, str]) -> None:
+        if (dropped := self._bodies.pop(name, None)) is not None:
+            self._held -= len(dropped.body)

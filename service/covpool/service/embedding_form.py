@@ -12,6 +12,7 @@ from covpool.service.offered import Offered
 from covpool.service.schemas import EmbeddingRequest
 from covpool.store.keys import Recipe
 from covpool.store.moments import Moments
+from covpool.store.poolings.fitted import FittedPooling
 from covpool.store.poolings.kinds import Pooling
 from covpool.store.poolings.scores import LinearScores
 
@@ -47,6 +48,12 @@ class Form:
         )
         pooling = offered.pooling(request.pooling, request.bottleneck, recipe)
         return cls(pooling, request.dimensions, request.encoding_format or "float", sliceable)
+
+    @property
+    def fitted(self) -> dict[str, str]:
+        """Digests of the fitted poolings that take part, by name."""
+        parts = () if self.pooling is None else self.pooling.parts
+        return {one.name: one.digest for one in parts if isinstance(one, FittedPooling)}
 
     def check(self, width: int, records: int) -> None:
         """Refuse what cannot be sent of so many moments of `width` features.

@@ -10,13 +10,12 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Literal
 
 from covpool.extractor.annotation.annotation import Annotation
 from covpool.extractor.annotation.gene_regions import own_classes, stretch
 from covpool.extractor.annotation.genes import Gene
-from covpool.extractor.errors import ExtractionError
+from covpool.extractor.errors import ExtractionError, GenomeFileError
 from covpool.extractor.genome import Genome
 from covpool.extractor.regions import WHOLE
 from covpool.service.bulk.plan import Locus, locus_of
@@ -140,15 +139,20 @@ class GeneBases:
             raise
 
 
-def known_genes(fasta: Path, annotation: Annotation) -> list[KnownGene]:
-    """The genes of an annotation that was read for this FASTA file, with the digests of their bases."""
+def known_genes(genome: Genome, annotation: Annotation) -> list[KnownGene]:
+    """The genes of an annotation that was read for this genome, with the digests of their bases.
+
+    Raises:
+        GenomeFileError: the file changes meanwhile.
+    """
     found = []
-    with Genome(fasta) as genome:
-        for gene in annotation.genes:
-            locus = Locus(gene, gene.start, gene.end, gene.chrom in annotation.circular, ())
-            try:
-                digest = locus.read(genome).digest
-            except ExtractionError:
-                digest = None
-            found.append(KnownGene(gene, own_classes(gene, annotation.transcripts(gene)), digest))
+    for gene in annotation.genes:
+        locus = Locus(gene, gene.start, gene.end, gene.chrom in annotation.circular, ())
+        try:
+            digest = locus.read(genome).digest
+        except GenomeFileError:
+            raise
+        except ExtractionError:
+            digest = None
+        found.append(KnownGene(gene, own_classes(gene, annotation.transcripts(gene)), digest))
     return found

@@ -123,6 +123,7 @@ def _loci(genomes: Genomes, assembly: Registration, *, flank: int, asked: frozen
             circular=gene.chrom in assembly.circular,
             flank=flank,
             classes=classes,
+            digest=known.digest,
         )
         if locus is not None:
             yield locus

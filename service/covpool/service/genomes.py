@@ -23,6 +23,7 @@ from covpool.extractor.digests import file_digest
 from covpool.extractor.errors import RegionError, SequenceError
 from covpool.extractor.genome import Genome, parse_region
 from covpool.extractor.sequences import Sequence
+from covpool.service.bulk.plan import changed_bases
 from covpool.service.contig_names import ContigNames, some
 from covpool.service.errors import GenomeNotFoundError, GenomeUnavailableError, RequestError
 from covpool.service.gene_bases import GeneBases, known_genes
@@ -90,15 +91,16 @@ class Genomes:
         if len(release) > LONGEST_NAME:
             raise RequestError(f"release {release[:40]!r}…: write up to {LONGEST_NAME} characters")
         fasta = fasta.resolve()
+        found, rows = None, list[dict[str, Any]]()
         with Genome(fasta) as genome:
             digest, contigs = genome.digest, genome.contigs
-        others, around = ContigNames(aliases or {}, alias_table, tuple(circular)).among(contigs)
-        found, rows = None, list[dict[str, Any]]()
-        if annotation is not None:
-            found = read_annotation(annotation, contigs, aliases=others, circular=around, strict=strict)
-            around = found.circular
-            others = {name: contig for name, contig in found.contigs.items() if name not in contigs} | others
-            rows = [gene_row(name, one) for one in known_genes(fasta, found)]
+            others, around = ContigNames(aliases or {}, alias_table, tuple(circular)).among(contigs)
+            if annotation is not None:
+                found = read_annotation(annotation, contigs, aliases=others, circular=around, strict=strict)
+                around = found.circular
+                known = {one: contig for one, contig in found.contigs.items() if one not in contigs}
+                others = known | others
+                rows = [gene_row(name, one) for one in known_genes(genome, found)]
         genes = found.genes if found is not None else ()
         with self._catalog.writing() as connection:
             _delete(connection, name)
@@ -210,6 +212,9 @@ class Genomes:
             GenomeNotFoundError: there is no such assembly or gene.
             RequestError: several genes go by that name; the message lists their ids.
         """
+        return self._known_gene(name, called).gene
+
+    def _known_gene(self, name: str, called: str) -> KnownGene:
         assembly = self.get(name)
         query = (
             sa.select(_genes, _names.c.rank)
@@ -230,20 +235,19 @@ class Genomes:
                 f"{len(best)} genes of {name} are called {called[:80]!r}; ask by id: "
                 + ", ".join(row.id for row in best[:10])
             )
-        return gene_of(best[0])
+        return known_gene_of(best[0])
 
     def gene_sequence(self, name: str, called: str) -> Sequence:
         """The bases of a gene along its own strand, called as it was asked for.
 
         Raises:
             GenomeNotFoundError, RequestError: as `gene`.
-            GenomeUnavailableError: the FASTA file is gone or not what was registered.
+            GenomeUnavailableError, GenomeFileError: the FASTA file is gone or not what was registered.
             SequenceError: something in it is not DNA.
         """
-        gene = self.gene(name, called)
-        assembly = self.get(name)
-        genome = self.file(assembly)
-        return genome.sequence(
+        known = self._known_gene(name, called)
+        gene, assembly = known.gene, self.get(name)
+        found = self.file(assembly).sequence(
             gene.chrom,
             gene.start,
             gene.end,
@@ -251,6 +255,9 @@ class Genomes:
             name=called,
             circular=gene.chrom in assembly.circular,
         )
+        if known.digest is not None and found.digest != known.digest:
+            raise changed_bases(called)
+        return found
 
     def region_sequence(self, name: str, text: str) -> Sequence:
         """The bases of `chrom:start-end:strand` (0-based half-open), called as it was asked for.
@@ -276,7 +283,9 @@ class Genomes:
         """
         with self._opening:
             found = self._open.get(assembly.digest)
-            if found is None:
+            # The one that is open stays so for whoever reads it now.
+            if found is None or found.has_changed:
+                self._open.pop(assembly.digest, None)
                 found = _opened(assembly)
                 self._open[assembly.digest] = found
         if found.contigs != assembly.contigs:

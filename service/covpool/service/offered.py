@@ -1,11 +1,12 @@
 """What this service offers: described models and the bottlenecks that fit them (no torch, no weights)."""
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from covpool.extractor.errors import ModelNotFoundError
+from covpool.extractor.errors import ExtractionError, ModelNotFoundError
 from covpool.extractor.models import Model, bundled_models, describe
 from covpool.service.errors import RequestError
 from covpool.service.schemas import Pooling as PoolingName
@@ -15,13 +16,18 @@ from covpool.store.poolings.files import load_pooling
 from covpool.store.poolings.fitted import FittedPooling
 from covpool.store.poolings.kinds import JOIN, KINDS, Pooling, pooling
 
+log = logging.getLogger(__name__)
+
 #: Fitted poolings beside a model's weights; the first that fits a recipe is its default.
 BOTTLENECK_PATTERNS = ("bottleneck*.safetensors", "scores*.safetensors")
 
 
 @dataclass(frozen=True)
 class Offered:
-    """Models and bottlenecks by name. Only these are reachable: no request names a path."""
+    """Models and bottlenecks by name. Only these are reachable: no request names a path.
+
+    A model whose files are replaced is described anew when it is next asked for.
+    """
 
     models: dict[str, Model] = field(default_factory=dict)
     bottlenecks: dict[str, FittedPooling] = field(default_factory=dict)
@@ -67,7 +73,30 @@ class Offered:
         """
         if name not in self.models:
             raise ModelNotFoundError(f"model {name!r} is not served here; choose {', '.join(self.models)}")
-        return self.models[name]
+        return self._current(name)
+
+    def current_models(self) -> list[Model]:
+        """Every model as its files are now, in the order given."""
+        return [self._current(name) for name in self.models]
+
+    def _current(self, name: str) -> Model:
+        known = self.models[name]
+        try:
+            current = known.current()
+        except (ExtractionError, OSError) as error:
+            # Half replaced, or gone: whoever has the files still may run what is named by the old digest, and
+            # whoever loads others refuses.
+            log.warning("model %s: its files have changed and cannot be read now: %s", name, error)
+            return known
+        if current.weights != known.weights:
+            log.warning(
+                "model %s: its files have changed; weights %s are served instead of %s",
+                name,
+                current.weights[:12],
+                known.weights[:12],
+            )
+        self.models[name] = current
+        return current
 
     def pooling(self, kind: PoolingName, bottleneck: str | None, recipe: Recipe) -> Pooling | None:
         """What a request asks for of moments of this recipe; None for C as it is.

@@ -111,6 +111,12 @@ class Settings(BaseSettings):
     )
     batch_tokens: int = Field(65_536, gt=0, description="tokens that a worker claims at once")
     batch_records: int = Field(64, gt=0, description="sequences that a worker claims at once, at most")
+    threads: int = Field(
+        1,
+        gt=0,
+        description="of a forward on a CPU; results of another number may differ in their last bits, so set "
+        "it alike for all workers, and run more workers to use more cores",
+    )
     model_memory: int | None = Field(
         None, gt=0, description="bytes for loaded models' weights; half of the device's memory by default"
     )

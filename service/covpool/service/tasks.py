@@ -74,18 +74,19 @@ class Extraction:
         recipe: Recipe,
         sequences: list[Sequence],
         *,
+        replacing: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> Iterator[MomentsKey]:
         """Compute the moments of whole sequences and cache them; yields each key once it is cached.
 
-        Arguments, order and errors as in `moments`.
+        Arguments, order and errors as in `moments`; `replacing` also replaces what is cached with other bits.
 
         Raises:
             StoreError: the store refused; nothing was cached of the sequences not yielded.
         """
         for _, found in self.moments(model, recipe, sequences, progress=progress):
             for key, moments in found.items():
-                self._store.put(key, moments.astype(STORED_DTYPE))
+                self._store.put(key, moments.astype(STORED_DTYPE), replace=replacing)
                 yield key
 
     def moments(
@@ -120,7 +121,8 @@ class Extraction:
         if model.recipe(recipe.layer, options, dtype=recipe.dtype) != recipe:
             raise ExtractionError(
                 f"the request asks for weights {recipe.weights[:12]} of {recipe.model}, this worker has "
-                f"{model.weights[:12]}; restart the workers after changing a model, then submit again"
+                f"{model.weights[:12]}: its files were replaced; submit again, and where that does not help "
+                "restart the service and its workers first"
             )
         adapter = self._adapter(model, recipe.dtype)
         taps = [recipe.layer] if layers is None else layers

@@ -132,16 +132,20 @@ class Catalog:
         return places
 
     def flip_ready(
-        self, written: Sequence[Written], *, also: Callable[[Connection], None] | None = None
+        self,
+        written: Sequence[Written],
+        *,
+        replace: bool = False,
+        also: Callable[[Connection], None] | None = None,
     ) -> None:
         """Make written rows the ones that are read, and retire those that were, all in one transaction.
 
-        A row with the same checksum that another writer made ready meanwhile stays, and this one is retired:
-        writers of the same moments end in one row. `also` runs in the same transaction, so all of it happens
-        or nothing.
+        A row that another writer made ready meanwhile stays, and this one is retired: writers of one key end
+        in one row, the first. `also` runs in the same transaction, so all of it happens or nothing.
 
         Args:
             written: one row each of different keys.
+            replace: retire such a row too, unless it has the same checksum.
             also: more to do in the transaction.
 
         Raises:
@@ -157,7 +161,8 @@ class Catalog:
             flipped: list[Written] = []
             for one in ordered:
                 found = self.find_within(connection, one.key.digest) if one.key.digest in ready else None
-                if found and found.place != one.instead_of and found.checksum == one.record.checksum:
+                theirs = found is not None and found.place != one.instead_of
+                if found and theirs and not (replace and found.checksum != one.record.checksum):
                     _from_reserved(connection, _RETIRE, [one], [{"since": now}])
                     continue
                 if found:

@@ -1,5 +1,10 @@
-"""Puts: moments into rows of their own, made readable in one step or not at all."""
+"""Puts: moments into rows of their own, made readable in one step or not at all.
 
+A key's moments stay as they are: other machines and other versions of libraries round otherwise, and who has
+read a key once must not find other bits under it. They are replaced where they are damaged, or when asked.
+"""
+
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -14,6 +19,8 @@ from covpool.store.rows import encode_row
 from covpool.store.schema import Namespace
 from covpool.store.zarr_arrays import NamespaceArrays
 
+log = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     from covpool.store.zarr_store import Store
 
@@ -22,6 +29,8 @@ def put_all(
     store: "Store",
     items: Iterable[tuple[MomentsKey, Moments]],
     also: Callable[[Connection], None] | None,
+    *,
+    replace: bool,
 ) -> None:
     """See `Store.put_many`."""
     given = {key.digest: (key, moments) for key, moments in items}
@@ -36,10 +45,10 @@ def put_all(
     reserved: list[Place] = []
     try:
         try:
-            rows = _rows(store, wanted, given, reserved)
+            rows = _rows(store, wanted, given, reserved, replace=replace)
             written = [_write(store, *given[key], place, old) for key, place, old in rows]
             if written:
-                store.catalog.flip_ready(written, also=also)
+                store.catalog.flip_ready(written, replace=replace, also=also)
             elif also is not None:
                 with store.catalog.writing() as connection:
                     also(connection)
@@ -64,6 +73,8 @@ def _rows(
     wanted: list[tuple[MomentsKey, Namespace]],
     given: dict[str, tuple[MomentsKey, Moments]],
     reserved: list[Place],
+    *,
+    replace: bool,
 ) -> Iterator[tuple[str, Place, Place | None]]:
     """Digests to be written, each with a reserved row and the one it replaces; also listed in `reserved`."""
     found = store.catalog.find_or_reserve(wanted)
@@ -71,7 +82,7 @@ def _rows(
     for (key, namespace), one in zip(wanted, found, strict=True):
         if isinstance(one, Place):
             yield key.digest, one, None
-        elif not _holds(store, one, *given[key.digest]):
+        elif not _stays(store, one, *given[key.digest], replace=replace):
             reserved.append(store.catalog.reserve(key, namespace))
             yield key.digest, reserved[-1], one.place
 
@@ -85,8 +96,8 @@ def _write(store: "Store", key: MomentsKey, moments: Moments, place: Place, old:
     return Written(key, place, record, old)
 
 
-def _holds(store: "Store", entry: Entry, key: MomentsKey, moments: Moments) -> bool:
-    """Whether exactly what these moments are encoded as is stored there, intact."""
+def _stays(store: "Store", entry: Entry, key: MomentsKey, moments: Moments, *, replace: bool) -> bool:
+    """Whether what is stored there stays: it is intact, and the same, or other moments that are to stay."""
     if (moments.width, str(moments.dtype)) != (entry.namespace.width, entry.namespace.dtype):
         return False
     try:
@@ -94,4 +105,12 @@ def _holds(store: "Store", entry: Entry, key: MomentsKey, moments: Moments) -> b
         stored = arrays.row(entry.row)
     except CorruptEntryError:
         return False
-    return stored == encode_row(arrays.namespace, key, moments)[0]
+    if stored == encode_row(arrays.namespace, key, moments)[0]:
+        return True
+    if not replace:
+        log.warning(
+            "%s: is stored with other bits, which stay; another machine, number of threads or version of a "
+            "library rounds otherwise (covpool extract --again replaces them)",
+            key,
+        )
+    return not replace

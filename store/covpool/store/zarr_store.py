@@ -188,17 +188,19 @@ class Store:
         key: MomentsKey,
         moments: Moments,
         *,
+        replace: bool = False,
         also: Callable[[Connection], None] | None = None,
     ) -> None:
-        """Cache moments under a key; putting the same again changes nothing.
+        """Cache moments under a key; what is stored there intact stays, whatever its bits.
 
-        Other moments under a stored key, or the same where the stored ones are damaged, take a row of their
+        Where the stored moments are damaged, or others are to replace them, the new ones take a row of their
         own and replace the old one in a single step: a reader sees the ones or the others.
 
         Args:
             key: the identity of the moments.
             moments: float32 or float64; stored in that dtype. Of the second moment the upper triangle is
                 kept.
+            replace: other moments that are stored under the key, if their bits differ.
             also: runs in the transaction that makes the row readable (the service ends its job there).
 
         Raises:
@@ -208,12 +210,13 @@ class Store:
             StoreError: the storage refused; nothing became readable.
             CatalogError: the catalog's database refused, or was lost on the way; nothing became readable.
         """
-        self.put_many([(key, moments)], also=also)
+        self.put_many([(key, moments)], replace=replace, also=also)
 
     def put_many(
         self,
         items: Iterable[tuple[MomentsKey, Moments]],
         *,
+        replace: bool = False,
         also: Callable[[Connection], None] | None = None,
     ) -> None:
         """Cache moments under several keys, which become readable together.
@@ -222,7 +225,7 @@ class Store:
         Of a key given twice the latter moments count. Otherwise as `put`, errors included: when one is
         refused, none becomes readable.
         """
-        put_all(self, items, also)
+        put_all(self, items, also, replace=replace)
 
     def get(self, key: MomentsKey | str) -> Moments:
         """The moments of a key, given whole or as its digest.

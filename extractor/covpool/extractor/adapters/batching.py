@@ -1,4 +1,9 @@
-"""Batching: which sequences share a forward, and how many bases one forward may hold."""
+"""Batching: how many bases one forward may hold, and which sequences share one of which nothing is cached.
+
+How a float32 forward rounds depends on the size of its pieces, so that follows from the kind of machine, and
+not from what else runs there: from the memory that a device has, not from what of it is free. Only after
+memory ran out are smaller pieces tried (`memory_share`).
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -7,7 +12,7 @@ from contextvars import ContextVar
 import psutil
 import torch
 
-#: Share of the memory that is free now which one forward may take.
+#: Share of a device's memory that one forward may take.
 MEMORY_SHARE = 0.25
 #: More bases per forward than this gained nothing on a CPU (measured: tiles of 8 to 64 kb are equally fast).
 MOST_BASES = {"cpu": 16_384, "cuda": 262_144}
@@ -33,15 +38,24 @@ def free_bytes(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
+def total_bytes(device: torch.device) -> int:
+    """Memory that a device has, in bytes."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return int(psutil.virtual_memory().total)
+
+
 def usable_bytes(device: torch.device) -> int:
     """Memory that one forward may take on a device now, in bytes."""
     return int(_share.get() * MEMORY_SHARE * free_bytes(device))
 
 
 def token_budget(device: torch.device, bytes_per_base: int, most: Mapping[str, int] = MOST_BASES) -> int:
-    """Bases that one forward may hold on this device, from the memory that is free now; at most `most`."""
-    fitting = usable_bytes(device) // bytes_per_base
-    return max(1, min(fitting, int(_share.get() * most.get(device.type, most["cpu"]))))
+    """Bases that one forward may hold on this kind of device, a power of two; at most `most`."""
+    fitting = _share.get() * MEMORY_SHARE * total_bytes(device) / bytes_per_base
+    allowed = min(fitting, _share.get() * most.get(device.type, most["cpu"]))
+    # Machines of one kind differ by some megabytes.
+    return 1 << max(0, int(allowed).bit_length() - 1)
 
 
 def batches(lengths: Sequence[int], budget: int, most: int) -> list[list[int]]:

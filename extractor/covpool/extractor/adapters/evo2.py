@@ -95,15 +95,18 @@ class Evo2Adapter:
 
             check_available(model.name, device, dtype)
         files = model.checkpoint.weights
-        tensors = read_weights(files)
+        tensors = read_weights(files, model.checkpoint.digests)
         network = load(config, tensors, str(files[0]))
+        # Else every weight would be held twice while it is cast.
+        scales = {key: value for key, value in tensors.items() if key.endswith("._extra_state")}
+        del tensors
         needed = dtype.itemsize * config.parameter_count
         streamed = device.type == "cuda" and needed > SHARE * free_bytes(device)
         network.cast(device, dtype, blocks=torch.device("cpu") if streamed else None)
         if config.float8_projections:
             from covpool.extractor.networks.evo2_float8 import use_float8
 
-            use_float8(network, tensors)
+            use_float8(network, scales)
         return cls(model, network)
 
     @property

@@ -22,6 +22,7 @@ from covpool.extractor.errors import CapacityError, CheckpointError, ExtractionE
 from covpool.extractor.models import Layer, Model, Options
 from covpool.extractor.networks.evo2_published import PUBLISHED
 from covpool.extractor.sequences import Sequence, as_sequence
+from covpool.extractor.verified_files import require_digest
 from covpool.store.keys import Recipe
 
 #: It evaluates a sequence in one piece; 65 kb took 52 GB of an 80 GB device (vortex issue 77).
@@ -68,7 +69,10 @@ class VortexAdapter:
             )
         with contained():
             package = import_module("evo2")
-            return cls(model, package.Evo2(model.name, local_path=str(files[0])))
+            loaded = package.Evo2(model.name, local_path=str(files[0]))
+        # It reads the file by itself: what is there behind it tells what it read.
+        require_digest(files[0], model.checkpoint.digests[0])
+        return cls(model, loaded)
 
     @property
     def layers(self) -> tuple[Layer, ...]:

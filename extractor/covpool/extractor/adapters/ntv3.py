@@ -12,7 +12,7 @@ from torch import Tensor
 from covpool.extractor.adapters.adapter import HANDED_ON, Block
 from covpool.extractor.adapters.batching import token_budget
 from covpool.extractor.models import Layer, Model, Options
-from covpool.extractor.networks.checkpoint_weights import load_published
+from covpool.extractor.networks.checkpoint_weights import fill, read_weights
 from covpool.extractor.networks.ntv3 import NTv3
 from covpool.extractor.networks.ntv3_config import NTv3Config
 from covpool.extractor.networks.ntv3_tiles import POOLED, TiledForward
@@ -77,7 +77,9 @@ class NTv3Adapter:
     def load(cls, model: Model, *, device: torch.device, dtype: torch.dtype) -> Self:
         """The adapter of a described checkpoint, on `device` in `dtype`."""
         network = NTv3(cast(NTv3Config, model.config))
-        load_published(network, model.checkpoint.weights, rename=partial(published_key, network.config))
+        files = model.checkpoint.weights
+        published = read_weights(files, model.checkpoint.digests)
+        fill(network, published, str(files[0]), rename=partial(published_key, network.config))
         return cls(model, network.cast(device, dtype))
 
     @property

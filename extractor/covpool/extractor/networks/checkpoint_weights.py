@@ -2,59 +2,60 @@
 
 import io
 import pickle
-from bisect import bisect_right
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from importlib import import_module
 from importlib.util import find_spec
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from covpool.extractor.errors import CheckpointError
+from covpool.extractor.networks.joined_files import JoinedFiles
+from covpool.extractor.networks.safetensors_files import read_safetensors
 from covpool.extractor.unreadable import unreadable
+from covpool.extractor.verified_files import VerifiedFile
 
 _SHOWN = 6
 
 
-def load_published(
-    network: nn.Module, path: Path | Sequence[Path], *, rename: Callable[[str], str | None]
-) -> nn.Module:
-    """Fill `network` with a checkpoint's tensors; arguments and errors as in `read_weights` and `fill`."""
-    paths = (path,) if isinstance(path, Path) else tuple(path)
-    fill(network, read_weights(paths), str(paths[0]), rename=rename)
-    return network
-
-
-def read_weights(paths: Sequence[Path]) -> dict[str, Any]:
-    """What a checkpoint holds by key, on the CPU, the file mapped rather than read where that is possible.
+def read_weights(paths: Sequence[Path], digests: Sequence[str]) -> dict[str, Any]:
+    """What a checkpoint holds by key, on the CPU, copied out of the very bytes that were described.
 
     Args:
         paths: one safetensors file, one `.pt` file of `torch.save`, or the parts of one in order. A `.pt` is
             read without running any code in it: beside tensors only byte buffers are let through, in which
             FP8 metadata come.
+        digests: SHA-256 that each was described with.
 
     Raises:
-        CheckpointError: the file is damaged, or holds other kinds of objects.
+        CheckpointError: a file has changed since, is damaged, or holds other kinds of objects.
     """
+    kind = "safetensors" if paths[0].suffix == ".safetensors" else "pt"
+    files: list[VerifiedFile] = []
     try:
-        if paths[0].suffix == ".safetensors":
-            return dict(load_file(paths[0]))
-        with torch.serialization.safe_globals([io.BytesIO, bytes, *_float8_recipes()]):
-            if len(paths) == 1 and paths[0].suffix == ".pt":
-                found = torch.load(paths[0], map_location="cpu", weights_only=True, mmap=True)
-            else:
-                # One whole would be mapped; parts are read, and left as they are.
-                with io.BufferedReader(JoinedFile(paths)) as joined:
-                    found = torch.load(joined, map_location="cpu", weights_only=True)
+        with ExitStack() as opened:
+            for path, digest in zip(paths, digests, strict=True):
+                files.append(opened.enter_context(VerifiedFile(path, digest)))
+            if kind == "safetensors":
+                return dict(read_safetensors(files[0], files[0].size))  # type: ignore[arg-type]
+            joined = opened.enter_context(io.BufferedReader(JoinedFiles(files)))
+            if not zipfile.is_zipfile(joined):
+                raise ValueError("it is no archive as torch.save writes them")
+            joined.seek(0)
+            with torch.serialization.safe_globals([io.BytesIO, bytes, *_float8_recipes()]):
+                found = torch.load(joined, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
-        raise CheckpointError(unreadable(error, str(paths[0]))) from error
-    except (SafetensorError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        kind = "safetensors" if paths[0].suffix == ".safetensors" else "pt"
+        raise CheckpointError(unreadable(error, str(error.filename or paths[0]))) from error
+    except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        # Torch loses the error of a file that it reads through Python.
+        if refusal := next((file.refusal for file in files if file.refusal is not None), None):
+            raise refusal from None
         # Torch goes on to advise loading without protection, which is no remedy.
         reason = str(error).rpartition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
         raise CheckpointError(f"{paths[0]}: not a readable {kind} file ({reason}); fetch it again") from error
@@ -69,50 +70,6 @@ def _float8_recipes() -> list[type]:
         return []
     recipes = import_module("transformer_engine.common.recipe")
     return [kind for kind in vars(recipes).values() if isinstance(kind, type)]
-
-
-class JoinedFile(io.RawIOBase):
-    """Files read as if they were one."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._files = [path.open("rb") for path in paths]
-        self._starts = [0, *accumulate(path.stat().st_size for path in paths)]
-        self._at = 0
-
-    def readable(self) -> bool:
-        """Always."""
-        return True
-
-    def seekable(self) -> bool:
-        """Always."""
-        return True
-
-    def tell(self) -> int:
-        """The position in the whole."""
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a position in the whole."""
-        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._starts[-1]}[whence]
-        self._at = origin + offset
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill a buffer from the current position on, across the joins."""
-        view, filled = memoryview(buffer).cast("B"), 0
-        while filled < len(view) and self._at < self._starts[-1]:
-            index = bisect_right(self._starts, self._at) - 1
-            self._files[index].seek(self._at - self._starts[index])
-            taken = self._files[index].readinto(view[filled:])
-            filled += taken
-            self._at += taken
-        return filled
-
-    def close(self) -> None:
-        """Close every file."""
-        for file in self._files:
-            file.close()
-        super().close()
 
 
 def fill(

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-import torch
-
 from covpool.extractor.adapters.adapter import Divisible
 from covpool.extractor.adapters.registry import load_model
 from covpool.extractor.errors import ExtractionError
@@ -18,6 +16,7 @@ from covpool.extractor.models import describe
 from covpool.extractor.parts import PART_BASES, Step
 from covpool.extractor.regions import keys_of
 from covpool.extractor.sequences import Sequence
+from covpool.extractor.threads import compute_threads
 from covpool.service.bulk.patience import patiently
 from covpool.service.bulk.putting import Computed, Row, put
 from covpool.service.bulk.stepping import Stepping
@@ -45,8 +44,6 @@ class Engine:
                 f"model {spec.model} has weights {model.weights[:12]} here, the plan was made with "
                 f"{spec.weights[:12]}; give every worker the same files"
             )
-        if spec.device_kind == "cpu":
-            torch.set_num_threads(spec.threads)
         self._adapter = load_model(model, device=spec.device or "cpu", dtype=spec.dtype)
         self._recipes = {layer: model.recipe(layer, spec.options, dtype=spec.dtype) for layer in spec.layers}
         self._store = spec.open_store()
@@ -68,7 +65,7 @@ class Engine:
         return patiently(self._store, lambda: self._compute(work))
 
     def _compute(self, work: Work) -> Computed:
-        with self._turn:
+        with self._turn, compute_threads(self._spec.threads):
             begun = time.perf_counter()
             of_step = work.step is not None
             keys = {one.index: self._keys(one) for one in work.members}
@@ -101,7 +98,6 @@ class Engine:
             sequences,
             self._spec.layers,
             self._spec.options,
-            filler=work.shape.filler(len(members)),
             kept=self._keeping.kept(wanted[0]) if long else None,
             keep=self._keeping.keep(wanted[0]) if long else None,
         )

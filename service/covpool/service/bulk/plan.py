@@ -8,7 +8,7 @@ from covpool.extractor.annotation.annotation import Annotation
 from covpool.extractor.annotation.gene_regions import CLASSES, own_classes, stretch
 from covpool.extractor.annotation.genes import Gene
 from covpool.extractor.annotation.spans import Spans
-from covpool.extractor.errors import ExtractionError, SequenceError
+from covpool.extractor.errors import ExtractionError, GenomeFileError, SequenceError
 from covpool.extractor.genome import Genome
 from covpool.extractor.models import Model, Options
 from covpool.extractor.packs import Shape, packs
@@ -16,7 +16,7 @@ from covpool.extractor.parts import Step, steps
 from covpool.extractor.regions import WHOLE, Region, keys_of
 from covpool.extractor.sequences import Sequence
 from covpool.service.bulk.work import Member, Work
-from covpool.store.keys import MomentsKey, Recipe
+from covpool.store.keys import MomentsKey, Recipe, sequence_digest
 from covpool.store.maintenance.healing import is_cached
 from covpool.store.names import MAX_LENGTH, Name
 from covpool.store.zarr_store import Store
@@ -42,6 +42,7 @@ class Locus:
         start, end: of what is read, flanks included.
         circular: its contig is.
         regions: classes asked for that have a base.
+        digest: of the gene's own bases as they were registered; None where that is not known.
     """
 
     gene: Gene
@@ -49,16 +50,34 @@ class Locus:
     end: int
     circular: bool
     regions: tuple[Region, ...]
+    digest: str | None = None
 
     def __len__(self) -> int:
         return self.end - self.start
 
     def read(self, genome: Genome) -> Sequence:
-        """Its bases, along its own strand."""
+        """Its bases, along its own strand.
+
+        Raises:
+            GenomeFileError: the gene's own are not those that were registered.
+            ExtractionError: as `Genome.sequence`.
+        """
         gene = self.gene
-        return genome.sequence(
+        found = genome.sequence(
             gene.chrom, self.start, self.end, gene.strand, name=gene.id, circular=self.circular
         )
+        before = gene.start - self.start if gene.strand == "+" else self.end - gene.end
+        own = found.bases[before : before + len(gene)]
+        if self.digest is not None and sequence_digest(own) != self.digest:
+            raise changed_bases(gene.id)
+        return found
+
+
+def changed_bases(name: str) -> GenomeFileError:
+    """The refusal of a gene whose bases are not what they were."""
+    return GenomeFileError(
+        f"{name}: its FASTA file has changed, and has other bases there; register it anew, then start again"
+    )
 
 
 def loci_of(annotation: Annotation, genome: Genome, *, flank: int, classes: Ordered[str]) -> Iterator[Locus]:
@@ -84,6 +103,7 @@ def locus_of(
     circular: bool,
     flank: int,
     classes: Ordered[str],
+    digest: str | None = None,
 ) -> Locus | None:
     """A gene with `flank` bases on either side; None when none of the classes has a base.
 
@@ -91,11 +111,12 @@ def locus_of(
         gene, own, length, circular: see `gene_regions.stretch`.
         flank: bases on either side.
         classes: those asked for.
+        digest: see `Locus`.
     """
     found = stretch(gene, own, length, upstream=flank, downstream=flank, circular=circular)
     spans = {WHOLE: ((0, len(found)),)} | found.classes
     regions = tuple(Region(name, spans[name]) for name in classes if name in spans)
-    return Locus(gene, found.start, found.end, circular, regions) if regions else None
+    return Locus(gene, found.start, found.end, circular, regions, digest) if regions else None
 
 
 @dataclass(frozen=True)
@@ -229,8 +250,17 @@ class Plan:
         return steps(self.model, self.layers, self.items[index].length, self.options)
 
     def bases_of(self, index: int) -> str:
-        """The bases of an item."""
-        return self.items[index].loci[0].read(self.genome).bases
+        """The bases of an item, which are those that its keys and names were made of.
+
+        Raises:
+            GenomeFileError: they are not there any more.
+            ExtractionError: as `Locus.read`.
+        """
+        item = self.items[index]
+        found = item.loci[0].read(self.genome)
+        if found.digest != item.digest:
+            raise changed_bases(item.name)
+        return found.bases
 
 
 def make_plan(

@@ -15,6 +15,7 @@ from covpool.extractor.errors import ExtractionError, SequenceError
 from covpool.extractor.fasta import Refused, read_records
 from covpool.extractor.models import DTYPES, Model, Options, describe
 from covpool.extractor.sequences import Sequence
+from covpool.extractor.threads import compute_threads
 from covpool.service.commands.stores import open_store, store_option, writing_options
 from covpool.service.tasks import Extraction
 from covpool.store.durability import Durability
@@ -33,8 +34,17 @@ from covpool.store.maintenance.healing import is_cached
 @click.option("--beyond-context", is_flag=True, help="Take longer sequences than documented.")
 @click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)
 @click.option("--device", help="Torch device; CUDA where there is one.")
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Of a forward on a CPU; another number may change the last bits of results.",
+)
 @click.option("--download", is_flag=True, help="Fetch a hub id that is not in the local hub cache.")
-@click.option("--again", is_flag=True, help="Compute what is cached too, to mend damaged entries.")
+@click.option(
+    "--again", is_flag=True, help="Compute what is cached too; replace what is damaged or has other bits."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per sequence on standard output.")
 def extract(
     fasta: str,
@@ -48,6 +58,7 @@ def extract(
     beyond_context: bool,
     dtype: str,
     device: str | None,
+    threads: int,
     download: bool,
     again: bool,
     as_json: bool,
@@ -76,6 +87,7 @@ def extract(
 
     records = _records(fasta, described, recipe, options, fail)
     with (
+        compute_threads(threads),
         open_store(store, create=True, durability=durability, codec=codec) as cache,
         Progress(console=console, disable=not console.is_terminal) as bar,
     ):
@@ -102,7 +114,11 @@ def extract(
         tokens = strands * sum(_tokens(described, recipe, sequence) for sequence in missing.values())
         task = bar.add_task("tokens", total=tokens)
         run = partial(
-            Extraction(cache, device=device).run, described, recipe, progress=partial(bar.advance, task)
+            Extraction(cache, device=device).run,
+            described,
+            recipe,
+            replacing=again,
+            progress=partial(bar.advance, task),
         )
         for key, error in _each(run, missing):
             if error is None:

@@ -189,7 +189,7 @@ def _register(
         click.echo(f"Notice: {assembly}: was registered with other contigs; is registered anew", err=True)
         known = None
     if known is None:
-        genomes.add(
+        known = genomes.add(
             assembly,
             fasta,
             annotation,
@@ -197,6 +197,8 @@ def _register(
             alias_table=contig_names.table,
             circular=contig_names.circular,
         )
+        if known.digest != genome.digest:
+            raise click.ClickException(f"{fasta}: changed while it was read; start again once it is written")
         return
     if known.digest != genome.digest:
         raise click.ClickException(

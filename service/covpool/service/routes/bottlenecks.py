@@ -125,5 +125,6 @@ def _body(one: FittedPooling) -> schemas.Bottleneck:
         k=one.shape[-1],
         kind=one.kind,
         shape=list(one.shape),
+        digest=one.digest,
         fit=dict(one.fit),
     )

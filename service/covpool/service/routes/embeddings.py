@@ -194,6 +194,7 @@ def _answer(request: schemas.EmbeddingRequest, cached: _Cached, context: Context
         layer=cached.recipe.layer,
         pooling=request.pooling,
         bottleneck=form.pooling.name if form.pooling is not None and request.pooling == "bottleneck" else "",
+        fitted=form.fitted,
         usage=schemas.Usage(prompt_tokens=tokens, total_tokens=tokens),
         notices=cached.notices,
     )

@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[allow("re
 @router.get("/", include_in_schema=False)
 def models(context: Service, after: After = None, limit: Limit = 100) -> schemas.ModelPage:
     """Every model served here, the bundled default first."""
-    body = [_body(model, context) for model in context.offered.models.values()]
+    body = [_body(model, context) for model in context.offered.current_models()]
     page, following = page_after([(one.name, one) for one in body], after, limit)
     return schemas.ModelPage(data=page, next=following)
 

@@ -1,4 +1,7 @@
-"""Moments: cached matrices as bytes, by key; immutable, so cached anywhere for ever."""
+"""Moments: cached matrices as bytes, by key; immutable unless they are replaced, so cached anywhere for ever.
+
+The entity tag is a digest of the bytes that are sent: where two answers have one tag they are equal.
+"""
 
 import io
 from collections.abc import Iterator
@@ -25,12 +28,11 @@ from covpool.service.schemas import MOMENTS_STREAM, NPY, SAFETENSORS, STORED, Mo
 from covpool.service.tokens import allow
 from covpool.store.entries import Entry
 from covpool.store.errors import CorruptEntryError, KeyNotFoundError
-from covpool.store.keys import is_digest
+from covpool.store.keys import is_digest, sha256
 
 router = APIRouter(prefix="/v1/moments", tags=["moments"], dependencies=[allow("read")])
 
-#: Each form has its own entity tag: the key, and what follows it.
-_TAGS = {NPY: "", SAFETENSORS: ".safetensors", STORED: ".chunk"}
+_FORMS = (NPY, SAFETENSORS, STORED)
 #: A key is a digest, of which nothing can be computed.
 _COMPUTE_IT = "extract it first: send the sequence it stands for to /v1/jobs, or take a key from /v1/index"
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
@@ -63,18 +65,20 @@ async def moments(
     context: Service,
     accept: Annotated[str | None, Header(description="weighed by quality; npy without it")] = None,
 ) -> Response:
-    """The second moment in the form that `Accept` weighs highest; `ETag` is the key."""
+    """The second moment in the form that `Accept` weighs highest; `ETag` is a digest of the bytes."""
     if not is_digest(key):
         raise KeyNotFoundError(
             f"{key[:80]!r}: a key is 64 hexadecimal digits; take one from a job or the index"
         )
-    form = preferred(accept, tuple(_TAGS))
+    form = preferred(accept, _FORMS)
     if form is None:
-        raise HTTPException(406, f"there is {', '.join(_TAGS)}; accept one of them")
-    found = context.bodies.get(key, form)
+        raise HTTPException(406, f"there is {', '.join(_FORMS)}; accept one of them")
+    # Asked each time: what is in memory goes with its row.
+    entry = await run_in_threadpool(_entry, key, context)
+    found = context.bodies.get(key, form, entry.place)
     context.metrics.looked_up("bodies", hits=int(found is not None), misses=int(found is None))
     if found is None:
-        found = await compute(_encoded, key, form, context)
+        found = await compute(_encoded, entry, form, context)
         context.bodies.put(key, found)
     return in_bytes(request, found.body, found.media_type, found.headers)
 
@@ -116,19 +120,22 @@ def _frames(keys: list[str], context: Context) -> Iterator[bytes]:
     yield bytes(8)
 
 
-def _encoded(key: str, form: str, context: Context) -> Encoded:
+def _entry(key: str, context: Context) -> Entry:
     try:
-        entry = context.store.entry(key)
+        return context.store.entry(key)
     except KeyNotFoundError:
         raise KeyNotFoundError(f"{key}: not in the store; {_COMPUTE_IT}") from None
+
+
+def _encoded(entry: Entry, form: str, context: Context) -> Encoded:
     encode = {NPY: _as_npy, SAFETENSORS: _as_safetensors, STORED: _as_stored}[form]
-    body = read_whole(context, key, lambda one: encode(one, context))
-    return Encoded(body, form, _headers(entry, form))
+    body = read_whole(context, entry.key, lambda one: encode(one, context))
+    return Encoded(body, form, _headers(entry, sha256(body)), entry.place)
 
 
-def _headers(entry: Entry, form: str) -> dict[str, str]:
+def _headers(entry: Entry, digest: str) -> dict[str, str]:
     return {
-        "ETag": f'"{entry.key}{_TAGS[form]}"',
+        "ETag": f'"{digest}"',
         "Vary": "Accept",
         "Cache-Control": IMMUTABLE,
         "Covpool-Count": str(entry.count),

@@ -40,6 +40,9 @@ class EmbeddingResponse(Body):
     layer: str
     pooling: Pooling
     bottleneck: str = Field(description="empty for the other kinds of pooling")
+    fitted: dict[str, str] = Field(
+        default={}, description="digest of each fitted pooling that was applied, by name; see /v1/bottlenecks"
+    )
     usage: Usage
     notices: list[str] = Field(description="What was changed in the input, or must be known of the model.")
 
@@ -146,6 +149,7 @@ class Bottleneck(Body):
     k: int = Field(description="side of M, or number of scores")
     kind: str = Field(description="bottleneck (M = Lᵀ C R) or scores")
     shape: list[int] = Field(description="of an embedding: [k, k] or [k]")
+    digest: str = Field(default="", description="SHA-256 over all that is fitted")
     fit: dict[str, str | float | int | list[float]] = Field(
         description="How it was fitted; says nothing about quality."
     )

@@ -23,6 +23,7 @@ from covpool.extractor.errors import ExtractionError
 from covpool.extractor.models import Model, Options
 from covpool.extractor.regions import Region, keys_of
 from covpool.extractor.sequences import Sequence
+from covpool.extractor.threads import compute_threads
 from covpool.service import logs
 from covpool.service.errors import LeaseLostError
 from covpool.service.offered import Offered
@@ -131,6 +132,7 @@ class Extracting:
         self._extraction = Extraction(
             store, device=settings.device, model_memory=settings.model_memory, keep_s=settings.keep_s
         )
+        self._threads = settings.threads
         self._runs: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._dropped: set[str] = set()
 
@@ -170,7 +172,7 @@ class Extracting:
             else:
                 self._end(batch, one.task, {})
         try:
-            with memory_share(message["share"]):
+            with memory_share(message["share"]), compute_threads(self._threads):
                 for index, moments in self._extraction.moments(
                     model,
                     recipe,

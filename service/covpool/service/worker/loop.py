@@ -56,7 +56,9 @@ class Worker:
         self.name = name or f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._settings = settings
         self._queue = Queue(store.catalog, lease_s=settings.lease_s, max_attempts=settings.max_attempts)
-        self._weights = [model.weights for model in Offered.read(settings.models).models.values()]
+        self._offered = Offered.read(settings.models)
+        # All that were ever served: a task of weights that were replaced since must be refused, not wait.
+        self._weights = dict[str, None]()
         self._child = Child(self.name)
         self._stop = threading.Event()
         self._grace_over = threading.Event()
@@ -108,9 +110,10 @@ class Worker:
             self._beat()
 
     def _claim(self) -> list[Task]:
+        self._weights |= {model.weights: None for model in self._offered.current_models()}
         tasks = self._queue.claim(
             self.name,
-            self._weights,
+            list(self._weights),
             tokens=self._settings.batch_tokens,
             count=self._settings.batch_records,
         )

@@ -10,6 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -19,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from covpool.store.errors import BottleneckError
-from covpool.store.keys import Recipe, canonical_json
+from covpool.store.keys import Recipe, canonical_json, sha256
 from covpool.store.moments import FloatArray, Moments
 from covpool.store.poolings.kinds import JOIN, KINDS, Pooling
 from covpool.store.whole_files import write_whole
@@ -52,6 +53,26 @@ class FittedPooling(ABC):
         for name, tensor in self.tensors().items():
             if not np.isfinite(tensor).all():
                 raise BottleneckError(f"bottleneck {self.name!r}: a value of {name} is not finite")
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over all that is loaded: it tells which of several of one name made an embedding."""
+        tensors = {
+            name: [list(tensor.shape), str(tensor.dtype), sha256(np.ascontiguousarray(tensor).tobytes())]
+            for name, tensor in self.tensors().items()
+        }
+        return sha256(
+            canonical_json(
+                {
+                    "kind": self.kind,
+                    "name": self.name,
+                    "settings": dict(self.settings()),
+                    "recipe": self.recipe.to_json() if self.recipe else "",
+                    "fit": dict(self.fit),
+                    "tensors": tensors,
+                }
+            )
+        )
 
     @property
     @abstractmethod
