@@ -23,7 +23,7 @@ from covpool.store import (
 )
 from covpool.store.entries import Written
 from covpool.store.rows import encode_row
-from covpool.store.schema import CATALOG_FILE, Namespace
+from covpool.store.schema import CATALOG_FILE, Namespace, Record
 from covpool.store.testing import example_key, example_moments
 from covpool.store.zarr_arrays import NamespaceArrays
 from tests.store.places import Place
