@@ -1,6 +1,7 @@
 """Storage watch: whether the arrays can be read and written now, and since when not; asked by readiness.
 
-A look writes an object and removes it, so that it is not repeated for everybody who asks.
+Whether they can be read is looked at every time. To see whether they can be written an object is written and
+removed, which is not repeated for everybody who asks.
 """
 
 import logging
@@ -16,10 +17,12 @@ from covpool.store.zarr_store import Store
 
 log = logging.getLogger(__name__)
 
-#: Seconds for which a look holds.
+#: Seconds for which it is known whether they can be written.
 HOLDS_S = 2.0
 #: Seconds after which a storage that does not answer is taken to be away.
 ANSWER_S = 7.0
+
+_UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -49,24 +52,23 @@ class StorageWatch:
     def __init__(self, store: Store, *, write: bool) -> None:
         self._store, self._write = store, write
         self._found: Outage | None = None
-        self._looked = -HOLDS_S
+        # What keeps them from being written; and when that was seen.
+        self._writable: str | None = _UNKNOWN
+        self._probed = 0.0
         self._began: float | None = None
         self._lock = threading.Lock()
 
     def look(self) -> Outage | None:
-        """What is wrong now, or a moment ago; None while all is well."""
+        """What is wrong now; None while all is well."""
         with self._lock:
-            now = time.monotonic()
             if self._began is not None:
-                if now > self._began + ANSWER_S:
+                if time.monotonic() > self._began + ANSWER_S:
                     self._tell("store: does not answer")
                 return self._found
-            if now < self._looked + HOLDS_S:
-                return self._found
-            self._began = now
-        what = self._fault()
+            self._began = time.monotonic()
+        what = self._unread() or (self._unwritten() if self._write else None)
         with self._lock:
-            self._began, self._looked = None, time.monotonic()
+            self._began = None
             self._tell(what)
             return self._found
 
@@ -81,17 +83,27 @@ class StorageWatch:
         else:
             self._found = Outage(what, self._found.since)
 
-    def _fault(self) -> str | None:
+    def _unread(self) -> str | None:
         try:
-            if self._store.objects.read(f"{ARRAYS}/zarr.json") is None:
-                return "store: its arrays are gone"
-            if self._write:
-                probe(self._store)
+            there = self._store.objects.read(f"{ARRAYS}/zarr.json") is not None
+        except (StoreError, OSError) as error:
+            return f"store: {_reason(error)}"
+        return None if there else "store: its arrays are gone"
+
+    def _unwritten(self) -> str | None:
+        now = time.monotonic()
+        if self._writable == _UNKNOWN or now > self._probed + HOLDS_S:
+            self._writable, self._probed = self._refused(), now
+        return self._writable
+
+    def _refused(self) -> str | None:
+        try:
+            probe(self._store)
         except OutdatedCatalogError:
             return "store: its catalog is older than its arrays, read-only until covpool store rebuild"
         except CatalogError as error:
             return f"database: {type(error.__cause__).__name__}"
-        except (StoreError, OSError) as error:
+        except StoreError as error:
             return f"store: {_reason(error)}"
         return None
 
