@@ -25,6 +25,7 @@ import httpx
 import numpy as np
 
 from covpool.clients import Client
+from covpool.service.schemas.wire import RegionClass
 from covpool.store import Store
 
 LENGTHS = (
@@ -48,7 +49,7 @@ LENGTHS = (
     17_000,
     40_000,
 )
-CLASSES = ("whole", "CDS")
+CLASSES: tuple[RegionClass, ...] = ("whole", "CDS")
 COVPOOL = [str(Path(sys.executable).parent / "covpool")]
 
 

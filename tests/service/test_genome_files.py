@@ -175,7 +175,7 @@ def test_a_shrunk_file_answers_503_and_names_no_path(tmp_path: Path) -> None:
         os.truncate(tmp_path / "g.fa", 100)
         response = api.post("/v1/jobs", json={"assembly": "g", "region": "c:300-400"})
         assert response.status_code == 503
-        assert "has changed since it was opened" in response.json()["detail"]
+        assert "has changed" in response.json()["detail"]
         assert str(tmp_path) not in response.text
 
 

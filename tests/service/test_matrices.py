@@ -18,8 +18,10 @@ from covpool.clients import Client, ProblemError, UnreachableError
 from covpool.clients.arrays import decode_stream
 from covpool.service.body_cache import BodyCache, Encoded
 from covpool.store import Store
+from covpool.store.entries import Place
 from covpool.store.maintenance.compact import compact
 from covpool.store.packing import unpack
+from covpool.store.schema import Namespace
 from covpool.store.testing import example_key, example_moments
 from tests.service.in_process import fill, in_process
 from tests.service.running import Running
@@ -217,23 +219,26 @@ def test_a_path_that_is_none_of_the_format_reaches_no_file(api: TestClient, path
 
 def test_encoded_matrices_are_kept_up_to_a_number_of_bytes() -> None:
     cache = BodyCache(100)
+    place, other = (Place(Namespace(example_key("a").recipe, 8, "float32"), 0, row) for row in (0, 1))
 
     def body(size: int) -> Encoded:
-        return Encoded(bytes(size), NPY, {})
+        return Encoded(bytes(size), NPY, {}, place)
 
     for name in "abcde":
         cache.put(name, body(25))
-    assert cache.get("a", NPY) is None, "not used for longest"
-    assert all(cache.get(name, NPY) for name in "bcde")
-    cache.get("b", NPY)
+    assert cache.get("a", NPY, place) is None, "not used for longest"
+    assert all(cache.get(name, NPY, place) for name in "bcde")
+    cache.get("b", NPY, place)
     cache.put("f", body(25))
-    assert cache.get("b", NPY) and not cache.get("c", NPY)
+    assert cache.get("b", NPY, place) and not cache.get("c", NPY, place)
     cache.put("g", body(26))
-    assert cache.get("g", NPY) is None, "more than a quarter"
+    assert cache.get("g", NPY, place) is None, "more than a quarter"
     cache.put("f", body(1))
     cache.put("h", body(24))
-    assert all(cache.get(name, NPY) for name in "bdefh"), "replacing frees what was there"
-    assert cache.get("b", SAFETENSORS) is None
+    assert all(cache.get(name, NPY, place) for name in "bdefh"), "replacing frees what was there"
+    assert cache.get("b", SAFETENSORS, place) is None
+    assert cache.get("b", NPY, other) is None, "of a row that is the key's no more"
+    assert cache.get("b", NPY, place) is None, "so it is dropped"
 
 
 def test_a_matrix_sent_twice_is_read_from_the_store_once(directory: Path, path: str) -> None:

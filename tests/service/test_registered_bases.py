@@ -101,9 +101,14 @@ def test_a_file_changed_under_an_open_service_serves_no_gene(
 
 def test_a_file_that_was_only_touched_is_served_on(api: TestClient, fasta: Path) -> None:
     assert {status for status, _ in answers(api)} <= {200, 202}
-    for change in (lambda: os.utime(fasta), lambda: fasta.chmod(0o600), lambda: by_rename(fasta, text(0))):
+    touched: list[Callable[[Path], object]] = [
+        os.utime,
+        partial(Path.chmod, mode=0o600),
+        partial(by_rename, data=text(0)),
+    ]
+    for touch in touched:
         time.sleep(0.01)
-        change()
+        touch(fasta)
         assert {status for status, _ in answers(api)} <= {200, 202}
 
 

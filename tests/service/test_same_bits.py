@@ -9,7 +9,7 @@ import torch
 from covpool.clients import Client
 from covpool.extractor import Sequence, extract, load_adapter
 from covpool.service.tasks import STORED_DTYPE
-from covpool.store import MomentsKey, Store
+from covpool.store import Moments, MomentsKey, Store
 from tests.service.running import COVPOOL, Running, environment
 
 LENGTHS = (1, 60, 129, 300, 301, 1001, 5000, 9000, 20_000)
@@ -61,7 +61,7 @@ def test_replacing_needs_to_be_asked_for(tmp_path: Path) -> None:
     with Store.open(tmp_path / "s") as store:
         (key,) = store.keys()
         computed = store.get(key)
-        other = computed.astype(STORED_DTYPE)
+        other = Moments(computed.count, computed.mean, computed.second_moment.copy())
         other.second_moment[0, 0] = np.nextafter(other.second_moment[0, 0], 9, dtype=np.float32)
         store.put(key, other)
         assert np.array_equal(store.get(key).second_moment, computed.second_moment)

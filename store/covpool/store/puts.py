@@ -15,7 +15,7 @@ from covpool.store.entries import Entry, Place, Written
 from covpool.store.errors import CatalogError, CorruptEntryError, OutdatedCatalogError
 from covpool.store.keys import MomentsKey
 from covpool.store.moments import Moments
-from covpool.store.rows import encode_row
+from covpool.store.rows import check_row, encode_row
 from covpool.store.schema import Namespace
 from covpool.store.zarr_arrays import NamespaceArrays
 
@@ -103,6 +103,8 @@ def _stays(store: "Store", entry: Entry, key: MomentsKey, moments: Moments, *, r
     try:
         arrays = store.arrays_of(entry.place)
         stored = arrays.row(entry.row)
+        if stored is None or check_row(stored).key != key.digest:
+            return False
     except CorruptEntryError:
         return False
     if stored == encode_row(arrays.namespace, key, moments)[0]:
