@@ -2,14 +2,18 @@
 
 import json
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 
 from covpool.clients import Client
+from covpool.service.queue import Queue, Request
 from covpool.store import Store
+from covpool.store.maintenance.healing import heal
 from covpool.store.maintenance.verify import check
+from covpool.store.testing import example_key, example_moments
 from tests.service.running import COVPOOL, Running, environment
 
 RECORDS = ">one\nACGTTGACCAGTTGACATGCA\n>two\nTTGACAACGGTTACGGATTACA\n"
@@ -137,3 +141,24 @@ def test_the_client_and_the_commands_get_their_embeddings_in_spite_of_damage(
     }
     assert keys[0] in ran.stderr
     assert_whole(own, keys)
+
+
+def test_a_job_whose_matrix_was_cached_before_it_says_that_it_is_lost(tmp_path: Path) -> None:
+    key = example_key("a")
+    with Store.open(tmp_path) as store:
+        queue = Queue(store.catalog)
+        store.put(key, example_moments("a", 8))
+        job = queue.submit(key.recipe, [Request("a", key, "ACGT", 4)])
+        assert (queue.job(job).state, queue.progress(job).state) == ("done", "done")
+        next((tmp_path / "arrays").glob("*/mean/c.0.0")).unlink()
+        heal(store, key.digest, also=partial(Queue.lose, key=key, error="lost; submit it again"))
+        assert (queue.job(job).state, queue.progress(job).state) == ("failed", "failed")
+        assert queue.job(job).records[0].error == "lost; submit it again"
+        # Put by another command, it is done again, however it is asked.
+        store.put(key, example_moments("a", 8))
+        assert (queue.job(job).state, queue.progress(job).state) == ("done", "done")
+        # Submitted again, it is queued.
+        next((tmp_path / "arrays").glob("*/mean/c.1.0")).unlink()
+        heal(store, key.digest, also=partial(Queue.lose, key=key, error="lost; submit it again"))
+        assert queue.submit(key.recipe, [Request("a", key, "ACGT", 4)]) == job
+        assert [task.id for task in queue.claim("w")] == [key.digest]

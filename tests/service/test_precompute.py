@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -176,6 +177,20 @@ def test_the_same_command_again_runs_nothing(case: Case, undisturbed: Store) -> 
     assert (report["done"], report["cached"], report["matrices"]) == (0, len(GENES), 0)
     assert report["disk_bytes"] == 0
     assert {entry.key: entry.created for entry in undisturbed.catalog.entries()} == before
+
+
+def test_what_is_damaged_counts_as_missing_when_it_is_verified(case: Case, undisturbed: Store) -> None:
+    shutil.copytree(case.directory / "undisturbed", case.directory / "damaged")
+    rows = sorted((case.directory / "damaged").glob("arrays/*/second_moment/c.[03].0.0"))
+    for path in rows:
+        path.write_bytes(path.read_bytes()[:-1])
+    planned = json.loads(case.run("damaged", "--plan").stdout)
+    assert planned["missing"]["matrices"] == 0, "the catalog alone does not know"
+    result = case.run("damaged", "--verify")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count("its row was retired") == len(rows) > 1
+    assert json.loads(result.stdout)["matrices"] == len(rows)
+    assert_same(case, "damaged", undisturbed)
 
 
 def test_a_plan_counts_and_does_nothing(case: Case, undisturbed: Store, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from covpool.store import CorruptEntryError, InvalidMomentsError, Moments, StorageError, Store
-from covpool.store.errors import OutdatedCatalogError
+from covpool.store.errors import CatalogError, OutdatedCatalogError
 from covpool.store.maintenance.gc import collect
 from covpool.store.maintenance.healing import heal
 from covpool.store.maintenance.rebuild import rebuild
@@ -64,10 +64,11 @@ def test_a_full_disk_is_an_outage_until_there_is_room(tmp_path: Path) -> None:
         with pytest.raises(OSError), ballast.open("wb", buffering=0) as file:
             while True:
                 file.write(bytes(4096))
-        for act in (lambda: probe(store), lambda: fill(store, ["wide"], 128)):
-            with pytest.raises(Exception, match=r"No space left|disk is full") as met:
-                act()
-            assert is_outage(met.value)
+        with pytest.raises(StorageError, match="No space left"):
+            probe(store)
+        with pytest.raises(Exception, match=r"No space left|disk is full") as met:
+            fill(store, ["wide"], 128)
+        assert is_outage(met.value)
         assert_whole(store, NAMES)
         ballast.unlink()
         probe(store)
@@ -127,3 +128,14 @@ def test_bad_input_and_damage_are_no_outage(tmp_path: Path) -> None:
             store.get(example_key("a"))
     assert not is_outage(refused.value)
     assert not is_outage(damaged.value)
+
+
+def test_a_database_that_refuses_what_it_is_asked_is_no_outage(tmp_path: Path, database_url: str) -> None:
+    with Store.open(tmp_path, catalog=database_url) as store:
+        fill(store, NAMES)
+        with store.catalog.writing() as connection:
+            connection.exec_driver_sql("ALTER TABLE entries RENAME TO gone")
+        for act in (store.get, store.entry):
+            with pytest.raises(CatalogError, match="entries") as met:
+                act(example_key("a"))
+            assert not is_outage(met.value)

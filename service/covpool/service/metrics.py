@@ -53,11 +53,7 @@ class Metrics:
 
     def watch(self, queue: Queue, storage: StorageWatch) -> None:
         """Tell of this queue and its workers too, and of the arrays."""
-        self._registry.register(_Database(queue))
-        gauge = Gauge(
-            "covpool_storage_up", "Whether the arrays can be read and written.", registry=self._registry
-        )
-        gauge.set_function(lambda: float(storage.look() is None))
+        self._registry.register(_Database(queue, storage))
 
     def began(self) -> None:
         """A request has come."""
@@ -86,8 +82,8 @@ class Metrics:
 class _Database(Collector):
     """Asked anew at every scrape; with the database away the rest is still told."""
 
-    def __init__(self, queue: Queue) -> None:
-        self._queue = queue
+    def __init__(self, queue: Queue, storage: StorageWatch) -> None:
+        self._queue, self._storage = queue, storage
 
     def describe(self) -> list[Metric]:
         """Nothing beforehand: registering must not ask the database."""
@@ -105,6 +101,11 @@ class _Database(Collector):
         else:
             up.add_metric([], 1)
         yield up
+        yield GaugeMetricFamily(
+            "covpool_storage_up",
+            "Whether the arrays can be read and written.",
+            float(self._storage.look() is None),
+        )
         yield from found
 
     def _tasks(self) -> Iterator[Metric]:

@@ -5,8 +5,11 @@ Whoever meets one waits and tries again; nothing that was being computed is to b
 
 import errno
 import os
+import sqlite3
 from typing import TYPE_CHECKING
 from uuid import uuid4
+
+from sqlalchemy.exc import DataError, IntegrityError, NotSupportedError, ProgrammingError
 
 from covpool.store.errors import CatalogError, OutdatedCatalogError, StorageError
 from covpool.store.schema import ARRAYS
@@ -35,12 +38,25 @@ def is_outage(error: BaseException) -> bool:
     """Whether an error, or what it came from, says that storage or database are away, full or read-only."""
     found: BaseException | None = error
     while found is not None:
-        if isinstance(found, StorageError | CatalogError | OutdatedCatalogError):
+        if isinstance(found, CatalogError):
+            return not _is_wrong(found)
+        if isinstance(found, StorageError | OutdatedCatalogError):
             return True
         if isinstance(found, OSError) and found.errno in _AWAY:
             return True
         found = found.__cause__
     return False
+
+
+def _is_wrong(error: CatalogError) -> bool:
+    """Whether the database is there, and refused what it was asked: a table is missing, for example."""
+    cause = error.__cause__
+    if isinstance(cause, CatalogError):
+        return _is_wrong(cause)
+    # SQLite calls that an operational error as well, with the most general of its codes.
+    code = getattr(getattr(cause, "orig", None), "sqlite_errorcode", None)
+    wrong = isinstance(cause, ProgrammingError | IntegrityError | DataError | NotSupportedError)
+    return wrong or code == sqlite3.SQLITE_ERROR
 
 
 def probe(store: "Store") -> None:

@@ -4,7 +4,7 @@ import click
 
 from covpool.clients.client import Client
 from covpool.clients.commands.options import ended, service_options
-from covpool.clients.transport import Transport
+from covpool.clients.transport import Transport, check_digest
 from covpool.service.schemas import Job
 
 #: Seconds that the service may take to say whether it is ready.
@@ -25,6 +25,8 @@ def status(job: str | None, wait: bool, as_json: bool, url: str, token: str | No
     """
     if wait and job is None:
         raise click.UsageError("--wait needs a job")
+    if job is not None:
+        check_digest(job, "a job")
     transport = Transport(url, token, timeout_s=_READY_S)
     if reason := transport.not_ready():
         click.echo(f"Notice: the service is not ready: {reason}", err=True)

@@ -4,6 +4,7 @@ The child computes one piece of work after the other, in the order given; this p
 into the store meanwhile. In one process they would take turns: small matrices cost Python, not waiting.
 """
 
+import logging
 import multiprocessing
 import os
 import pickle
@@ -27,6 +28,8 @@ from covpool.store.keys import MomentsKey
 from covpool.store.moments import Moments
 from covpool.store.outages import is_outage, probe
 
+log = logging.getLogger(__name__)
+
 
 class OneProcess:
     """Runs work in one child process.
@@ -49,6 +52,7 @@ class OneProcess:
         self._rows: dict[int, list[Row]] = {}
         # What was computed and is not in the store yet.
         self._unput: tuple[Work, Computed] | None = None
+        self._paused = False
         self._store = spec.open_store()
         try:
             self._start()
@@ -121,9 +125,12 @@ class OneProcess:
         except StoreError as error:
             if not is_outage(error):
                 raise
+            if not self._paused:
+                log.warning("paused, goes on by itself: %s", error)
+            self._paused = True
             time.sleep(timeout)
             return
-        self._unput = None
+        self._unput, self._paused = None, False
         yield work, outcome
 
     def _told(self) -> Iterator[object]:

@@ -25,14 +25,16 @@ def patiently(store: Store, act: Callable[[], T]) -> T:
     Raises:
         StoreError: for another reason than an outage.
     """
-    pause = FIRST_S
+    pause, told = FIRST_S, False
     while True:
         try:
             return act()
         except StoreError as error:
             if not is_outage(error):
                 raise
-            log.warning("paused: %s", error)
+            if not told:
+                log.warning("paused, goes on by itself: %s", error)
+            told = True
         while True:
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_S)
