@@ -79,7 +79,7 @@ def serve(
     with Store.open(settings.store, catalog=settings.catalog, read_only=settings.read_only) as opened:
         check_public(settings, Tokens(opened.catalog))
         if opened.outdated:
-            click.echo(f"Notice: the catalog is older than the arrays ({opened.outdated})", err=True)
+            click.echo(f"Notice: catalog and arrays are not of the same moment ({opened.outdated})", err=True)
     offered = Offered.read(settings.models, settings.bottlenecks)
     # Bound here and not by uvicorn, so that the port is known, and taken, before anything is started.
     listener = _listen(settings.host, settings.port)
