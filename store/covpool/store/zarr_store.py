@@ -166,8 +166,8 @@ class Store:
         """
         if self.outdated is not None:
             raise OutdatedCatalogError(
-                f"{self.where}: catalog and arrays are not of the same moment ({self.outdated}), as after one "
-                "of them was restored; the store is read-only until: covpool store rebuild"
+                f"{self.where}: catalog and arrays are not of the same moment ({self.outdated}), as after "
+                "one of them was restored; the store is read-only until: covpool store rebuild"
             )
 
     def found_outdated(self, error: OutdatedCatalogError) -> None:
