@@ -161,7 +161,8 @@ class Tools(RuleBasedStateMachine):
                 self.store.catalog.give_up = lambda place: None  # type: ignore[method-assign]
                 self.store.put_many([(example_key(name), moments) for name, moments, _ in items])
         except Crash:
-            assert {name: self._version(name) for name in names} == before
+            after_all = {name: version for name, _, version in items}
+            assert {name: self._version(name) for name in names} in (before, after_all)
             # gc has rows read that are whole, where nothing else holds their keys.
             for name, _, version in items:
                 self.doubtful[name].add(version)

@@ -199,7 +199,7 @@ def test_a_killed_run_is_noticed_and_run_again(tmp_path: Path, children: Nursery
         fill(opened, names[60:])
         compact(opened, namespace_of(opened), shard_rows=8)
     chance, unfinished = random.Random(5), 0
-    for _ in range(10):
+    for _ in range(7):
         pid, file = children.start(COPIER, how, str(store), str(target))
         while not file.read_text():
             time.sleep(0.001)

@@ -203,4 +203,4 @@ def test_nothing_that_was_acknowledged_is_lost_or_wrong_whoever_is_killed(
             f"{len(problems)} problems; refused {dict(campaign.refused)}; {campaign.lost}\n"
         )
     assert (wrong, problems, campaign.lost) == ([], [], [])
-    assert min(campaign.kills[what] for what in ("put", "compact")) > 0, "the test has lost its teeth"
+    assert campaign.kills["put"] > 0, "no writer was killed: the test has lost its teeth"

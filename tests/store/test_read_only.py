@@ -180,7 +180,10 @@ def test_a_catalog_older_than_its_arrays_is_said_to_be_so(tmp_path: Path) -> Non
     with Store.open(tmp_path / "store", read_only=True) as store:
         assert store.outdated is not None
         assert_whole(store, NAMES)
-    assert "Notice: the catalog is older" in run("store", "ls", str(tmp_path / "store")).stderr
+    assert (
+        "Notice: catalog and arrays are not of the same moment"
+        in run("store", "ls", str(tmp_path / "store")).stderr
+    )
 
 
 def test_a_store_of_covpool_0_1_is_read_as_it_is(tmp_path: Path) -> None:

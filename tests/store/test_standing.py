@@ -135,6 +135,39 @@ def test_two_copies_of_a_store_used_in_turn_are_each_whole(tmp_path: Path) -> No
             assert_whole(store, [*NAMES, *(f"{name}{number}" for number in range(3))])
 
 
+def test_two_copies_of_the_arrays_used_in_turn_with_one_catalog_are_noticed(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    """Each would lack the rows of the other, and sweep by what the other has."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    with Store.open(one, catalog=postgres_url) as store:
+        fill(store, NAMES)
+    shutil.copytree(one, two)
+    with Store.open(two, catalog=postgres_url) as store:
+        fill(store, ["two"])
+        store.put(example_key("a"), example_moments("other"))
+    with Store.open(one, catalog=postgres_url) as store:
+        assert store.outdated is not None
+        assert "the arrays are older" in store.outdated
+        assert_whole(store, NAMES[1:])
+        with pytest.raises(OutdatedCatalogError):
+            collect(store, age=soon())
+    with Store.open(two, catalog=postgres_url) as store:
+        assert store.outdated is None
+        assert_whole(store, [*NAMES[1:], "two"])
+        assert store.verify() == []
+
+
+def test_processes_that_die_between_the_two_halves_of_opening_cost_nothing(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        fill(store, NAMES)
+        with store.catalog.writing() as connection:
+            connection.exec_driver_sql("UPDATE store_meta SET value = '5' WHERE name = 'serial'")
+    with Store.open(tmp_path) as store:
+        assert store.outdated is None
+        assert_whole(store, NAMES)
+
+
 def test_a_damaged_store_file_is_named(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         fill(store, NAMES)

@@ -3,7 +3,8 @@
 A store has an identity and a serial, which grows whenever it is opened for writing. Both are kept twice:
 in the catalog, and in the object `store.json` beside the arrays. A catalog with a smaller serial than its
 arrays is a copy from before (a restored backup, a file without its write-ahead log), and so is one that has
-not handed out rows or copies that exist. Such a catalog may be read, but nothing is written through it until
+not handed out rows or copies that exist. Arrays with a smaller serial, which lack the latest rows, are such a
+copy themselves. Such a catalog may be read, but nothing is written through it until
 `covpool store rebuild`: its next rows are others' already.
 """
 
@@ -16,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from zarr.abc.store import Store as ZarrStorage
 
-from covpool.store.catalog import Catalog
+from covpool.store.catalog import Catalog, entry_of, select_entries
 from covpool.store.compacted_arrays import SEALED, is_marked
 from covpool.store.compacted_arrays import USED as USED_MARK
 from covpool.store.engines import alone
@@ -26,7 +27,7 @@ from covpool.store.maintenance.layout import generations
 from covpool.store.maintenance.ledger import Ledger
 from covpool.store.objects import Objects
 from covpool.store.schema import MEAN, RECORD, Namespace, chunk_path, generation_path
-from covpool.store.tables import BUILDING, meta
+from covpool.store.tables import BUILDING, READY, entries, meta
 
 #: The object that says which store the arrays are, and how new a catalog must be.
 STORE_FILE = "store.json"
@@ -34,6 +35,8 @@ STORE_FILE = "store.json"
 _STORE, _SERIAL = "store", "serial"
 #: Rows behind the last one handed out that are looked for: some may have been swept.
 _PROBED = (0, 1, 2, 3, 7, 15, 31, 63)
+#: Rows made ready last that are looked for where the arrays seem older.
+_LATEST = 16
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Standing:
 
 
 def outdated(catalog: Catalog, storage: ZarrStorage, where: str) -> str | None:
-    """Why the catalog is older than the arrays, in one sentence; None where nothing says so.
+    """Why catalog and arrays are not of the same moment, in one sentence; None where nothing says so.
 
     Raises:
         LocationError: the catalog is that of another store.
@@ -69,7 +72,12 @@ def outdated(catalog: Catalog, storage: ZarrStorage, where: str) -> str | None:
             return "a backup or restore into it has not ended; run it again"
         opened = 0 if of_catalog is None else of_catalog.serial
         if opened < of_arrays.serial:
-            return f"the store was opened for writing {of_arrays.serial - opened} time(s) since"
+            return (
+                f"the store was opened for writing {of_arrays.serial - opened} time(s) since the catalog was"
+            )
+        # So it is also where a process died between the two; then the rows are there.
+        if opened > of_arrays.serial and (lost := _lost(catalog, objects)):
+            return f"{lost} of the rows that the catalog made ready last are not there: the arrays are older"
     if not objects.is_local:
         # A row that was handed out is noticed when it is written: looking for it costs requests.
         return None
@@ -170,6 +178,20 @@ def _read(connection: Connection) -> Standing | None:
     query = sa.select(meta.c.name, meta.c.value).where(meta.c.name.in_((_STORE, _SERIAL)))
     found = {row.name: row.value for row in connection.execute(query)}
     return Standing(found[_STORE], int(found[_SERIAL])) if len(found) == 2 else None
+
+
+def _lost(catalog: Catalog, objects: Objects) -> int:
+    """How many of the rows made ready last lie in no array."""
+    query = select_entries().where(entries.c.state == READY).order_by(entries.c.since.desc()).limit(_LATEST)
+    with catalog.reading() as connection:
+        latest = [entry_of(row).place for row in connection.execute(query)]
+    paths = [
+        f"{generation_path(place.namespace, place.generation)}/zarr.json"
+        if place.generation
+        else chunk_path(generation_path(place.namespace, 0), RECORD, place.row)
+        for place in latest
+    ]
+    return sum(not objects.exists(path) for path in paths)
 
 
 def _unknown_to(catalog: Catalog, storage: ZarrStorage, objects: Objects) -> Iterator[str]:

@@ -62,7 +62,7 @@ class Store:
         where: str = "the store",
     ) -> None:
         self.catalog = catalog
-        #: Why the catalog is known to be older than the arrays; None where it is not.
+        #: Why catalog and arrays are known not to be of the same moment; None where they are.
         self.outdated = outdated
         self.where = where
         self.names = Names(catalog)
@@ -159,7 +159,7 @@ class Store:
             )
 
     def require_current(self) -> None:
-        """Refuse what cannot be done with a catalog that is older than the arrays.
+        """Refuse what cannot be done where catalog and arrays are not of the same moment.
 
         Raises:
             OutdatedCatalogError: it is; the message says by what it is known.
@@ -169,8 +169,8 @@ class Store:
             self.outdated = outdated(self.catalog, self.storage, self.where)
         if self.outdated is not None:
             raise OutdatedCatalogError(
-                f"{self.where}: the catalog is older than the arrays ({self.outdated}), as a restored backup "
-                "is; the store is read-only until: covpool store rebuild"
+                f"{self.where}: catalog and arrays are not of the same moment ({self.outdated}), as after "
+                "one of them was restored; the store is read-only until: covpool store rebuild"
             )
 
     def found_outdated(self, error: OutdatedCatalogError) -> None:

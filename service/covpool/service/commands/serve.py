@@ -86,7 +86,7 @@ def serve(
     with open_chosen(settings) as opened:
         check_public(settings, Tokens(opened.catalog))
         if opened.outdated:
-            click.echo(f"Notice: the catalog is older than the arrays ({opened.outdated})", err=True)
+            click.echo(f"Notice: catalog and arrays are not of the same moment ({opened.outdated})", err=True)
     offered = Offered.read(settings.models, settings.bottlenecks)
     # Bound here and not by uvicorn, so that the port is known, and taken, before anything is started.
     listener = _listen(settings.host, settings.port)

@@ -72,8 +72,8 @@ def opened(
     ) as store:
         if read_only and store.outdated:
             click.echo(
-                f"Notice: the catalog is older than the arrays ({store.outdated}); what it does not know is "
-                "left out until: covpool store rebuild",
+                f"Notice: catalog and arrays are not of the same moment ({store.outdated}); what the catalog "
+                "does not know is left out until: covpool store rebuild",
                 err=True,
             )
         yield store
