@@ -159,7 +159,9 @@ class Tools(RuleBasedStateMachine):
         try:
             with crashing(after):
                 self.store.catalog.give_up = lambda place: None  # type: ignore[method-assign]
-                self.store.put_many([(example_key(name), moments) for name, moments, _ in items])
+                self.store.put_many(
+                    [(example_key(name), moments) for name, moments, _ in items], replace=True
+                )
         except Crash:
             after_all = {name: version for name, _, version in items}
             assert {name: self._version(name) for name in names} in (before, after_all)
@@ -218,7 +220,7 @@ class Tools(RuleBasedStateMachine):
                 return
             with self._open() as other, suppress(OutdatedCatalogError):
                 if inner == "put":
-                    other.put(example_key(name), moments)
+                    other.put(example_key(name), moments, replace=True)
                     self.last[name] = put
                 elif inner == "read":
                     with suppress(KeyNotFoundError, CorruptEntryError):

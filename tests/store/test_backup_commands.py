@@ -392,6 +392,6 @@ def test_versions_are_those_of_the_moment(tmp_path: Path) -> None:
     with Store.open(tmp_path / "store") as store:
         store.put(example_key("a"), example_moments("first"))
         assert run("backup", str(tmp_path / "store"), str(tmp_path / "backup")).exit_code == 0
-        store.put(example_key("a"), example_moments("second"))
+        store.put(example_key("a"), example_moments("second"), replace=True)
     with Store.open(tmp_path / "backup") as backup:
         assert backup.get(example_key("a")).mean.tobytes() == example_moments("first").mean.tobytes()

@@ -88,7 +88,7 @@ def test_no_copy_is_listed_that_must_not_be_read(tmp_path: Path) -> None:
         assert "compacted.1/mean" in members(store, name)
         # Nothing of it is in use any longer: it is removed but for its description.
         for key in ("a", "b"):
-            store.put(example_key(key), example_moments(key * 2))
+            store.put(example_key(key), example_moments(key * 2), replace=True)
         collect(store, age=soon())
         assert description.is_file()
         assert list(members(store, name)) == ARRAYS

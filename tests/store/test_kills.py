@@ -41,7 +41,8 @@ AGES = [timedelta(seconds=-60), timedelta(0), timedelta(days=1)]
 def put(store):
     while names:
         some = [names.pop() for _ in range(min(len(names), chance.choice([1, 1, 3])))]
-        store.put_many([(example_key(one.partition(":")[0]), example_moments(one, width)) for one in some])
+        items = [(example_key(one.partition(":")[0]), example_moments(one, width)) for one in some]
+        store.put_many(items, replace=True)
         report("put " + " ".join(some))
 
 def run(store):

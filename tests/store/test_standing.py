@@ -145,7 +145,7 @@ def test_two_copies_of_the_arrays_used_in_turn_with_one_catalog_are_noticed(
     shutil.copytree(one, two)
     with Store.open(two, catalog=postgres_url) as store:
         fill(store, ["two"])
-        store.put(example_key("a"), example_moments("other"))
+        store.put(example_key("a"), example_moments("other"), replace=True)
     with Store.open(one, catalog=postgres_url) as store:
         assert store.outdated is not None
         assert "the arrays are older" in store.outdated

@@ -45,7 +45,7 @@ def no_more_files() -> Iterator[None]:
 def test_a_process_without_files_left_takes_nothing_for_damaged(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         fill(store, NAMES)
-        store.put(example_key("a"), example_moments("second"))
+        store.put(example_key("a"), example_moments("second"), replace=True)
         entry = store.entry(example_key("a"))
         arrays = store.arrays_of(entry.place)
         with no_more_files():
@@ -64,7 +64,7 @@ def test_a_row_that_cannot_be_read_now_gives_way_to_no_older_one(
     """While the file server is away gc and rebuild change nothing that is read."""
     with Store.open(tmp_path) as store:
         store.put(example_key("a"), example_moments("first"))
-        store.put(example_key("a"), example_moments("second"))
+        store.put(example_key("a"), example_moments("second"), replace=True)
         if compacted:
             compact(store, namespace_of(store))
         for tool in (lambda: collect(store, age=soon()), lambda: rebuild(store)):
@@ -150,7 +150,7 @@ def test_a_clock_that_is_set_forward_or_back_costs_no_key(
     monkeypatch.setattr(Clock, "shift", timedelta())
     with Store.open(tmp_path, catalog=database_url) as store:
         fill(store, NAMES)
-        store.put(example_key("a"), example_moments("second"))
+        store.put(example_key("a"), example_moments("second"), replace=True)
         monkeypatch.setattr(compacting, "ATTEND_S", 0.0)
 
         def progress(done: int, total: int) -> None:
@@ -196,7 +196,7 @@ def test_a_listing_that_lags_behind_hides_and_kills_nothing(
         stale += sync(listed(store.storage))
         backup = backup_of(store)
         fill(store, NAMES[5:])
-        store.put(example_key("a"), example_moments("second"))
+        store.put(example_key("a"), example_moments("second"), replace=True)
         monkeypatch.setattr(Bucket, "list_prefix", lagging)
         for _ in range(2):
             collect(store, age=soon())
