@@ -18,6 +18,8 @@ from covpool.store.maintenance.compact import compact
 from covpool.store.maintenance.gc import collect
 from covpool.store.maintenance.healing import heal
 from covpool.store.maintenance.scrub import scrub
+from covpool.store.maintenance.verify import verify_entries
+from covpool.store.schema import generation_path
 from covpool.store.standing import STORE_FILE
 from covpool.store.testing import example_key, example_moments
 from tests.store.tools import NAMES, assert_whole, backup_of, fill, namespace_of, restore, soon
@@ -110,16 +112,45 @@ def test_arrays_that_are_not_there_are_not_damaged(opened: Store) -> None:
     assert_whole(opened, NAMES)
 
 
-def test_metadata_of_arrays_that_are_damaged_retire_no_row(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("what", "compacted"),
+    [
+        ("zarr.json", False),
+        ("mean/zarr.json", False),
+        ("second_moment/zarr.json", False),
+        ("record/zarr.json", False),
+        ("zarr.json", True),
+    ],
+)
+@pytest.mark.parametrize("how", [b"{", b"", None])
+def test_descriptions_that_are_damaged_or_missing_are_written_anew_and_retire_no_row(
+    tmp_path: Path, what: str, how: bytes | None, compacted: bool
+) -> None:
+    with Store.open(tmp_path) as store:
+        fill(store, NAMES)
+        namespace = namespace_of(store)
+        if compacted:
+            compact(store, namespace, shard_rows=4)
+        entry = store.entry(KEY)
+    described = tmp_path / generation_path(namespace, entry.place.generation) / what
+    whole = json.loads(described.read_bytes())
+    described.unlink() if how is None else described.write_bytes(how)
+    with Store.open(tmp_path) as store:
+        healing = heal(store, KEY)
+        assert (healing.damaged, healing.current) == (None, entry.place)
+        assert_whole(store, NAMES)
+        assert store.verify() == []
+    assert json.loads(described.read_bytes()) == whole
+
+
+def test_verify_says_how_descriptions_are_mended(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         fill(store, NAMES)
     (described,) = (tmp_path / "arrays").glob("*/mean/zarr.json")
-    whole = described.read_bytes()
     described.write_bytes(b"{")
-    with Store.open(tmp_path) as store, pytest.raises(CorruptEntryError, match=r"zarr\.json"):
-        heal(store, KEY)
-    described.write_bytes(whole)
     with Store.open(tmp_path) as store:
+        assert all("covpool store verify --repair" in problem.message for problem in store.verify())
+        assert [one for step in verify_entries(store, repair=True) for one in step.problems] == []
         assert_whole(store, NAMES)
 
 

@@ -8,6 +8,7 @@ those of the array it came from, unless the copy has a codec of its own.
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from json import JSONDecodeError
 from typing import Any
 
 import numpy as np
@@ -162,8 +163,8 @@ def mark_copy(storage: ZarrStorage, path: str, mark: str) -> None:
 
 
 def is_marked(storage: ZarrStorage, path: str, mark: str) -> bool:
-    """Whether the copy there is so marked."""
+    """Whether the copy there is so marked; one whose description is missing or damaged tells of no mark."""
     try:
         return bool(zarr.open_group(storage, path=path, mode="r").attrs.get(mark))
-    except FileNotFoundError:
+    except (FileNotFoundError, JSONDecodeError, KeyError):
         return False

@@ -375,7 +375,7 @@ class Store:
                 except (JSONDecodeError, KeyError, FileNotFoundError) as error:
                     raise CorruptEntryError(
                         f"namespace {place.namespace.id}: array metadata is damaged ({first_line(error)}); "
-                        "restore the zarr.json files, or compute its entries again in a new store"
+                        "its zarr.json files are written anew by: covpool store verify --repair"
                     ) from error
                 except OSError as error:
                     raise StorageError(

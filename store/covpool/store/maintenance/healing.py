@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 
 from covpool.store.entries import Entry, Place
 from covpool.store.errors import CorruptEntryError, KeyNotFoundError
+from covpool.store.maintenance.descriptions import mend_descriptions
 from covpool.store.maintenance.ledger import Found, Ledger
 from covpool.store.outages import probe
 from covpool.store.schema import Record, generation_path
@@ -66,13 +67,14 @@ def heal(store: "Store", key: str, *, also: Callable[[Connection], None] | None 
     Raises:
         StorageError: the storage cannot be reached or written; nothing was retired.
         OutdatedCatalogError: the catalog is older than the arrays; nothing was retired.
-        CorruptEntryError: the metadata of the arrays are damaged, not the row alone.
+        CorruptEntryError: others change the key all the time.
     """
     ledger = Ledger(store.catalog)
     for _ in range(_ROUNDS):
         entry = store.catalog.find(key)
         if entry is None:
             return Healing(key, None, None, "")
+        _describe(store, entry.place)
         fault = _fault(store, entry)
         if fault is None:
             return Healing(key, None, entry.place, "")
@@ -106,11 +108,18 @@ def is_cached(store: "Store", key: str, tell: Callable[[str], None]) -> bool:
     return True
 
 
+def _describe(store: "Store", place: Place) -> None:
+    """Have the arrays described, without which all of their rows seem damaged."""
+    try:
+        store.arrays_of(place)
+    except CorruptEntryError:
+        probe(store)
+        if mend_descriptions(store, place) or not place.generation:
+            store.arrays_of(place)
+
+
 def _fault(store: "Store", entry: Entry) -> str | None:
     """Why an entry does not read back; None where it does."""
-    if not entry.place.generation:
-        # Where these are damaged, all rows seem to be.
-        store.arrays_of(entry.place)
     try:
         store.arrays_of(entry.place).read(entry.row, entry.key)
     except CorruptEntryError as error:

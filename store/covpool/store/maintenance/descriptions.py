@@ -1,0 +1,75 @@
+"""Descriptions: the zarr.json files of a namespace's arrays, made again where they are missing or damaged.
+
+The catalog knows all that they say of the arrays that writers fill, and a copy's plan what they say of it.
+"""
+
+import json
+import logging
+from typing import TYPE_CHECKING
+
+from zarr.abc.store import Store as ZarrStorage
+from zarr.storage import MemoryStore
+
+from covpool.store.compacted_arrays import CODEC, NEXT_ROW, SEALED, SHARD_ROWS, create_compacted, mark_copy
+from covpool.store.compacted_arrays import USED as USED_MARK
+from covpool.store.entries import Place
+from covpool.store.maintenance.compact import read_plan
+from covpool.store.maintenance.copies import Copies
+from covpool.store.objects import Objects
+from covpool.store.schema import generation_path
+from covpool.store.tables import USED
+from covpool.store.zarr_arrays import NamespaceArrays
+
+if TYPE_CHECKING:
+    from covpool.store.zarr_store import Store
+
+log = logging.getLogger(__name__)
+
+
+def mend_descriptions(store: "Store", place: Place) -> list[str]:
+    """Write the descriptions of the arrays that a place lies in, where there is none that can be read.
+
+    Returns:
+        Paths of those that were written.
+
+    Raises:
+        StorageError: the storage cannot be reached or written.
+    """
+    scratch, path = MemoryStore(), generation_path(place.namespace, place.generation)
+    if not place.generation:
+        NamespaceArrays(scratch, place.namespace)
+    elif not _describe_copy(store, place, path, scratch):
+        return []
+    made, written = Objects(scratch), []
+    for name in sorted(made.below(path)):
+        description = made.read(name)
+        assert description is not None
+        if not _is_description(store.objects.read(name)):
+            store.objects.write(name, description)
+            written.append(name)
+    if written:
+        log.warning("damaged or missing descriptions were written anew: %s", ", ".join(written))
+    return written
+
+
+def _describe_copy(store: "Store", place: Place, path: str, scratch: ZarrStorage) -> bool:
+    """Describe a copy that is in use; False where its plan is gone too."""
+    try:
+        plan = read_plan(store.objects, path)
+    except (ValueError, KeyError, TypeError):
+        return False
+    if plan is None or Copies(store.catalog).states(place.namespace.id).get(place.generation) != USED:
+        return False
+    attributes = {CODEC: plan.codec, SHARD_ROWS: plan.shard_rows, NEXT_ROW: plan.next_row}
+    create_compacted(scratch, place.namespace, place.generation, attributes, len(plan.sources))
+    for mark in (SEALED, USED_MARK):
+        mark_copy(scratch, path, mark)
+    return True
+
+
+def _is_description(text: bytes | None) -> bool:
+    """Whether it can be read as one; what it says is not doubted: versions of zarr write it differently."""
+    try:
+        return text is not None and "node_type" in json.loads(text)
+    except (ValueError, TypeError):
+        return False
