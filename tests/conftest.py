@@ -15,6 +15,11 @@ from tests.service.running import Running, running_service
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Binary data are no id: packed ones hold the time, and two collecting processes must agree on ids."""
+    return f"{argname}-{len(val)}-bytes" if isinstance(val, bytes) and not val.isascii() else None
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache_directory(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Digests of the tests' weight files are not remembered in the user's home, here or in subprocesses."""
