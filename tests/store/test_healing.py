@@ -17,6 +17,7 @@ from covpool.store.errors import OutdatedCatalogError
 from covpool.store.maintenance.compact import compact
 from covpool.store.maintenance.gc import collect
 from covpool.store.maintenance.healing import heal
+from covpool.store.maintenance.rebuild import rebuild
 from covpool.store.maintenance.scrub import scrub
 from covpool.store.maintenance.verify import verify_entries
 from covpool.store.schema import generation_path
@@ -141,6 +142,30 @@ def test_descriptions_that_are_damaged_or_missing_are_written_anew_and_retire_no
         assert_whole(store, NAMES)
         assert store.verify() == []
     assert json.loads(described.read_bytes()) == whole
+
+
+def test_a_copy_whose_description_is_damaged_is_neither_passed_over_nor_swept(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        fill(store, NAMES)
+        namespace = namespace_of(store)
+        compact(store, namespace, shard_rows=4)
+        collect(store, age=soon())
+    (tmp_path / generation_path(namespace, 1) / "zarr.json").write_bytes(b"{")
+    for path in tmp_path.glob("catalog.sqlite*"):
+        path.rename(tmp_path / f"aside.{path.name}")
+    with (
+        Store.open(tmp_path, lost_catalog=True) as store,
+        pytest.raises(CorruptEntryError, match="from a backup"),
+    ):
+        rebuild(store)
+    for path in tmp_path.glob("catalog.sqlite*"):
+        path.unlink()
+    for path in tmp_path.glob("aside.*"):
+        path.rename(tmp_path / path.name.removeprefix("aside."))
+    with Store.open(tmp_path) as store:
+        collect(store, age=soon())
+        assert heal(store, KEY).damaged is None
+        assert_whole(store, NAMES)
 
 
 def test_verify_says_how_descriptions_are_mended(tmp_path: Path) -> None:

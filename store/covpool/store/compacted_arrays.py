@@ -163,8 +163,17 @@ def mark_copy(storage: ZarrStorage, path: str, mark: str) -> None:
 
 
 def is_marked(storage: ZarrStorage, path: str, mark: str) -> bool:
-    """Whether the copy there is so marked; one whose description is missing or damaged tells of no mark."""
+    """Whether the copy there is so marked.
+
+    Raises:
+        CorruptEntryError: its description is damaged, so that nobody can tell; it must not be swept.
+    """
     try:
         return bool(zarr.open_group(storage, path=path, mode="r").attrs.get(mark))
-    except (FileNotFoundError, JSONDecodeError, KeyError):
+    except FileNotFoundError:
         return False
+    except (JSONDecodeError, KeyError) as error:
+        raise CorruptEntryError(
+            f"{path}/zarr.json: is damaged ({error}); covpool store verify --repair writes it anew where the "
+            "catalog knows the copy, else restore it from a backup"
+        ) from error

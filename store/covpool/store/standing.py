@@ -21,7 +21,7 @@ from covpool.store.catalog import Catalog, entry_of, select_entries
 from covpool.store.compacted_arrays import SEALED, is_marked
 from covpool.store.compacted_arrays import USED as USED_MARK
 from covpool.store.engines import alone
-from covpool.store.errors import LocationError, StorageError
+from covpool.store.errors import CorruptEntryError, LocationError, StorageError
 from covpool.store.maintenance.copies import Copies
 from covpool.store.maintenance.layout import generations
 from covpool.store.maintenance.ledger import Ledger
@@ -204,9 +204,13 @@ def _unknown_to(catalog: Catalog, storage: ZarrStorage, objects: Objects) -> Ite
                 yield f"row {row} of {generation_path(namespace, 0)} was handed out after it"
         for generation in generations(objects, name):
             path = generation_path(namespace, generation)
-            complete = is_marked(storage, path, SEALED) and objects.exists(f"{path}/{RECORD}/zarr.json")
-            # What the arrays say is read first: the catalog is told before they are made.
-            read_from = complete and is_marked(storage, path, USED_MARK)
+            try:
+                complete = is_marked(storage, path, SEALED) and objects.exists(f"{path}/{RECORD}/zarr.json")
+                # What the arrays say is read first: the catalog is told before they are made.
+                read_from = complete and is_marked(storage, path, USED_MARK)
+            except CorruptEntryError:
+                # It tells nothing of the catalog; who reads from the copy has it mended.
+                continue
             state = Copies(catalog).states(name).get(generation)
             if complete and (state is None or (read_from and state == BUILDING)):
                 yield f"{path} was made after it"
