@@ -23,6 +23,7 @@ from covpool.store.maintenance.backup import back_up
 from covpool.store.maintenance.compact import compact
 from covpool.store.rooms import rooms
 from covpool.store.schema import CATALOG_FILE
+from covpool.store.standing import STORE_FILE
 from covpool.store.testing import example_key, example_moments
 from tests.postgres import PostgresServer
 from tests.s3 import S3Server
@@ -190,47 +191,69 @@ report("ended")
 @pytest.mark.parametrize("how", ["backup", "restore"])
 def test_a_killed_run_is_noticed_and_run_again(tmp_path: Path, children: Nursery, how: str) -> None:
     """SIGKILL at moments spread over the whole of it; an earlier backup stays readable until the next is."""
-    store, target = tmp_path / "store", tmp_path / "target"
+    store, target, earlier = tmp_path / "store", tmp_path / "target", tmp_path / "earlier"
     names = [f"{letter}{number}" for letter in "gh" for number in range(60)]
     with Store.open(store) as opened:
         fill(opened, names[:60])
         if how == "backup":
-            children.run(COPIER, how, str(store), str(target))
+            children.run(COPIER, how, str(store), str(earlier))
+            shutil.copytree(earlier, target)
         fill(opened, names[60:])
         compact(opened, namespace_of(opened), shard_rows=8)
-    chance, unfinished = random.Random(5), 0
-    for _ in range(7):
+    chance, longest, unfinished = random.Random(5), 0.6, 0
+    for _ in range(60):
         pid, file = children.start(COPIER, how, str(store), str(target))
         while not file.read_text():
             time.sleep(0.001)
-        time.sleep(chance.uniform(0.0, 0.6))
+        time.sleep(chance.uniform(0.0, longest))
         os.kill(pid, signal.SIGKILL)
         children.wait(pid)
-        if file.read_text().endswith("ended\n"):
+        unfinished += is_noticed(target, how, names[:60])
+        if unfinished == 3:
             break
-        if not (target / CATALOG_FILE).is_file() or not (target / "arrays" / "zarr.json").is_file():
-            continue
-        try:
-            with Store.open(target, read_only=how == "restore") as opened:
-                unfinished += opened.outdated is not None
-                if opened.outdated is not None:
-                    assert "run it again" in opened.outdated
-                    with pytest.raises((OutdatedCatalogError, ReadOnlyError)):
-                        fill(opened, ["new"])
-                if how == "backup":
-                    assert_whole(opened, names[:60])
-        except LocationError as error:
-            # It was restored to for the first time: there is no catalog yet.
-            assert how == "restore"
-            assert "run it again" in str(error)
-            unfinished += 1
-    assert unfinished, "nothing was killed on the way: the test has lost its teeth"
-    if not file.read_text().endswith("ended\n"):
-        children.run(COPIER, how, str(store), str(target))
+        if file.read_text() != "begins\n" or is_restored(target, how):
+            # It was too fast: from the start, and an earlier kill.
+            longest /= 1.5
+            shutil.rmtree(target)
+            if how == "backup":
+                shutil.copytree(earlier, target)
+    assert unfinished == 3, "nothing was killed on the way: the test has lost its teeth"
+    children.run(COPIER, how, str(store), str(target))
     with Store.open(target) as opened:
         assert opened.outdated is None
         assert_whole(opened, names)
         assert opened.verify() == []
+
+
+def is_noticed(target: Path, how: str, earlier: list[str]) -> bool:
+    """Whether a copy that was killed says so, and refuses to be written to."""
+    if not (target / CATALOG_FILE).is_file() or not (target / "arrays" / "zarr.json").is_file():
+        return False
+    try:
+        with Store.open(target, read_only=how == "restore") as opened:
+            if how == "backup":
+                assert_whole(opened, earlier)
+            if opened.outdated is None:
+                return False
+            assert "run it again" in opened.outdated
+            with pytest.raises((OutdatedCatalogError, ReadOnlyError)):
+                fill(opened, ["new"])
+    except LocationError as error:
+        # It was restored to for the first time: there is no catalog yet.
+        assert how == "restore"
+        assert "run it again" in str(error)
+    return True
+
+
+def is_restored(target: Path, how: str) -> bool:
+    """Whether a restoration was killed between its last write and its report."""
+    if how == "backup" or not (target / STORE_FILE).is_file():
+        return False
+    try:
+        with Store.open(target, read_only=True) as opened:
+            return opened.outdated is None
+    except LocationError:
+        return False
 
 
 def test_a_backup_beside_a_busy_process_is_whole(
