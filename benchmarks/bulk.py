@@ -27,16 +27,16 @@ import torch
 
 from covpool.extractor import Genome, load_adapter
 from covpool.extractor.annotation.annotation import read_annotation
-from covpool.extractor.extraction import extract_regions
-from covpool.extractor.models import Model, Options, describe
-from covpool.extractor.packs import Shape
-from covpool.extractor.regions import Region
-from covpool.extractor.sequences import Sequence
+from covpool.extractor.extraction.extract import extract_regions
+from covpool.extractor.extraction.packs import Shape
+from covpool.extractor.extraction.regions import Region
+from covpool.extractor.models.models import Model, Options, describe
+from covpool.extractor.sequences.sequences import Sequence
+from covpool.service.assemblies.plan import Locus, Plan, loci_of, make_plan
 from covpool.service.bulk.cluster import Cluster, EnginePlugin
 from covpool.service.bulk.one_process import OneProcess
-from covpool.service.bulk.plan import Locus, Plan, loci_of, make_plan
 from covpool.service.bulk.run import drive, run_plan
-from covpool.service.bulk.work import Died, Member, Outcome, Spec, Work
+from covpool.service.extraction.work import Died, Member, Outcome, Spec, Work
 from covpool.store import Store
 
 WORKERS = (1, 2, 4)

@@ -27,15 +27,15 @@ from torch.nn import functional as F
 
 from covpool.extractor import Layer, Model, SecondMoment, read_fasta
 from covpool.extractor.adapters.evo2 import MOST_TOKENS, Evo2Adapter
-from covpool.extractor.checkpoints import Checkpoint
-from covpool.extractor.models import FAMILIES
-from covpool.extractor.networks.evo2_attention import attend
-from covpool.extractor.networks.evo2_config import Evo2Config
-from covpool.extractor.networks.evo2_filters import LongHyena
-from covpool.extractor.networks.evo2_plan import Schedule, Work, estimate
-from covpool.extractor.networks.evo2_published import PUBLISHED
-from covpool.extractor.networks.evo2_random import random_weights
-from covpool.extractor.networks.evo2_weights import load
+from covpool.extractor.models.checkpoints import Checkpoint
+from covpool.extractor.models.models import FAMILIES
+from covpool.extractor.networks.evo2.attention import attend
+from covpool.extractor.networks.evo2.config import Evo2Config
+from covpool.extractor.networks.evo2.filters import LongHyena
+from covpool.extractor.networks.evo2.plan import Schedule, Work, estimate
+from covpool.extractor.networks.evo2.published import PUBLISHED
+from covpool.extractor.networks.evo2.random import random_weights
+from covpool.extractor.networks.evo2.weights import load
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "ecoli_320kb.fa.gz"
 SEED = 0

@@ -17,9 +17,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from covpool.store import Name, Store
-from covpool.store.keys import sha256
-from covpool.store.tables import names as table
-from covpool.store.tables import subjects
+from covpool.store.catalog.tables import names as table
+from covpool.store.catalog.tables import subjects
+from covpool.store.values.keys import sha256
 
 NAMES = 100_000
 ROUNDS = 3

@@ -22,8 +22,8 @@ import torch
 
 from covpool.extractor import Model, SecondMoment, describe, read_fasta
 from covpool.extractor.adapters.ntv3 import NTv3Adapter, token_ids
-from covpool.extractor.networks.ntv3 import NTv3
-from covpool.extractor.networks.ntv3_config import NTv3Config
+from covpool.extractor.networks.ntv3.config import NTv3Config
+from covpool.extractor.networks.ntv3.network import NTv3
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "ecoli_320kb.fa.gz"
 LENGTHS = (16_384, 65_536, 131_072, 262_144, 524_288, 1_048_576)

@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from covpool.extractor import Adapter, SecondMoment, Sequence, load_adapter, read_fasta
-from covpool.extractor.pooling.autoencoder import fit_autoencoder, reconstruction_norms
-from covpool.extractor.pooling.glram import fit_glram
-from covpool.extractor.pooling.losses import reconstruction_losses
-from covpool.extractor.pooling.mean_eigenvectors import fit_mean_eigenvectors
-from covpool.extractor.pooling.source import MomentsList
-from covpool.extractor.pooling.summary import summarise
+from covpool.extractor.fitting.losses import reconstruction_losses
+from covpool.extractor.fitting.methods.autoencoder import fit_autoencoder, reconstruction_norms
+from covpool.extractor.fitting.methods.glram import fit_glram
+from covpool.extractor.fitting.methods.mean_eigenvectors import fit_mean_eigenvectors
+from covpool.extractor.fitting.source import MomentsList
+from covpool.extractor.fitting.summary import summarise
 from covpool.store import Bottleneck, Moments
 from covpool.store.poolings.half_vector import half_vector
 from covpool.store.poolings.kinds import pooling

@@ -32,7 +32,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from covpool.extractor import Sequence
-from covpool.extractor.models import describe
+from covpool.extractor.models.models import describe
 from covpool.service.schemas import NPY, STORED
 from covpool.store import Bottleneck, MomentsKey, Store
 from covpool.store.testing import example_moments

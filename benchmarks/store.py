@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from covpool.extractor import Adapter, SecondMoment, load_adapter, read_fasta
 from covpool.store import Moments, MomentsKey, Store
 from covpool.store.codecs import codec_id, codec_of
-from covpool.store.moments import FloatArray
-from covpool.store.packing import pack, packed_shape, unpack
 from covpool.store.testing import example_key
+from covpool.store.values.moments import FloatArray
+from covpool.store.values.packing import pack, packed_shape, unpack
 
 #: Width and matrices per round.
 WIDTHS = {512: 24, 1536: 12, 4096: 4}

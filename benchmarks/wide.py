@@ -33,19 +33,19 @@ from torch import Tensor
 from covpool.extractor import Adapter, SecondMoment, Sequence, load_adapter
 from covpool.extractor.evaluation.baselines import log_length
 from covpool.extractor.evaluation.compare import Comparison, Representation, Result
-from covpool.extractor.evaluation.gene_terms import term_targets
-from covpool.extractor.evaluation.genes import CodingGene, read_coding_genes
+from covpool.extractor.evaluation.inputs.gene_terms import term_targets
+from covpool.extractor.evaluation.inputs.genes import CodingGene, read_coding_genes
+from covpool.extractor.evaluation.inputs.ontology import read_ontology
+from covpool.extractor.evaluation.inputs.targets import Targets
 from covpool.extractor.evaluation.intervals import interval
-from covpool.extractor.evaluation.ontology import read_ontology
 from covpool.extractor.evaluation.representations import fixed
 from covpool.extractor.evaluation.ridge import Features
 from covpool.extractor.evaluation.splits import FOLDS, block_folds
-from covpool.extractor.evaluation.targets import Targets
-from covpool.extractor.pooling.features import localised
-from covpool.extractor.pooling.glram import fit_glram
-from covpool.extractor.pooling.principal import principal_axes
-from covpool.extractor.pooling.source import MomentsList
-from covpool.extractor.pooling.summary import Summary
+from covpool.extractor.fitting.features import localised
+from covpool.extractor.fitting.methods.glram import fit_glram
+from covpool.extractor.fitting.methods.principal import principal_axes
+from covpool.extractor.fitting.source import MomentsList
+from covpool.extractor.fitting.summary import Summary
 from covpool.store import Moments, Recipe
 from covpool.store.poolings.half_vector import half_length, half_vector
 from covpool.store.poolings.kinds import pooling

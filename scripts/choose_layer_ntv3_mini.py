@@ -8,11 +8,11 @@ import argparse
 import json
 from pathlib import Path
 
-from covpool.extractor.evaluation.gene_terms import term_targets
-from covpool.extractor.evaluation.genes import read_coding_genes
-from covpool.extractor.evaluation.ontology import read_ontology
-from covpool.extractor.models import describe
-from covpool.service.evaluation import Design, evaluate
+from covpool.extractor.evaluation.inputs.gene_terms import term_targets
+from covpool.extractor.evaluation.inputs.genes import read_coding_genes
+from covpool.extractor.evaluation.inputs.ontology import read_ontology
+from covpool.extractor.models.models import describe
+from covpool.service.evaluation.comparison import Design, evaluate
 from covpool.store import Store
 from pretrain_ntv3_mini import DATA
 

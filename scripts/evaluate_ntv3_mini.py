@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from covpool.extractor.adapters.ntv3 import NTv3Adapter
 from covpool.extractor.adapters.registry import load_adapter
-from covpool.extractor.networks.ntv3 import NTv3
+from covpool.extractor.networks.ntv3.network import NTv3
 from pretrain_ntv3_mini import DATA, SPLIT_SEED, add_genome_options, named_path
 from pretraining.baselines import choose_chains, fit_chosen, fit_composition
 from pretraining.coding import coding_bases, read_cds

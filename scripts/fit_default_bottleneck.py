@@ -14,9 +14,9 @@ from pathlib import Path
 from xopen import xopen
 
 from covpool.extractor import Sequence, describe, normalise, read_fasta, reverse_complement
-from covpool.extractor.pooling.fits import METHODS
-from covpool.service.stored_moments import StoredMoments
-from covpool.service.tasks import Extraction
+from covpool.extractor.fitting.fits import METHODS
+from covpool.service.extraction.tasks import Extraction
+from covpool.service.fitting.stored_moments import StoredMoments
 from covpool.store import Store
 from covpool.store.poolings.fitted import FittedPooling
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from covpool.store import Moments, MomentsKey, Recipe, Store, sequence_digest
-from covpool.store.keys import sha256
+from covpool.store.values.keys import sha256
 
 CODECS = ("lossless", "cold", "bounded:0.001")
 

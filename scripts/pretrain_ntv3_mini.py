@@ -11,9 +11,9 @@ import torch
 
 from covpool.extractor.adapters.ntv3 import NTv3Adapter
 from covpool.extractor.adapters.registry import load_adapter
-from covpool.extractor.checkpoints import bundled_directory, read_json
-from covpool.extractor.networks.ntv3 import NTv3
-from covpool.extractor.networks.ntv3_config import NTv3Config
+from covpool.extractor.models.checkpoints import bundled_directory, read_json
+from covpool.extractor.networks.ntv3.config import NTv3Config
+from covpool.extractor.networks.ntv3.network import NTv3
 from pretraining import curve
 from pretraining.genomes import read_genomes, split
 from pretraining.training import Budget, Settings, Training, learning_rate, release, watch

@@ -13,15 +13,15 @@ from pathlib import Path
 import torch
 
 from covpool.extractor.evaluation.compare import Result
-from covpool.extractor.evaluation.gene_terms import term_targets
-from covpool.extractor.evaluation.genes import CodingGene, read_coding_genes
+from covpool.extractor.evaluation.inputs.gene_terms import term_targets
+from covpool.extractor.evaluation.inputs.genes import CodingGene, read_coding_genes
+from covpool.extractor.evaluation.inputs.ontology import read_ontology
+from covpool.extractor.evaluation.inputs.targets import Targets
+from covpool.extractor.evaluation.inputs.tracks import track_targets
 from covpool.extractor.evaluation.intervals import interval
-from covpool.extractor.evaluation.ontology import read_ontology
 from covpool.extractor.evaluation.report import figure, markdown, write_report
-from covpool.extractor.evaluation.targets import Targets
-from covpool.extractor.evaluation.tracks import track_targets
-from covpool.extractor.models import describe
-from covpool.service.evaluation import Design, evaluate
+from covpool.extractor.models.models import describe
+from covpool.service.evaluation.comparison import Design, evaluate
 from covpool.store import Store
 
 MODEL = "ntv3-mini"

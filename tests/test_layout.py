@@ -15,38 +15,38 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 #: One forbidden import per contract: the file it is added to, the line, and the contract it must break.
 VIOLATIONS = [
     (
-        "store/covpool/store/moments.py",
-        "import covpool.extractor.sequences",
+        "store/covpool/store/values/moments.py",
+        "import covpool.extractor.sequences.sequences",
         "data flows one way: service -> extractor -> store",
     ),
     (
-        "extractor/covpool/extractor/sequences.py",
+        "extractor/covpool/extractor/sequences/sequences.py",
         "import covpool.service.schemas",
         "data flows one way: service -> extractor -> store",
     ),
     (
-        "extractor/covpool/extractor/extraction.py",
-        "import covpool.store.zarr_store",
+        "extractor/covpool/extractor/extraction/extract.py",
+        "import covpool.store.store",
         "the extractor computes and never stores: it sees only the store's value types",
     ),
     (
         "clients/covpool/clients/client.py",
-        "import covpool.store.moments",
+        "import covpool.store.values.moments",
         "clients see the wire contract and nothing else of ours",
     ),
     (
         "service/covpool/service/schemas/requests.py",
-        "import covpool.store.keys",
+        "import covpool.store.values.keys",
         "the wire contract imports nothing of ours",
     ),
     (
-        "service/covpool/service/routes/health.py",
+        "service/covpool/service/http/routes/health.py",
         "import torch",
         "the API process never loads torch",
     ),
     (
-        "extractor/covpool/extractor/fasta.py",
-        "import covpool.extractor.accumulate",
+        "extractor/covpool/extractor/sequences/fasta.py",
+        "import covpool.extractor.extraction.accumulate",
         "the API process never loads torch",
     ),
 ]

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from covpool.extractor.adapters.ntv3 import TOKEN_IDS, token_ids
-from covpool.extractor.fasta import read_fasta
+from covpool.extractor.sequences.fasta import read_fasta
 
 Ids = npt.NDArray[np.uint8]
 

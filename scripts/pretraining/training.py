@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from covpool.extractor.hub import WEIGHTS
-from covpool.extractor.networks.ntv3 import NTv3
+from covpool.extractor.models.hub import WEIGHTS
+from covpool.extractor.networks.ntv3.network import NTv3
 from pretraining.genomes import BASE_IDS, Ids, Piece, Windows, pad, tile
 from pretraining.masking import Chosen, choose, corrupt, hide
 from pretraining.muon import Muon

@@ -13,7 +13,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from starlette.testclient import TestClient
 
-from covpool.service.app import create_app
+from covpool.service.http.app import create_app
 from covpool.service.settings import Settings
 from covpool.store.testing import example_key, example_moments
 from tests.service.in_process import OFFERED

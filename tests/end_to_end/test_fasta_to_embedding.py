@@ -7,9 +7,9 @@ import pytest
 
 from covpool.clients import Client
 from covpool.extractor import Options, extract, load_adapter
-from covpool.extractor.fasta import read_fasta
+from covpool.extractor.sequences.fasta import read_fasta
 from covpool.store import Bottleneck, MomentsKey
-from covpool.store.keys import Strand
+from covpool.store.values.keys import Strand
 
 COUNT = 5
 

@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from covpool.extractor.adapters.ntv3 import published_key
-from covpool.extractor.digests import file_digest
-from covpool.extractor.networks.checkpoint_weights import fill, read_weights
-from covpool.extractor.networks.ntv3 import NTv3
-from covpool.extractor.networks.ntv3_config import NTv3Config
+from covpool.extractor.files.digests import file_digest
+from covpool.extractor.networks.ntv3.config import NTv3Config
+from covpool.extractor.networks.ntv3.network import NTv3
+from covpool.extractor.networks.weights.checkpoint_weights import fill, read_weights
 
 GOLDEN = Path(__file__).parent.parent / "data" / "golden" / "ntv3"
 

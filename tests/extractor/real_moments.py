@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 
 from covpool.extractor import extract_many, load_adapter, read_fasta
-from covpool.extractor.pooling.source import MomentsList
+from covpool.extractor.fitting.source import MomentsList
 
 GENES = Path(__file__).parent.parent.parent / "examples" / "ecoli_genes.fa"
 

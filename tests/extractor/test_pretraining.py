@@ -9,9 +9,9 @@ import torch
 
 from covpool.extractor import reverse_complement
 from covpool.extractor.adapters.ntv3 import token_ids
-from covpool.extractor.models import describe
-from covpool.extractor.networks.ntv3 import NTv3
-from covpool.extractor.networks.ntv3_config import NTv3Config
+from covpool.extractor.models.models import describe
+from covpool.extractor.networks.ntv3.config import NTv3Config
+from covpool.extractor.networks.ntv3.network import NTv3
 from pretraining import curve, genomes, masking
 from pretraining.baselines import fit_composition
 from pretraining.coding import coding_bases, read_cds

@@ -7,9 +7,9 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
-from covpool.service.app import create_app
-from covpool.service.offered import Offered
+from covpool.service.http.app import create_app
 from covpool.service.settings import Settings
+from covpool.service.submission.offered import Offered
 from covpool.store import Store
 from covpool.store.testing import example_key, example_moments
 

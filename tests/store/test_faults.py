@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from covpool.store import CorruptEntryError, KeyNotFoundError, Moments, Store
+from covpool.store.catalog.ledger import Ledger
+from covpool.store.catalog.tables import RESERVED
 from covpool.store.maintenance.gc import collect
-from covpool.store.maintenance.ledger import Ledger
 from covpool.store.maintenance.verify import verify
-from covpool.store.tables import RESERVED
 from covpool.store.testing import example_key, example_moments
 from tests.store.nursery import Nursery, nursery
 from tests.store.tools import assert_whole, soon

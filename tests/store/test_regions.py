@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from covpool.store import CorruptEntryError, KeyNotFoundError, Moments, MomentsKey, Store
-from covpool.store.moments import merge
 from covpool.store.testing import example_key, example_moments
+from covpool.store.values.moments import merge
 
 PARTS = {"upstream": 300, "CDS": 700, "intron": 950, "downstream": 50}
 GENE = example_key("a gene")

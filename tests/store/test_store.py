@@ -21,11 +21,11 @@ from covpool.store import (
     Store,
     StoreError,
 )
-from covpool.store.entries import Written
-from covpool.store.rows import encode_row
-from covpool.store.schema import CATALOG_FILE, Namespace, Record
+from covpool.store.arrays.rows import encode_row
+from covpool.store.arrays.schema import CATALOG_FILE, Namespace, Record
+from covpool.store.arrays.zarr_arrays import NamespaceArrays
+from covpool.store.catalog.entries import Written
 from covpool.store.testing import example_key, example_moments
-from covpool.store.zarr_arrays import NamespaceArrays
 from tests.store.places import Place
 
 

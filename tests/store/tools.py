@@ -7,8 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from covpool.store import Store
-from covpool.store.engines import open_engine, writing
-from covpool.store.schema import Namespace
+from covpool.store.arrays.schema import Namespace
+from covpool.store.database.engines import open_engine, writing
 from covpool.store.testing import example_key, example_moments
 
 NAMES = list("abcdefghij")

@@ -6,7 +6,7 @@ import re
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
-from covpool.service.middleware.request_ids import RequestIds
+from covpool.service.request_ids import RequestIds
 from covpool.service.settings import Settings
 
 _TEXT = "%(asctime)s %(levelname)s %(name)s [%(request_id)s]: %(message)s"

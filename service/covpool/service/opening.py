@@ -1,7 +1,7 @@
 """Opening: the store that the settings name, as every process of the service opens it."""
 
 from covpool.service.settings import Settings
-from covpool.store.zarr_store import Store
+from covpool.store.store import Store
 
 
 def open_chosen(settings: Settings, *, create: bool = True) -> Store:

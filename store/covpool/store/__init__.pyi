@@ -1,4 +1,4 @@
-from .bottleneck import Bottleneck as Bottleneck
+from .catalog.names import Name as Name
 from .errors import BottleneckError as BottleneckError
 from .errors import CapacityError as CapacityError
 from .errors import CatalogError as CatalogError
@@ -11,15 +11,15 @@ from .errors import PoolingError as PoolingError
 from .errors import StorageError as StorageError
 from .errors import StoreError as StoreError
 from .errors import StoreNotFoundError as StoreNotFoundError
-from .keys import MomentsKey as MomentsKey
-from .keys import Recipe as Recipe
-from .keys import sequence_digest as sequence_digest
-from .moments import Moments as Moments
-from .names import Name as Name
+from .poolings.bottleneck import Bottleneck as Bottleneck
 from .poolings.files import load_pooling as load_pooling
 from .poolings.kinds import KINDS as KINDS
 from .poolings.kinds import Pooling as Pooling
 from .poolings.kinds import pooling as pooling
 from .poolings.table import Embeddings as Embeddings
 from .poolings.table import embed_all as embed_all
-from .zarr_store import Store as Store
+from .store import Store as Store
+from .values.keys import MomentsKey as MomentsKey
+from .values.keys import Recipe as Recipe
+from .values.keys import sequence_digest as sequence_digest
+from .values.moments import Moments as Moments

@@ -10,12 +10,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 from zarr.abc.store import Store as ZarrStorage
 
-from covpool.store.engines import reading, shown
+from covpool.store.arrays.schema import ARRAYS, CATALOG_FILE
+from covpool.store.catalog.tables import TABLES
+from covpool.store.database.engines import reading, shown
 from covpool.store.errors import LocationError, ReadOnlyError, StoreNotFoundError
-from covpool.store.locations import MEMORY
-from covpool.store.objects import Objects
-from covpool.store.schema import ARRAYS, CATALOG_FILE
-from covpool.store.tables import TABLES
+from covpool.store.storage.locations import MEMORY
+from covpool.store.storage.objects import Objects
 
 #: What to do with a store that can only be read.
 READ_ONLY_REMEDY = (

@@ -6,9 +6,12 @@ from pathlib import Path
 
 from zarr.abc.store import Store as ZarrStorage
 
-from covpool.store.catalog import Catalog
-from covpool.store.durability import Durability, check_durability
-from covpool.store.engines import open_engine
+from covpool.store.arrays.layout import stored_namespaces
+from covpool.store.arrays.zarr_arrays import open_root
+from covpool.store.catalog.catalog import Catalog
+from covpool.store.catalog.ledger import Ledger
+from covpool.store.catalog.rooms import kept_catalog, readable
+from covpool.store.database.engines import open_engine
 from covpool.store.errors import CatalogError, LocationError, StorageError, StoreError
 from covpool.store.existence import (
     READ_ONLY_REMEDY,
@@ -17,12 +20,9 @@ from covpool.store.existence import (
     require_place,
     require_writable_place,
 )
-from covpool.store.locations import catalog_url, in_bucket, open_storage
-from covpool.store.maintenance.layout import stored_namespaces
-from covpool.store.maintenance.ledger import Ledger
-from covpool.store.rooms import kept_catalog, readable
 from covpool.store.standing import opened_for_writing, outdated
-from covpool.store.zarr_arrays import open_root
+from covpool.store.storage.durability import Durability, check_durability
+from covpool.store.storage.locations import catalog_url, in_bucket, open_storage
 
 
 def open_parts(

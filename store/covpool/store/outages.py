@@ -11,13 +11,13 @@ from uuid import uuid4
 
 from sqlalchemy.exc import DataError, IntegrityError, NotSupportedError, ProgrammingError
 
+from covpool.store.arrays.schema import ARRAYS
 from covpool.store.errors import CatalogError, OutdatedCatalogError, StorageError
-from covpool.store.schema import ARRAYS
 from covpool.store.standing import require_arrays_of
-from covpool.store.whole_files import PARTIAL
+from covpool.store.storage.whole_files import PARTIAL
 
 if TYPE_CHECKING:
-    from covpool.store.zarr_store import Store
+    from covpool.store.store import Store
 
 #: On a full disk an empty file can still be made, and one of a few bytes may be.
 _LOCAL_BYTES, _REMOTE_BYTES = 1 << 16, 1 << 10

@@ -17,17 +17,17 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from zarr.abc.store import Store as ZarrStorage
 
-from covpool.store.catalog import Catalog, entry_of, select_entries
-from covpool.store.compacted_arrays import SEALED, is_marked
-from covpool.store.compacted_arrays import USED as USED_MARK
-from covpool.store.engines import alone
+from covpool.store.arrays.compacted_arrays import SEALED, is_marked
+from covpool.store.arrays.compacted_arrays import USED as USED_MARK
+from covpool.store.arrays.layout import generations
+from covpool.store.arrays.schema import MEAN, RECORD, Namespace, chunk_path, generation_path
+from covpool.store.catalog.catalog import Catalog, entry_of, select_entries
+from covpool.store.catalog.copies import Copies
+from covpool.store.catalog.ledger import Ledger
+from covpool.store.catalog.tables import BUILDING, READY, entries, meta
+from covpool.store.database.engines import alone
 from covpool.store.errors import CorruptEntryError, LocationError, StorageError
-from covpool.store.maintenance.copies import Copies
-from covpool.store.maintenance.layout import generations
-from covpool.store.maintenance.ledger import Ledger
-from covpool.store.objects import Objects
-from covpool.store.schema import MEAN, RECORD, Namespace, chunk_path, generation_path
-from covpool.store.tables import BUILDING, READY, entries, meta
+from covpool.store.storage.objects import Objects
 
 #: The object that says which store the arrays are, and how new a catalog must be.
 STORE_FILE = "store.json"

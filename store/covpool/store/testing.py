@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from covpool.store.keys import MomentsKey, Recipe, sequence_digest, sha256
-from covpool.store.moments import Moments
+from covpool.store.values.keys import MomentsKey, Recipe, sequence_digest, sha256
+from covpool.store.values.moments import Moments
 
 
 def example_key(name: str) -> MomentsKey:

@@ -8,10 +8,10 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from covpool.extractor.models import Layer, Model, Options
-from covpool.extractor.parts import Step
-from covpool.extractor.sequences import Sequence
-from covpool.store.keys import Recipe
+from covpool.extractor.extraction.parts import Step
+from covpool.extractor.models.models import Layer, Model, Options
+from covpool.extractor.sequences.sequences import Sequence
+from covpool.store.values.keys import Recipe
 
 #: Name of the blocks that a step of a divided forward leaves to the next stage.
 HANDED_ON = ""
@@ -91,7 +91,7 @@ class Adapter(Protocol):
 
 @runtime_checkable
 class Divisible(Adapter, Protocol):
-    """An adapter whose forward over one sequence can be run step by step; see `covpool.extractor.parts`."""
+    """An adapter whose forward over one sequence can be run step by step; see `extraction.parts`."""
 
     @property
     def part(self) -> int:

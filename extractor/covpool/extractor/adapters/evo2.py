@@ -12,11 +12,10 @@ from torch import Tensor
 from covpool.extractor.adapters.adapter import Block
 from covpool.extractor.adapters.batching import MEMORY_SHARE, free_bytes, token_budget, usable_bytes
 from covpool.extractor.errors import CapacityError
-from covpool.extractor.models import Layer, Model, Options
-from covpool.extractor.networks.checkpoint_weights import read_weights
-from covpool.extractor.networks.evo2 import Evo2
-from covpool.extractor.networks.evo2_config import Evo2Config
-from covpool.extractor.networks.evo2_plan import (
+from covpool.extractor.models.models import Layer, Model, Options
+from covpool.extractor.networks.evo2.config import Evo2Config
+from covpool.extractor.networks.evo2.network import Evo2
+from covpool.extractor.networks.evo2.plan import (
     SHARE,
     Order,
     Schedule,
@@ -26,10 +25,11 @@ from covpool.extractor.networks.evo2_plan import (
     estimate,
     schedules,
 )
-from covpool.extractor.networks.evo2_schedules import Stage, run
-from covpool.extractor.networks.evo2_weights import load
-from covpool.extractor.sequences import Sequence, as_sequence
-from covpool.store.keys import Recipe
+from covpool.extractor.networks.evo2.schedules import Stage, run
+from covpool.extractor.networks.evo2.weights import load
+from covpool.extractor.networks.weights.checkpoint_weights import read_weights
+from covpool.extractor.sequences.sequences import Sequence, as_sequence
+from covpool.store.values.keys import Recipe
 
 #: The published tokeniser reads bytes as they are; this one is its padding.
 PAD = 1
@@ -91,7 +91,7 @@ class Evo2Adapter:
         """
         config = cast(Evo2Config, model.config)
         if config.float8_projections:
-            from covpool.extractor.networks.evo2_float8 import check_available
+            from covpool.extractor.networks.evo2.float8 import check_available
 
             check_available(model.name, device, dtype)
         files = model.checkpoint.weights
@@ -104,7 +104,7 @@ class Evo2Adapter:
         streamed = device.type == "cuda" and needed > SHARE * free_bytes(device)
         network.cast(device, dtype, blocks=torch.device("cpu") if streamed else None)
         if config.float8_projections:
-            from covpool.extractor.networks.evo2_float8 import use_float8
+            from covpool.extractor.networks.evo2.float8 import use_float8
 
             use_float8(network, scales)
         return cls(model, network)

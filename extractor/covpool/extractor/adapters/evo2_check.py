@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from covpool.extractor.adapters.evo2 import Evo2Adapter, token_ids
 from covpool.extractor.errors import ExtractionError
-from covpool.extractor.networks.evo2_published import PUBLISHED
+from covpool.extractor.networks.evo2.published import PUBLISHED
 
 #: The publisher's tolerance.
 TOLERANCE = 1e-3

@@ -19,11 +19,11 @@ import torch
 from covpool.extractor.adapters.adapter import Block
 from covpool.extractor.adapters.evo2 import token_ids
 from covpool.extractor.errors import CapacityError, CheckpointError, ExtractionError
-from covpool.extractor.models import Layer, Model, Options
-from covpool.extractor.networks.evo2_published import PUBLISHED
-from covpool.extractor.sequences import Sequence, as_sequence
-from covpool.extractor.verified_files import require_digest
-from covpool.store.keys import Recipe
+from covpool.extractor.files.verified_files import require_digest
+from covpool.extractor.models.models import Layer, Model, Options
+from covpool.extractor.networks.evo2.published import PUBLISHED
+from covpool.extractor.sequences.sequences import Sequence, as_sequence
+from covpool.store.values.keys import Recipe
 
 #: It evaluates a sequence in one piece; 65 kb took 52 GB of an 80 GB device (vortex issue 77).
 MOST_TOKENS = 32_768

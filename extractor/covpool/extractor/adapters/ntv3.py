@@ -11,14 +11,14 @@ from torch import Tensor
 
 from covpool.extractor.adapters.adapter import HANDED_ON, Block
 from covpool.extractor.adapters.batching import token_budget
-from covpool.extractor.models import Layer, Model, Options
-from covpool.extractor.networks.checkpoint_weights import fill, read_weights
-from covpool.extractor.networks.ntv3 import NTv3
-from covpool.extractor.networks.ntv3_config import NTv3Config
-from covpool.extractor.networks.ntv3_tiles import POOLED, TiledForward
-from covpool.extractor.parts import PART_BASES, Step
-from covpool.extractor.sequences import Sequence, as_sequence
-from covpool.store.keys import Recipe
+from covpool.extractor.extraction.parts import PART_BASES, Step
+from covpool.extractor.models.models import Layer, Model, Options
+from covpool.extractor.networks.ntv3.config import NTv3Config
+from covpool.extractor.networks.ntv3.network import NTv3
+from covpool.extractor.networks.ntv3.tiles import POOLED, TiledForward
+from covpool.extractor.networks.weights.checkpoint_weights import fill, read_weights
+from covpool.extractor.sequences.sequences import Sequence, as_sequence
+from covpool.store.values.keys import Recipe
 
 #: Published vocabulary: the order is A, T, C, G, N, not alphabetical.
 TOKEN_IDS = {"A": 6, "T": 7, "C": 8, "G": 9, "N": 10}

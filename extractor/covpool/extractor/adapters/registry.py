@@ -7,7 +7,7 @@ import torch
 
 from covpool.extractor.adapters.adapter import Adapter
 from covpool.extractor.errors import ExtractionError
-from covpool.extractor.models import DTYPES, Model, describe, untrained_notice
+from covpool.extractor.models.models import DTYPES, Model, describe, untrained_notice
 
 _DEFAULT_DTYPE = {"cuda": "bfloat16"}
 
@@ -36,7 +36,7 @@ def load_adapter(
             covpool's own.
 
     Raises:
-        ModelNotFoundError, CheckpointError: see `covpool.extractor.checkpoints.locate`.
+        ModelNotFoundError, CheckpointError: see `covpool.extractor.models.checkpoints.locate`.
         ExtractionError: dtype, device or backend is not available.
     """
     model = describe(name, revision=revision, download=download)

@@ -6,18 +6,18 @@ from functools import cached_property, partial
 from pathlib import Path
 from urllib.parse import unquote
 
-from covpool.extractor.annotation.bed_features import read_bed
 from covpool.extractor.annotation.contigs import tell_lengths, translation
-from covpool.extractor.annotation.features import Features, GeneLine
-from covpool.extractor.annotation.formats import format_of
-from covpool.extractor.annotation.genbank_features import read_genbank
+from covpool.extractor.annotation.features.features import Features, GeneLine
+from covpool.extractor.annotation.features.repairs import Finding, Repairs
+from covpool.extractor.annotation.features.straight import straighten
+from covpool.extractor.annotation.formats.bed import read_bed
+from covpool.extractor.annotation.formats.genbank import read_genbank
+from covpool.extractor.annotation.formats.gff3 import read_gff3
+from covpool.extractor.annotation.formats.gtf import read_gtf
+from covpool.extractor.annotation.formats.recognise import format_of
 from covpool.extractor.annotation.genes import Gene, Transcript
-from covpool.extractor.annotation.gff3_features import read_gff3
-from covpool.extractor.annotation.gtf_features import read_gtf
 from covpool.extractor.annotation.owned_parts import OwnedParts, owned
 from covpool.extractor.annotation.ownership import Owners
-from covpool.extractor.annotation.repairs import Finding, Repairs
-from covpool.extractor.annotation.straight import straighten
 from covpool.extractor.errors import AnnotationError
 
 _READERS: dict[str, Callable[[Path, Repairs], Features]] = {

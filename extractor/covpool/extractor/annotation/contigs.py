@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from covpool.extractor.annotation.features import Features
-from covpool.extractor.annotation.repairs import Repairs
+from covpool.extractor.annotation.features.features import Features
+from covpool.extractor.annotation.features.repairs import Repairs
 from covpool.extractor.errors import AnnotationError
 
 _MITOCHONDRION = frozenset(("M", "MT", "Mt", "Mito", "mt", "mitochondrion", "MtDNA"))

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from covpool.extractor.annotation.features import Description, GeneLine, Strand
-from covpool.extractor.annotation.origin import stretch_of
-from covpool.extractor.annotation.parents import Extent
-from covpool.extractor.annotation.repairs import Repairs
+from covpool.extractor.annotation.features.features import Description, GeneLine, Strand
+from covpool.extractor.annotation.features.origin import stretch_of
+from covpool.extractor.annotation.features.parents import Extent
+from covpool.extractor.annotation.features.repairs import Repairs
 
 
 def united(

@@ -1,7 +1,7 @@
 """Gene regions: the stretch a gene is read from, flanks included, and the classes of its bases.
 
 Convention: the stretch is in bases of the contig, 0-based half-open; the classes are in bases of the sequence
-read from it, along the gene's own strand, as `covpool.extractor.regions` takes them.
+read from it, along the gene's own strand, as `covpool.extractor.extraction.regions` takes them.
 """
 
 from collections.abc import Mapping, Sequence

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from covpool.extractor.annotation.features import CDS, EXON, STOP, Features, GeneLine, Parts
+from covpool.extractor.annotation.features.features import CDS, EXON, STOP, Features, GeneLine, Parts
+from covpool.extractor.annotation.features.origin import fitted, lengths_of, unrolled
+from covpool.extractor.annotation.features.parents import apart
+from covpool.extractor.annotation.features.repairs import Repairs
 from covpool.extractor.annotation.genes import Gene, Transcript
-from covpool.extractor.annotation.origin import fitted, lengths_of, unrolled
 from covpool.extractor.annotation.ownership import Owned, Owners
-from covpool.extractor.annotation.parents import apart
-from covpool.extractor.annotation.repairs import Repairs
 from covpool.extractor.annotation.spans import Spans, joined, without
 
 

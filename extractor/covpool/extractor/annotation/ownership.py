@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from covpool.extractor.annotation.features import Features, GeneLine, Parts
+from covpool.extractor.annotation.features.features import Features, GeneLine, Parts
+from covpool.extractor.annotation.features.parents import Extent, extents
+from covpool.extractor.annotation.features.repairs import Repairs
 from covpool.extractor.annotation.gene_places import free_name, made, united
-from covpool.extractor.annotation.parents import Extent, extents
-from covpool.extractor.annotation.repairs import Repairs
 
 _SIGNS = {"+": 1, "-": -1}
 

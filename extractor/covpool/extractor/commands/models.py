@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from covpool.extractor.errors import ExtractionError
-from covpool.extractor.models import DTYPES, Model, bundled_models, describe
-from covpool.extractor.networks.evo2_config import Evo2Config
+from covpool.extractor.models.models import DTYPES, Model, bundled_models, describe
+from covpool.extractor.networks.evo2.config import Evo2Config
 
 GIB = 2**30
 
@@ -97,7 +97,7 @@ def _body(model: Model) -> dict[str, object]:
 
 
 def _plan(name: str, length: int, layer: str | None, dtype: str, piece: int, as_json: bool) -> None:
-    from covpool.extractor.networks.evo2_plan import Work, estimate, schedules
+    from covpool.extractor.networks.evo2.plan import Work, estimate, schedules
 
     config = _shape(name)
     deepest = layer or config.default_layer
@@ -146,7 +146,7 @@ def _plan(name: str, length: int, layer: str | None, dtype: str, piece: int, as_
 
 
 def _shape(name: str) -> Evo2Config:
-    from covpool.extractor.networks.evo2_published import PUBLISHED
+    from covpool.extractor.networks.evo2.published import PUBLISHED
 
     if name in PUBLISHED:
         return PUBLISHED[name].config

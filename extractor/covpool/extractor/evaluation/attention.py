@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from covpool.extractor.evaluation.inputs.targets import Matrix
 from covpool.extractor.evaluation.ridge import Features, Index
-from covpool.extractor.evaluation.targets import Matrix
 from covpool.extractor.evaluation.tokens import TokenBins
 
 KERNEL = 9

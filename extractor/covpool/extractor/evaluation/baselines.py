@@ -6,8 +6,8 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from covpool.extractor.evaluation.genes import CodingGene
-from covpool.extractor.evaluation.targets import Matrix
+from covpool.extractor.evaluation.inputs.genes import CodingGene
+from covpool.extractor.evaluation.inputs.targets import Matrix
 
 WORD = 4
 CODON = 3

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from covpool.extractor.errors import EvaluationError
+from covpool.extractor.evaluation.inputs.targets import Targets
 from covpool.extractor.evaluation.intervals import area_gene_draws, pearson_gene_draws, target_draws
 from covpool.extractor.evaluation.ridge import (
     PENALTY_LIMITS,
@@ -32,7 +33,6 @@ from covpool.extractor.evaluation.scores import (
     r_squared,
 )
 from covpool.extractor.evaluation.splits import Folds
-from covpool.extractor.evaluation.targets import Targets
 from covpool.store.threads import one_thread
 
 #: Weight of the log length: 5 % of the squared norm of the block it stands beside.

@@ -14,12 +14,12 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional as F
 
-from covpool.extractor.accumulate import SecondMoment
 from covpool.extractor.adapters.adapter import Adapter
 from covpool.extractor.errors import EvaluationError
 from covpool.extractor.evaluation.baselines import base_codes
-from covpool.store.moments import Moments
-from covpool.store.whole_files import write_whole
+from covpool.extractor.extraction.accumulate import SecondMoment
+from covpool.store.storage.whole_files import write_whole
+from covpool.store.values.moments import Moments
 
 #: Bases that a token of `one_hot_windows` and `RandomFeatures` sees on either side of its own.
 REACH = 16

@@ -7,8 +7,8 @@ curve moves by the sum of the drawn genes' influences, which is its bootstrap to
 import numpy as np
 import numpy.typing as npt
 
+from covpool.extractor.evaluation.inputs.targets import Matrix
 from covpool.extractor.evaluation.scores import Table, Vector, mean_known
-from covpool.extractor.evaluation.targets import Matrix
 
 DRAWS = 1000
 LEVEL = 0.95

@@ -10,8 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from covpool.extractor.evaluation.compare import Result
+from covpool.extractor.evaluation.inputs.targets import Targets
 from covpool.extractor.evaluation.intervals import interval
-from covpool.extractor.evaluation.targets import Targets
 
 SCORES, TABLE, FIGURE = "scores.parquet", "table.md", "scores.png"
 _COLOURS = {"baseline": "#888888", "model": "#1f6fb4", "control": "#c7762b"}

@@ -8,12 +8,12 @@ import numpy as np
 
 from covpool.extractor.evaluation.baselines import codon_usage, log_length, word_frequencies
 from covpool.extractor.evaluation.compare import Representation
-from covpool.extractor.evaluation.genes import CodingGene
+from covpool.extractor.evaluation.inputs.genes import CodingGene
 from covpool.extractor.evaluation.ridge import Features, Index
-from covpool.store.moments import Moments
 from covpool.store.poolings.kinds import Pooling, pooling
 from covpool.store.poolings.scores import LinearScores
 from covpool.store.threads import side_by_side
+from covpool.store.values.moments import Moments
 
 #: Powers of the log length in the baseline that knows nothing else.
 LENGTH_POWERS = 3

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from covpool.extractor.evaluation.targets import Matrix
-from covpool.extractor.threads import one_torch_thread
+from covpool.extractor.evaluation.inputs.targets import Matrix
+from covpool.extractor.extraction.threads import one_torch_thread
 
 Index = npt.NDArray[np.int64]
 

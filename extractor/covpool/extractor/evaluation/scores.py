@@ -7,7 +7,7 @@ is NaN have none, and do not count for that target.
 import numpy as np
 import numpy.typing as npt
 
-from covpool.extractor.evaluation.targets import Matrix
+from covpool.extractor.evaluation.inputs.targets import Matrix
 
 Vector = npt.NDArray[np.float64]
 Table = npt.NDArray[np.float64]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from covpool.extractor.errors import EvaluationError
-from covpool.extractor.evaluation.genes import CodingGene
+from covpool.extractor.evaluation.inputs.genes import CodingGene
 
 Folds = npt.NDArray[np.int64]
 

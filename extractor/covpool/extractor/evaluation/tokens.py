@@ -9,8 +9,8 @@ from torch import Tensor
 
 from covpool.extractor.adapters.adapter import Adapter, Block
 from covpool.extractor.adapters.batching import batches
-from covpool.extractor.models import Layer
-from covpool.extractor.sequences import Sequence
+from covpool.extractor.models.models import Layer
+from covpool.extractor.sequences.sequences import Sequence
 
 #: Bases per bin: about ten codons, so that a gene of 1 kb has some thirty bins.
 BASES_PER_BIN = 32

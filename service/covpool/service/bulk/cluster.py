@@ -21,9 +21,9 @@ from distributed import Client, LocalCluster, WorkerPlugin, get_worker
 from distributed.scheduler import KilledWorker
 
 from covpool.service.bulk.executors import AHEAD
-from covpool.service.bulk.work import Died, Outcome, Spec, Work
 from covpool.service.errors import BulkError
-from covpool.store.keys import sha256
+from covpool.service.extraction.work import Died, Outcome, Spec, Work
+from covpool.store.values.keys import sha256
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class EnginePlugin(WorkerPlugin):
 
     def setup(self, worker: Any) -> None:
         """Load them."""
-        from covpool.service.bulk.engine import Engine
+        from covpool.service.extraction.engine import Engine
 
         self.engine = Engine(self.spec)
 

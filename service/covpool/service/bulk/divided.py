@@ -1,13 +1,13 @@
 """Divided: a long sequence whose forward several workers share, a step each.
 
 Worth it where one sequence would keep its worker busy when the others have run out of work: see `is_giant`.
-Whether one is divided changes no bit (see `covpool.extractor.parts`).
+Whether one is divided changes no bit (see `covpool.extractor.extraction.parts`).
 """
 
 from collections import deque
 
-from covpool.extractor.parts import Step
-from covpool.service.bulk.work import Work
+from covpool.extractor.extraction.parts import Step
+from covpool.service.extraction.work import Work
 
 #: A sequence is divided when it costs more than this part of what each worker has to do. Longest first then
 #: leaves devices idle for about as long at the end.

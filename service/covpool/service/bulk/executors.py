@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Protocol, Self
 
-from covpool.service.bulk.work import Died, Outcome, Work
+from covpool.service.extraction.work import Died, Outcome, Work
 
 #: Times that work may kill its worker before it is set aside.
 ATTEMPTS = 3

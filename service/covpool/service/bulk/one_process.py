@@ -20,13 +20,13 @@ from types import TracebackType
 from typing import Self
 
 from covpool.service.bulk.executors import AHEAD, ATTEMPTS
-from covpool.service.bulk.putting import Computed, Row, put
-from covpool.service.bulk.work import Died, Outcome, Spec, Work
 from covpool.service.errors import BulkError
+from covpool.service.extraction.putting import Computed, Row, put
+from covpool.service.extraction.work import Died, Outcome, Spec, Work
 from covpool.store.errors import StoreError
-from covpool.store.keys import MomentsKey
-from covpool.store.moments import Moments
 from covpool.store.outages import is_outage, probe
+from covpool.store.values.keys import MomentsKey
+from covpool.store.values.moments import Moments
 
 log = logging.getLogger(__name__)
 
@@ -192,7 +192,7 @@ def _serve(pipe: Connection, spec: Spec) -> None:
     """The child: work in, what was computed out, until the pipe ends."""
     _guard()
     try:
-        from covpool.service.bulk.engine import Engine
+        from covpool.service.extraction.engine import Engine
 
         engine = Engine(spec)
     except Exception as error:

@@ -8,13 +8,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from covpool.service.assemblies.plan import Plan, names_of
 from covpool.service.bulk.divided import Divided, is_giant
 from covpool.service.bulk.executors import Executor
-from covpool.service.bulk.patience import OutageLines
-from covpool.service.bulk.plan import Plan, names_of
 from covpool.service.bulk.report import Progress, Report, disk_bytes
-from covpool.service.bulk.work import Died, Outcome, Work
-from covpool.store.zarr_store import Store
+from covpool.service.extraction.patience import OutageLines
+from covpool.service.extraction.work import Died, Outcome, Work
+from covpool.store.store import Store
 
 #: Seconds that a look at the workers waits; also how soon an interrupt is acted on.
 LOOK_S = 0.5

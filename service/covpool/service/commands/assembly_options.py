@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from covpool.service.contig_names import ContigNames
+from covpool.service.assemblies.contig_names import ContigNames
 
 F = TypeVar("F", bound=Callable[..., Any])
 

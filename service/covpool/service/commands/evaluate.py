@@ -7,21 +7,21 @@ from typing import Any, TypeVar
 
 import click
 
-from covpool.extractor.evaluation.gene_terms import MIN_GENES, term_targets
-from covpool.extractor.evaluation.genes import CodingGene, read_coding_genes
+from covpool.extractor.evaluation.inputs.gene_terms import MIN_GENES, term_targets
+from covpool.extractor.evaluation.inputs.genes import CodingGene, read_coding_genes
+from covpool.extractor.evaluation.inputs.ontology import read_ontology
+from covpool.extractor.evaluation.inputs.targets import Targets, with_targets
+from covpool.extractor.evaluation.inputs.tracks import track_targets
 from covpool.extractor.evaluation.intervals import interval
-from covpool.extractor.evaluation.ontology import read_ontology
 from covpool.extractor.evaluation.report import write_report
 from covpool.extractor.evaluation.splits import FOLDS
-from covpool.extractor.evaluation.targets import Targets, with_targets
-from covpool.extractor.evaluation.tracks import track_targets
-from covpool.extractor.fasta import read_fasta
-from covpool.extractor.models import DTYPES, Options, describe
+from covpool.extractor.models.models import DTYPES, Options, describe
+from covpool.extractor.sequences.fasta import read_fasta
+from covpool.service.assemblies.contig_names import ContigNames
 from covpool.service.commands.assembly_options import contig_options
 from covpool.service.commands.stores import open_store, store_option
-from covpool.service.contig_names import ContigNames
-from covpool.service.evaluation import POOLINGS, Design
-from covpool.service.evaluation import evaluate as results_of
+from covpool.service.evaluation.comparison import POOLINGS, Design
+from covpool.service.evaluation.comparison import evaluate as results_of
 
 F = TypeVar("F", bound=Callable[..., object])
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import click
 
-from covpool.service.assembly_files import described, write
-from covpool.service.assembly_table import assembly_table
+from covpool.service.assemblies.files import described, write
+from covpool.service.assemblies.registry import Genomes
+from covpool.service.assemblies.table import assembly_table
 from covpool.service.commands.stores import open_store, store_option
-from covpool.service.genomes import Genomes
-from covpool.service.offered import Offered
+from covpool.service.submission.offered import Offered
 from covpool.store.commands.options import progress_of
-from covpool.store.keys import Recipe
 from covpool.store.poolings.files import load_pooling
 from covpool.store.poolings.kinds import Pooling
+from covpool.store.values.keys import Recipe
 
 _SUFFIXES = {"anndata": (".h5ad",), "parquet": (".parquet",)}
 

@@ -12,15 +12,15 @@ from rich.console import Console
 from rich.progress import Progress
 
 from covpool.extractor.errors import ExtractionError, SequenceError
-from covpool.extractor.fasta import Refused, read_records
-from covpool.extractor.models import DTYPES, Model, Options, describe
-from covpool.extractor.sequences import Sequence
-from covpool.extractor.threads import compute_threads
+from covpool.extractor.extraction.threads import compute_threads
+from covpool.extractor.models.models import DTYPES, Model, Options, describe
+from covpool.extractor.sequences.fasta import Refused, read_records
+from covpool.extractor.sequences.sequences import Sequence
 from covpool.service.commands.stores import open_store, store_option, writing_options
-from covpool.service.tasks import Extraction
-from covpool.store.durability import Durability
-from covpool.store.keys import MomentsKey, Recipe, Strand
+from covpool.service.extraction.tasks import Extraction
 from covpool.store.maintenance.healing import is_cached
+from covpool.store.storage.durability import Durability
+from covpool.store.values.keys import MomentsKey, Recipe, Strand
 
 
 @click.command

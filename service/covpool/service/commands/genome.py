@@ -6,14 +6,14 @@ from pathlib import Path
 import click
 
 from covpool.extractor.annotation.annotation import read_annotation
-from covpool.extractor.annotation.repairs import as_json as reported
-from covpool.extractor.annotation.repairs import as_table
-from covpool.extractor.genome import Genome
+from covpool.extractor.annotation.features.repairs import as_json as reported
+from covpool.extractor.annotation.features.repairs import as_table
+from covpool.extractor.sequences.genome import Genome
+from covpool.service.assemblies.contig_names import ContigNames
+from covpool.service.assemblies.registrations import Registration
+from covpool.service.assemblies.registry import Genomes
 from covpool.service.commands.assembly_options import contig_options
 from covpool.service.commands.stores import open_store, store_option
-from covpool.service.contig_names import ContigNames
-from covpool.service.genomes import Genomes
-from covpool.service.registrations import Registration
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 

@@ -8,21 +8,21 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from covpool.extractor.fasta import read_fasta
+from covpool.extractor.sequences.fasta import read_fasta
 from covpool.service.commands.outputs import check_plot
 from covpool.service.commands.stores import chosen_settings, open_store, store_option
 from covpool.service.errors import RequestError
-from covpool.service.offered import Offered
-from covpool.service.training_set import keys_of, one_recipe
+from covpool.service.fitting.training_set import keys_of, one_recipe
+from covpool.service.submission.offered import Offered
 from covpool.store.interpretation.figures import draw_matrix, draw_spectra
 from covpool.store.interpretation.neighbours import nearest_neighbours
 from covpool.store.interpretation.pairs import Measure, association, strongest_pairs
 from covpool.store.interpretation.similarity import cosine_matrix, linear_cka, moment_gram
 from covpool.store.interpretation.spectrum import spectrum
-from covpool.store.keys import MomentsKey
 from covpool.store.poolings.files import load_pooling
 from covpool.store.poolings.kinds import Pooling, pooling
-from covpool.store.zarr_store import Store
+from covpool.store.store import Store
+from covpool.store.values.keys import MomentsKey
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FIGURE = click.Path(dir_okay=False, path_type=Path)

@@ -11,25 +11,25 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from covpool.extractor.annotation.annotation import read_annotation
-from covpool.extractor.digests import file_digest
-from covpool.extractor.genome import Genome
-from covpool.extractor.models import DTYPES, Options, describe, untrained_notice
+from covpool.extractor.files.digests import file_digest
+from covpool.extractor.models.models import DTYPES, Options, describe, untrained_notice
+from covpool.extractor.sequences.genome import Genome
+from covpool.service.assemblies.contig_names import ContigNames
+from covpool.service.assemblies.plan import ALL_CLASSES, Plan, loci_of, make_plan
+from covpool.service.assemblies.registry import Genomes
 from covpool.service.bulk.executors import Executor
-from covpool.service.bulk.plan import ALL_CLASSES, Plan, loci_of, make_plan
 from covpool.service.bulk.report import Report
 from covpool.service.bulk.run import run_plan
-from covpool.service.bulk.work import Spec
 from covpool.service.commands.assembly_options import contig_options
 from covpool.service.commands.stores import chosen_settings, open_store, store_option, writing_options
-from covpool.service.contig_names import ContigNames
 from covpool.service.errors import GenomeNotFoundError
-from covpool.service.genomes import Genomes
+from covpool.service.extraction.work import Spec
 from covpool.service.settings import Settings
-from covpool.store.durability import Durability
 from covpool.store.errors import StoreNotFoundError
-from covpool.store.keys import Strand
-from covpool.store.locations import MEMORY
-from covpool.store.zarr_store import Store
+from covpool.store.storage.durability import Durability
+from covpool.store.storage.locations import MEMORY
+from covpool.store.store import Store
+from covpool.store.values.keys import Strand
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 

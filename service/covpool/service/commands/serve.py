@@ -10,15 +10,15 @@ import click
 import uvicorn
 
 from covpool.service import logs
-from covpool.service.app import create_app
 from covpool.service.commands.stores import writing_options
+from covpool.service.database.tokens import Tokens
 from covpool.service.errors import SettingsError
-from covpool.service.offered import Offered
+from covpool.service.http.app import create_app
+from covpool.service.http.shutdown import Shutdown
 from covpool.service.opening import open_chosen
 from covpool.service.settings import Settings
-from covpool.service.shutdown import Shutdown
-from covpool.service.tokens import Tokens
-from covpool.store.durability import Durability
+from covpool.service.submission.offered import Offered
+from covpool.store.storage.durability import Durability
 
 
 @click.command

@@ -8,10 +8,10 @@ import click
 from covpool.service.errors import SettingsError
 from covpool.service.opening import open_chosen
 from covpool.service.settings import Settings
-from covpool.store.durability import DURABILITIES, Durability
 from covpool.store.errors import LocationError, ReadOnlyError
-from covpool.store.locations import MEMORY
-from covpool.store.zarr_store import Store
+from covpool.store.storage.durability import DURABILITIES, Durability
+from covpool.store.storage.locations import MEMORY
+from covpool.store.store import Store
 
 store_option = click.option("--store", help="Directory of the store; COVPOOL_STORE, or covpool-store.")
 

@@ -7,7 +7,7 @@ from typing import cast
 import click
 
 from covpool.service.commands.stores import open_store, store_option
-from covpool.service.tokens import SCOPES, Scope, Tokens
+from covpool.service.database.tokens import SCOPES, Scope, Tokens
 
 
 @click.group

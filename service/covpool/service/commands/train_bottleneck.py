@@ -10,12 +10,12 @@ from typing import Any
 
 import click
 
-from covpool.extractor.pooling.curve import draw_fit
-from covpool.extractor.pooling.fits import METHODS
+from covpool.extractor.fitting.curve import draw_fit
+from covpool.extractor.fitting.fits import METHODS
 from covpool.service.commands.outputs import check_output, check_plot
 from covpool.service.commands.stores import open_store, store_option
-from covpool.service.stored_moments import StoredMoments
-from covpool.service.training_set import keys_of, one_recipe, read_targets
+from covpool.service.fitting.stored_moments import StoredMoments
+from covpool.service.fitting.training_set import keys_of, one_recipe, read_targets
 from covpool.store.poolings.fitted import check_name
 from covpool.store.poolings.kinds import pooling
 

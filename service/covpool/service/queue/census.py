@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from covpool.service.queue.tables import insert_or_update, now, tasks, workers
 from covpool.service.queue.values import Stats, WorkerState
-from covpool.store.catalog import Catalog
+from covpool.store.catalog.catalog import Catalog
 
 #: Workers not heard of for so long are forgotten.
 FORGOTTEN_S = 86_400.0

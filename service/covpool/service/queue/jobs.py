@@ -11,9 +11,9 @@ from covpool.service.errors import JobNotFoundError
 from covpool.service.queue.tables import jobs, lock, now, records, tasks
 from covpool.service.queue.values import LIVE, Job, Progress, Record
 from covpool.service.schemas import RecordState
-from covpool.store.catalog import Catalog
-from covpool.store.keys import Recipe, is_digest
-from covpool.store.tables import READY, entries
+from covpool.store.catalog.catalog import Catalog
+from covpool.store.catalog.tables import READY, entries
+from covpool.store.values.keys import Recipe, is_digest
 
 _WITHOUT_RESULT = ("failed", "quarantined", "cancelled")
 

@@ -8,13 +8,13 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from covpool.extractor.regions import Region
+from covpool.extractor.extraction.regions import Region
 from covpool.service.errors import LeaseLostError
 from covpool.service.queue.tables import CLAIM_ORDER, lock, now, tasks
 from covpool.service.queue.task_rows import read_asks
 from covpool.service.queue.values import Task
-from covpool.store.catalog import Catalog
-from covpool.store.keys import MomentsKey, Recipe
+from covpool.store.catalog.catalog import Catalog
+from covpool.store.values.keys import MomentsKey, Recipe
 
 _FREED = {"worker": None, "lease_until": None, "tokens_done": 0}
 

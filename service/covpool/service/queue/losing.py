@@ -6,8 +6,8 @@ from sqlalchemy.engine import Connection
 from covpool.service.queue.tables import lock, now, records, tasks
 from covpool.service.queue.task_rows import task_row
 from covpool.service.queue.values import Request
-from covpool.store.engines import insert_if_absent
-from covpool.store.keys import MomentsKey
+from covpool.store.database.engines import insert_if_absent
+from covpool.store.values.keys import MomentsKey
 
 
 def lose(connection: Connection, key: MomentsKey, error: str) -> None:

@@ -15,9 +15,9 @@ from sqlalchemy.engine import Connection
 from covpool.service.queue import census, jobs, leases, losing, submitting
 from covpool.service.queue.tables import TABLES
 from covpool.service.queue.values import Job, Priority, Progress, Request, Stats, Task, Unfit, WorkerState
-from covpool.store.catalog import Catalog
-from covpool.store.keys import MomentsKey, Recipe
-from covpool.store.rooms import with_tables
+from covpool.store.catalog.catalog import Catalog
+from covpool.store.catalog.rooms import with_tables
+from covpool.store.values.keys import MomentsKey, Recipe
 
 
 class Queue:

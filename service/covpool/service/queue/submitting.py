@@ -9,9 +9,9 @@ from sqlalchemy.engine import Connection
 from covpool.service.queue.tables import MOST_VALUES, insert_or_update, jobs, lock, now, records, tasks
 from covpool.service.queue.task_rows import ANEW, packed, task_row
 from covpool.service.queue.values import LIVE, PRIORITIES, Priority, Request, Unfit
-from covpool.store.catalog import Catalog
-from covpool.store.engines import insert_if_absent
-from covpool.store.keys import Recipe, canonical_json, sha256
+from covpool.store.catalog.catalog import Catalog
+from covpool.store.database.engines import insert_if_absent
+from covpool.store.values.keys import Recipe, canonical_json, sha256
 
 #: Bases of tasks that are added in one transaction: so much is in memory, and others wait that long.
 PART_BASES = 32_000_000

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from covpool.store.migrations import RoomTables
+from covpool.store.database.migrations import RoomTables
 
 metadata = sa.MetaData()
 

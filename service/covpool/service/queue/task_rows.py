@@ -4,9 +4,9 @@ import json
 import zlib
 from collections.abc import Iterable
 
-from covpool.extractor.regions import Region
+from covpool.extractor.extraction.regions import Region
 from covpool.service.queue.values import PRIORITIES, Asks, Priority, Request
-from covpool.store.keys import canonical_json, sha256
+from covpool.store.values.keys import canonical_json, sha256
 
 #: Columns of a task that a new submission sets anew when the task had ended.
 ANEW = ("state", "priority", "created", "bases", "attempts", "cancel", "tokens_done", "error", "ended")

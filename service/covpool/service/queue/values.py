@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from covpool.extractor.regions import Region
+from covpool.extractor.extraction.regions import Region
 from covpool.service.schemas import RecordState, State
-from covpool.store.keys import MomentsKey, Recipe, canonical_json, sha256
+from covpool.store.values.keys import MomentsKey, Recipe, canonical_json, sha256
 
 #: A waiting person comes before a batch of thousands; the position is what the table holds.
 Priority = Literal["interactive", "bulk"]

@@ -20,17 +20,17 @@ from sqlalchemy.engine import Connection
 
 from covpool.extractor.adapters.batching import memory_share
 from covpool.extractor.errors import ExtractionError
-from covpool.extractor.models import Model, Options
-from covpool.extractor.regions import Region, keys_of
-from covpool.extractor.sequences import Sequence
-from covpool.extractor.threads import compute_threads
+from covpool.extractor.extraction.regions import Region, keys_of
+from covpool.extractor.extraction.threads import compute_threads
+from covpool.extractor.models.models import Model, Options
+from covpool.extractor.sequences.sequences import Sequence
 from covpool.service import logs
 from covpool.service.errors import LeaseLostError
-from covpool.service.offered import Offered
+from covpool.service.extraction.tasks import STORED_DTYPE, Extraction, out_of_memory
 from covpool.service.opening import open_chosen
 from covpool.service.queue import Queue
 from covpool.service.settings import Settings
-from covpool.service.tasks import STORED_DTYPE, Extraction, out_of_memory
+from covpool.service.submission.offered import Offered
 from covpool.service.worker.faults import (
     Fault,
     InputFault,
@@ -41,10 +41,10 @@ from covpool.service.worker.faults import (
 )
 from covpool.service.worker.lines import Lines, Message
 from covpool.store.errors import CapacityError, InvalidMomentsError, StoreError
-from covpool.store.keys import MomentsKey, Recipe
-from covpool.store.moments import Moments
 from covpool.store.outages import is_outage, probe
-from covpool.store.zarr_store import Store
+from covpool.store.store import Store
+from covpool.store.values.keys import MomentsKey, Recipe
+from covpool.store.values.moments import Moments
 
 #: Seconds between two messages about progress.
 TELL_S = 0.2

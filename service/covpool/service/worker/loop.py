@@ -18,19 +18,19 @@ from dataclasses import replace
 from types import FrameType
 
 from covpool.service import logs
-from covpool.service.fit_runner import FitRunner
-from covpool.service.fits import Fits
-from covpool.service.offered import Offered
+from covpool.service.fitting.fit_runner import FitRunner
+from covpool.service.fitting.fits import Fits
 from covpool.service.opening import open_chosen
 from covpool.service.queue import Queue, Task, WorkerState
 from covpool.service.settings import Settings
+from covpool.service.submission.offered import Offered
 from covpool.service.worker.child import Child
 from covpool.service.worker.faults import Fault, InputFault, OutageFault, StartFault, StoreFault
 from covpool.service.worker.isolation import isolate
 from covpool.service.worker.pause import Pause
 from covpool.store.errors import StoreError
 from covpool.store.outages import probe
-from covpool.store.zarr_store import Store
+from covpool.store.store import Store
 
 log = logging.getLogger(__name__)
 

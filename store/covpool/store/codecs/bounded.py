@@ -29,8 +29,8 @@ from covpool.store.codecs import correlation, factor
 from covpool.store.codecs.chunk import Encoded
 from covpool.store.codecs.header import HEADER_BYTES, Header, Mode
 from covpool.store.codecs.integers import stream, unstream
-from covpool.store.moments import FloatArray
-from covpool.store.packing import packed_norm, packed_width
+from covpool.store.values.moments import FloatArray
+from covpool.store.values.packing import packed_norm, packed_width
 
 NAME = "covpool.bounded"
 

@@ -6,7 +6,7 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from covpool.store.moments import FloatArray
+from covpool.store.values.moments import FloatArray
 
 CHECKSUM_BYTES = 4
 
@@ -24,7 +24,7 @@ class Encoded(NamedTuple):
 
 
 class ChunkCodec(Protocol):
-    """One way to write a packed second moment (`covpool.store.packing`) as one chunk.
+    """One way to write a packed second moment (`covpool.store.values.packing`) as one chunk.
 
     Encoding here and encoding by zarr through `zarr_arguments` give the same bytes; the store calls the codec
     itself because zarr's way through an event loop costs more than the compression of a small matrix.

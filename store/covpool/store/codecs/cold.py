@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, numcodecs
 
 from covpool.store.codecs.chunk import Encoded
-from covpool.store.moments import FloatArray
+from covpool.store.values.moments import FloatArray
 
 LEVEL = 8
 _PCODEC = PCodec(level=LEVEL)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covpool.store.codecs.integers import dtype_for, largest, stream, unstream
-from covpool.store.moments import FloatArray
-from covpool.store.packing import diagonal_index, packed_shape, packed_width
+from covpool.store.values.moments import FloatArray
+from covpool.store.values.packing import diagonal_index, packed_shape, packed_width
 
 #: More bits than these would keep more than the floats' own precision.
 MAX_BITS = {4: 24, 8: 50}

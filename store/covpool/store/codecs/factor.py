@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covpool.store.codecs.integers import dtype_for, largest, stream, unstream
-from covpool.store.moments import FloatArray
-from covpool.store.packing import pack, unpack
 from covpool.store.threads import one_thread
+from covpool.store.values.moments import FloatArray
+from covpool.store.values.packing import pack, unpack
 
 MAX_BITS = 30
 #: Features per step; the work is then matrix products.

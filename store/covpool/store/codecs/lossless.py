@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, BloscShuffle, BytesCodec, Crc32cCodec
 
 from covpool.store.codecs.chunk import Encoded
-from covpool.store.moments import FloatArray
+from covpool.store.values.moments import FloatArray
 
 #: The least that LZ4 skips while it looks for matches: 1 % smaller than level 5, and reads as fast.
 LEVEL = 9

@@ -5,9 +5,9 @@ from dataclasses import asdict
 
 import click
 
+from covpool.store.catalog.ledger import Ledger
 from covpool.store.commands.options import opened, progress_of, store_options
 from covpool.store.maintenance import compact as tool
-from covpool.store.maintenance.ledger import Ledger
 
 
 @click.command

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from covpool.store.maintenance.verify import Problem
-from covpool.store.whole_files import write_whole
+from covpool.store.storage.whole_files import write_whole
 
 cursor_option = click.option(
     "--cursor",

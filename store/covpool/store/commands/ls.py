@@ -6,8 +6,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from covpool.store.catalog.entries import Entry
 from covpool.store.commands.options import filter_options, opened, selected, store_options
-from covpool.store.entries import Entry
 from covpool.store.maintenance.export import describe
 
 _HEADER = ("key", "model", "layer", "selection", "d", "dtype", "tokens", "bp", "created")

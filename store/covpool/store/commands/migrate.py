@@ -4,11 +4,11 @@ import json
 
 import click
 
+from covpool.store.catalog.rooms import rooms
 from covpool.store.commands.options import store_options
-from covpool.store.engines import open_engine
+from covpool.store.database.engines import open_engine
 from covpool.store.existence import require_catalog, require_catalog_file, require_place
-from covpool.store.locations import catalog_url
-from covpool.store.rooms import rooms
+from covpool.store.storage.locations import catalog_url
 
 
 @click.command

@@ -14,9 +14,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from covpool.store.entries import Entry
+from covpool.store.catalog.entries import Entry
 from covpool.store.maintenance.backup import BackedUp
-from covpool.store.zarr_store import Store
+from covpool.store.store import Store
 
 F = TypeVar("F", bound=Callable[..., object])
 

@@ -19,7 +19,7 @@ from covpool.store.errors import OutdatedCatalogError, StoreError
 from covpool.store.maintenance.scrub import scrub as scrub_entries
 from covpool.store.maintenance.verify import Problem
 from covpool.store.outages import is_outage
-from covpool.store.zarr_store import Store
+from covpool.store.store import Store
 
 _DECIMAL = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 _UNITS = _DECIMAL | {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}

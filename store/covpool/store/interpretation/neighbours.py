@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covpool.store.errors import PoolingError
-from covpool.store.keys import MomentsKey
-from covpool.store.moments import Moments
 from covpool.store.poolings.kinds import Pooling
 from covpool.store.threads import side_by_side
+from covpool.store.values.keys import MomentsKey
+from covpool.store.values.moments import Moments
 
 #: Bytes of embeddings in a batch.
 BATCH_BYTES = 64 << 20

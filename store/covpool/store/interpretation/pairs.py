@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from covpool.store.moments import Moments
+from covpool.store.values.moments import Moments
 
 Measure = Literal["correlation", "covariance", "second_moment", "cosine"]
 

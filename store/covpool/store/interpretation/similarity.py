@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from covpool.store.moments import Moments
 from covpool.store.poolings.half_vector import half_vector
 from covpool.store.threads import one_thread
+from covpool.store.values.moments import Moments
 
 Matrix = NDArray[np.float64]
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from covpool.store.moments import Moments
 from covpool.store.threads import one_thread
+from covpool.store.values.moments import Moments
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,26 +19,34 @@ from uuid import uuid4
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from covpool.store.catalog import Catalog
-from covpool.store.compacted_arrays import CompactedArrays
-from covpool.store.engines import alone, open_engine, same_database
-from covpool.store.entries import Entry, Place
+from covpool.store.arrays.compacted_arrays import CompactedArrays
+from covpool.store.arrays.layout import PLAN, Progress, no_progress, stored_namespaces
+from covpool.store.arrays.schema import (
+    ARRAYS,
+    MEAN,
+    RECORD,
+    SECOND_MOMENT,
+    Namespace,
+    chunk_path,
+    generation_path,
+)
+from covpool.store.catalog.catalog import Catalog
+from covpool.store.catalog.copies import Copies
+from covpool.store.catalog.entries import Entry, Place
+from covpool.store.catalog.ledger import Ledger
+from covpool.store.catalog.rooms import rooms
+from covpool.store.catalog.tables import USED
+from covpool.store.database.engines import alone, open_engine, same_database
 from covpool.store.errors import CorruptEntryError, FormatVersionError, LocationError
-from covpool.store.maintenance.copies import Copies
 from covpool.store.maintenance.gc import collect
-from covpool.store.maintenance.layout import PLAN, Progress, no_progress, stored_namespaces
-from covpool.store.maintenance.ledger import Ledger
 from covpool.store.maintenance.rebuild import rebuild
 from covpool.store.maintenance.verify import Problem
-from covpool.store.objects import Objects
-from covpool.store.rooms import rooms
-from covpool.store.schema import ARRAYS, MEAN, RECORD, SECOND_MOMENT, Namespace, chunk_path, generation_path
 from covpool.store.standing import declare_unfinished, has_standing
-from covpool.store.tables import USED
-from covpool.store.whole_files import PARTIAL
+from covpool.store.storage.objects import Objects
+from covpool.store.storage.whole_files import PARTIAL
 
 if TYPE_CHECKING:
-    from covpool.store.zarr_store import Store
+    from covpool.store.store import Store
 
 _ROWS_AT_ONCE = 5_000
 _BATCH = 256

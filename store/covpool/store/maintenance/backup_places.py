@@ -12,16 +12,16 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from covpool.store.engines import reading, shown
+from covpool.store.arrays.layout import stored_namespaces
+from covpool.store.arrays.schema import ARRAYS, CATALOG_FILE
+from covpool.store.catalog.rooms import rooms
+from covpool.store.catalog.tables import meta
+from covpool.store.database.engines import reading, shown
 from covpool.store.errors import LocationError
-from covpool.store.locations import MEMORY, in_bucket, open_storage
-from covpool.store.maintenance.layout import stored_namespaces
-from covpool.store.objects import Objects
-from covpool.store.rooms import rooms
-from covpool.store.schema import ARRAYS, CATALOG_FILE
 from covpool.store.standing import STORE_FILE, is_unfinished
-from covpool.store.tables import meta
-from covpool.store.zarr_store import Store
+from covpool.store.storage.locations import MEMORY, in_bucket, open_storage
+from covpool.store.storage.objects import Objects
+from covpool.store.store import Store
 
 
 @contextmanager

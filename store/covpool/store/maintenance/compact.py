@@ -14,8 +14,7 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from covpool.store.codecs import codec_id, codec_of
-from covpool.store.compacted_arrays import (
+from covpool.store.arrays.compacted_arrays import (
     CODEC,
     NEXT_ROW,
     SEALED,
@@ -26,19 +25,20 @@ from covpool.store.compacted_arrays import (
     is_marked,
     mark_copy,
 )
-from covpool.store.entries import Place
+from covpool.store.arrays.layout import PLAN, Progress, generations, no_progress
+from covpool.store.arrays.rows import Row, decode_record, encode_row
+from covpool.store.arrays.schema import RECORD, Namespace, generation_path
+from covpool.store.catalog.copies import Copies
+from covpool.store.catalog.entries import Place
+from covpool.store.catalog.ledger import Ledger, Move
+from covpool.store.catalog.tables import BUILDING, READY, RESERVED
+from covpool.store.codecs import codec_id, codec_of
 from covpool.store.errors import CorruptEntryError, StoreError
-from covpool.store.keys import MomentsKey
-from covpool.store.maintenance.copies import Copies
-from covpool.store.maintenance.layout import PLAN, Progress, generations, no_progress
-from covpool.store.maintenance.ledger import Ledger, Move
-from covpool.store.objects import Objects
-from covpool.store.rows import Row, decode_record, encode_row
-from covpool.store.schema import RECORD, Namespace, generation_path
-from covpool.store.tables import BUILDING, READY, RESERVED
+from covpool.store.storage.objects import Objects
+from covpool.store.values.keys import MomentsKey
 
 if TYPE_CHECKING:
-    from covpool.store.zarr_store import Store
+    from covpool.store.store import Store
 
 #: Rows in one shard. A shard is put together in memory.
 SHARD_ROWS_DEFAULT = 64

@@ -10,18 +10,25 @@ from typing import TYPE_CHECKING
 from zarr.abc.store import Store as ZarrStorage
 from zarr.storage import MemoryStore
 
-from covpool.store.compacted_arrays import CODEC, NEXT_ROW, SEALED, SHARD_ROWS, create_compacted, mark_copy
-from covpool.store.compacted_arrays import USED as USED_MARK
-from covpool.store.entries import Place
+from covpool.store.arrays.compacted_arrays import (
+    CODEC,
+    NEXT_ROW,
+    SEALED,
+    SHARD_ROWS,
+    create_compacted,
+    mark_copy,
+)
+from covpool.store.arrays.compacted_arrays import USED as USED_MARK
+from covpool.store.arrays.schema import generation_path
+from covpool.store.arrays.zarr_arrays import NamespaceArrays
+from covpool.store.catalog.copies import Copies
+from covpool.store.catalog.entries import Place
+from covpool.store.catalog.tables import USED
 from covpool.store.maintenance.compact import read_plan
-from covpool.store.maintenance.copies import Copies
-from covpool.store.objects import Objects
-from covpool.store.schema import generation_path
-from covpool.store.tables import USED
-from covpool.store.zarr_arrays import NamespaceArrays
+from covpool.store.storage.objects import Objects
 
 if TYPE_CHECKING:
-    from covpool.store.zarr_store import Store
+    from covpool.store.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -15,14 +15,14 @@ import zarr
 from zarr.codecs import BloscCodec, BloscShuffle
 from zarr.errors import ZarrUserWarning
 
-from covpool.store.entries import Entry
+from covpool.store.arrays.layout import Progress, no_progress
+from covpool.store.catalog.entries import Entry
 from covpool.store.errors import LocationError
-from covpool.store.maintenance.layout import Progress, no_progress
-from covpool.store.moments import Moments
-from covpool.store.whole_files import new_file
+from covpool.store.storage.whole_files import new_file
+from covpool.store.values.moments import Moments
 
 if TYPE_CHECKING:
-    from covpool.store.zarr_store import Store
+    from covpool.store.store import Store
 
 _SAFETENSORS_DTYPES = {"float32": "F32", "float64": "F64"}
 

@@ -12,11 +12,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from covpool.store.compacted_arrays import USED, is_marked
-from covpool.store.entries import Place
-from covpool.store.errors import CorruptEntryError, StorageError
-from covpool.store.maintenance.copies import Copies
-from covpool.store.maintenance.layout import (
+from covpool.store.arrays.compacted_arrays import USED, is_marked
+from covpool.store.arrays.layout import (
     PLAN,
     Layout,
     Progress,
@@ -24,9 +21,8 @@ from covpool.store.maintenance.layout import (
     no_progress,
     read_layout,
 )
-from covpool.store.maintenance.ledger import Found, Ledger
-from covpool.store.partial_files import partial_paths
-from covpool.store.schema import (
+from covpool.store.arrays.partial_files import partial_paths
+from covpool.store.arrays.schema import (
     ARRAYS,
     MEAN,
     RECORD,
@@ -35,10 +31,14 @@ from covpool.store.schema import (
     chunk_path,
     generation_path,
 )
-from covpool.store.tables import RESERVED, RETIRED
+from covpool.store.catalog.copies import Copies
+from covpool.store.catalog.entries import Place
+from covpool.store.catalog.ledger import Found, Ledger
+from covpool.store.catalog.tables import RESERVED, RETIRED
+from covpool.store.errors import CorruptEntryError, StorageError
 
 if TYPE_CHECKING:
-    from covpool.store.zarr_store import Store
+    from covpool.store.store import Store
 
 AGE = timedelta(days=1)
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import Connection
 
-from covpool.store.entries import Entry, Place
+from covpool.store.arrays.schema import Record, generation_path
+from covpool.store.catalog.entries import Entry, Place
+from covpool.store.catalog.ledger import Found, Ledger
+from covpool.store.catalog.tables import RETIRED
 from covpool.store.errors import CorruptEntryError, KeyNotFoundError
 from covpool.store.maintenance.descriptions import mend_descriptions
-from covpool.store.maintenance.ledger import Found, Ledger
 from covpool.store.outages import probe
-from covpool.store.schema import Record, generation_path
-from covpool.store.tables import RETIRED
 
 if TYPE_CHECKING:
-    from covpool.store.zarr_store import Store
+    from covpool.store.store import Store
 
 #: Times that a key is looked at again because others changed it meanwhile.
 _ROUNDS = 5

@@ -13,12 +13,8 @@ from typing import TYPE_CHECKING
 
 import zarr
 
-from covpool.store.compacted_arrays import NEXT_ROW, SEALED, is_marked
-from covpool.store.entries import Place
-from covpool.store.errors import CorruptEntryError
-from covpool.store.keys import MomentsKey
-from covpool.store.maintenance.copies import Copies
-from covpool.store.maintenance.layout import (
+from covpool.store.arrays.compacted_arrays import NEXT_ROW, SEALED, is_marked
+from covpool.store.arrays.layout import (
     Layout,
     Progress,
     generations,
@@ -27,13 +23,17 @@ from covpool.store.maintenance.layout import (
     read_namespace,
     stored_namespaces,
 )
-from covpool.store.maintenance.ledger import Found, Ledger
+from covpool.store.arrays.schema import RECORD, RECORD_BYTES, Namespace, Record, chunk_path, generation_path
+from covpool.store.catalog.copies import Copies
+from covpool.store.catalog.entries import Place
+from covpool.store.catalog.ledger import Found, Ledger
+from covpool.store.catalog.tables import ABANDONED, READY, RESERVED, RETIRED, USED
+from covpool.store.errors import CorruptEntryError
 from covpool.store.maintenance.verify import Problem
-from covpool.store.schema import RECORD, RECORD_BYTES, Namespace, Record, chunk_path, generation_path
-from covpool.store.tables import ABANDONED, READY, RESERVED, RETIRED, USED
+from covpool.store.values.keys import MomentsKey
 
 if TYPE_CHECKING:
-    from covpool.store.zarr_store import Store
+    from covpool.store.store import Store
 
 _BATCH = 256
 #: Of one row.

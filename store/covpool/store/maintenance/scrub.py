@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from covpool.store.entries import Entry
+from covpool.store.arrays.rows import check_row
+from covpool.store.catalog.entries import Entry
 from covpool.store.errors import CorruptEntryError
 from covpool.store.maintenance.verify import Problem, repaired
-from covpool.store.rows import check_row
 
 if TYPE_CHECKING:
-    from covpool.store.zarr_store import Store
+    from covpool.store.store import Store
 
 _BATCH = 256
 

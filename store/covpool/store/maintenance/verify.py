@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from covpool.store.entries import Entry
+from covpool.store.arrays.layout import read_layout, some
+from covpool.store.arrays.partial_files import partial_paths
+from covpool.store.catalog.copies import Copies
+from covpool.store.catalog.entries import Entry
+from covpool.store.catalog.ledger import Ledger
+from covpool.store.catalog.tables import RESERVED
 from covpool.store.errors import CorruptEntryError, KeyNotFoundError
-from covpool.store.maintenance.copies import Copies
 from covpool.store.maintenance.healing import heal
-from covpool.store.maintenance.layout import read_layout, some
-from covpool.store.maintenance.ledger import Ledger
-from covpool.store.partial_files import partial_paths
-from covpool.store.tables import RESERVED
 
 if TYPE_CHECKING:
-    from covpool.store.zarr_store import Store
+    from covpool.store.store import Store
 
 #: What a living writer may leave behind for the moment is no problem until it is this old.
 LEFTOVER_AGE = timedelta(days=1)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from covpool.store.bottleneck import Bottleneck
 from covpool.store.errors import BottleneckError
+from covpool.store.poolings.bottleneck import Bottleneck
 from covpool.store.poolings.fitted import FittedPooling, kind_of
 from covpool.store.poolings.scores import LinearScores
 

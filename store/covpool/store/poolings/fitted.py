@@ -20,10 +20,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from covpool.store.errors import BottleneckError
-from covpool.store.keys import Recipe, canonical_json, sha256
-from covpool.store.moments import FloatArray, Moments
 from covpool.store.poolings.kinds import JOIN, KINDS, Pooling
-from covpool.store.whole_files import write_whole
+from covpool.store.storage.whole_files import write_whole
+from covpool.store.values.keys import Recipe, canonical_json, sha256
+from covpool.store.values.moments import FloatArray, Moments
 
 FILE_VERSION = "2"
 

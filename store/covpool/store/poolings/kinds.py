@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covpool.store.errors import PoolingError
-from covpool.store.keys import Recipe
-from covpool.store.moments import Moments
 from covpool.store.poolings.half_vector import half_length, half_vector, pairs
 from covpool.store.poolings.roots import matrix_log, matrix_root, newton_schulz_root
+from covpool.store.values.keys import Recipe
+from covpool.store.values.moments import Moments
 
 Vector = NDArray[np.float64]
 

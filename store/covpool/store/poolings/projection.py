@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from covpool.store.moments import FloatArray, Moments
 from covpool.store.threads import one_thread
+from covpool.store.values.moments import FloatArray, Moments
 
 #: Rows of C that are widened to float64 at once, so that C has no float64 copy. Against widening it whole it
 #: took 0.7 to 0.8 of the time at d = 512, 0.6 to 0.7 at 1536 and 0.4 to 0.6 at 4096 (k = 16 and 32, one core

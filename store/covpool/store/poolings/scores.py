@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covpool.store.errors import BottleneckError
-from covpool.store.moments import FloatArray, Moments
 from covpool.store.poolings.fitted import FittedPooling
 from covpool.store.poolings.kinds import pooling
 from covpool.store.poolings.projection import project
 from covpool.store.threads import one_thread, side_by_side
+from covpool.store.values.moments import FloatArray, Moments
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covpool.store.errors import PoolingError
-from covpool.store.keys import MomentsKey, Recipe
-from covpool.store.moments import Moments
 from covpool.store.poolings.kinds import Pooling
+from covpool.store.values.keys import MomentsKey, Recipe
+from covpool.store.values.moments import Moments
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from covpool.store.keys import Recipe
+from covpool.store.values.keys import Recipe
 
 revision = "0002"
 down_revision = "0001"

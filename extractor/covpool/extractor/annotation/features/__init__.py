@@ -1,0 +1,1 @@
+"""Features as every format states them, put right and checked."""

@@ -1,0 +1,218 @@
+"""Features: what the readers of all formats make of a file, before it is known what belongs to what.
+
+Convention: coordinates are 0-based and half-open. Parts (exons, CDS, UTRs) are columns: there are millions.
+What the readers give may still begin before the first base, or behind its own end; `straight` mends it.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covpool.extractor.annotation.features.repairs import Repairs
+
+#: Kinds of parts by code, and the feature types of GFF3 and GTF that count as each.
+EXON, CDS, UTR, STOP = range(4)
+PART_TYPES = {
+    "exon": EXON,
+    "pseudogenic_exon": EXON,
+    "CDS": CDS,
+    "stop_codon": STOP,
+    "five_prime_UTR": UTR,
+    "three_prime_UTR": UTR,
+    "five_prime_utr": UTR,
+    "three_prime_utr": UTR,
+    "5UTR": UTR,
+    "3UTR": UTR,
+    "UTR": UTR,
+    "5'-UTR": UTR,
+    "3'-UTR": UTR,
+    "5'UTR": UTR,
+    "3'UTR": UTR,
+}
+
+Strand = Literal["+", "-", "."]
+
+
+@dataclass(frozen=True)
+class GeneLine:
+    """One line of a gene, checked by itself only.
+
+    Attributes:
+        id: "" where there is none.
+        trans_spliced: the gene is put together from several places.
+        only_named: the id is a name that genes may share: lines apart from each other are genes of their own.
+    """
+
+    id: str
+    symbol: str
+    chrom: str
+    start: int
+    end: int
+    strand: Strand
+    aliases: tuple[str, ...] = ()
+    biotype: str = ""
+    trans_spliced: bool = False
+    only_named: bool = False
+
+    @property
+    def called(self) -> str:
+        """Its ID, else another name, else its place."""
+        place = f"{self.chrom}:{self.start}-{self.end}:{self.strand}"
+        return next((name for name in (self.id, self.symbol, *self.aliases) if name), place)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is known of a gene without a line."""
+
+    symbol: str = ""
+    aliases: tuple[str, ...] = ()
+    biotype: str = ""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Columns of equal length; `chrom` and `parent` are codes of the names beside them."""
+
+    kind: NDArray[np.int8]
+    chrom: NDArray[np.int32]
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    strand: NDArray[np.int8]
+    parent: NDArray[np.int32]
+    chroms: list[str]
+    parents: list[str]
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+
+@dataclass
+class Features:
+    """A file's genes, what leads to them, and their parts.
+
+    Attributes:
+        genes: in file order.
+        above: parents by ID, of everything between genes and parts; () of what has none.
+        canonical: how much a transcript counts for its gene by ID, see `canonical.rank`.
+        parts: exons, CDS, UTRs and stop codons.
+        circular: contigs said to be circular.
+        lengths: of contigs in bp, as far as the file tells them.
+        other_names: of contigs, as far as the file tells them.
+        genes_implied: the format needs no gene lines; those missing are made from what names them.
+        named: what transcripts' lines name as their parents: genes, even where they have no line.
+        described: genes without a line, by ID.
+    """
+
+    genes: list[GeneLine]
+    above: dict[str, tuple[str, ...]]
+    canonical: dict[str, int]
+    parts: Parts
+    circular: set[str] = field(default_factory=set)
+    lengths: dict[str, int] = field(default_factory=dict)
+    other_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    genes_implied: bool = False
+    named: set[str] = field(default_factory=set)
+    described: dict[str, Description] = field(default_factory=dict)
+
+    def long(self, chrom: str, length: int) -> None:
+        """Note that a contig is at least so long."""
+        self.lengths[chrom] = max(self.lengths.get(chrom, 0), length)
+
+    def call(self, names: Callable[[str], str]) -> None:
+        """Call every contig as `names` does."""
+        self.genes = [
+            line if (name := names(line.chrom)) == line.chrom else replace(line, chrom=name)
+            for line in self.genes
+        ]
+        self.circular = {names(one) for one in self.circular}
+        self.lengths = {names(one): length for one, length in self.lengths.items()}
+        self.other_names = {names(one): others for one, others in self.other_names.items()}
+        chroms = [names(one) for one in self.parts.chroms]
+        if chroms != self.parts.chroms:
+            codes = {name: code for code, name in enumerate(dict.fromkeys(chroms))}
+            recoded = np.array([codes[name] for name in chroms], np.int32)
+            self.parts = replace(self.parts, chrom=recoded[self.parts.chrom], chroms=list(codes))
+
+
+def nothing() -> Features:
+    """Features without any."""
+    return Features([], {}, {}, PartColumns().parts())
+
+
+class PartColumns:
+    """Gathers parts of many tables into one `Parts`."""
+
+    def __init__(self) -> None:
+        self._columns: list[tuple[Any, ...]] = []
+
+    def add(self, kind: Any, chrom: Any, start: Any, end: Any, strand: Any, parent: Any) -> None:
+        """Arrow or numpy columns of equal length: codes, names, integers, -1 | 0 | 1, names."""
+        self._columns.append((kind, chrom, start, end, strand, parent))
+
+    def add_rows(self, rows: Iterable[tuple[int, str, int, int, int, str]]) -> None:
+        """The same as rows."""
+        if columns := [list(values) for values in zip(*rows, strict=True)]:
+            self.add(*columns)
+
+    def parts(self) -> Parts:
+        """All of them."""
+        import pyarrow as pa
+
+        empty: tuple[Any, ...] = tuple([pa.array([], kind) for kind in _TYPES])
+        columns = [
+            pa.chunked_array([pa.array(one[n]).cast(kind) for one in [*self._columns, empty]])
+            for n, kind in enumerate(_TYPES)
+        ]
+        chrom, parent = (columns[n].combine_chunks().dictionary_encode() for n in (1, 5))
+        numbers = [columns[n].to_numpy() for n in (0, 2, 3, 4)]
+        return Parts(
+            numbers[0].astype(np.int8),
+            chrom.indices.to_numpy(),
+            numbers[1],
+            numbers[2],
+            numbers[3].astype(np.int8),
+            parent.indices.to_numpy(),
+            chrom.dictionary.to_pylist(),
+            parent.dictionary.to_pylist(),
+        )
+
+
+_TYPES = ("int8", "string", "int64", "int64", "int8", "string")
+
+
+def intervals(table: Any, repairs: Repairs) -> Any:
+    """`table` with integer `start` and `end`, 0-based half-open, from 1-based inclusive text.
+
+    Lines whose coordinates are no numbers are left out.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        start, end = (table[name].cast(pa.int64()) for name in ("start", "end"))
+        whole = not (start.null_count or end.null_count)
+    except pa.ArrowInvalid:
+        whole = False
+    if not whole:
+        numeric = pc.and_kleene(
+            *(pc.match_substring_regex(table[name], r"^-?\d{1,15}$") for name in ("start", "end"))
+        ).fill_null(False)
+        for row in table.filter(pc.invert(numeric)).to_pylist():
+            repairs.add("coordinates", f"{row['chrom']}:{row['start']}-{row['end']} {row['type']}")
+        table = table.filter(numeric)
+        start, end = (table[name].cast(pa.int64()) for name in ("start", "end"))
+    for name, values in (("start", pc.subtract(start, 1)), ("end", end)):
+        table = table.set_column(table.column_names.index(name), name, values)
+    return table
+
+
+def strand_codes(strands: Any) -> Any:
+    """1 for "+", -1 for "-", 0 for what is neither."""
+    import pyarrow.compute as pc
+
+    plus, minus = (pc.equal(strands, sign).fill_null(False).cast("int8") for sign in "+-")
+    return pc.subtract(plus, minus)

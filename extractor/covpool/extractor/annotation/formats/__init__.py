@@ -1,0 +1,1 @@
+"""The formats of annotations: GFF3, GTF, GenBank, BED."""

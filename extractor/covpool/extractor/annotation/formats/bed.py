@@ -1,0 +1,86 @@
+"""BED: features of a file with three to twelve columns (UCSC); blocks are exons, the thick part is coding.
+
+Each line is a gene called by its fourth column, or by its place; lines of one name that overlap are
+transcripts of one gene.
+"""
+
+from pathlib import Path
+
+from covpool.extractor.annotation.features.features import CDS, EXON, Features, GeneLine, PartColumns, nothing
+from covpool.extractor.annotation.features.repairs import Repairs
+from covpool.extractor.annotation.formats.lines import sample, tables
+
+_COLUMNS = (
+    "chrom", "start", "end", "name", "score", "strand", "thick_start", "thick_end", "colour", "blocks",
+    "sizes", "starts",
+)  # fmt: skip
+
+
+def read_bed(path: Path, repairs: Repairs) -> Features:
+    """A gene from each line, with the parts that twelve columns tell.
+
+    Raises:
+        AnnotationError: the file cannot be read.
+    """
+    width = len(sample(path, 1)[0].split("\t"))
+    names = _COLUMNS[:width] if width <= len(_COLUMNS) else (*_COLUMNS, *map(str, range(width - 12)))
+    found = nothing()
+    parts: list[tuple[int, str, int, int, int, str]] = []
+    for table in tables(path, names, repairs):
+        for row in table.to_pylist():
+            where = f"{row['chrom']}:{row['start']}-{row['end']}"
+            try:
+                start, end = int(row["start"]), int(row["end"])
+                blocks = _blocks(row, start, end)
+            except (TypeError, ValueError):
+                repairs.add("coordinates", where)
+                continue
+            if start < 0:
+                repairs.add("before-first-base", where)
+                start = 0
+            if start >= end:
+                # An insertion point, or turned round.
+                repairs.add("start-after-end" if start > end else "coordinates", where)
+                if start == end:
+                    continue
+                start, end = end, start
+            name = row.get("name")
+            name = "" if name in (None, ".") else name
+            # Without the sixth column BED knows no strands; with it, "." is a gene that has none.
+            strand = row.get("strand", "+")
+            found.genes.append(
+                GeneLine(
+                    name,
+                    name,
+                    row["chrom"],
+                    start,
+                    end,
+                    strand if strand in ("+", "-") else ".",
+                    only_named=True,
+                )
+            )
+            sign = {"+": 1, "-": -1}.get(strand or "", 0)
+            if name and blocks:
+                transcript = f"{name} {where}"
+                found.above[transcript] = (name,)
+                for kind, first, last in blocks:
+                    parts.append((kind, row["chrom"], first, last, sign, transcript))
+    columns = PartColumns()
+    columns.add_rows(parts)
+    found.parts = columns.parts()
+    return found
+
+
+def _blocks(row: dict[str, str], start: int, end: int) -> list[tuple[int, int, int]]:
+    """Exons, and what of them is thick, as kind, start and end."""
+    if "starts" not in row:
+        return []
+    sizes, starts = ([int(one) for one in row[name].split(",") if one] for name in ("sizes", "starts"))
+    thick_start, thick_end = int(row["thick_start"]), int(row["thick_end"])
+    blocks = []
+    for size, offset in zip(sizes, starts, strict=True):
+        first, last = start + offset, start + offset + size
+        blocks.append((EXON, first, last))
+        if max(first, thick_start) < min(last, thick_end):
+            blocks.append((CDS, max(first, thick_start), min(last, thick_end)))
+    return blocks

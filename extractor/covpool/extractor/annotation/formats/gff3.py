@@ -1,0 +1,207 @@
+"""GFF3: features of a file (Sequence Ontology GFF3 specification 1.26), whatever order its lines come in."""
+
+from pathlib import Path
+from typing import Any
+
+from covpool.extractor.annotation.features.canonical import marked, rank
+from covpool.extractor.annotation.features.contig_lengths import tell_lengths_in
+from covpool.extractor.annotation.features.features import (
+    EXON,
+    PART_TYPES,
+    Features,
+    GeneLine,
+    PartColumns,
+    intervals,
+    nothing,
+    strand_codes,
+)
+from covpool.extractor.annotation.features.repairs import Repairs
+from covpool.extractor.annotation.formats.attributes import first, gff3_values, of_gff3
+from covpool.extractor.annotation.formats.direct_coding import BETWEEN, settled, told_apart
+from covpool.extractor.annotation.formats.lines import COLUMNS, tables
+from covpool.extractor.annotation.formats.loose import ALIASES, BIOTYPES, SYMBOLS, Loose, tie
+
+#: Features that stand for a whole contig, and the attributes that hold its other names.
+_CONTIGS = (
+    r"^(region|chromosome|chromosome_arm|supercontig|scaffold|contig|plasmid|mitochondrial_chromosome"
+    r"|chloroplast_chromosome|linkage_group|sequence_assembly|ultra_scaffold)$"
+)
+_CONTIG_NAMES = ("Alias", "chromosome", "Name")
+_IS_CIRCULAR = r"(?i)(?:^|;)\s*is_circular\s*=\s*\"?(?:true|1|yes)\b"
+
+#: Types of transcripts. Those that cannot be spliced into something else need no exon to be one.
+_TRANSCRIPTS = r"RNA$|^transcript$|_transcript$"
+_CODING = ("mRNA", "transcript")
+
+
+def read_gff3(path: Path, repairs: Repairs) -> Features:
+    """Genes, what lies between them and their parts, and the parts.
+
+    Features are genes when their type is `gene`, or is `pseudogene` or ends in `_gene` and they name no
+    parent. What has an ID and a parent, or is a parent's `Derives_from`, leads from parts to genes; what
+    should have a parent and names none is tied to a gene by `loose.tie`.
+
+    Raises:
+        AnnotationError: the file cannot be read.
+    """
+    reading = _Reading(repairs)
+    for table in tables(path, COLUMNS, repairs, see=lambda block: tell_lengths_in(block, reading.found)):
+        reading.add(table)
+    return reading.features()
+
+
+class _Reading:
+    """What is known of a file while its tables are read."""
+
+    def __init__(self, repairs: Repairs) -> None:
+        import pyarrow as pa
+
+        self.found = nothing()
+        self._repairs = repairs
+        self._columns = PartColumns()
+        self._loose: list[Loose] = []
+        self._rnas: list[Loose] = []
+        self._genes: set[str] = set()
+        self._kinds = pa.array(list(PART_TYPES))
+        self._codes = pa.array(list(PART_TYPES.values()), pa.int8())
+
+    def add(self, table: Any) -> None:
+        import pyarrow.compute as pc
+
+        part = pc.index_in(table["type"], self._kinds).is_valid()
+        self._add_others(table.filter(pc.invert(part)))
+        parts = intervals(table.filter(part), self._repairs)
+        parents = gff3_values(parts["attributes"], "Parent")
+        named = parents.is_valid()
+        self._loose += map(_loose, parts.filter(pc.invert(named)).to_pylist())
+        parts = parts.filter(named)
+        lists = pc.split_pattern(parents.filter(named), ",")
+        rows = pc.list_parent_indices(lists)
+        kind = pc.take(self._codes, pc.index_in(parts["type"], self._kinds))
+        self._columns.add(
+            kind.take(rows).combine_chunks(),
+            parts["chrom"].take(rows).combine_chunks(),
+            parts["start"].take(rows).combine_chunks(),
+            parts["end"].take(rows).combine_chunks(),
+            strand_codes(parts["strand"]).take(rows).combine_chunks(),
+            self._parents(parts, lists, rows),
+        )
+
+    def _parents(self, parts: Any, lists: Any, rows: Any) -> Any:
+        """The parent of every part, and what tells several CDS of one gene apart."""
+        import pyarrow.compute as pc
+
+        parents = _unquoted(pc.list_flatten(lists))
+        coding = pc.equal(parts["type"], "CDS").take(rows).combine_chunks()
+        if not coding.true_count:
+            return parents
+        attributes = parts["attributes"].take(rows).filter(coding)
+        told = told_apart(parents.filter(coding), attributes, self._genes)
+        return pc.replace_with_mask(parents, coding, told)
+
+    def features(self) -> Features:
+        """All of it, once every table is added."""
+        self._columns.add_rows(tie(self._loose, self.found, self._repairs))
+        parts = self._columns.parts()
+        parents = {name.partition(BETWEEN)[0] for name in parts.parents}
+        above = self.found.above
+        if bare := [
+            (EXON, one.chrom, one.start, one.end, one.sign, one.id)
+            for one in self._rnas
+            if one.id not in parents and (one.kind not in _CODING or above.get(one.id) == ())
+        ]:
+            self._columns.add_rows(bare)
+            parts = self._columns.parts()
+        self.found.parts = settled(parts, above)
+        if not self.found.genes:
+            # Parts alone, as when single types were picked from a file: their parents are the genes.
+            for parent in parts.parents:
+                above.setdefault(parent, ())
+        return self.found
+
+    def _add_others(self, table: Any) -> None:
+        """Genes, transcripts and the like, and what is known of contigs."""
+        import pyarrow.compute as pc
+
+        found = self.found
+        kinds, attributes = table["type"], pc.fill_null(table["attributes"], "")
+        gene = pc.match_substring_regex(kinds, r"^gene$|^pseudogene$|_gene$")
+        child = pc.match_substring_regex(attributes, r"(?:^|;)\s*Parent\s*=\s*[^;\s]")
+        gene = pc.and_(gene, pc.or_(pc.equal(kinds, "gene"), pc.invert(child))).fill_null(False)
+        for row in intervals(table.filter(gene), self._repairs).to_pylist():
+            found.genes.append(_gene(row))
+            self._genes.add(found.genes[-1].id)
+        linked = pc.match_substring_regex(attributes, r"(?:^|;)\s*(?:Parent|Derives_from)\s*=\s*[^;\s]")
+        transcript = pc.match_substring_regex(kinds, _TRANSCRIPTS).fill_null(False)
+        above = pc.and_(pc.or_(linked, transcript), pc.invert(gene))
+        rows = table.append_column("transcript", transcript).filter(above)
+        if len(rows):
+            self._add_between(rows)
+        chosen = pc.and_(above, marked(attributes))
+        for text in attributes.filter(chosen).to_pylist():
+            values = of_gff3(text)
+            if (name := first(values, "ID")) and (mark := rank(values)) is not None:
+                found.canonical[name] = mark
+        circular = pc.match_substring_regex(attributes, _IS_CIRCULAR)
+        found.circular.update(pc.unique(table["chrom"].filter(circular)).to_pylist())
+        whole = pc.or_(pc.match_substring_regex(kinds, _CONTIGS).fill_null(False), circular)
+        whole = pc.and_(whole, pc.equal(table["start"], "1"))
+        for row in intervals(table.filter(whole), self._repairs).to_pylist():
+            values = of_gff3(row["attributes"] or "")
+            names = dict.fromkeys(name for key in _CONTIG_NAMES for name in values.get(key, ()))
+            found.other_names.setdefault(row["chrom"], tuple(names))
+            found.long(row["chrom"], row["end"])
+
+    def _add_between(self, rows: Any) -> None:
+        """Transcripts, and what else lies between genes and parts."""
+        for row in intervals(rows, self._repairs).select(_SEEN).to_pylist():
+            one = _loose(row)
+            identity = one.id
+            written = one.values.get("Parent") or one.values.get("Derives_from") or ()
+            parents = tuple(parent for parent in written if parent != identity)
+            if not row["transcript"] or parents:
+                if identity:
+                    self.found.above[identity] = parents
+            else:
+                self._loose.append(one)
+            if row["transcript"]:
+                self.found.named.update(parents)
+                if identity and not (parents and one.kind in _CODING):
+                    self._rnas.append(one)
+
+
+_SEEN = ("type", "chrom", "start", "end", "strand", "attributes", "transcript")
+
+
+def _loose(row: dict[str, Any]) -> Loose:
+    sign = {"+": 1, "-": -1}.get(row["strand"], 0)
+    values = of_gff3(row["attributes"] or "")
+    return Loose(row["type"], row["chrom"], row["start"], row["end"], sign, values)
+
+
+def _gene(row: dict[str, Any]) -> GeneLine:
+    values = of_gff3(row["attributes"] or "")
+    aliases = dict.fromkeys(alias for key in ALIASES for alias in values.get(key, ()))
+    return GeneLine(
+        first(values, "ID"),
+        first(values, *SYMBOLS),
+        row["chrom"],
+        row["start"],
+        row["end"],
+        row["strand"] if row["strand"] in ("+", "-") else ".",
+        tuple(aliases),
+        first(values, *BIOTYPES),
+        "trans-splicing" in values.get("exception", ()),
+    )
+
+
+def _unquoted(names: Any) -> Any:
+    from urllib.parse import unquote
+
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    names = pc.utf8_trim_whitespace(names)
+    if pc.any(pc.match_substring(names, "%")).as_py():
+        names = pa.array([unquote(name) for name in names.to_pylist()], pa.string())
+    return names

@@ -1,0 +1,1 @@
+"""Inputs of an evaluation: genes, terms, tracks, and the targets made of them."""

@@ -1,0 +1,169 @@
+"""Coding genes of a genome: FASTA and annotation in, sense-strand sequences in genome order out.
+
+Convention: positions are 0-based half-open; sequences read 5' to 3'.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from covpool.extractor.annotation.annotation import Annotation, read_annotation
+from covpool.extractor.annotation.genes import Gene, Transcript
+from covpool.extractor.errors import AnnotationError
+from covpool.extractor.evaluation.inputs.gene_lines import Attributes, Said, read_gene_lines
+from covpool.extractor.sequences.fasta import read_fasta
+from covpool.extractor.sequences.sequences import Sequence, reverse_complement
+
+
+@dataclass(frozen=True)
+class Contig:
+    """Where genes lie.
+
+    Attributes:
+        name: in the FASTA file.
+        length: in bp.
+        other_names: what an alias table, or the annotation, also calls it.
+    """
+
+    name: str
+    length: int
+    other_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CodingGene:
+    """One gene with a coding sequence.
+
+    Attributes:
+        name: its id, without a "gene-" or "gene:" prefix.
+        chrom, start, end, strand: where it lies; a gene over the origin of a circle ends behind the contig.
+        sequence: the whole gene on its own strand, introns included.
+        coding: the coding sequence of its representative, else longest, transcript; spliced.
+        names: its id as the annotation has it, its name, its symbol and its other names.
+        attributes: of its line, where the annotation is GFF3 or GTF.
+        symbol: the usual short name.
+        products: names of its transcripts and proteins, and their references to databases.
+        terms: ids in the attribute Ontology_term of its lines.
+        contig: what it lies on; None where that is not known.
+    """
+
+    name: str
+    chrom: str
+    start: int
+    end: int
+    strand: str
+    sequence: Sequence = field(repr=False)
+    coding: str = field(repr=False)
+    names: tuple[str, ...] = field(repr=False)
+    attributes: Attributes = field(repr=False)
+    symbol: str = field(default="", repr=False)
+    products: tuple[str, ...] = field(default=(), repr=False)
+    terms: tuple[str, ...] = field(default=(), repr=False)
+    contig: Contig | None = field(default=None, repr=False)
+
+
+def read_coding_genes(
+    fasta: Path,
+    annotation: Path,
+    *,
+    leave_out: Iterable[tuple[str, str]] = (),
+    aliases: Mapping[str, str] | None = None,
+    circular: frozenset[str] = frozenset(),
+) -> list[CodingGene]:
+    """Genes with a coding sequence by contig (as in the FASTA file), start and end; pseudogenes are left out.
+
+    Args:
+        fasta: the genome.
+        annotation: GFF3, GTF, BED or GenBank, see `read_annotation`.
+        leave_out: attributes and values of a GFF3 or GTF gene line that leave a gene out
+            (`("orf_classification", "Dubious")`).
+        aliases: names in the FASTA file by other names of contigs.
+        circular: contigs that are circular, in addition to those the annotation says are.
+
+    Raises:
+        SequenceError: the FASTA file is unfit.
+        AnnotationError: the annotation is damaged or of another assembly, holds no coding gene, or no gene
+            with an attribute that is to be left out.
+    """
+    contigs = {record.name: record.bases for record in read_fasta(fasta)}
+    lengths = {name: len(bases) for name, bases in contigs.items()}
+    found = read_annotation(annotation, lengths, aliases=aliases, circular=circular)
+    for finding in found.report:
+        if finding.kind in ("contig-end", "behind-contig"):
+            raise AnnotationError(
+                f"{annotation}: {finding.count:,} genes reach beyond their contig in the FASTA file "
+                f"({finding.examples[0]}); annotation and sequence are of different assemblies"
+            )
+        if finding.kind == "contig-length":
+            raise AnnotationError(
+                f"{annotation}: {finding.count:,} contigs are of another length than in the FASTA file "
+                f"({finding.examples[0]}); annotation and sequence are of different assemblies"
+            )
+    owners = {one.id: gene.id for gene in found.genes for one in found.transcripts(gene)}
+    said, also = read_gene_lines(annotation, found.format, (gene.id for gene in found.genes), owners)
+    unwanted = list(leave_out)
+    for name, _ in unwanted:
+        if not any(name in one.attributes for one in said.values()):
+            raise AnnotationError(f"{annotation}: no gene has an attribute {name!r} to be left out by")
+    places = _contigs(lengths, {**found.contigs, **(aliases or {})}, also)
+    genes = [
+        _coding_gene(gene, chosen, contigs[gene.chrom], said.get(gene.id, Said()), places[gene.chrom])
+        for gene in found.genes
+        if "pseudo" not in gene.biotype
+        and (chosen := _representative(found, gene)) is not None
+        and not any(value in said.get(gene.id, Said()).attributes.get(name, ()) for name, value in unwanted)
+    ]
+    if not genes:
+        raise AnnotationError(f"{annotation}: holds no gene with a coding sequence; give one with CDS")
+    order = {name: index for index, name in enumerate(contigs)}
+    return sorted(genes, key=lambda gene: (order[gene.chrom], gene.start, gene.end, gene.name))
+
+
+def _contigs(
+    lengths: Mapping[str, int], aliases: Mapping[str, str], also: Mapping[str, tuple[str, ...]]
+) -> dict[str, Contig]:
+    """Every contig with its other names, none of which is the name of one."""
+    others: dict[str, dict[str, None]] = {name: {} for name in lengths}
+    for other, name in aliases.items():
+        if name in others:
+            others[name][other] = None
+    for used, names in also.items():
+        name = used if used in lengths else aliases.get(used, "")
+        if name in others:
+            others[name] |= dict.fromkeys(names)
+    return {
+        name: Contig(name, length, tuple(other for other in others[name] if other not in lengths))
+        for name, length in lengths.items()
+    }
+
+
+def _representative(annotation: Annotation, gene: Gene) -> Transcript | None:
+    coding = [one for one in annotation.transcripts(gene) if one.cds]
+    return max(
+        coding, key=lambda one: (one.canonical, sum(end - start for start, end in one.cds)), default=None
+    )
+
+
+def _coding_gene(gene: Gene, transcript: Transcript, bases: str, said: Said, contig: Contig) -> CodingGene:
+    # A gene over the origin of a circle ends behind the contig's end.
+    around = bases + bases[: max(0, gene.end - len(bases))]
+    whole = around[gene.start : gene.end]
+    coding = "".join(around[start:end] for start, end in transcript.cds)
+    if gene.strand == "-":
+        whole, coding = reverse_complement(whole), reverse_complement(coding)
+    name = gene.id.removeprefix("gene-").removeprefix("gene:")
+    return CodingGene(
+        name,
+        gene.chrom,
+        gene.start,
+        gene.end,
+        gene.strand,
+        Sequence(name, whole),
+        coding,
+        tuple(dict.fromkeys((gene.id, name, gene.symbol, *gene.aliases))),
+        said.attributes,
+        gene.symbol,
+        tuple(said.products),
+        tuple(said.terms),
+        contig,
+    )

@@ -1,0 +1,155 @@
+"""Columns of a table: which hold terms, and which the names of genes.
+
+Terms are where most cells are whole lists of terms. A header decides between several such columns; where it
+does not, there is no guess.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from collections.abc import Sequence as Ordered
+from dataclasses import dataclass
+from pathlib import Path
+
+from covpool.extractor.errors import EvaluationError
+from covpool.extractor.evaluation.inputs.term_cells import TermCells
+
+Row = list[str]
+Reader = Callable[[str], list[str] | None]
+
+#: Headers, in small letters and digits only, that name a column of terms.
+_TERMS = frozenset((
+    "go", "gos", "goid", "goids", "goterm", "goterms", "goidlist", "goannotation", "goannotations",
+    "gotermaccession", "geneontology", "geneontologyid", "geneontologyids", "ontologyterm",
+    "ontologyid", "term", "terms", "termid", "termids", "goaccession",
+))  # fmt: skip
+#: The same of gene names, and of what genes make.
+_GENES = frozenset((
+    "gene", "geneid", "genename", "genenames", "genesymbol", "symbol", "locus", "locustag", "query",
+    "queryname", "qpid", "entry", "orf", "seqname", "sequencename", "sequenceid", "systematicname",
+    "protein", "proteinid", "proteinaccession", "transcript", "transcriptid", "genestableid",
+    "genestableidversion", "transcriptstableid", "transcriptstableidversion", "proteinstableid",
+    "proteinstableidversion", "genenamesprimary", "genenamesorderedlocus", "genenamessynonym",
+    "genenamesorf", "sgdid", "dbobjectid", "dbobjectsymbol", "ncbigeneid", "entrezgeneid",
+    "ncbigeneentrezgeneid", "uniprotkbac", "primaryidentifier", "secondaryidentifier", "bnumber",
+))  # fmt: skip
+#: Headers of columns whose bare numbers are NCBI's ids of genes.
+_NCBI_GENES = frozenset(("geneid", "ncbigeneid", "entrezgeneid", "ncbigeneentrezgeneid"))
+_ASPECTS = re.compile(
+    r"\b(biological process|molecular function|cellular component|process|function|component|"
+    r"bp|mf|cc|p|f|c)\b"
+)
+#: Of two columns of terms that no header tells apart, one must have so many times as many cells.
+_CLEARLY_MORE = 2
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What is where.
+
+    Attributes:
+        terms: columns of terms, read together.
+        read: how their cells are read.
+        genes: columns of names, the decisive one first.
+        header: names of the columns, "" where there is none.
+    """
+
+    terms: tuple[int, ...]
+    read: Reader
+    genes: tuple[int, ...]
+    header: Row
+
+    def title(self, columns: Iterable[int]) -> str:
+        """Columns as a message calls them."""
+        return ", ".join(_title(self.header, column) for column in columns)
+
+    def names(self, row: Row) -> tuple[tuple[str, ...], ...]:
+        """Names in a row, those of the decisive column first."""
+        tiers: list[tuple[str, ...]] = []
+        for column in self.genes:
+            cell = row[column].strip() if column < len(row) else ""
+            title = _plain(self.header[column])
+            if title.startswith("genenames") or column > max(self.terms):
+                tiers.append(tuple(re.split(r"[,;\s]+", cell)))
+            elif cell.isdigit() and title in _NCBI_GENES:
+                tiers.append((f"GeneID:{cell}", cell))
+            else:
+                # sp|P00561|AK1H_ECOLI, as the headers of protein FASTA files have it.
+                tiers.append((cell, *cell.split("|")[1:]))
+        kept = (tuple(name.strip() for name in tier if name.strip()) for tier in tiers)
+        return tuple(tier for tier in kept if tier)
+
+
+def find_columns(rows: Ordered[Row], header: Row, cells: TermCells, path: Path) -> Columns:
+    """The columns of a table; rows do not hold the header.
+
+    Raises:
+        EvaluationError: no column holds terms, or several do and nothing tells which is meant.
+    """
+    width = max(len(row) for row in rows)
+    titles = [*header, *[""] * (width - len(header))]
+    found: tuple[int, ...] = ()
+    read: Reader = cells.terms
+    for read, fits in (
+        (cells.terms, lambda title: True),
+        (cells.named, lambda title: title.startswith("geneontology")),
+        (cells.numbers, lambda title: title in _TERMS),
+    ):
+        wanted = [column for column in range(width) if fits(_plain(titles[column]))]
+        counts = {column: _whole(rows, column, read) for column in wanted}
+        found = _chosen({column: count for column, count in counts.items() if count}, titles, path)
+        if found:
+            break
+    if not found:
+        raise EvaluationError(
+            f"{path}: no column holds terms of the ontology (such as {cells.example}) and nothing else; give "
+            "genes in the first column and term ids in another"
+        )
+    genes = tuple(
+        column for column, title in enumerate(titles) if _plain(title) in _GENES and column not in found
+    )
+    return Columns(found, read, genes or (next(n for n in range(width + 1) if n not in found),), titles)
+
+
+def is_header(row: Row) -> bool:
+    """Whether a row names columns."""
+    return any(_plain(cell) in _GENES | _TERMS for cell in row)
+
+
+def _whole(rows: Ordered[Row], column: int, read: Reader) -> int:
+    """Cells of a column that hold terms only, when these are more than its cells of other text."""
+    whole = text = 0
+    for number, row in enumerate(rows):
+        terms = read(row[column]) if column < len(row) else []
+        whole += bool(terms)
+        # A first row of unknown titles is no text of the column.
+        text += terms is None and number > 0
+    return whole if whole > text else 0
+
+
+def _chosen(counts: dict[int, int], titles: Row, path: Path) -> tuple[int, ...]:
+    """The column of terms, or those that hold one aspect of them each."""
+    if len(counts) < 2:
+        return tuple(counts)
+    named = [column for column in counts if _plain(titles[column]) in _TERMS]
+    if len(named) == 1:
+        return tuple(named)
+    spaced = [re.sub(r"[^a-z0-9]+", " ", titles[column].casefold()).strip() for column in counts]
+    bare = {_ASPECTS.sub("", title, count=1).strip() for title in spaced}
+    if len(bare) == 1 and len(set(spaced)) == len(spaced) and bare.isdisjoint(spaced):
+        return tuple(counts)
+    (best, most), (_, next_most) = sorted(counts.items(), key=lambda item: -item[1])[:2]
+    if most >= _CLEARLY_MORE * next_most:
+        return (best,)
+    raise EvaluationError(
+        f"{path}: terms are in {', '.join(_title(titles, column) for column in counts)}, and nothing tells "
+        "which are meant; leave only one of these columns in the table"
+    )
+
+
+def _plain(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "", title.casefold())
+
+
+def _title(titles: Row, column: int) -> str:
+    title = titles[column].strip() if column < len(titles) else ""
+    return f"column {title!r}" if title else f"column {column + 1}"

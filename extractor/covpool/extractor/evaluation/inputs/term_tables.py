@@ -1,0 +1,247 @@
+"""Files that say which gene has which terms: GAF, GPAD, and tables with or without a header.
+
+The format is told by the rows themselves; a version line helps, and need not be there or be the first.
+Convention: what is qualified with NOT is left out and counted.
+"""
+
+import csv
+import re
+from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Sequence as Ordered
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from covpool.extractor.errors import EvaluationError
+from covpool.extractor.evaluation.inputs.ontology import Ontology
+from covpool.extractor.evaluation.inputs.term_cells import TermCells
+from covpool.extractor.evaluation.inputs.term_columns import Columns, Row, find_columns, is_header
+from covpool.extractor.evaluation.inputs.text_lines import read_lines
+
+#: Rows by which a format is told.
+_LOOKED_AT = 200
+#: `!gaf-version: 2.2`, `!gpa-version: 1.1`, `!gpad-version: 2.0`.
+_VERSION = re.compile(r"!\s*(gaf|gpad?)-version:\s*([\d.]+)", re.IGNORECASE)
+#: A qualifier with NOT in a table, which need not have a column for it; no text that begins so.
+_NOT = re.compile(
+    r"\s*NOT\s*($|\||[ _](enable|contribut|involve|part|locat|active|is|act|colocal|has|function))"
+)
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """Terms of one gene, or of what it makes.
+
+    Attributes:
+        names: what it is called, in groups: ids, then symbols, then synonyms.
+        terms: ids as in the file.
+        accession: its id with the database's name before it; "" where the file does not tell.
+    """
+
+    names: tuple[tuple[str, ...], ...]
+    terms: tuple[str, ...]
+    accession: str = ""
+
+
+@dataclass(frozen=True)
+class TermTable:
+    """What a file says.
+
+    Attributes:
+        format: "GAF 2.2" and the like.
+        columns: where terms and names were read.
+        rows: in file order, also those without terms.
+        negated: rows left out for NOT.
+        texts: cells of the term column that hold something else, left out, as "line 3: …".
+    """
+
+    format: str
+    columns: str
+    rows: list[Annotated] = field(repr=False)
+    negated: int = 0
+    texts: tuple[str, ...] = ()
+
+
+Numbered = tuple[int, str]
+
+
+def read_term_table(
+    path: Path, ontology: Ontology, is_name: Callable[[str], bool] | None = None
+) -> TermTable:
+    """Rows of a GAF file (1.0 to 2.2), a GPAD file (1.1 to 2.0) or a table; plain or compressed.
+
+    A table may be that of eggNOG-mapper, InterProScan, UniProt, BioMart, PANNZER, Blast2GO, NCBI (gene2go),
+    SGD or anyone's own, apart by tabs, commas, semicolons or spaces; see `term_columns`.
+
+    Args:
+        path: the file.
+        ontology: of the terms.
+        is_name: whether a text is the name of a gene; a table whose column of names holds none is read by the
+            column that holds most.
+
+    Raises:
+        EvaluationError: it cannot be read, a row is cut short, or no column is known to hold the terms.
+    """
+    lines = [(number, line) for number, line in enumerate(read_lines(path), start=1) if line.strip()]
+    declared = next((match for _, line in lines if (match := _VERSION.match(line))), None)
+    content = [(number, line) for number, line in lines if not line.startswith(("!", "##"))]
+    rows = [(number, line) for number, line in content if not line.startswith("#")]
+    if not rows:
+        raise EvaluationError(f"{path}: holds no row; give a GAF file, or a table of genes and terms")
+    cells = TermCells(ontology)
+    version = f" {declared[2]}" if declared else ""
+    split = [line.split("\t") for _, line in rows[:_LOOKED_AT]]
+    if (declared and declared[1].lower() == "gaf") or _mostly(split, lambda row: _is_gaf(row, cells)):
+        return _gaf(rows, f"GAF{version}", path)
+    if (declared and declared[1].lower() != "gaf") or _mostly(split, lambda row: _is_gpad(row, cells)):
+        return _gpad(rows, f"GPAD{version}", path)
+    return _table(content, cells, path, is_name)
+
+
+def _mostly(rows: Ordered[Row], fits: Callable[[Row], bool]) -> bool:
+    return sum(map(fits, rows)) > len(rows) / 2
+
+
+def _is_gaf(row: Row, cells: TermCells) -> bool:
+    if len(row) < 15 or not cells.terms(row[4]):
+        return False
+    return row[8].strip() in ("P", "F", "C") or row[12].startswith("taxon:")
+
+
+def _is_gpad(row: Row, cells: TermCells) -> bool:
+    return len(row) >= 10 and bool(cells.terms(row[3])) and row[5].startswith("ECO:")
+
+
+def _gaf(rows: list[Numbered], kind: str, path: Path) -> TermTable:
+    """Columns of all versions, 0-based: database 0, id 1, symbol 2, qualifier 3, term 4, synonyms 10."""
+    found, negated = [], 0
+    for number, line in rows:
+        columns = [cell.strip() for cell in line.split("\t")]
+        if len(columns) < 15:
+            raise EvaluationError(
+                f"{path}, line {number}: {len(columns)} columns; GAF has 17 (15 filled), apart by tabs"
+            )
+        if _is_negated(columns[3]):
+            negated += 1
+            continue
+        names = _filled((columns[1],), (columns[2],), columns[10].split("|"))
+        found.append(Annotated(names, (columns[4],), f"{columns[0]}:{columns[1]}"))
+    return TermTable(kind, "terms from column 5, names from columns 2, 3 and 11", found, negated)
+
+
+def _gpad(rows: list[Numbered], kind: str, path: Path) -> TermTable:
+    """Database 0, id 1, qualifier 2, term 3; from version 2.0 on the id with its database 0, NOT 1."""
+    found, negated = [], 0
+    for number, line in rows:
+        columns = [cell.strip() for cell in line.split("\t")]
+        if len(columns) < 10:
+            raise EvaluationError(
+                f"{path}, line {number}: {len(columns)} columns; GPAD has 12 (10 filled), apart by tabs"
+            )
+        if _is_negated(columns[1]) or _is_negated(columns[2]):
+            negated += 1
+            continue
+        joined = columns[1] == "" and ":" in columns[0]
+        accession = columns[0] if joined else f"{columns[0]}:{columns[1]}"
+        names = _filled((accession.partition(":")[2],))
+        found.append(Annotated(names, (columns[3],), accession))
+    return TermTable(kind, "terms from column 4, ids from the first", found, negated)
+
+
+def _is_negated(qualifier: str) -> bool:
+    return "not" in re.split(r"[|\s]", qualifier.casefold())
+
+
+def _filled(*groups: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+    kept = (tuple(name.strip() for name in group if name.strip()) for group in groups)
+    return tuple(group for group in kept if group)
+
+
+def _table(
+    content: list[Numbered], cells: TermCells, path: Path, is_name: Callable[[str], bool] | None
+) -> TermTable:
+    refused: EvaluationError | None = None
+    for split in _splits([line for _, line in content if not line.startswith("#")]):
+        rows, header = _with_header(content, split)
+        try:
+            columns = find_columns([row for _, row in rows], header, cells, path)
+        except EvaluationError as error:
+            # What the first way of cutting lines says is told.
+            refused = refused or error
+            continue
+        return _rows(rows, _renamed(columns, rows, is_name), cells)
+    assert refused is not None
+    raise refused
+
+
+def _splits(lines: list[str]) -> Iterator[Callable[[str], Row]]:
+    """Ways to cut lines into cells, those that most lines allow."""
+    if _share(lines, "\t"):
+        yield _by_tabs
+        return
+    for mark in ",;":
+        if _share(lines, mark):
+            yield lambda line, mark=mark: next(csv.reader([line], delimiter=mark, skipinitialspace=True))  # type: ignore[misc]
+    yield lambda line: line.split(None, 1)
+
+
+def _share(lines: list[str], mark: str) -> bool:
+    return 2 * sum(mark in line for line in lines) > len(lines)
+
+
+def _by_tabs(line: str) -> Row:
+    """Cells; a lone quotation mark in a description is no quoting, one on either end is."""
+    return [cell[1:-1] if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell for cell in line.split("\t")]
+
+
+def _with_header(content: list[Numbered], split: Callable[[str], Row]) -> tuple[list[tuple[int, Row]], Row]:
+    """Rows, and the header: a line behind one "#" before them, or a first row that names columns."""
+    rows: list[tuple[int, Row]] = []
+    header: Row = []
+    for number, line in content:
+        if not line.startswith("#"):
+            rows.append((number, split(line)))
+        elif not rows and len(titles := split(line[1:].strip())) > 1:
+            header = titles
+    if not header and len(rows) > 1 and is_header(rows[0][1]):
+        header = rows.pop(0)[1]
+    width = max(len(row) for _, row in rows)
+    if len(header) + 1 == width and any(row[-1].strip() for _, row in rows if len(row) == width):
+        # R's write.table leaves the column of row names without a title.
+        header = ["", *header]
+    return rows, header
+
+
+def _renamed(columns: Columns, rows: list[tuple[int, Row]], is_name: Callable[[str], bool] | None) -> Columns:
+    """The columns, with names from the one that has most of them where the chosen ones have none."""
+    looked_at = [row for _, row in rows]
+    if is_name is None or any(
+        is_name(name) for row in looked_at for group in columns.names(row) for name in group
+    ):
+        return columns
+    others = [column for column in range(len(columns.header)) if column not in columns.terms]
+    counts = {
+        column: sum(is_name(row[column].strip()) for row in looked_at if column < len(row))
+        for column in others
+    }
+    best = max(counts, key=lambda column: counts[column], default=0)
+    if not counts.get(best):
+        return columns
+    return Columns(columns.terms, columns.read, (best,), columns.header)
+
+
+def _rows(rows: list[tuple[int, Row]], columns: Columns, cells: TermCells) -> TermTable:
+    found, negated, texts = [], 0, []
+    for number, row in rows:
+        if any(_NOT.match(cell) for cell in row):
+            negated += 1
+            continue
+        terms: list[str] = []
+        for column in columns.terms:
+            cell = row[column] if column < len(row) else ""
+            own = columns.read(cell)
+            if own is None:
+                texts.append(f"line {number}: {cell.strip()[:60]}")
+            terms += own or ()
+        found.append(Annotated(columns.names(row), tuple(terms)))
+    where = f"terms from {columns.title(columns.terms)}, names from {columns.title(columns.genes)}"
+    return TermTable("a table", where, found, negated, tuple(texts))

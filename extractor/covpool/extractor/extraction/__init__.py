@@ -1,0 +1,1 @@
+"""Extraction: activations summed to second moments, whole, in packs and in parts."""

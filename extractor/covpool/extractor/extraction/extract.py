@@ -1,0 +1,272 @@
+"""Extraction: sequences through an adapter into one accumulator per sequence, layer and region class."""
+
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Sequence as Ordered
+from dataclasses import replace
+from typing import overload
+
+from covpool.extractor.adapters.adapter import Adapter, Divisible
+from covpool.extractor.adapters.batching import usable_bytes
+from covpool.extractor.errors import RegionError
+from covpool.extractor.extraction.packs import Shape, packs
+from covpool.extractor.extraction.regions import REVERSES, WHOLE, Region
+from covpool.extractor.extraction.sums import Sums
+from covpool.extractor.extraction.threads import forward_threads
+from covpool.extractor.models.models import Layer, Options
+from covpool.extractor.sequences.sequences import Sequence, as_sequence, reverse_complement
+from covpool.store.values.keys import Strand
+from covpool.store.values.moments import Moments
+from covpool.store.values.partial_sums import PartialSums
+
+Progress = Callable[[int], None]
+#: Partial sums by layer and region class.
+Partial = Mapping[tuple[str, str], PartialSums]
+#: The same to go on with, each following the one before.
+Kept = Mapping[tuple[str, str], Ordered[PartialSums]]
+#: Called after every block with a function that takes the sums of the parts that are whole.
+Keep = Callable[[Callable[[], Partial]], None]
+
+
+@overload
+def extract(
+    adapter: Adapter,
+    sequence: str | Sequence,
+    layers: Ordered[str],
+    *,
+    strand: Strand = "+",
+    skip_tokens: int = 0,
+    condition: str = "",
+    beyond_context: bool = False,
+    regions: None = None,
+    progress: Progress | None = None,
+) -> dict[str, Moments]: ...
+
+
+@overload
+def extract(
+    adapter: Adapter,
+    sequence: str | Sequence,
+    layers: Ordered[str],
+    *,
+    strand: Strand = "+",
+    skip_tokens: int = 0,
+    condition: str = "",
+    beyond_context: bool = False,
+    regions: Ordered[Region],
+    progress: Progress | None = None,
+) -> dict[str, dict[str, Moments]]: ...
+
+
+def extract(
+    adapter: Adapter,
+    sequence: str | Sequence,
+    layers: Ordered[str],
+    *,
+    strand: Strand = "+",
+    skip_tokens: int = 0,
+    condition: str = "",
+    beyond_context: bool = False,
+    regions: Ordered[Region] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Moments] | dict[str, dict[str, Moments]]:
+    """Moments of each layer's activations over the whole sequence, or over each of its region classes.
+
+    The moments count the sequence's own bases, its own N included, or at coarser layers the tokens that
+    hold at least one of them; padding that a model needs is dropped.
+
+    Args:
+        adapter: a loaded model.
+        sequence: bases as text (normalised here), or a normalised `Sequence`.
+        layers: names of taps; "final" is the last. All are taken in one pass.
+        strand, skip_tokens, condition, beyond_context: see `Options`.
+        regions: classes of positions, which may overlap; all are taken in the same pass.
+            `Region.whole(len(sequence))` is one too.
+        progress: called with the number of tokens done since the last call, over all layers and strands.
+
+    Returns:
+        Moments by layer name as asked, float64; with `regions`, by layer and class, without the classes that
+        no token of the layer belongs to (see `covpool.extractor.extraction.regions`).
+
+    Raises:
+        SequenceError: the sequence is not DNA, too short for `skip_tokens`, or longer than the model is
+            documented for.
+        RegionError: a class lies beyond the sequence, or two have one name.
+        LayerError, ConditionError: the model has no such layer or species.
+        ActivationError: activations overflowed, or did not arrive in full: a partial result is never
+            returned as a whole one.
+    """
+    options = Options(
+        strand=strand, skip_tokens=skip_tokens, condition=condition, beyond_context=beyond_context
+    )
+    one = as_sequence(sequence)
+    asked = (Region.whole(len(one)),) if regions is None else regions
+    (found,) = extract_regions(adapter, [(one, asked)], layers, options, progress)
+    return _whole(found) if regions is None else found
+
+
+@overload
+def extract_many(
+    adapter: Adapter,
+    sequences: Ordered[Sequence],
+    layers: Ordered[str],
+    options: Options | None = None,
+    progress: Progress | None = None,
+    *,
+    regions: None = None,
+) -> Iterator[tuple[int, dict[str, Moments]]]: ...
+
+
+@overload
+def extract_many(
+    adapter: Adapter,
+    sequences: Ordered[Sequence],
+    layers: Ordered[str],
+    options: Options | None = None,
+    progress: Progress | None = None,
+    *,
+    regions: Ordered[Ordered[Region]],
+) -> Iterator[tuple[int, dict[str, dict[str, Moments]]]]: ...
+
+
+def extract_many(
+    adapter: Adapter,
+    sequences: Ordered[Sequence],
+    layers: Ordered[str],
+    options: Options | None = None,
+    progress: Progress | None = None,
+    *,
+    regions: Ordered[Ordered[Region]] | None = None,
+) -> Iterator[tuple[int, dict[str, Moments] | dict[str, dict[str, Moments]]]]:
+    """Index and moments of many sequences, as they become ready; the longest come first.
+
+    Short sequences share a forward (see `extraction.packs`). A sequence's moments are those of
+    `extract`, to the bit. `regions` are the classes of each sequence; other arguments, result and errors as
+    there.
+    """
+    asked = regions or [(Region.whole(len(sequence)),) for sequence in sequences]
+    classes = max(map(len, asked), default=1)
+    sums = classes * sum(adapter.model.layer(name).width ** 2 for name in layers)
+    # A member holds its float64 sums and, at the end, its float64 result.
+    most = usable_bytes(adapter.device) // max(1, 16 * sums)
+    for pack in packs(map(len, sequences), adapter.model, adapter.device.type):
+        for start in range(0, len(pack), max(1, most)):
+            group = pack[start : start + max(1, most)]
+            members = [(sequences[index], asked[index]) for index in group]
+            found = extract_regions(adapter, members, layers, options or Options(), progress)
+            yield from zip(group, found if regions is not None else map(_whole, found), strict=True)
+
+
+def _whole(found: Mapping[str, Mapping[str, Moments]]) -> dict[str, Moments]:
+    return {layer: classes[WHOLE] for layer, classes in found.items()}
+
+
+def extract_regions(
+    adapter: Adapter,
+    sequences: Ordered[tuple[Sequence, Ordered[Region]]],
+    layers: Ordered[str],
+    options: Options,
+    progress: Progress | None = None,
+    *,
+    kept: Kept | None = None,
+    keep: Keep | None = None,
+) -> list[dict[str, dict[str, Moments]]]:
+    """Moments by layer and region class of sequences that share every forward.
+
+    Args:
+        adapter, layers, options, progress: as in `extract`.
+        sequences: each with its classes; of one pack (see `extraction.packs`), which is filled up.
+        kept: partial sums of the one sequence there is, to go on with; what of its forward only they needed
+            is left out where the model can.
+        keep: called after each block, so that the sums of the one sequence there is may be kept; there are
+            none before its first part is whole, nor of a model that cannot be divided.
+
+    Raises:
+        As `extract`.
+    """
+    taps = {name: adapter.model.layer(name) for name in layers}
+    for sequence, regions in sequences:
+        _check(sequence, regions)
+        for tap in taps.values():
+            adapter.model.check(len(sequence), sequence.name, tap, options)
+    of_layer = _by_layer(kept or {})
+    part = adapter.part if isinstance(adapter, Divisible) else None
+    sums = [
+        {
+            tap.name: Sums(
+                sequence,
+                tap,
+                regions,
+                options,
+                device=adapter.device,
+                part=part,
+                kept=of_layer.get(tap.name),
+            )
+            for tap in taps.values()
+        }
+        for sequence, regions in sequences
+    ]
+    if progress is not None and kept:
+        progress(sum(one.position for one in sums[0].values()))
+    members = [sequence for sequence, _ in sequences]
+    # What may be divided is alone.
+    if part is None or len(members[0]) <= part:
+        members += _shape(adapter, members).filler(len(members))
+    with forward_threads():
+        _run(adapter, members, sums, list(taps.values()), options, progress, keep)
+        return [{name: found[tap.name].moments() for name, tap in taps.items()} for found in sums]
+
+
+def _shape(adapter: Adapter, members: Ordered[Sequence]) -> Shape:
+    """The one shape of all members."""
+    (shape,) = {Shape.of(adapter.model, len(one), adapter.device.type) for one in members}
+    assert len(members) <= shape.rows, "more than a pack"
+    return shape
+
+
+def _run(
+    adapter: Adapter,
+    members: Ordered[Sequence],
+    sums: Ordered[Mapping[str, Sums]],
+    taps: Ordered[Layer],
+    options: Options,
+    progress: Progress | None,
+    keep: Keep | None,
+) -> None:
+    """Feed the sums of the first members, strand by strand."""
+    names = [tap.name for tap in taps]
+    for number, reverse in enumerate(REVERSES[options.strand]):
+        starts = [one.begin_strand(number, reverse=reverse) for found in sums for one in found.values()]
+        start = min(starts)
+        strands = [replace(one, bases=reverse_complement(one.bases)) if reverse else one for one in members]
+        if start < max(len(one) for one in members):
+            for index, block in adapter.batch(
+                strands, layers=names, condition=options.condition, start=start
+            ):
+                if index < len(sums):
+                    arrived = sums[index][block.layer].add(block)
+                    if progress is not None:
+                        progress(arrived)
+                    if keep is not None:
+                        keep(lambda: _partials(sums[0]))
+        for found in sums:
+            for one in found.values():
+                one.end_strand()
+
+
+def _check(sequence: Sequence, regions: Ordered[Region]) -> None:
+    names = [region.name for region in regions]
+    if not names or len(set(names)) < len(names):
+        raise RegionError(f"{sequence.name}: give at least one region class, and each once; got {names}")
+    for region in regions:
+        region.check(sequence)
+
+
+def _by_layer(kept: Kept) -> dict[str, dict[str, Ordered[PartialSums]]]:
+    found: dict[str, dict[str, Ordered[PartialSums]]] = {}
+    for (layer, name), chain in kept.items():
+        found.setdefault(layer, {})[name] = chain
+    return found
+
+
+def _partials(sums: Mapping[str, Sums]) -> Partial:
+    return {(layer, name): partial for layer, one in sums.items() for name, partial in one.partials().items()}

@@ -1,0 +1,167 @@
+"""Sums: the accumulators of one sequence at one layer, one for each region class, fed block by block.
+
+Convention: a position counts tokens over the strands that are run, one after the other.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Sequence as Ordered
+from dataclasses import replace
+
+import torch
+
+from covpool.extractor.adapters.adapter import Block
+from covpool.extractor.errors import ActivationError
+from covpool.extractor.extraction.accumulate import SecondMoment
+from covpool.extractor.extraction.regions import Region
+from covpool.extractor.models.models import Layer, Options
+from covpool.extractor.sequences.sequences import Sequence
+from covpool.store.values.moments import Moments
+from covpool.store.values.partial_sums import PartialSums
+
+
+class Sums:
+    """Second moments in the making of one sequence at one layer.
+
+    Blocks arrive in token order; each token is added to every class it belongs to, so that all of them cost
+    one forward. Of a sequence longer than a part, the sums of each part are made apart and added up in order
+    (see `covpool.extractor.extraction.parts`).
+
+    Args:
+        sequence: whose tokens arrive.
+        layer: the tap.
+        regions: classes, see `Region.tokens`.
+        options: leading tokens to skip.
+        device: where blocks arrive.
+        part: bases of a part; None does not cut.
+        kept: partial sums by class to go on with, each following the one before; a class that has none
+            begins anew.
+        begin: position at which these sums begin, where those before are another's.
+    """
+
+    def __init__(
+        self,
+        sequence: Sequence,
+        layer: Layer,
+        regions: Ordered[Region],
+        options: Options,
+        *,
+        device: torch.device,
+        part: int | None = None,
+        kept: Mapping[str, Ordered[PartialSums]] | None = None,
+        begin: int = 0,
+    ) -> None:
+        self._where = f"{sequence.name}: layer {layer.name}"
+        self._layer, self._length, self._skip = layer, len(sequence), options.skip_tokens
+        self._regions = regions
+        self._tokens = layer.tokens(len(sequence))
+        self._cut = None if part is None or len(sequence) <= part else part // layer.bases_per_token
+        self._device, self._begin = device, begin
+        found = {region.name: (kept or {}).get(region.name, ()) for region in regions}
+        #: Of whole parts, and of the part under way.
+        self._whole = {name: joined(chain, device) for name, chain in found.items()}
+        self._open = {name: self._empty() for name in found}
+        self._added = {name: chain[-1].position if chain else begin for name, chain in found.items()}
+        self._sealed = dict(self._added)
+        # Position of the strand's first token.
+        self._before = 0
+
+    @property
+    def position(self) -> int:
+        """Tokens that no class needs again."""
+        return min(self._added.values())
+
+    def begin_strand(self, number: int, *, reverse: bool) -> int:
+        """Expect the tokens of a strand, the first or second; returns the first base of the first one needed.
+
+        Earlier tokens may be left out. Where none is needed, that base lies behind the last.
+        """
+        self._spans = {
+            region.name: region.tokens(self._layer, self._length, reverse=reverse, skip=self._skip)
+            for region in self._regions
+        }
+        self._before = number * self._tokens
+        self._needed = min(max(0, self.position - self._before), self._tokens)
+        self._arrived: int | None = None
+        return self._needed * self._layer.bases_per_token
+
+    def add(self, block: Block) -> int:
+        """Add a block's tokens to the classes they belong to; returns how many were needed."""
+        start, end = block.start, block.start + len(block.values)
+        follows = start <= self._needed if self._arrived is None else start == self._arrived
+        if not follows:
+            raise ActivationError(
+                f"{self._where} continued at token {start} instead of {self._arrived or self._needed}; "
+                "this is a bug of the adapter"
+            )
+        before = self.position
+        for first, last in self._within_parts(start, end):
+            for name, sums in self._open.items():
+                begin = max(first, self._added[name] - self._before)
+                for span_start, span_end in self._spans[name]:
+                    one, other = max(begin, span_start), min(last, span_end)
+                    if one < other:
+                        sums.add(block.values[one - start : other - start])
+                self._added[name] = max(self._added[name], self._before + last)
+            if self._cut is not None and (last % self._cut == 0 or last == self._tokens):
+                self._seal(self._before + last)
+        self._arrived = end
+        return self.position - before
+
+    def end_strand(self, tokens: int | None = None) -> None:
+        """Take the strand, or its first `tokens`, for complete, or raise `ActivationError`."""
+        end = self._tokens if tokens is None else tokens
+        if self._needed < end and self._arrived != end:
+            raise ActivationError(
+                f"{self._where} gave {self._arrived or 0} of {end} tokens; nothing was kept"
+            )
+
+    def partials(self) -> dict[str, PartialSums]:
+        """The sums of whole parts so far, by class; of a class none of whose parts is whole, none."""
+        return {
+            name: replace(sums.partial(self._sealed[name]), start=self._begin)
+            for name, sums in self._whole.items()
+            if sums is not None
+        }
+
+    def moments(self) -> dict[str, Moments]:
+        """Moments by class; a class that no token belongs to has none."""
+        for name, whole in self._whole.items():
+            if whole is not None and self._open[name].count:
+                whole.merge(self._open[name])
+                self._open[name] = self._empty()
+        found = {name: whole or self._open[name] for name, whole in self._whole.items()}
+        return {name: sums.moments() for name, sums in found.items() if sums.count}
+
+    def _within_parts(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Tokens start … end, cut where a part ends."""
+        while start < end:
+            stop = end if self._cut is None else min(end, (start // self._cut + 1) * self._cut)
+            yield start, stop
+            start = stop
+
+    def _seal(self, position: int) -> None:
+        """Close the part that ends at `position`."""
+        for name, whole in self._whole.items():
+            if self._sealed[name] >= position:
+                continue
+            if whole is None:
+                self._whole[name] = self._open[name]
+            else:
+                whole.merge(self._open[name])
+            self._open[name] = self._empty()
+            self._sealed[name] = position
+
+    def _empty(self) -> SecondMoment:
+        return SecondMoment(self._layer.width, device=self._device)
+
+
+def joined(chain: Iterable[PartialSums], device: torch.device) -> SecondMoment | None:
+    """Partial sums that follow each other, added up in their order; None for none."""
+    whole: SecondMoment | None = None
+    for partial in chain:
+        one = SecondMoment.resume(partial, device=device)
+        if whole is None:
+            whole = one
+        else:
+            whole.merge(one)
+    return whole

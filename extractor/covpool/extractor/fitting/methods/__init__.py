@@ -1,0 +1,1 @@
+"""Methods that fit a pooling, one per module."""

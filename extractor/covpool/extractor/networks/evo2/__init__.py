@@ -1,0 +1,1 @@
+"""Evo 2: the network, and how it is computed block by block."""

@@ -1,0 +1,45 @@
+"""Published Evo 2 weights into our network: names as published, attention rows put in order.
+
+Convention: our module names are the published ones; the file groups the rows of `Wqkv` as (head, q|k|v,
+feature), ours as (q|k|v, head, feature).
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from covpool.extractor.networks.evo2.config import Evo2Config
+from covpool.extractor.networks.evo2.network import Evo2
+from covpool.extractor.networks.weights.checkpoint_weights import fill
+
+#: What real files hold beside the weights: the tied embedding under a second name, FP8 metadata, time steps.
+_BESIDE = re.compile(
+    r"unembed\.weight"
+    r"|blocks\.\d+\.projections\._extra_state"
+    r"|blocks\.\d+\.mixer\.dense\._extra_state"
+    r"|blocks\.\d+\.mixer\.mixer\.filter\.t"
+)
+
+
+def published_key(key: str) -> str | None:
+    """Our name of a published key; None for what is known and no weight."""
+    return None if _BESIDE.fullmatch(key) else key
+
+
+def load(config: Evo2Config, tensors: Mapping[str, Any], where: str) -> Evo2:
+    """The network of a configuration with a checkpoint's tensors, in their own dtypes, sharing memory.
+
+    Raises:
+        CheckpointError: a key is missing, unexpected or of another shape; it is named.
+    """
+    with torch.device("meta"):
+        network = Evo2(config)
+    fill(network, tensors, where, rename=published_key)
+    for index in config.attn_layer_idxs:
+        attention = network.block(index).get_submodule("inner_mha_cls")
+        weight = attention.get_parameter("Wqkv.weight")
+        heads = weight.data.view(config.num_attention_heads, 3, config.head_size, config.hidden_size)
+        weight.data = heads.transpose(0, 1).reshape(weight.shape)
+    return network.eval().requires_grad_(False)

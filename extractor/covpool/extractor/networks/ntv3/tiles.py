@@ -1,0 +1,279 @@
+"""Exact NTv3 evaluation in bounded memory: two passes of tiles around attention over the whole bottleneck.
+
+Pass one runs the down tower tile by tile and keeps the bottleneck tokens (T x d: 50 MB for a megabase at
+width 1536 in float32). Attention then sees them all. Pass two recomputes the down tower of each tile for its
+skips (kept, they would be gigabytes) and runs the up tower. Only what the wanted taps need is run. Peak
+memory is O(tile x width + bottleneck); the result is that of the untiled forward in exact arithmetic.
+
+Convention: activations are (batch, position, channel); a batch is padded on the right to its longest member,
+and positions beyond a member's own end are zeroed before every convolution and hidden from attention.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from covpool.extractor.networks.ntv3.network import KERNEL, STEM_KERNEL, UP_KERNEL, NTv3, average_pairs
+from covpool.extractor.networks.ntv3.spans import Reach, Span, Spans, padding
+
+#: Name of a pooled level, which is the input of the next block and no tap.
+POOLED = ""
+
+
+@dataclass(frozen=True)
+class Taps:
+    """The wanted taps, and how deep they make the network run.
+
+    Attributes:
+        names: taps as `NTv3.stages` names them.
+        down, layer, up: last block of each kind that is wanted; -1 for none.
+    """
+
+    names: frozenset[str]
+    down: int = field(init=False)
+    layer: int = field(init=False)
+    up: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        for attribute, kind in (("down", "down."), ("layer", "transformer."), ("up", "up.")):
+            last = max((int(n.removeprefix(kind)) for n in self.names if n.startswith(kind)), default=-1)
+            object.__setattr__(self, attribute, last)
+
+    @property
+    def bottleneck(self) -> bool:
+        """Whether any tap lies at or behind the bottleneck."""
+        return self.layer >= 0 or self.up >= 0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Positions `span` of one level, as they come out of a step of the network: (batch, positions, width)."""
+
+    name: str
+    level: int
+    span: Span
+    values: Tensor
+
+    @property
+    def is_input(self) -> bool:
+        """Whether this is what the level's own block, and its skip, start from."""
+        return self.name in ("stem", POOLED)
+
+    def cut(self, span: Span) -> Tensor:
+        """The values of a part of the span."""
+        return self.values[:, span[0] - self.span[0] : span[1] - self.span[0]]
+
+
+class TiledForward:
+    """Evaluates a network over a batch of sequences, tile by tile.
+
+    Args:
+        network: the network.
+        tile: bp per tile, rounded up to the network's multiple.
+        part: bp after which tiles begin anew, a multiple of the network's; None for nowhere.
+        reach: of the network's convolutions; tests shrink it to see that less is not exact.
+    """
+
+    def __init__(
+        self, network: NTv3, tile: int, *, part: int | None = None, reach: Reach | None = None
+    ) -> None:
+        self.network = network
+        multiple = network.config.multiple
+        self.tile = -(-tile // multiple) * multiple
+        if part is not None and part % multiple:
+            raise ValueError(f"parts of {part} bp; give a multiple of {multiple}")
+        self.part = part
+        self.reach = reach or Reach()
+
+    def run(
+        self,
+        ids: Tensor,
+        lengths: list[int],
+        names: frozenset[str],
+        species: Tensor | None = None,
+        *,
+        start: int = 0,
+    ) -> Iterator[Stage]:
+        """Stages of the wanted taps; those of one tap come in order and hold each position once.
+
+        Args:
+            ids: token ids (b, L) of any integer dtype, on the network's device.
+            lengths: each member's own length, a multiple of `config.multiple`; the longest is L.
+            names: wanted taps.
+            species: condition ids (b,) of a post-trained model.
+            start: bp; of the taps of either tower, tiles that end there or before are left out. (Attention
+                still needs the down tower of every tile.)
+        """
+        taps = Taps(names)
+        batch = _Batch(self.network, ids, lengths, species, self.reach)
+        tiles = self._tiles((0, batch.length))
+        wanted = [tile for tile in tiles if tile[1] > start]
+        depth = self.network.config.num_downsamples if taps.bottleneck else taps.down + 1
+        tops: list[Tensor] = []
+        # One tile is the whole sequence: its skips serve the up tower as they are.
+        skips: dict[int, Stage] = {}
+        for tile in tiles if taps.bottleneck else wanted:
+            for stage in batch.descend_to(_at(tile, depth), depth):
+                if stage.name in names and tile[1] > start:
+                    yield _own(stage, tile)
+                if stage.is_input and stage.level == depth:
+                    tops.append(stage.values)
+                elif stage.is_input and len(tiles) == 1 and taps.up >= 0:
+                    skips[stage.level] = stage
+        if not taps.bottleneck:
+            return
+        x = torch.cat(tops, dim=1) if len(tops) > 1 else tops[0]
+        tops.clear()
+        last = self.network.config.num_layers if taps.up >= 0 else taps.layer + 1
+        for stage in batch.attend(x, last):
+            x = stage.values
+            if stage.name in names:
+                yield stage
+        if taps.up >= 0:
+            yield from self._decode(batch, wanted, names, x, skips)
+
+    def encode(
+        self, ids: Tensor, names: frozenset[str], species: Tensor | None, span: Span
+    ) -> Iterator[Stage]:
+        """The first third of `run` over some tiles of one sequence: its stem and down tower.
+
+        Args:
+            ids, names, species: as in `run`, of one sequence.
+            span: bp, a part.
+
+        Yields:
+            Stages of the wanted taps; where others lie behind the down tower, as `POOLED` also what `attend`
+            starts from.
+        """
+        taps = Taps(names)
+        batch = _Batch(self.network, ids, [ids.shape[1]], species, self.reach)
+        depth = self.network.config.num_downsamples if taps.bottleneck else taps.down + 1
+        for tile in self._tiles(span):
+            for stage in batch.descend_to(_at(tile, depth), depth):
+                top = taps.bottleneck and stage.is_input and stage.level == depth
+                if stage.name in names or top:
+                    yield _own(stage, tile)
+
+    def attend(
+        self, ids: Tensor, names: frozenset[str], species: Tensor | None, encoded: Tensor
+    ) -> Iterator[Stage]:
+        """The second third of `run`: transformer blocks over all that `encode` gave, (1, t, d).
+
+        Yields:
+            Every block's stage; the last is what `decode` starts from.
+        """
+        taps = Taps(names)
+        batch = _Batch(self.network, ids, [ids.shape[1]], species, self.reach)
+        return batch.attend(encoded, self.network.config.num_layers if taps.up >= 0 else taps.layer + 1)
+
+    def decode(
+        self, ids: Tensor, names: frozenset[str], species: Tensor | None, span: Span, attended: Tensor
+    ) -> Iterator[Stage]:
+        """The last third of `run` over some tiles of one sequence: its up tower; arguments as `encode`."""
+        batch = _Batch(self.network, ids, [ids.shape[1]], species, self.reach)
+        return self._decode(batch, self._tiles(span), names, attended, {})
+
+    def _decode(
+        self,
+        batch: "_Batch",
+        tiles: list[Span],
+        names: frozenset[str],
+        attended: Tensor,
+        skips: dict[int, Stage],
+    ) -> Iterator[Stage]:
+        last = Taps(names).up
+        level = self.network.config.num_downsamples - 1 - last
+        for tile in tiles:
+            for stage in batch.ascend(_at(tile, level), last, attended, skips):
+                if stage.name in names:
+                    yield _own(stage, tile)
+
+    def _tiles(self, span: Span) -> list[Span]:
+        """Tiles of a span that begins where a part does."""
+        part = self.part or span[1] - span[0]
+        parts = [(start, min(start + part, span[1])) for start in range(*span, part)]
+        return [(s, min(s + self.tile, end)) for start, end in parts for s in range(start, end, self.tile)]
+
+
+class _Batch:
+    """A batch under evaluation: token ids, true lengths, condition."""
+
+    def __init__(
+        self, network: NTv3, ids: Tensor, lengths: list[int], species: Tensor | None, reach: Reach
+    ) -> None:
+        self.network = network
+        self.ids = ids
+        self.length = ids.shape[1]
+        self.spans = Spans(self.length, reach)
+        self.condition = network.condition(species)
+        ragged = len(set(lengths)) > 1
+        self._lengths = torch.tensor(lengths, device=ids.device)[:, None] if ragged else None
+        top = network.config.num_downsamples
+        mask = self._mask((0, self.length >> top), top)
+        self.keys = None if mask is None else mask[:, None, None, :, 0]
+
+    def descend_to(self, span: Span, depth: int) -> Iterator[Stage]:
+        """Stages of the down tower that `span` of level `depth` takes, that level's input at last."""
+        own: list[Span | None] = [None] * depth
+        return self.descend(self.spans.descent([*own, span]))
+
+    def descend(self, spans: list[Span]) -> Iterator[Stage]:
+        """Stem, and for each further level the block's residual output and the pooled input of the next."""
+        ids = self.spans.stem(spans[0])
+        pad = padding(spans[0], ids, STEM_KERNEL)
+        x = self.network.embed(self.ids[:, ids[0] : ids[1]].int(), pad, self._mask(ids, 0))
+        at = Stage("stem", 0, spans[0], x)
+        yield at
+        for level, (start, end) in enumerate(spans[1:]):
+            need, pairs = self.spans.below((start, end), level), (2 * start, 2 * end)
+            block = self.network.conv_tower_blocks[level]
+            pad = padding(pairs, need, KERNEL)
+            y = block(at.cut(need), self.condition, pad, self._mask(need, level))
+            yield Stage(f"down.{level}", level, pairs, y)
+            at = Stage(POOLED, level + 1, (start, end), average_pairs(y))
+            yield at
+
+    def attend(self, x: Tensor, blocks: int) -> Iterator[Stage]:
+        """The first so many transformer blocks, over all bottleneck tokens."""
+        for i, block in enumerate(self.network.transformer_blocks[:blocks]):
+            x = block(x, self.condition, self.keys)
+            yield Stage(f"transformer.{i}", self.network.config.num_downsamples, (0, x.shape[1]), x)
+
+    def ascend(self, span: Span, last: int, bottleneck: Tensor, skips: dict[int, Stage]) -> Iterator[Stage]:
+        """Up blocks 0 … `last` so that the last gives `span`; `skips` by level are used up, or computed."""
+        n = self.network.config.num_downsamples
+        lowest = n - 1 - last
+        spans: list[Span] = [(0, 0)] * lowest + self.spans.ascent(span, lowest, n)
+        if not skips:
+            wanted: list[Span | None] = [None] * lowest + [*spans[lowest:n]]
+            for stage in self.descend(self.spans.descent(wanted)):
+                if stage.is_input and stage.level >= lowest:
+                    skips[stage.level] = stage
+        at = Stage(POOLED, n, (0, bottleneck.shape[1]), bottleneck)
+        for j, block in enumerate(self.network.deconv_tower_blocks[: last + 1]):
+            level = n - 1 - j
+            out, need = spans[level], spans[level + 1]
+            centre = (out[0] // 2, -(-out[1] // 2))
+            pad = padding(centre, need, UP_KERNEL)
+            y = block(at.cut(need), self.condition, pad, self._mask(need, level + 1))
+            doubled = Stage(f"up.{j}", level, (2 * centre[0], 2 * centre[1]), y)
+            at = Stage(doubled.name, level, out, doubled.cut(out) + skips.pop(level).cut(out))
+            yield at
+
+    def _mask(self, span: Span, level: int) -> Tensor | None:
+        """True (b, t, 1) within each member's own end; None when all members are as long."""
+        if self._lengths is None:
+            return None
+        positions = torch.arange(*span, device=self.ids.device)
+        return (positions < (self._lengths >> level))[:, :, None]
+
+
+def _at(tile: Span, level: int) -> Span:
+    return tile[0] >> level, tile[1] >> level
+
+
+def _own(stage: Stage, tile: Span) -> Stage:
+    span = _at(tile, stage.level)
+    return Stage(stage.name, stage.level, span, stage.cut(span))

@@ -1,0 +1,1 @@
+"""Sequences: records of FASTA, and genomes read by place."""

@@ -1,0 +1,1 @@
+"""Assemblies: registered genomes, their genes, and tables of their embeddings."""

@@ -1,0 +1,348 @@
+"""Plan: the genes of an annotation as work, what of it is cached, and what the rest will cost."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Sequence as Ordered
+from dataclasses import dataclass, field, replace
+
+from covpool.extractor.annotation.annotation import Annotation
+from covpool.extractor.annotation.gene_regions import CLASSES, own_classes, stretch
+from covpool.extractor.annotation.genes import Gene
+from covpool.extractor.annotation.spans import Spans
+from covpool.extractor.errors import ExtractionError, GenomeFileError, SequenceError
+from covpool.extractor.extraction.packs import Shape, packs
+from covpool.extractor.extraction.parts import Step, steps
+from covpool.extractor.extraction.regions import WHOLE, Region, keys_of
+from covpool.extractor.models.models import Model, Options
+from covpool.extractor.sequences.genome import Genome
+from covpool.extractor.sequences.sequences import Sequence
+from covpool.service.extraction.work import Member, Work
+from covpool.store.catalog.names import MAX_LENGTH, Name
+from covpool.store.maintenance.healing import is_cached
+from covpool.store.store import Store
+from covpool.store.values.keys import MomentsKey, Recipe, sequence_digest
+
+#: Bytes of a stored number: moments are cached as float32.
+_ITEM_BYTES = 4
+#: Bytes that a matrix takes beside its numbers: record, catalog row, and a few names.
+_BESIDE_BYTES = 4000
+
+#: Kinds of the names that genes are found by: their ids, symbols and aliases.
+GENE_KINDS = ("gene_id", "symbol", "alias")
+
+#: Every class that can be asked for; the whole includes the flanks.
+ALL_CLASSES = (WHOLE, *CLASSES)
+
+
+@dataclass(frozen=True)
+class Locus:
+    """A gene and what is read for it.
+
+    Attributes:
+        gene: its contig as the FASTA file calls it, its own interval, and its names.
+        start, end: of what is read, flanks included.
+        circular: its contig is.
+        regions: classes asked for that have a base.
+        digest: of the gene's own bases as they were registered; None where that is not known.
+    """
+
+    gene: Gene
+    start: int
+    end: int
+    circular: bool
+    regions: tuple[Region, ...]
+    digest: str | None = None
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    def read(self, genome: Genome) -> Sequence:
+        """Its bases, along its own strand.
+
+        Raises:
+            GenomeFileError: the gene's own are not those that were registered.
+            ExtractionError: as `Genome.sequence`.
+        """
+        gene = self.gene
+        found = genome.sequence(
+            gene.chrom, self.start, self.end, gene.strand, name=gene.id, circular=self.circular
+        )
+        before = gene.start - self.start if gene.strand == "+" else self.end - gene.end
+        own = found.bases[before : before + len(gene)]
+        if self.digest is not None and sequence_digest(own) != self.digest:
+            raise changed_bases(gene.id)
+        return found
+
+
+def changed_bases(name: str) -> GenomeFileError:
+    """The refusal of a gene whose bases are not what they were."""
+    return GenomeFileError(
+        f"{name}: its FASTA file has changed, and has other bases there; register it anew, then start again"
+    )
+
+
+def loci_of(annotation: Annotation, genome: Genome, *, flank: int, classes: Ordered[str]) -> Iterator[Locus]:
+    """Every gene of an annotation that was read for this genome, with `flank` bases on either side."""
+    for gene in annotation.genes:
+        locus = locus_of(
+            gene,
+            own_classes(gene, annotation.transcripts(gene)),
+            genome.contigs[gene.chrom],
+            circular=gene.chrom in annotation.circular,
+            flank=flank,
+            classes=classes,
+        )
+        if locus is not None:
+            yield locus
+
+
+def locus_of(
+    gene: Gene,
+    own: Mapping[str, Spans],
+    length: int,
+    *,
+    circular: bool,
+    flank: int,
+    classes: Ordered[str],
+    digest: str | None = None,
+) -> Locus | None:
+    """A gene with `flank` bases on either side; None when none of the classes has a base.
+
+    Args:
+        gene, own, length, circular: see `gene_regions.stretch`.
+        flank: bases on either side.
+        classes: those asked for.
+        digest: see `Locus`.
+    """
+    found = stretch(gene, own, length, upstream=flank, downstream=flank, circular=circular)
+    spans = {WHOLE: ((0, len(found)),)} | found.classes
+    regions = tuple(Region(name, spans[name]) for name in classes if name in spans)
+    return Locus(gene, found.start, found.end, circular, regions, digest) if regions else None
+
+
+@dataclass(frozen=True)
+class Item:
+    """A sequence with its classes, and the loci that read so; one computation serves them all.
+
+    Attributes:
+        loci: at least one.
+        digest, length: of the sequence.
+        regions: its classes.
+    """
+
+    loci: tuple[Locus, ...]
+    digest: str
+    length: int
+    regions: tuple[Region, ...]
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.loci[0].gene.id
+
+    def keys(
+        self, recipes: dict[str, Recipe], model: Model, options: Options
+    ) -> dict[tuple[str, str], MomentsKey]:
+        """Its keys by layer and class."""
+        return keys_of(self.regions, self.digest, self.length, recipes, model, options)
+
+
+@dataclass
+class Plan:
+    """What a run has to do.
+
+    Attributes:
+        assembly: name under which the genes are found in the store.
+        genome: where the bases come from.
+        model, layers, options, dtype: the recipes.
+        device: kind of device, which decides what shares a forward.
+        items: every distinct sequence.
+        missing: classes to compute, by index of the item.
+        notices: what was found damaged.
+        refused: genes that cannot be read or run, with the reason.
+        matrices, matrices_missing: how many results there are, and are to be computed.
+    """
+
+    assembly: str
+    genome: Genome
+    model: Model
+    layers: tuple[str, ...]
+    options: Options
+    dtype: str
+    device: str
+    items: list[Item] = field(default_factory=list)
+    missing: dict[int, tuple[Region, ...]] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    matrices: int = 0
+    matrices_missing: int = 0
+
+    @property
+    def recipes(self) -> dict[str, Recipe]:
+        """By layer."""
+        return {layer: self.model.recipe(layer, self.options, dtype=self.dtype) for layer in self.layers}
+
+    @property
+    def genes(self) -> int:
+        """Loci that can be run; those of one sequence are computed once."""
+        return sum(len(item.loci) for item in self.items)
+
+    @property
+    def bases(self) -> int:
+        """Of the distinct sequences, flanks included."""
+        return sum(item.length for item in self.items)
+
+    @property
+    def bases_missing(self) -> int:
+        """Of the sequences to be run."""
+        return sum(self.items[index].length for index in self.missing)
+
+    @property
+    def cost(self) -> int:
+        """Bases that the forwards of what is missing compute, filler included, on all strands."""
+        return sum(self.cost_of(pack) for pack in self.packs())
+
+    @property
+    def disk_bytes(self) -> int:
+        """What the missing matrices take, before compression, with their share of the catalog."""
+        widths = [self.model.layer(layer).width for layer in self.layers]
+        mean = sum(width * (width + 3) // 2 for width in widths) / len(widths)
+        return int(self.matrices_missing * (_ITEM_BYTES * mean + _BESIDE_BYTES))
+
+    def packs(self) -> list[list[int]]:
+        """Indices of the missing items by the forward they share; the most expensive forward first."""
+        indices = sorted(self.missing, key=lambda index: (-self.items[index].length, index))
+        found = packs([self.items[index].length for index in indices], self.model, self.device)
+        return sorted(
+            ([indices[place] for place in pack] for pack in found), key=lambda pack: -self.cost_of(pack)
+        )
+
+    def shape_of(self, pack: list[int]) -> Shape:
+        """The shape of a pack's forward."""
+        return Shape.of(self.model, self.items[pack[0]].length, self.device)
+
+    def cost_of(self, pack: list[int]) -> int:
+        """Bases that a pack's forward computes."""
+        shape = self.shape_of(pack)
+        return (2 if self.options.strand == "both" else 1) * shape.rows * shape.bases
+
+    def work(self, pack: list[int], unread: dict[int, str] | None = None) -> Work:
+        """A pack with its bases, read now.
+
+        What cannot be read any more is left out, and the reason put into `unread`.
+
+        Raises:
+            ExtractionError: the same, without `unread`.
+        """
+        members = []
+        for index in pack:
+            try:
+                bases = self.bases_of(index)
+            except ExtractionError as error:
+                if unread is None:
+                    raise
+                unread[index] = str(error)
+            else:
+                members.append(Member(index, self.items[index].name, bases, self.missing[index]))
+        return Work(tuple(members), self.shape_of(pack))
+
+    def steps_of(self, index: int) -> list[list[Step]]:
+        """Steps that the forward over an item can be divided into; see `parts.steps`."""
+        return steps(self.model, self.layers, self.items[index].length, self.options)
+
+    def bases_of(self, index: int) -> str:
+        """The bases of an item, which are those that its keys and names were made of.
+
+        Raises:
+            GenomeFileError: they are not there any more.
+            ExtractionError: as `Locus.read`.
+        """
+        item = self.items[index]
+        found = item.loci[0].read(self.genome)
+        if found.digest != item.digest:
+            raise changed_bases(item.name)
+        return found.bases
+
+
+def make_plan(
+    store: Store,
+    loci: Iterable[Locus],
+    genome: Genome,
+    *,
+    assembly: str,
+    model: Model,
+    layers: tuple[str, ...],
+    options: Options,
+    dtype: str,
+    device: str,
+    longest: int | None = None,
+    verify: bool = False,
+) -> Plan:
+    """The plan for these loci; asks the catalog what is missing.
+
+    A locus whose sequence cannot be read or run, or has more than `longest` bases, is refused with the
+    reason; the others are planned. With `verify`, what is cached is read back, and what is damaged counts
+    as missing.
+    """
+    plan = Plan(assembly, genome, model, layers, options, dtype, device)
+    taps = [model.layer(layer) for layer in layers]
+    found: dict[tuple[str, tuple[Region, ...]], Item] = {}
+    for locus in loci:
+        try:
+            if longest is not None and len(locus) > longest:
+                raise SequenceError(
+                    f"{locus.gene.id}: {len(locus):,} bases with its flanks; sequences of up to "
+                    f"{longest:,} are taken here"
+                )
+            sequence = locus.read(genome)
+            for tap in taps:
+                model.check(len(sequence), locus.gene.id, tap, options)
+        except ExtractionError as error:
+            plan.refused[locus.gene.id] = str(error)
+            continue
+        named = sequence.digest, locus.regions
+        known = found.get(named)
+        found[named] = (
+            Item((locus,), sequence.digest, len(sequence), locus.regions)
+            if known is None
+            else replace(known, loci=(*known.loci, locus))
+        )
+    plan.items = list(found.values())
+    recipes = plan.recipes
+    keys = [item.keys(recipes, model, options) for item in plan.items]
+    digests = {key.digest for of_item in keys for key in of_item.values()}
+    ready = store.catalog.ready_among(sorted(digests))
+    if verify:
+        ready = {key for key in ready if is_cached(store, key, plan.notices.append)}
+    plan.matrices, plan.matrices_missing = len(digests), len(digests) - len(ready)
+    for index, (item, of_item) in enumerate(zip(plan.items, keys, strict=True)):
+        missing = {name for (_, name), key in of_item.items() if key.digest not in ready}
+        if missing:
+            plan.missing[index] = tuple(region for region in item.regions if region.name in missing)
+    return plan
+
+
+def names_of(plan: Plan) -> Iterator[Name]:
+    """Names of every gene, for all of its keys: id, symbol and aliases, with the gene's own interval.
+
+    What cannot be printed, or is longer than a name, is left out.
+    """
+    recipes = plan.recipes
+    for item in plan.items:
+        keys = list(item.keys(recipes, plan.model, plan.options).values())
+        for locus in item.loci:
+            gene = locus.gene
+            of_id, of_symbol, of_alias = GENE_KINDS
+            kinds = dict.fromkeys(gene.aliases, of_alias) | {gene.symbol: of_symbol} | {gene.id: of_id}
+            for name, kind in kinds.items():
+                if keys and name and len(name) <= MAX_LENGTH and name.isprintable():
+                    yield Name(
+                        name=name,
+                        key=keys[0],
+                        also=tuple(keys[1:]),
+                        kind=kind,
+                        assembly=plan.assembly,
+                        chrom=gene.chrom,
+                        start=gene.start,
+                        end=gene.end,
+                        strand=gene.strand,
+                    )

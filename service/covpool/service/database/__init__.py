@@ -1,0 +1,1 @@
+"""Database: the service's own tables, tokens, and their revisions."""

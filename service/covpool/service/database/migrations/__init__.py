@@ -1,0 +1,1 @@
+"""Migrations of the service's tables, as `covpool.store.database.migrations` runs them."""

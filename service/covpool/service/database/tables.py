@@ -1,0 +1,86 @@
+"""Tables of tokens, genomes and fits in the catalog's database; the queue has its own.
+
+Times are seconds since 1970. A change here needs a revision in `migrations/versions`.
+"""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from covpool.store.database.migrations import RoomTables
+
+metadata = sa.MetaData()
+
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    sa.Column("id", sa.String(16), primary_key=True),
+    sa.Column("name", sa.String(64), nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("scopes", sa.String(64), nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+    sa.Column("revoked", sa.Float),
+)
+
+genomes = sa.Table(
+    "genomes",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("fasta", sa.Text, nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("contigs", sa.Text, nullable=False),
+    sa.Column("aliases", sa.Text, nullable=False),
+    sa.Column("circular", sa.Text, nullable=False, server_default="[]"),
+    sa.Column("annotation", sa.Text),
+    sa.Column("annotation_digest", sa.String(64)),
+    sa.Column("release", sa.String(255), nullable=False, server_default=""),
+    # What of the annotation was repaired or skipped, as JSON.
+    sa.Column("report", sa.Text, nullable=False, server_default="[]"),
+    sa.Column("genes", sa.Integer, nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+)
+
+genes = sa.Table(
+    "genome_genes",
+    metadata,
+    sa.Column("genome", sa.String(64), sa.ForeignKey("genomes.name"), primary_key=True),
+    sa.Column("id", sa.String(255), primary_key=True),
+    sa.Column("symbol", sa.Text, nullable=False),
+    sa.Column("chrom", sa.Text, nullable=False),
+    sa.Column("start", sa.BigInteger, nullable=False),
+    sa.Column("end", sa.BigInteger, nullable=False),
+    sa.Column("strand", sa.String(1), nullable=False),
+    sa.Column("biotype", sa.Text, nullable=False),
+    sa.Column("aliases", sa.Text, nullable=False),
+    # Spans of the classes of its own bases, on the contig, and the digest of these bases, as JSON; null, or
+    # without a digest, where they were not kept yet.
+    sa.Column("classes", sa.Text),
+)
+
+gene_names = sa.Table(
+    "genome_gene_names",
+    metadata,
+    sa.Column("genome", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("gene", sa.String(255), primary_key=True),
+    # 0: it is the id; 1: the symbol; 2: an alias. The lowest that is there decides.
+    sa.Column("rank", sa.Integer, nullable=False),
+)
+
+fits = sa.Table(
+    "fits",
+    metadata,
+    sa.Column("name", sa.String(128), primary_key=True),
+    # Canonical JSON of the request; the same one again is the same fit.
+    sa.Column("request", sa.Text, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("worker", sa.String(128)),
+    sa.Column("lease_until", sa.Float),
+    sa.Column("error", sa.Text),
+    # The safetensors file, once it is done.
+    sa.Column("file", sa.LargeBinary),
+)
+
+TABLES = RoomTables("service", metadata, Path(__file__).parent / "migrations", "0004")

@@ -1,0 +1,1 @@
+"""Evaluation of representations, with moments computed where the store lacks them."""

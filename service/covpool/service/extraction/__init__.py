@@ -1,0 +1,1 @@
+"""Extraction: what the store lacks is computed and put there."""

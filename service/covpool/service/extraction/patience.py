@@ -1,0 +1,84 @@
+"""Patience: bulk work waits for a storage that is away, full or read-only, and goes on by itself."""
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import TypeVar
+
+from covpool.store.errors import StoreError
+from covpool.store.outages import is_outage, probe
+from covpool.store.store import Store
+
+log = logging.getLogger(__name__)
+
+#: Seconds to wait before it is tried again; doubled while that fails.
+FIRST_S = 0.5
+LONGEST_S = 5.0
+
+T = TypeVar("T")
+
+
+def patiently(store: Store, act: Callable[[], T]) -> T:
+    """The result of `act`, tried again for as long as the storage is out.
+
+    Raises:
+        StoreError: for another reason than an outage.
+    """
+    pause, told = FIRST_S, False
+    while True:
+        try:
+            return act()
+        except StoreError as error:
+            if not is_outage(error):
+                raise
+            if not told:
+                log.warning("paused, goes on by itself: %s", error)
+            told = True
+        while True:
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_S)
+            if works(store) is None:
+                break
+
+
+def works(store: Store) -> StoreError | None:
+    """Why the storage takes nothing now; None where it does."""
+    try:
+        probe(store)
+    except StoreError as error:
+        return error
+    return None
+
+
+class OutageLines:
+    """Tells when a run is paused by its storage, and when it goes on.
+
+    Args:
+        store: looked at now and then.
+        write: takes a line.
+    """
+
+    def __init__(self, store: Store, write: Callable[[str], None]) -> None:
+        self._store, self._write = store, write
+        self._looked = time.monotonic()
+        self._since: float | None = None
+
+    def look(self) -> None:
+        """Look, unless that was done a moment ago."""
+        now = time.monotonic()
+        if now < self._looked + (LONGEST_S if self._since is None else FIRST_S):
+            return
+        error = works(self._store)
+        self._looked = time.monotonic()
+        if error is not None and self._since is None:
+            self._since = now
+            self._write(f"paused since {datetime.now():%H:%M:%S}, goes on by itself: {error}")
+        elif error is None:
+            self.end()
+
+    def end(self) -> None:
+        """Say that the run goes on, where it was paused."""
+        if self._since is not None:
+            self._write(f"goes on after {time.monotonic() - self._since:.0f} s: the storage works again")
+        self._since = None

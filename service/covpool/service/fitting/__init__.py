@@ -1,0 +1,1 @@
+"""Fitting: poolings fitted to moments of the store."""

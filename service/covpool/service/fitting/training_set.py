@@ -1,0 +1,86 @@
+"""What a fit is trained on: which of a store's moments, and their targets."""
+
+import csv
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from covpool.extractor.fitting.targets import Targets
+from covpool.extractor.sequences.fasta import read_fasta
+from covpool.service.errors import RequestError
+from covpool.store.store import Store
+from covpool.store.values.keys import MomentsKey, Recipe
+
+
+def one_recipe(store: Store, *, model: str | None = None, layer: str | None = None) -> Recipe:
+    """The only recipe of a store, or of its moments of this model and layer.
+
+    Raises:
+        RequestError: there is none, or more than one is left; the message lists them.
+    """
+    counts = Counter(
+        key.recipe
+        for key in store.keys()  # noqa: SIM118 (a Store is no mapping)
+        if model in (None, key.recipe.model) and layer in (None, key.recipe.layer)
+    )
+    if len(counts) == 1:
+        return next(iter(counts))
+    asked = " ".join(part for part in (model, layer) if part)
+    if not counts:
+        there = {f"{key.recipe.model} {key.recipe.layer}" for key in store.keys()}  # noqa: SIM118
+        raise RequestError(
+            f"the store has no moments of {asked}; it has those of {', '.join(sorted(there))}"
+            if there
+            else "the store has no moments yet; extract some first (covpool extract, covpool precompute)"
+        )
+    listed = "; ".join(
+        f"{one.model} {one.layer} {one.dtype} strand {one.strand} ({number})"
+        for one, number in counts.items()
+    )
+    raise RequestError(f"the store has moments of several recipes: {listed}; choose with --model and --layer")
+
+
+def keys_of(store: Store, recipe: Recipe, fasta: Path | None = None) -> dict[str, MomentsKey]:
+    """Keys by name: of the sequences of a FASTA file in its order, or all of the recipe in key order.
+
+    Raises:
+        RequestError: moments of the file's sequences are not in the store.
+    """
+    if fasta is None:
+        every = store.keys()
+        return {key.digest: key for key in every if key.recipe == recipe}
+    found: dict[str, MomentsKey] = {}
+    missing = []
+    for sequence in read_fasta(fasta):
+        key = MomentsKey(sequence.digest, len(sequence), recipe)
+        if key in store:
+            found[sequence.name] = key
+        else:
+            missing.append(sequence.name)
+    if missing:
+        raise RequestError(
+            f"{fasta}: the store lacks {len(missing)} of {len(missing) + len(found)} sequences, first "
+            f"{missing[0]}; extract them first (covpool extract {fasta} --store …)"
+        )
+    return found
+
+
+def read_targets(table: Path, names: Iterable[str]) -> Targets:
+    """Targets of the named sequences, from a tab-separated table with a header and names in its first column.
+
+    Raises:
+        RequestError: the table is not readable so, or lacks a sequence.
+        PoolingError: a value is missing or a target is constant.
+    """
+    try:
+        with table.open(encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file, delimiter="\t")
+        values: Mapping[str, list[float]] = {row[0]: [float(cell) for cell in row[1:]] for row in rows}
+        wanted = [values[name] for name in names]
+        return Targets(np.array(wanted, np.float64), tuple(header[1:]))
+    except KeyError as error:
+        raise RequestError(f"{table}: has no row for {error}; every training sequence needs one") from error
+    except (UnicodeDecodeError, csv.Error, IndexError) as error:
+        raise RequestError(f"{table}: not a tab-separated table ({error})") from error

@@ -1,0 +1,139 @@
+"""The FastAPI application: routes, errors and the lifetime of store, queue and workers."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from importlib.metadata import version
+
+from fastapi import Depends, FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from starlette.concurrency import run_in_threadpool
+
+from covpool.service import openapi, problems
+from covpool.service.assemblies.registry import Genomes
+from covpool.service.database.tokens import Tokens
+from covpool.service.fitting.fit_runner import FitRunner
+from covpool.service.fitting.fits import Fits
+from covpool.service.http.body_cache import BodyCache
+from covpool.service.http.context import Context
+from covpool.service.http.metrics import Metrics
+from covpool.service.http.middleware.envelope import Envelope
+from covpool.service.http.middleware.gate import Gate
+from covpool.service.http.middleware.rates import Rates
+from covpool.service.http.query import only_known
+from covpool.service.http.routes import (
+    bottlenecks,
+    docs,
+    embeddings,
+    events,
+    genomes,
+    health,
+    index,
+    jobs,
+    models,
+    moments,
+    zarr_files,
+)
+from covpool.service.http.shutdown import Shutdown
+from covpool.service.http.storage_watch import StorageWatch
+from covpool.service.opening import open_chosen
+from covpool.service.processes.supervisor import Supervisor, settings_environment
+from covpool.service.queue import Queue
+from covpool.service.settings import Settings
+from covpool.service.submission.offered import Offered
+from covpool.store.threads import one_thread
+
+
+def create_app(
+    settings: Settings | None = None, offered: Offered | None = None, shutdown: Shutdown | None = None
+) -> FastAPI:
+    """The application under these settings; the store opens and the workers start with its lifespan.
+
+    `offered` is read from the settings when it is not given. Whoever runs the server begins the `shutdown`.
+    """
+    chosen = settings or Settings()
+    stopping = shutdown or Shutdown(chosen.shutdown_s)
+    metrics = Metrics()
+    on_offer = offered or Offered.read(chosen.models, chosen.bottlenecks)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # Requests are what runs side by side here.
+        with one_thread(), open_chosen(chosen) as store:
+            queue = Queue(store.catalog, lease_s=chosen.lease_s, max_attempts=chosen.max_attempts)
+            fits = Fits(store.catalog, lease_s=chosen.lease_s, max_attempts=chosen.max_attempts)
+            supervisor = Supervisor(chosen, queue)
+            runner = FitRunner(fits, settings_environment(chosen))
+            assemblies = Genomes(store.catalog)
+            storage = StorageWatch(store, write=not (store.read_only or chosen.ready_without_workers))
+            app.state.context = Context(
+                chosen,
+                store,
+                queue,
+                fits,
+                replace(on_offer, fitted=fits.served),
+                supervisor,
+                Tokens(store.catalog),
+                assemblies,
+                BodyCache(chosen.body_cache),
+                metrics,
+                stopping,
+                storage,
+            )
+            metrics.watch(queue, storage)
+            supervisor.start()
+            if chosen.workers:
+                runner.start()
+            try:
+                yield
+            finally:
+                if chosen.workers:
+                    await run_in_threadpool(runner.stop)
+                await run_in_threadpool(supervisor.stop)
+                assemblies.close()
+
+    app = FastAPI(
+        title="covpool",
+        version=version("covpool"),
+        summary="Second moments of genomic foundation model activations, cached, and their embeddings.",
+        lifespan=lifespan,
+        dependencies=[Depends(only_known)],
+        # FastAPI's own pages take their scripts from elsewhere; see `routes.docs`.
+        docs_url=None,
+        redoc_url=None,
+    )
+    problems.install(app)
+    openapi.install(app)
+    # The last one added is the outermost.
+    app.add_middleware(Gate, max_body=chosen.max_body, rates=Rates(chosen.rate_per_minute))
+    if chosen.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=chosen.cors_origins,
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Prefer", "Last-Event-ID", "Range"],
+            expose_headers=[
+                "ETag",
+                "Location",
+                "Retry-After",
+                "Preference-Applied",
+                "X-Request-Id",
+                "Covpool-Count",
+            ],
+        )
+    app.add_middleware(Envelope, metrics=metrics)
+    for route in (
+        embeddings,
+        jobs,
+        events,
+        moments,
+        index,
+        models,
+        bottlenecks,
+        genomes,
+        zarr_files,
+        health,
+        docs,
+    ):
+        app.include_router(route.router)
+    return app

@@ -1,0 +1,159 @@
+"""Metrics for Prometheus: this process's requests and caches, and the queue and workers of its database.
+
+Workers on any host tell of themselves in the table `workers` with every heartbeat, so that one address is
+enough to scrape. What concerns the database is the same from every API process: take `max`, not `sum`, of it.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import get_args
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from covpool.service.http.storage_watch import StorageWatch
+from covpool.service.queue import Queue, WorkerState
+from covpool.service.schemas import RecordState
+from covpool.store.errors import StoreError
+
+#: Seconds; from a body in memory to a request that waits for its job.
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "OPTIONS"})
+
+
+class Metrics:
+    """What one application counts."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._requests = Histogram(
+            "covpool_http_request_seconds",
+            "Time from a request to the last byte of its answer.",
+            ["method", "route", "status"],
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
+        self._in_flight = Gauge(
+            "covpool_http_requests_in_flight", "Requests being answered.", registry=self._registry
+        )
+        self._cache = Counter(
+            "covpool_cache_requests",
+            "Looked for and found (hit) or not (miss): moments in the store, encoded bodies in memory.",
+            ["cache", "outcome"],
+            registry=self._registry,
+        )
+
+        self._damaged = Counter(
+            "covpool_damaged_matrices",
+            "Cached matrices that did not read back: another row is read (replaced), or none (lost).",
+            ["outcome"],
+            registry=self._registry,
+        )
+
+    def watch(self, queue: Queue, storage: StorageWatch) -> None:
+        """Tell of this queue and its workers too, and of the arrays."""
+        self._registry.register(_Database(queue, storage))
+
+    def began(self) -> None:
+        """A request has come."""
+        self._in_flight.inc()
+
+    def ended(self, method: str, route: str, status: int, seconds: float) -> None:
+        """It was answered; status 0 when it broke off. `route` is the template, never what was asked for."""
+        self._in_flight.dec()
+        known = method if method in _METHODS else "other"
+        self._requests.labels(known, route, str(status)).observe(seconds)
+
+    def looked_up(self, cache: str, *, hits: int, misses: int) -> None:
+        """A cache was asked."""
+        self._cache.labels(cache, "hit").inc(hits)
+        self._cache.labels(cache, "miss").inc(misses)
+
+    def healed(self, *, lost: bool) -> None:
+        """A damaged matrix was retired."""
+        self._damaged.labels("lost" if lost else "replaced").inc()
+
+    def exposed(self) -> bytes:
+        """All of it in Prometheus's text format."""
+        return generate_latest(self._registry)
+
+
+class _Database(Collector):
+    """Asked anew at every scrape; with the database away the rest is still told."""
+
+    def __init__(self, queue: Queue, storage: StorageWatch) -> None:
+        self._queue, self._storage = queue, storage
+
+    def describe(self) -> list[Metric]:
+        """Nothing beforehand: registering must not ask the database."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """The state of queue and workers now."""
+        up = GaugeMetricFamily("covpool_database_up", "Whether the database answered this scrape.")
+        found: list[Metric] = []
+        try:
+            found += self._tasks()
+            found += _workers(self._queue.workers())
+        except StoreError:
+            up.add_metric([], 0)
+        else:
+            up.add_metric([], 1)
+        yield up
+        yield GaugeMetricFamily(
+            "covpool_storage_up",
+            "Whether the arrays can be read and written.",
+            float(self._storage.look() is None),
+        )
+        yield from found
+
+    def _tasks(self) -> Iterator[Metric]:
+        stats = self._queue.stats()
+        depth = GaugeMetricFamily("covpool_queue_tasks", "Tasks by state.", labels=["state"])
+        for state in get_args(RecordState):
+            depth.add_metric([state], stats.tasks.get(state, 0))
+        yield depth
+        age = GaugeMetricFamily(
+            "covpool_queue_oldest_seconds",
+            "Time since the oldest task of a state was submitted.",
+            labels=["state"],
+        )
+        age.add_metric(["queued"], stats.oldest_queued_s)
+        age.add_metric(["running"], stats.oldest_running_s)
+        yield age
+        yield GaugeMetricFamily("covpool_queue_tokens", "Tokens that wait.", stats.queued_tokens)
+
+
+def _workers(states: list[WorkerState]) -> Iterator[Metric]:
+    yield GaugeMetricFamily("covpool_workers", "Workers heard of within a lease, on any host.", len(states))
+    counted: tuple[tuple[str, str, Callable[[WorkerState], float]], ...] = (
+        ("tasks", "Tasks done.", lambda one: one.tasks),
+        ("tokens", "Tokens done.", lambda one: one.tokens),
+        ("batches", "Batches run.", lambda one: one.batches),
+        ("busy_seconds", "Time spent on batches.", lambda one: one.busy_s),
+    )
+    for name, said, value in counted:
+        counter = CounterMetricFamily(f"covpool_worker_{name}", said, labels=["worker", "device"])
+        for one in states:
+            counter.add_metric([one.name, one.device], value(one))
+        yield counter
+    measured: tuple[tuple[str, str, Callable[[WorkerState], float | None]], ...] = (
+        ("last_seen_seconds", "Time since its last heartbeat.", lambda one: one.seen_s),
+        ("paused_seconds", "Time it has waited for its storage; 0 while it works.", lambda one: one.paused_s),
+        ("batch_tasks", "Tasks done in its latest batch.", lambda one: one.batch_tasks),
+        ("batch_tokens", "Tokens done in its latest batch.", lambda one: one.batch_tokens),
+        ("tokens_per_second", "Rate of its latest batch.", _rate),
+        ("device_memory_used_bytes", "Memory of its device in use.", lambda one: one.memory_used),
+        ("device_memory_bytes", "Memory of its device.", lambda one: one.memory_total),
+    )
+    for name, said, measure in measured:
+        gauge = GaugeMetricFamily(f"covpool_worker_{name}", said, labels=["worker", "device"])
+        for one in states:
+            if (number := measure(one)) is not None:
+                gauge.add_metric([one.name, one.device], number)
+        yield gauge
+
+
+def _rate(worker: WorkerState) -> float | None:
+    return worker.batch_tokens / worker.batch_s if worker.batch_s else None

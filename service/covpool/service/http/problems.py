@@ -1,0 +1,158 @@
+"""Exceptions to RFC 9457 problem documents."""
+
+import logging
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
+
+from covpool.extractor.errors import (
+    CheckpointError,
+    ConditionError,
+    ExtractionError,
+    GenomeFileError,
+    LayerError,
+    ModelNotFoundError,
+    RegionError,
+    SequenceError,
+)
+from covpool.service.errors import (
+    GenomeNotFoundError,
+    GenomeUnavailableError,
+    JobNotFoundError,
+    MatrixLostError,
+    NotReadyError,
+    QueueFullError,
+    RequestError,
+)
+from covpool.service.request_ids import request_id
+from covpool.service.schemas import PROBLEM, Problem
+from covpool.store.errors import (
+    BottleneckError,
+    CorruptEntryError,
+    KeyNotFoundError,
+    PoolingError,
+    ReadOnlyError,
+    StoreError,
+)
+
+log = logging.getLogger(__name__)
+
+#: An answer does not send back all that was sent.
+_LONGEST_DETAIL = 2000
+
+_STATUS: dict[type[Exception], tuple[int, str]] = {
+    GenomeFileError: (503, "Genome is not available"),
+    SequenceError: (422, "Not a DNA sequence"),
+    RegionError: (422, "No such region"),
+    ModelNotFoundError: (404, "Unknown model"),
+    LayerError: (404, "Unknown layer"),
+    ConditionError: (422, "Species does not fit the model"),
+    RequestError: (422, "Request cannot be served as asked"),
+    JobNotFoundError: (404, "Unknown job"),
+    GenomeNotFoundError: (404, "Unknown genome or gene"),
+    GenomeUnavailableError: (503, "Genome is not available"),
+    QueueFullError: (429, "Queue is full"),
+    NotReadyError: (503, "Not ready yet"),
+    KeyNotFoundError: (404, "Not cached"),
+    BottleneckError: (409, "Bottleneck does not fit"),
+    PoolingError: (422, "Pooling cannot be applied or fitted"),
+    MatrixLostError: (410, "Cached matrix was damaged"),
+    CorruptEntryError: (500, "Cached matrix is damaged"),
+    CheckpointError: (500, "Checkpoint is damaged"),
+    ExtractionError: (500, "Extraction failed"),
+    # Not 503: the same request is never answered here, whenever it is sent again.
+    ReadOnlyError: (403, "Service is read-only"),
+    StoreError: (503, "Store is not available"),
+}
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of ours, of the framework and of bugs with a problem document."""
+    for kind in _STATUS:
+        app.add_exception_handler(kind, _ours)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _validation)
+
+
+def problem(request: Request, status: int, title: str, detail: str) -> Response:
+    """A problem document about this request."""
+    # Text from a request may hold halves of characters, which no JSON may.
+    told = detail[:_LONGEST_DETAIL].encode("utf-8", "backslashreplace").decode()
+    body = Problem(
+        title=title,
+        status=status,
+        detail=told,
+        message=f"{title}: {told}",
+        instance=request.url.path,
+        request_id=request_id.get(),
+    )
+    return JSONResponse(body.model_dump(), status, media_type=PROBLEM)
+
+
+def unhandled(request: Request, error: Exception) -> Response:
+    """The answer to an error outside of the routes.
+
+    It may be one of ours: the database is away when tokens are looked up. Of one that nobody foresaw the log
+    holds the trace, under the request's id.
+    """
+    if any(kind in _STATUS for kind in type(error).__mro__):
+        return _ours(request, error)
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return problem(
+        request,
+        500,
+        "Internal error",
+        "the service failed on this request; its log says why, under this request_id",
+    )
+
+
+def _ours(request: Request, error: Exception) -> Response:
+    status, title = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+    if status >= 500 and not isinstance(error, NotReadyError):
+        log.error("%s %s: %s", request.method, request.url.path, error)
+    response = problem(request, status, title, str(error))
+    if isinstance(error, QueueFullError | NotReadyError):
+        response.headers["Retry-After"] = str(error.retry_after_s)
+        # What OpenAI's clients look for first.
+        response.headers["retry-after-ms"] = str(1000 * error.retry_after_s)
+    if isinstance(error, MatrixLostError):
+        # 410 may be kept by caches, and the matrix may be back any time.
+        response.headers["Cache-Control"] = "no-store"
+    if isinstance(error, NotReadyError):
+        response.headers["Location"] = f"/v1/jobs/{error.job}"
+    return response
+
+
+def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    detail, headers = str(error.detail), dict(error.headers or {})
+    if error.status_code == 405:
+        # The router names the methods of the first of the routes that share a path.
+        headers["Allow"] = ", ".join(_methods(request))
+        detail = f"this path takes {headers['Allow']}, and not {request.method[:20]}; see /docs"
+    elif detail == HTTPStatus(error.status_code).phrase:
+        # The router's own words.
+        detail = "there is nothing at this path; see /docs for those there are"
+    response = problem(request, error.status_code, "Request refused", detail)
+    response.headers.update(headers)
+    return response
+
+
+def _methods(request: Request) -> list[str]:
+    return [
+        method
+        for method in ("DELETE", "GET", "HEAD", "POST")
+        for asked in [dict(request.scope) | {"method": method}]
+        if any(route.matches(asked)[0] is Match.FULL for route in request.app.routes)
+    ]
+
+
+def _validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    # The rejected input itself is left out: it may be a sequence.
+    details = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+    return problem(request, 422, "Request is not valid", details)

@@ -1,0 +1,1 @@
+"""Responses: bodies and headers that several routes send."""

@@ -1,0 +1,130 @@
+"""Bottlenecks: list them, fit one from cached moments as a job, fetch its file."""
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from covpool.extractor.fitting.fits import METHODS
+from covpool.extractor.models.models import Options
+from covpool.service import schemas
+from covpool.service.database.tokens import allow
+from covpool.service.errors import RequestError
+from covpool.service.fitting.fits import Fit
+from covpool.service.http.context import Context, Service
+from covpool.service.http.openapi import body_of, refusals
+from covpool.service.http.reading import read_json
+from covpool.service.http.responses.pages import After, Limit, page_after
+from covpool.service.submission.submission import require_options_of
+from covpool.store.poolings.fitted import FittedPooling, check_name
+from covpool.store.poolings.kinds import pooling
+
+router = APIRouter(prefix="/v1/bottlenecks", tags=["bottlenecks"])
+
+_SETTINGS = ("scaling", "features", "directions", "epochs", "learning_rate", "seed")
+
+
+@router.get("", summary="Bottlenecks", responses=refusals(404), dependencies=[allow("read")])
+def bottlenecks(context: Service, after: After = None, limit: Limit = 100) -> schemas.BottleneckPage:
+    """Every bottleneck served here; fits that wait or failed are found by their names."""
+    body = [_body(one) for one in context.offered.every_bottleneck().values()]
+    page, following = page_after([(one.name, one) for one in body], after, limit)
+    return schemas.BottleneckPage(data=page, next=following)
+
+
+@router.post(
+    "",
+    summary="Fit a bottleneck from cached moments",
+    status_code=202,
+    response_model=schemas.BottleneckFit,
+    responses=refusals(404, 409, 415),
+    openapi_extra=body_of(schemas.BottleneckRequest),
+    dependencies=[allow("submit")],
+)
+async def fit(request: Request, context: Service) -> Response:
+    """Queue a fit on the moments of a job, or on all that are cached of a model's layer. No model runs."""
+    body = await read_json(request, schemas.BottleneckRequest)
+    found = await run_in_threadpool(_submitted, body, context)
+    return JSONResponse(found.model_dump(mode="json"), 202, {"Location": f"/v1/bottlenecks/{body.name}"})
+
+
+def _submitted(request: schemas.BottleneckRequest, context: Context) -> schemas.BottleneckFit:
+    check_name(request.name)
+    if request.name in context.offered.bottlenecks:
+        raise RequestError(f"a bottleneck called {request.name!r} is served already; choose another name")
+    supervised = METHODS[request.method].supervised
+    if not supervised and request.targets is not None:
+        raise RequestError(f"method {request.method!r} takes no targets; leave them out")
+    if supervised and (request.targets is None or request.job is None):
+        raise RequestError(f"method {request.method!r} needs a job, and targets of its records by name")
+    if request.features is not None:
+        # Raises what a fit of it would, hours later.
+        pooling(request.features)
+    if request.job is not None:
+        recipe = context.queue.job(request.job).recipe
+        require_options_of(recipe, request)
+    else:
+        options = Options(
+            strand=request.strand,
+            skip_tokens=request.skip_tokens,
+            condition=request.species or "",
+            beyond_context=request.beyond_context,
+        )
+        model = context.offered.model(request.model)
+        recipe = model.recipe(request.layer, options, dtype=context.settings.dtype)
+    chosen = {name: value for name in _SETTINGS if (value := getattr(request, name)) is not None}
+    asked = {
+        "name": request.name, "method": request.method, "k": request.k, "recipe": recipe.to_json(),
+        "job": request.job, "settings": chosen, "targets": request.targets,
+    }  # fmt: skip
+    return _state(context.fits.submit(request.name, asked), context)
+
+
+@router.get("/{name}", summary="One bottleneck", responses=refusals(404), dependencies=[allow("read")])
+def one(name: str, context: Service) -> schemas.BottleneckFit:
+    """State of a fit, and the bottleneck once it is served."""
+    served = context.offered.every_bottleneck().get(name)
+    try:
+        return _state(context.fits.one(name), context)
+    except KeyError:
+        if served is None:
+            raise HTTPException(404, f"no bottleneck is called {name!r}; see /v1/bottlenecks") from None
+        return schemas.BottleneckFit(name=name, state="done", error=None, bottleneck=_body(served))
+
+
+@router.get(
+    "/{name}/file",
+    summary="File of a fitted bottleneck",
+    response_class=Response,
+    responses={200: {"content": {schemas.SAFETENSORS: {}}}, **refusals(404)},
+    dependencies=[allow("read")],
+)
+def file(name: str, context: Service) -> Response:
+    """The safetensors file of a fit that is done, as `covpool train-bottleneck` writes it."""
+    found = context.fits.file(name)
+    if found is None:
+        if name in context.offered.bottlenecks:
+            raise HTTPException(404, f"{name} was not fitted here: its file is with the service's operator")
+        raise HTTPException(404, f"no fit called {name!r} is done; see /v1/bottlenecks")
+    return Response(found, media_type=schemas.SAFETENSORS)
+
+
+def _state(fit: Fit, context: Context) -> schemas.BottleneckFit:
+    served = context.fits.served(fresh=True).get(fit.name) if fit.state == "done" else None
+    return schemas.BottleneckFit(
+        name=fit.name, state=fit.state, error=fit.error, bottleneck=_body(served) if served else None
+    )
+
+
+def _body(one: FittedPooling) -> schemas.Bottleneck:
+    return schemas.Bottleneck(
+        name=one.name,
+        model=one.recipe.model if one.recipe else "",
+        layer=one.recipe.layer if one.recipe else "",
+        width=one.width,
+        k=one.shape[-1],
+        kind=one.kind,
+        shape=list(one.shape),
+        digest=one.digest,
+        fit=dict(one.fit),
+    )

@@ -1,0 +1,119 @@
+"""Genomes: assemblies whose genes and regions can be asked for by name; all of one's genes as a job."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from covpool.extractor.annotation.features.repairs import as_json
+from covpool.service import schemas
+from covpool.service.assemblies.plan import names_of
+from covpool.service.assemblies.registrations import Registration
+from covpool.service.database.tokens import allow
+from covpool.service.http.context import Context, Service
+from covpool.service.http.openapi import body_of, refusals
+from covpool.service.http.reading import read_json
+from covpool.service.http.responses.pages import After, Limit, page_after
+from covpool.service.http.responses.waiting import Preferred, wait_for
+from covpool.service.http.routes.jobs import enqueue, job_response, require_room
+from covpool.service.submission.genome_jobs import plan_genome, prepare_genome
+
+router = APIRouter(prefix="/v1/genomes", tags=["genomes"])
+
+
+@router.post(
+    "",
+    summary="Cache every gene of an assembly",
+    response_model=schemas.Job,
+    responses={
+        202: {"model": schemas.Job, "description": "Accepted; follow Location"},
+        **refusals(400, 404, 415),
+    },
+    openapi_extra=body_of(schemas.GenomeRequest),
+    dependencies=[allow("submit")],
+)
+async def precompute(request: Request, context: Service, prefer: Preferred) -> Response:
+    """Queue what is not cached of every gene, by region class: a job whose records are the genes.
+
+    200 when everything is cached, else 202; the same request is the same job. A gene that cannot be read or
+    run is a failed record with the reason. The results of a gene are found by its id, symbol or alias in
+    `/v1/index`. Large genomes take a while to plan, before there is an answer.
+    """
+    body = await read_json(request, schemas.GenomeRequest)
+    job = await run_in_threadpool(_submit, body, context)
+    found = await wait_for(context, job, prefer.seconds(default=0))
+    return prefer.applied(await run_in_threadpool(job_response, found, context))
+
+
+@router.get("", summary="Registered assemblies", responses=refusals(404), dependencies=[allow("read")])
+def genomes(context: Service, after: After = None, limit: Limit = 100) -> schemas.GenomePage:
+    """Every registered assembly, by name; `covpool genome add` registers one."""
+    found = [(one.name, _body(one)) for one in context.genomes.all()]
+    page, following = page_after(found, after, limit)
+    return schemas.GenomePage(data=page, next=following)
+
+
+@router.get("/{assembly}", summary="One assembly", responses=refusals(404), dependencies=[allow("read")])
+def one(assembly: str, context: Service) -> schemas.Genome:
+    """Contigs, their lengths and aliases."""
+    return _body(context.genomes.get(assembly))
+
+
+@router.get(
+    "/{assembly}/genes",
+    summary="Genes of an assembly",
+    responses=refusals(404),
+    dependencies=[allow("read")],
+)
+def genes(
+    assembly: str,
+    context: Service,
+    name: Annotated[str | None, Query(max_length=256, description="id, symbol or alias")] = None,
+    region: Annotated[
+        str | None,
+        Query(max_length=256, description="`chrom:start-end`, also with `:+` or `:-`; 0-based half-open"),
+    ] = None,
+    after: After = None,
+    limit: Limit = 100,
+) -> schemas.GenePage:
+    """Genes by id; with `name` those that go by it, with `region` those that share a base with it."""
+    found = context.genomes.genes(assembly, called=name, within=region, after=after, limit=limit + 1)
+    page = [
+        schemas.Gene(
+            id=gene.id,
+            symbol=gene.symbol,
+            aliases=list(gene.aliases),
+            chrom=gene.chrom,
+            start=gene.start,
+            end=gene.end,
+            strand=gene.strand,
+            biotype=gene.biotype,
+        )
+        for gene in found[:limit]
+    ]
+    return schemas.GenePage(data=page, next=page[-1].id if len(found) > limit else None)
+
+
+def _submit(request: schemas.GenomeRequest, context: Context) -> str:
+    plan = plan_genome(request, context.genomes, context.offered, context.store, context.settings)
+    submission = prepare_genome(plan)
+    require_room(submission, context)
+    # Before the job is there, so that whatever it makes ready is found by its gene.
+    context.store.names.add(names_of(plan))
+    return enqueue(submission, "bulk", context)
+
+
+def _body(found: Registration) -> schemas.Genome:
+    return schemas.Genome(
+        name=found.name,
+        digest=found.digest,
+        bases=sum(found.contigs.values()),
+        genes=found.genes,
+        contigs=found.contigs,
+        aliases=found.aliases,
+        circular=sorted(found.circular),
+        release=found.release,
+        annotation_digest=found.annotation_digest,
+        report=[schemas.Repair.model_validate(one) for one in as_json(found.report)],
+    )

@@ -1,1 +1,0 @@
-"""Migrations of the service's tables, as `covpool.store.migrations` runs them."""

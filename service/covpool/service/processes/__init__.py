@@ -1,0 +1,1 @@
+"""Processes: children that are started, listened to, and ended with their parent."""

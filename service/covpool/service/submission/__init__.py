@@ -1,0 +1,1 @@
+"""Submission: from a request to tasks of the queue."""

@@ -1,0 +1,129 @@
+"""Genome jobs: every gene of a registered assembly as a job whose records are the genes.
+
+What `covpool precompute` plans from an annotation is planned here from the registration, without torch; the
+bases are read when it is their turn to be queued.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+
+from covpool.extractor.errors import SequenceError
+from covpool.extractor.extraction.regions import WHOLE
+from covpool.extractor.models.models import Options, untrained_notice
+from covpool.service.assemblies.gene_bases import PLAIN
+from covpool.service.assemblies.plan import ALL_CLASSES, Item, Locus, Plan, locus_of, make_plan
+from covpool.service.assemblies.registrations import Registration
+from covpool.service.assemblies.registry import Genomes
+from covpool.service.errors import RequestError
+from covpool.service.queue import Asks, Request, Unfit
+from covpool.service.schemas import GenomeRequest
+from covpool.service.settings import Settings
+from covpool.service.submission.offered import Offered
+from covpool.service.submission.submission import Submission
+from covpool.store.store import Store
+from covpool.store.values.keys import MomentsKey
+
+
+def plan_genome(
+    request: GenomeRequest, genomes: Genomes, offered: Offered, store: Store, settings: Settings
+) -> Plan:
+    """The plan of a request; genes that cannot be read or are too long are refused in it, with the reason.
+
+    Raises:
+        GenomeNotFoundError, ModelNotFoundError, LayerError, ConditionError: there is no such assembly, model,
+            layer or species.
+        GenomeUnavailableError: the assembly's FASTA file is gone or not what was registered.
+        RequestError: the flank is longer than any sequence the service takes, or the assembly has no genes,
+            or was registered before region classes were kept.
+    """
+    assembly = genomes.get(request.assembly)
+    model = offered.model(request.model)
+    named = {model.layer(name).name for name in request.layers or (None,)}
+    options = Options(
+        strand=request.strand,
+        skip_tokens=request.skip_tokens,
+        condition=request.species or "",
+        beyond_context=request.beyond_context,
+    )
+    model.check_condition(options.condition)
+    if request.flank > settings.max_sequence:
+        raise RequestError(
+            f"flank: this service takes sequences of up to {settings.max_sequence:,} bases; ask for fewer"
+        )
+    return make_plan(
+        store,
+        _loci(genomes, assembly, flank=request.flank, asked=frozenset(request.regions)),
+        genomes.file(assembly),
+        assembly=assembly.name,
+        model=model,
+        # In one order, so that the order of a request's lists makes no other job.
+        layers=tuple(layer.name for layer in model.layers if layer.name in named),
+        options=options,
+        dtype=settings.dtype,
+        # Workers pack by what they have; nothing is packed here.
+        device="cpu",
+        longest=settings.max_sequence,
+    )
+
+
+def prepare_genome(plan: Plan) -> Submission:
+    """The genes of a plan as records, by id.
+
+    Raises:
+        SequenceError: not one of them can be run.
+        RequestError: there is none.
+    """
+    strands = 2 if plan.options.strand == "both" else 1
+    recipes = plan.recipes
+    found: dict[str, Request | Unfit] = {}
+    for index, item in enumerate(plan.items):
+        cost = strands * sum(plan.model.layer(layer).tokens(item.length) for layer in plan.layers)
+        key = MomentsKey(item.digest, item.length, recipes[plan.layers[0]])
+        asks = _asks(plan, item)
+        for locus in item.loci:
+            gene = locus.gene.id
+            if asks is not None and not asks.keys:
+                why = f"{gene}: no token of {', '.join(plan.layers)} lies in the classes asked for"
+                found[gene] = Unfit(gene, why, item.length)
+            else:
+                found[gene] = Request(gene, key, partial(plan.bases_of, index), cost, asks)
+    found |= {gene: Unfit(gene, reason) for gene, reason in plan.refused.items()}
+    if not found:
+        raise RequestError(f"{plan.assembly}: no gene of it has a base in the classes asked for")
+    if not any(isinstance(one, Request) for one in found.values()):
+        raise SequenceError(next(one.error for one in found.values() if isinstance(one, Unfit)))
+    notices = [] if plan.model.trained else [untrained_notice(plan.model)]
+    return Submission(recipes[plan.layers[0]], [found[gene] for gene in sorted(found)], notices)
+
+
+def _asks(plan: Plan, item: Item) -> Asks | None:
+    """What a sequence is asked for; None where it is what an ordinary job would ask."""
+    if len(plan.layers) == 1 and [region.name for region in item.regions] == [WHOLE]:
+        return None
+    keys = item.keys(plan.recipes, plan.model, plan.options)
+    named = {name for _, name in keys}
+    regions = tuple(region for region in item.regions if region.name in named)
+    return Asks(plan.layers, regions, tuple(key.digest for key in keys.values()))
+
+
+def _loci(genomes: Genomes, assembly: Registration, *, flank: int, asked: frozenset[str]) -> Iterator[Locus]:
+    classes = [name for name in ALL_CLASSES if name in asked]
+    for known in genomes.known_genes(assembly.name):
+        gene, own = known.gene, known.classes
+        if own is None and not asked <= PLAIN:
+            raise RequestError(
+                f"{assembly.name}: was registered before region classes were kept; register it anew "
+                f"(covpool genome add), or ask for {', '.join(sorted(PLAIN))}"
+            )
+        spans = {"gene": ((gene.start, gene.end),)} if own is None else own
+        locus = locus_of(
+            gene,
+            spans,
+            assembly.contigs[gene.chrom],
+            circular=gene.chrom in assembly.circular,
+            flank=flank,
+            classes=classes,
+            digest=known.digest,
+        )
+        if locus is not None:
+            yield locus

@@ -1,0 +1,192 @@
+"""What this service offers: described models and the bottlenecks that fit them (no torch, no weights)."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from covpool.extractor.errors import ExtractionError, ModelNotFoundError
+from covpool.extractor.models.models import Model, bundled_models, describe
+from covpool.service.errors import RequestError
+from covpool.service.schemas import Pooling as PoolingName
+from covpool.store.errors import BottleneckError, PoolingError
+from covpool.store.poolings.files import load_pooling
+from covpool.store.poolings.fitted import FittedPooling
+from covpool.store.poolings.kinds import JOIN, KINDS, Pooling, pooling
+from covpool.store.values.keys import Recipe
+
+log = logging.getLogger(__name__)
+
+#: Fitted poolings beside a model's weights; the first that fits a recipe is its default.
+BOTTLENECK_PATTERNS = ("bottleneck*.safetensors", "scores*.safetensors")
+
+
+@dataclass(frozen=True)
+class Offered:
+    """Models and bottlenecks by name. Only these are reachable: no request names a path.
+
+    A model whose files are replaced is described anew when it is next asked for.
+    """
+
+    models: dict[str, Model] = field(default_factory=dict)
+    bottlenecks: dict[str, FittedPooling] = field(default_factory=dict)
+    #: Bottlenecks fitted over HTTP, which come while the service runs.
+    fitted: Callable[[], Mapping[str, FittedPooling]] = dict
+
+    @classmethod
+    def read(cls, models: Iterable[str] = (), bottlenecks: Path | None = None) -> Self:
+        """The bundled models and bottlenecks, further models by location, further bottlenecks in a folder.
+
+        Raises:
+            CheckpointError, ModelNotFoundError, BottleneckError: one of them cannot be read.
+            RequestError: two share a name.
+        """
+        described: dict[str, Model] = {}
+        for model in (*bundled_models(), *map(describe, models)):
+            if model.name in described:
+                raise RequestError(
+                    f"two models are called {model.name!r}: {described[model.name].checkpoint.directory} and "
+                    f"{model.checkpoint.directory}; rename one directory"
+                )
+            described[model.name] = model
+        files = [
+            path
+            for model in described.values()
+            for pattern in BOTTLENECK_PATTERNS
+            for path in sorted(model.checkpoint.directory.glob(pattern))
+        ]
+        files += sorted(bottlenecks.glob("*.safetensors")) if bottlenecks else []
+        loaded: dict[str, FittedPooling] = {}
+        for path in files:
+            bottleneck = load_pooling(path)
+            if bottleneck.name in loaded:
+                raise RequestError(f"{path}: a second bottleneck called {bottleneck.name!r}; remove one")
+            loaded[bottleneck.name] = bottleneck
+        return cls(described, loaded)
+
+    def model(self, name: str) -> Model:
+        """The model called `name`.
+
+        Raises:
+            ModelNotFoundError: it is not offered; the message lists those that are.
+        """
+        if name not in self.models:
+            raise ModelNotFoundError(f"model {name!r} is not served here; choose {', '.join(self.models)}")
+        return self._current(name)
+
+    def current_models(self) -> list[Model]:
+        """Every model as its files are now, in the order given."""
+        return [self._current(name) for name in self.models]
+
+    def _current(self, name: str) -> Model:
+        known = self.models[name]
+        try:
+            current = known.current()
+        except (ExtractionError, OSError) as error:
+            # Half replaced, or gone: whoever has the files still may run what is named by the old digest, and
+            # whoever loads others refuses.
+            log.warning("model %s: its files have changed and cannot be read now: %s", name, error)
+            return known
+        if current.weights != known.weights:
+            log.warning(
+                "model %s: its files have changed; weights %s are served instead of %s",
+                name,
+                current.weights[:12],
+                known.weights[:12],
+            )
+        self.models[name] = current
+        return current
+
+    def pooling(self, kind: PoolingName, bottleneck: str | None, recipe: Recipe) -> Pooling | None:
+        """What a request asks for of moments of this recipe; None for C as it is.
+
+        Raises:
+            RequestError, BottleneckError: as `bottleneck`; also for a bottleneck beside another kind.
+        """
+        if kind == "bottleneck":
+            return self.bottleneck(bottleneck, recipe)
+        if bottleneck is not None:
+            raise RequestError(f"pooling {kind!r} takes no bottleneck; leave one of them out")
+        return self.bottleneck("mean", recipe) if kind == "mean" else None
+
+    def bottleneck(self, name: str | None, recipe: Recipe) -> Pooling:
+        """The pooling called `name` (fitted, plain, or joined with `+`), or the first fitted one that fits.
+
+        Raises:
+            RequestError: there is none of that name, or none that fits; the message names those that do.
+            BottleneckError: the named one was fitted on other moments, or is of another width.
+        """
+        if name is None:
+            found = self.default_bottleneck(recipe)
+            if found is None:
+                raise RequestError(
+                    f"no bottleneck fits model {recipe.model}, layer {recipe.layer} by default; "
+                    f"{self._choices(recipe)}"
+                )
+            return found
+        every = self.every_bottleneck()
+        for part in name.split(JOIN):
+            if part not in KINDS and part not in every:
+                raise RequestError(f"there is no bottleneck {part!r}; {self._choices(recipe)}")
+        try:
+            named = pooling(name, every)
+        except PoolingError as error:
+            raise RequestError(str(error)) from error
+        try:
+            named.require(recipe)
+            self._require_width(named, recipe)
+        except BottleneckError as error:
+            raise BottleneckError(f"{error}: {self._choices(recipe)}") from error
+        return named
+
+    def every_bottleneck(self) -> Mapping[str, FittedPooling]:
+        """Those read at the start, then those fitted since."""
+        return {**self.bottlenecks, **self.fitted()}
+
+    def default_bottleneck(self, recipe: Recipe) -> FittedPooling | None:
+        """The first bottleneck fitted in the recipe's feature space; None when there is none."""
+        for bottleneck in self.bottlenecks.values():
+            if bottleneck.recipe and bottleneck.recipe.feature_space == recipe.feature_space:
+                return bottleneck
+        return None
+
+    def width(self, recipe: Recipe) -> int | None:
+        """Features of moments of this recipe; None when its model is not offered here."""
+        model = self.models.get(recipe.model)
+        if model is None or model.weights != recipe.weights:
+            return None
+        return next((layer.width for layer in model.layers if layer.name == recipe.layer), None)
+
+    def fitting(self, recipe: Recipe) -> list[FittedPooling]:
+        """The fitted ones that can be applied to moments of this recipe."""
+        return [one for one in self.every_bottleneck().values() if self._fits(one, recipe)]
+
+    def _choices(self, recipe: Recipe) -> str:
+        """Which bottlenecks a request for moments of this recipe can name."""
+        where, plain = f"model {recipe.model}, layer {recipe.layer}", ", ".join(KINDS)
+        fitting = [one.name for one in self.fitting(recipe)]
+        if fitting:
+            return f"{', '.join(fitting)} fit {where}, and so do the plain kinds {plain}"
+        return (
+            f"only the plain kinds {plain} fit {where}: name one of them, or fit a bottleneck "
+            "(POST /v1/bottlenecks)"
+        )
+
+    def _fits(self, one: FittedPooling, recipe: Recipe) -> bool:
+        try:
+            one.require(recipe)
+            self._require_width(one, recipe)
+        except BottleneckError:
+            return False
+        return True
+
+    def _require_width(self, named: Pooling, recipe: Recipe) -> None:
+        """Refuse what takes another width: a bottleneck made by hand says nothing of a recipe."""
+        width = self.width(recipe)
+        for part in named.parts:
+            if isinstance(part, FittedPooling) and width not in (None, part.width):
+                raise BottleneckError(
+                    f"bottleneck {part.name!r}: takes width {part.width}, layer {recipe.layer} of model "
+                    f"{recipe.model} has {width}"
+                )

@@ -1,0 +1,80 @@
+"""Inputs: the sequences a request means, whether it sends them or names them in an assembly."""
+
+from collections.abc import Sequence
+
+from covpool.extractor.errors import SequenceError
+from covpool.extractor.sequences.fasta import Refused
+from covpool.extractor.sequences.sequences import Sequence as Bases
+from covpool.service.assemblies.registry import Genomes
+from covpool.service.errors import RequestError
+from covpool.service.schemas import EmbeddingRequest, JobRequest
+from covpool.service.settings import Settings
+from covpool.service.submission.submission import read_input
+
+
+def sequences_of(
+    request: JobRequest, upload: bytes | None, genomes: Genomes, settings: Settings
+) -> Sequence[Bases | Refused]:
+    """Normalised sequences of a request, in its order: of one source, `upload` being a FASTA file beside it.
+
+    Raises:
+        RequestError: none or several sources, or more records or bases than the service takes at once.
+        GenomeNotFoundError, RegionError: the assembly has no such gene or region.
+        GenomeUnavailableError, GenomeFileError: its FASTA file cannot be read.
+        SequenceError: nothing of it is DNA; record and position are named.
+    """
+    found: Sequence[Bases | Refused]
+    sources = [name for name in ("input", "gene", "region") if getattr(request, name) is not None]
+    if upload is not None:
+        sources.append("fasta")
+    if len(sources) != 1:
+        told = " and ".join(repr(source) for source in sources)
+        job = ", or the 'job' that computed them" if isinstance(request, EmbeddingRequest) else ""
+        raise RequestError(
+            f"give one of 'input' (sequences), 'gene' or 'region' (of an 'assembly'), or a FASTA file{job}; "
+            + (f"there is {told}" if sources else "there is none of them")
+        )
+    if sources[0] in ("gene", "region"):
+        found = _from_assembly(request, genomes, settings)
+    elif request.assembly is not None:
+        raise RequestError(f"'assembly' goes with 'gene' or 'region', and not with {sources[0]!r}")
+    else:
+        text = upload if upload is not None else request.input
+        assert text is not None
+        found = read_input(text, settings)
+    for sequence in found:
+        if isinstance(sequence, Bases) and len(sequence) > settings.max_sequence:
+            raise RequestError(
+                f"{sequence.name}: {len(sequence):,} bases; this service takes sequences of up to "
+                f"{settings.max_sequence:,} (its setting max_sequence): cut it"
+            )
+    return found
+
+
+def _from_assembly(request: JobRequest, genomes: Genomes, settings: Settings) -> list[Bases | Refused]:
+    if request.assembly is None:
+        raise RequestError("'gene' and 'region' need an 'assembly'; see /v1/genomes")
+    asked = request.gene if request.gene is not None else request.region
+    assert asked is not None
+    names = [asked] if isinstance(asked, str) else asked
+    if not names:
+        raise RequestError("the list is empty; give at least one gene or region")
+    if len(names) > settings.max_records:
+        raise RequestError(f"more than {settings.max_records:,} records in one request; ask in parts")
+    read = genomes.gene_sequence if request.gene is not None else genomes.region_sequence
+    found: list[Bases | Refused] = []
+    bases = 0
+    for name in names:
+        try:
+            one = read(request.assembly, name)
+        except SequenceError as error:
+            # As a record of a FASTA file that is not DNA: it spoils no other.
+            found.append(Refused(name, str(error)))
+            continue
+        found.append(one)
+        bases += len(one)
+        if bases > settings.max_bases:
+            raise RequestError(f"more than {settings.max_bases:,} bases in one request; ask in parts")
+    if not bases:
+        raise SequenceError(next(one.error for one in found if isinstance(one, Refused)))
+    return found

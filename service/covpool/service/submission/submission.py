@@ -1,0 +1,146 @@
+"""Submission: the sequences and options of a request, checked and turned into keys.
+
+A record that is not DNA, or does not fit the model, becomes an unfit record of the job and spoils no other;
+only when none is fit is the request itself refused.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from covpool.extractor.errors import SequenceError
+from covpool.extractor.models.models import Layer, Model, Options, untrained_notice
+from covpool.extractor.sequences.fasta import Refused, read_records
+from covpool.extractor.sequences.sequences import Sequence as Bases
+from covpool.extractor.sequences.sequences import normalise
+from covpool.service.errors import RequestError
+from covpool.service.queue import Request, Unfit
+from covpool.service.schemas import ExtractionOptions
+from covpool.service.settings import Settings
+from covpool.service.submission.offered import Offered
+from covpool.store.values.keys import MomentsKey, Recipe
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a request asks for.
+
+    Attributes:
+        recipe: shared by all records.
+        requests: the records in the order given; one at least is fit.
+        notices: what was changed in the input, and what must be known of the model.
+    """
+
+    recipe: Recipe
+    requests: list[Request | Unfit]
+    notices: list[str]
+
+
+def read_input(text: str | list[str] | bytes, settings: Settings) -> list[Bases | Refused]:
+    """Records of a request: one string, several, FASTA text, or an uploaded FASTA file.
+
+    Raises:
+        SequenceError: no record is DNA, or a FASTA file is damaged; record and position are named.
+        RequestError: more records or bases than the service takes at once.
+    """
+    found: list[Bases | Refused] = []
+    for record in _records(text, settings):
+        found.append(record)
+        if len(found) > settings.max_records:
+            raise RequestError(
+                f"more than {settings.max_records:,} records in one request; send them in parts"
+            )
+    if not found:
+        raise SequenceError("input: the list is empty; give at least one sequence")
+    refused = [one for one in found if isinstance(one, Refused)]
+    if len(refused) == len(found):
+        raise SequenceError(refused[0].error)
+    bases = sum(len(one) for one in found if isinstance(one, Bases))
+    if bases > settings.max_bases:
+        raise RequestError(
+            f"{bases:,} bases in one request; this service takes {settings.max_bases:,}: send fewer at a time"
+        )
+    return found
+
+
+def prepare(
+    found: Sequence[Bases | Refused], request: ExtractionOptions, offered: Offered, settings: Settings
+) -> Submission:
+    """Keys of the records under the request's options.
+
+    Raises:
+        ModelNotFoundError, LayerError, ConditionError: the service has no such model, the model no such
+            layer or species.
+        SequenceError: the options leave nothing of any sequence, or each is longer than the model takes.
+    """
+    model = offered.model(request.model)
+    options = Options(
+        strand=request.strand,
+        skip_tokens=request.skip_tokens,
+        condition=request.species or "",
+        beyond_context=request.beyond_context,
+    )
+    recipe = model.recipe(request.layer, options, dtype=settings.dtype)
+    layer = model.layer(request.layer)
+    requests = [_request(one, recipe, model, layer, options) for one in found]
+    unfit = [one for one in requests if isinstance(one, Unfit)]
+    if len(unfit) == len(requests):
+        raise SequenceError(unfit[0].error)
+    return Submission(recipe, requests, [*_notices(found, model)])
+
+
+def require_options_of(recipe: Recipe, request: ExtractionOptions) -> None:
+    """Refuse options of a request for a job's results that are not the job's own, and would not be heeded.
+
+    Raises:
+        RequestError: naming the first.
+    """
+    options = Options.of(recipe)
+    own = {
+        "model": recipe.model,
+        "layer": recipe.layer,
+        "strand": options.strand,
+        "skip_tokens": options.skip_tokens,
+        "species": options.condition or None,
+        "beyond_context": options.beyond_context,
+    }
+    for name, value in own.items():
+        if name in request.model_fields_set and getattr(request, name) not in (value, None):
+            raise RequestError(
+                f"{name}: the job was submitted with {value!r}, which holds; leave it out, or submit the "
+                "sequences anew"
+            )
+
+
+def _records(text: str | list[str] | bytes, settings: Settings) -> Iterator[Bases | Refused]:
+    if isinstance(text, bytes) or (isinstance(text, str) and text.lstrip().startswith((">", "#", ";"))):
+        data = text if isinstance(text, bytes) else text.lstrip().encode("utf-8", "surrogatepass")
+        yield from read_records(data, label="FASTA", max_bases=settings.max_bases)
+        return
+    for index, one in enumerate([text] if isinstance(text, str) else text, start=1):
+        name = f"sequence {index}"
+        try:
+            yield normalise(one, name)
+        except SequenceError as error:
+            yield Refused(name, str(error))
+
+
+def _request(
+    one: Bases | Refused, recipe: Recipe, model: Model, layer: Layer, options: Options
+) -> Request | Unfit:
+    if isinstance(one, Refused):
+        return Unfit(one.name, one.error)
+    try:
+        model.check(len(one), one.name, layer, options)
+    except SequenceError as error:
+        return Unfit(one.name, str(error), len(one))
+    strands = 2 if options.strand == "both" else 1
+    key = MomentsKey(one.digest, len(one), recipe)
+    return Request(one.name, key, one.bases, strands * layer.tokens(len(one)))
+
+
+def _notices(found: Sequence[Bases | Refused], model: Model) -> Iterator[str]:
+    if not model.trained:
+        yield untrained_notice(model)
+    for one in found:
+        if isinstance(one, Bases):
+            yield from one.notices

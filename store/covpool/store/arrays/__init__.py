@@ -1,0 +1,1 @@
+"""Arrays: the Zarr arrays that rows of moments lie in, as stored and as served."""

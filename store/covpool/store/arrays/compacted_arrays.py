@@ -1,0 +1,179 @@
+"""The arrays of a compacted copy: many rows in one object, written once and then only read.
+
+Convention: a shard is a Zarr v3 `sharding_indexed` chunk with its index at the end: the encoded rows, then
+one (offset, size) pair of uint64 per row, little-endian, then the CRC-32C of those pairs. A row's bytes are
+those of the array it came from, unless the copy has a codec of its own.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from json import JSONDecodeError
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.abc.store import Store as ZarrStorage
+from zarr.codecs import BytesCodec, Crc32cCodec
+from zarr.errors import ContainsArrayError, ContainsGroupError
+
+from covpool.store.arrays.rows import MEAN_CODEC, Row, decode_record, encode_row
+from covpool.store.arrays.schema import (
+    MEAN,
+    RECORD,
+    RECORD_BYTES,
+    SECOND_MOMENT,
+    Namespace,
+    chunk_path,
+    generation_path,
+)
+from covpool.store.arrays.zarr_arrays import RowArrays
+from covpool.store.codecs import codec_of
+from covpool.store.codecs.chunk import CHECKSUM_BYTES, seal, unseal
+from covpool.store.errors import CorruptEntryError
+from covpool.store.storage.objects import Objects
+from covpool.store.values.keys import MomentsKey
+from covpool.store.values.packing import packed_shape
+
+#: Offset and size of a row that a shard does not hold.
+_ABSENT = np.uint64(2**64 - 1)
+_PAIR_BYTES = 16
+
+CODEC, SHARD_ROWS, SEALED, USED = "codec", "rows_per_shard", "sealed", "used"
+#: Rows handed out when the copy was planned: later ones are newer than it.
+NEXT_ROW = "next_row"
+
+
+class CompactedArrays(RowArrays):
+    """Generation 1 and up of a namespace's arrays, see `covpool.store.maintenance.compact`.
+
+    Attributes:
+        shard_rows: rows in one object.
+
+    Raises:
+        FileNotFoundError: there is no such copy.
+    """
+
+    def __init__(self, storage: ZarrStorage, namespace: Namespace, generation: int) -> None:
+        self.path = generation_path(namespace, generation)
+        attributes = zarr.open_group(storage, path=self.path, mode="r").attrs
+        self._written_as = namespace
+        self.namespace = replace(namespace, codec=str(attributes[CODEC]))
+        self.shard_rows = int(str(attributes[SHARD_ROWS]))
+        self._objects = Objects(storage)
+
+    def chunk(self, array: str, row: int) -> bytes | None:
+        """One row's part of its shard."""
+        path = chunk_path(self.path, array, row // self.shard_rows)
+        index = self._objects.read_end(path, self.shard_rows * _PAIR_BYTES + CHECKSUM_BYTES)
+        if index is None:
+            return None
+        try:
+            pairs = unseal(index).view("<u8").reshape(self.shard_rows, 2)
+        except ValueError as error:
+            raise CorruptEntryError(f"{path}: the index of the shard is damaged ({error})") from error
+        offset, size = pairs[row % self.shard_rows]
+        return None if size == _ABSENT else self._objects.read_part(path, int(offset), int(size))
+
+    def read_chunk(self, row: int, key: str) -> bytes:
+        """The chunk of a row's second moment in the codec of its namespace, whatever that of the copy is."""
+        if self.namespace.codec == self._written_as.codec:
+            return super().read_chunk(row, key)
+        moments, record = self.read(row, key), decode_record(self.chunk(RECORD, row), key)
+        identity = MomentsKey(record.sequence, record.length, self.namespace.recipe)
+        return encode_row(self._written_as, identity, moments)[0].second_moment
+
+    def has_shard(self, index: int) -> bool:
+        """Whether a shard was written, for every array."""
+        return all(
+            self._objects.read_end(chunk_path(self.path, array, index), CHECKSUM_BYTES) is not None
+            for array in (RECORD, MEAN, SECOND_MOMENT)
+        )
+
+    def delete_shard(self, index: int) -> None:
+        """Remove a shard of every array."""
+        for array in (RECORD, MEAN, SECOND_MOMENT):
+            self._objects.delete(chunk_path(self.path, array, index))
+
+    def write_shard(self, index: int, rows: Sequence[Row | None]) -> list[str]:
+        """Write the rows from `index` times the rows of a shard on; returns the objects, one per array.
+
+        An object that is there already stays: what was read back once is never written over.
+        """
+        paths = []
+        for array in (RECORD, MEAN, SECOND_MOMENT):
+            chunks: list[bytes | None] = [None if row is None else getattr(row, array) for row in rows]
+            paths.append(chunk_path(self.path, array, index))
+            present = (chunk for chunk in chunks if chunk is not None)
+            self._objects.write_new(paths[-1], *present, shard_index(chunks, self.shard_rows))
+        return paths
+
+
+def shard_index(chunks: Sequence[bytes | None], shard_rows: int) -> bytes:
+    """What follows the chunks of a shard that lie one after the other."""
+    pairs, offset = np.full((shard_rows, 2), _ABSENT, "<u8"), 0
+    for position, chunk in enumerate(chunks):
+        if chunk is not None:
+            pairs[position] = offset, len(chunk)
+            offset += len(chunk)
+    index = pairs.tobytes()
+    return index + seal(index)
+
+
+def create_compacted(
+    storage: ZarrStorage, namespace: Namespace, generation: int, attributes: dict[str, Any], rows: int
+) -> None:
+    """Make the arrays of a copy of `rows` rows; what is there already is left as it is.
+
+    Args:
+        storage: where.
+        namespace: whose copy it is.
+        generation: its number, from 1.
+        attributes: of the group; among them the codec of the rows and how many lie in one shard.
+        rows: how many there will be.
+    """
+    path = generation_path(namespace, generation)
+    codec, shard_rows = str(attributes[CODEC]), int(attributes[SHARD_ROWS])
+    with suppress(ContainsGroupError):
+        zarr.create_group(storage, path=path, attributes={**attributes, SEALED: False, USED: False})
+    d, item = namespace.width, np.dtype(namespace.dtype).itemsize
+    plain: dict[str, Any] = {"serializer": BytesCodec(), "compressors": [Crc32cCodec()]}
+    for array, shape, dtype, codecs in (
+        (SECOND_MOMENT, packed_shape(d), namespace.dtype, codec_of(codec).zarr_arguments(item)),
+        (MEAN, (d,), namespace.dtype, MEAN_CODEC.zarr_arguments(item)),
+        (RECORD, (RECORD_BYTES,), "uint8", plain),
+    ):
+        with suppress(ContainsArrayError):
+            zarr.create_array(
+                storage,
+                name=f"{path}/{array}",
+                shape=(rows, *shape),
+                chunks=(1, *shape),
+                shards=(shard_rows, *shape),
+                dtype=dtype,
+                fill_value=0 if dtype == "uint8" else np.nan,
+                chunk_key_encoding={"name": "default", "separator": "."},
+                **codecs,
+            )
+
+
+def mark_copy(storage: ZarrStorage, path: str, mark: str) -> None:
+    """Mark a copy as `SEALED` (complete, every row was read back) or `USED` (the catalog refers to it)."""
+    zarr.open_group(storage, path=path, mode="r+").attrs[mark] = True
+
+
+def is_marked(storage: ZarrStorage, path: str, mark: str) -> bool:
+    """Whether the copy there is so marked.
+
+    Raises:
+        CorruptEntryError: its description is damaged, so that nobody can tell; it must not be swept.
+    """
+    try:
+        return bool(zarr.open_group(storage, path=path, mode="r").attrs.get(mark))
+    except FileNotFoundError:
+        return False
+    except (JSONDecodeError, KeyError) as error:
+        raise CorruptEntryError(
+            f"{path}/zarr.json: is damaged ({error}); covpool store verify --repair writes it anew where the "
+            "catalog knows the copy, else restore it from a backup"
+        ) from error

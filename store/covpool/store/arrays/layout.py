@@ -1,0 +1,119 @@
+"""Layout: which namespaces, generations and rows lie in the storage, whatever the catalog says."""
+
+import re
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from json import JSONDecodeError
+
+import zarr
+from zarr.abc.store import Store as ZarrStorage
+from zarr.errors import ZarrUserWarning
+
+from covpool.store.arrays.schema import ARRAYS, SECOND_MOMENT, Namespace
+from covpool.store.errors import CorruptEntryError
+from covpool.store.storage.objects import Objects
+from covpool.store.values.keys import Recipe
+
+#: Called with what is done and what there is to do.
+Progress = Callable[[int, int], None]
+
+_NAMESPACE = re.compile(r"[0-9a-f]{32}")
+_CHUNK = re.compile(
+    rf"{ARRAYS}/(?P<namespace>[0-9a-f]{{32}})/(?:compacted\.(?P<generation>\d+)/)?"
+    r"(?P<array>second_moment|mean|record)/c\.(?P<index>\d+)(?:\.0){1,2}"
+)
+_PARTIAL = ".partial"
+
+#: What a compacted copy will hold; the first object of it that is written, and never again.
+PLAN = "plan.json"
+
+
+def no_progress(done: int, total: int) -> None:
+    """For callers that want none."""
+
+
+@dataclass
+class Chunks:
+    """Chunks of one set of arrays (of a copy: shards).
+
+    Attributes:
+        paths: objects by row (of a copy: by shard).
+    """
+
+    paths: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+
+@dataclass
+class Layout:
+    """What lies below the group of all namespaces.
+
+    Attributes:
+        chunks: by namespace id and generation.
+        partial: files that a writer had not finished, with the time of their last change.
+    """
+
+    chunks: dict[tuple[str, int], Chunks] = field(default_factory=lambda: defaultdict(Chunks))
+    partial: dict[str, datetime | None] = field(default_factory=dict)
+
+
+def read_layout(objects: Objects) -> Layout:
+    """List every chunk. What a writer reserves later is not in it: list first, then ask the catalog."""
+    layout = Layout()
+    for path in objects.below(ARRAYS):
+        if path.endswith(_PARTIAL):
+            layout.partial[path] = objects.written(path)
+        elif found := _CHUNK.fullmatch(path):
+            which = (found["namespace"], int(found["generation"] or 0))
+            layout.chunks[which].paths[int(found["index"])].append(path)
+    return layout
+
+
+def stored_namespaces(storage: ZarrStorage) -> list[str]:
+    """Ids of the namespaces that have arrays."""
+    return [name for name in Objects(storage).children(ARRAYS) if _NAMESPACE.fullmatch(name)]
+
+
+def generations(objects: Objects, namespace: str) -> list[int]:
+    """Numbers of the compacted copies of a namespace, finished or not (those that have a plan), ascending."""
+    path = f"{ARRAYS}/{namespace}"
+    names = (name.partition("compacted.")[2] for name in objects.children(path))
+    numbers = sorted(int(number) for number in names if number.isdigit())
+    return [number for number in numbers if PLAN in objects.children(f"{path}/compacted.{number}")]
+
+
+def read_namespace(storage: ZarrStorage, name: str) -> Namespace:
+    """The namespace that the metadata of a folder describe.
+
+    Raises:
+        CorruptEntryError: they are damaged, or those of another namespace.
+    """
+    path = f"{ARRAYS}/{name}"
+    try:
+        attributes = zarr.open_group(storage, path=path, mode="r").attrs.asdict()
+        with warnings.catch_warnings():
+            # As where arrays are made: zarr remarks on pcodec whenever one is opened.
+            warnings.simplefilter("ignore", ZarrUserWarning)
+            array = zarr.open_array(storage, path=f"{path}/{SECOND_MOMENT}", mode="r")
+        found = Namespace(
+            Recipe.from_json(str(attributes["recipe"])),
+            int(str(attributes["width"])),
+            str(attributes["dtype"]),
+            str(attributes["codec"]),
+            array.shape[0],
+        )
+    except (JSONDecodeError, KeyError, OSError, ValueError, TypeError) as error:
+        raise CorruptEntryError(
+            f"{path}: its metadata are damaged ({error}); restore the zarr.json files"
+        ) from error
+    if found.id != name:
+        raise CorruptEntryError(f"{path}: holds the metadata of {found.id}; restore its zarr.json files")
+    return found
+
+
+def some(numbers: Iterable[int], shown: int = 5) -> str:
+    """The first few of many numbers, for messages."""
+    listed = sorted(numbers)
+    return ", ".join(map(str, listed[:shown])) + (", …" if len(listed) > shown else "")

@@ -1,0 +1,155 @@
+"""A row of a namespace as the three chunks it is on disk; no input or output happens here.
+
+Convention: every chunk ends in its own CRC-32C, and the record repeats those of the other two, so that chunks
+which do not belong together are told apart from those that do.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from covpool.store.arrays.schema import MEAN, SECOND_MOMENT, Namespace, Record
+from covpool.store.codecs import ChunkCodec, codec_of
+from covpool.store.codecs.chunk import checksum_of, seal, unseal
+from covpool.store.codecs.lossless import Lossless
+from covpool.store.errors import CorruptEntryError, InvalidMomentsError
+from covpool.store.values.keys import MomentsKey
+from covpool.store.values.moments import FloatArray, Moments
+from covpool.store.values.packing import pack, packed_shape, unpack
+
+#: Of the mean, in every namespace.
+MEAN_CODEC = Lossless()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The chunks of one row, as they lie on disk.
+
+    Attributes:
+        record: whose the row is, see `Record`.
+        mean: encoded mean.
+        second_moment: encoded packed second moment.
+    """
+
+    record: bytes
+    mean: bytes
+    second_moment: bytes
+
+
+def encode_row(namespace: Namespace, key: MomentsKey, moments: Moments) -> tuple[Row, Record]:
+    """Chunks and record of moments.
+
+    Raises:
+        InvalidMomentsError: the matrix is too wide for its codec.
+    """
+    codec = codec_of(namespace.codec)
+    try:
+        data, error = codec.encode(pack(moments.second_moment), moments.count)
+    except ValueError as refused:
+        raise InvalidMomentsError(
+            f"{key}: {moments.width} x {moments.dtype} cannot be encoded as {namespace.codec} ({refused})"
+        ) from refused
+    second_moment = data + seal(data)
+    mean = MEAN_CODEC.encode(moments.mean, moments.count).data
+    mean += seal(mean)
+    record = Record(
+        key=key.digest,
+        sequence=key.sequence,
+        count=moments.count,
+        length=key.length,
+        error=error,
+        mean_checksum=checksum_of(mean),
+        second_moment_checksum=checksum_of(second_moment),
+    )
+    packed_record = record.to_bytes()
+    return Row(packed_record + seal(packed_record), mean, second_moment), record
+
+
+def check_row(row: Row) -> Record:
+    """The record of a row whose chunks are whole and belong together; nothing is decoded.
+
+    Raises:
+        CorruptEntryError: a chunk is damaged, or of another row.
+    """
+    record = _record(row.record)
+    _check(MEAN, row.mean, record.mean_checksum)
+    _check(SECOND_MOMENT, row.second_moment, record.second_moment_checksum)
+    return record
+
+
+def _record(chunk: bytes) -> Record:
+    try:
+        return Record.from_bytes(unseal(chunk))
+    except ValueError as error:
+        raise CorruptEntryError(f"record is damaged ({error})") from error
+
+
+def decode_record(chunk: bytes | None, key: str) -> Record:
+    """The record of a row that is that of `key`.
+
+    Raises:
+        CorruptEntryError: the chunk is missing, damaged, or another key's.
+    """
+    if chunk is None:
+        raise CorruptEntryError("record is missing")
+    record = _record(chunk)
+    if record.key != key:
+        raise CorruptEntryError(f"holds another key ({record.key})")
+    return record
+
+
+def decode_row(
+    namespace: Namespace, record: Record, mean: bytes | None, second_moment: bytes | None
+) -> Moments:
+    """The moments whose chunks these are.
+
+    Raises:
+        CorruptEntryError: a chunk is missing, damaged, or of another row.
+    """
+    shape, dtype = packed_shape(namespace.width), np.dtype(namespace.dtype)
+    packed = _decode(
+        "second_moment", codec_of(namespace.codec), second_moment, record.second_moment_checksum, shape, dtype
+    )
+    decoded = _decode("mean", MEAN_CODEC, mean, record.mean_checksum, (namespace.width,), dtype)
+    return Moments(record.count, decoded, unpack(packed, namespace.width))
+
+
+def check_chunk(record: Record, second_moment: bytes | None) -> bytes:
+    """The chunk of a second moment, still encoded, when it is whole and the record's.
+
+    Raises:
+        CorruptEntryError: it is missing, damaged, or of another row.
+    """
+    if second_moment is None:
+        raise CorruptEntryError("second_moment is missing")
+    _check(SECOND_MOMENT, second_moment, record.second_moment_checksum)
+    return second_moment
+
+
+def _check(name: str, chunk: bytes, checksum: int) -> None:
+    try:
+        unseal(chunk)
+    except ValueError as error:
+        raise CorruptEntryError(f"{name} is damaged ({error})") from error
+    if checksum_of(chunk) != checksum:
+        raise CorruptEntryError(f"{name} does not belong to its record")
+
+
+def _decode(
+    name: str,
+    codec: ChunkCodec,
+    chunk: bytes | None,
+    checksum: int,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+) -> FloatArray:
+    if chunk is None:
+        raise CorruptEntryError(f"{name} is missing")
+    try:
+        found: FloatArray = codec.decode(unseal(chunk), shape, dtype)
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise CorruptEntryError(f"{name} is damaged ({error})") from error
+    if checksum_of(chunk) != checksum:
+        raise CorruptEntryError(f"{name} does not belong to its record")
+    return found

@@ -1,0 +1,268 @@
+"""Zarr arrays of one namespace: one chunk per matrix, written and read whole.
+
+Convention: arrays have a fixed capacity and are never resized.
+"""
+
+import errno
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.abc.store import Store as ZarrStorage
+from zarr.codecs import Crc32cCodec
+from zarr.errors import ContainsArrayError, ContainsGroupError, ZarrUserWarning
+
+from covpool.store.arrays.rows import (
+    MEAN_CODEC,
+    Row,
+    check_chunk,
+    check_row,
+    decode_record,
+    decode_row,
+    encode_row,
+)
+from covpool.store.arrays.schema import (
+    ARRAYS,
+    MEAN,
+    RECORD,
+    RECORD_BYTES,
+    SECOND_MOMENT,
+    Namespace,
+    Record,
+    check_version,
+    chunk_path,
+    generation_path,
+    version_text,
+)
+from covpool.store.codecs import codec_of
+from covpool.store.errors import CorruptEntryError, OutdatedCatalogError, StorageError
+from covpool.store.storage.objects import Objects
+from covpool.store.values.keys import MomentsKey
+from covpool.store.values.moments import Moments
+from covpool.store.values.packing import packed_shape
+
+_FORMAT = "covpool_format"
+
+
+class RowArrays(ABC):
+    """The arrays `second_moment`, `mean` and `record`, to be read one row at a time.
+
+    zarr makes the arrays and describes them; rows are read and written as whole chunks, in the very bytes
+    zarr would write, because a chunk that is missing must be an error here and not a fill value.
+
+    Attributes:
+        namespace: what the rows have in common; its codec is the one they are encoded in.
+        path: the group the arrays lie in.
+    """
+
+    namespace: Namespace
+    path: str
+
+    @abstractmethod
+    def chunk(self, array: str, row: int) -> bytes | None:
+        """One chunk of one row as it was encoded; None where there is none."""
+
+    def row(self, row: int) -> Row | None:
+        """The chunks of one row; None if one of them is missing."""
+        record, mean, second_moment = (self.chunk(array, row) for array in (RECORD, MEAN, SECOND_MOMENT))
+        if record is None or mean is None or second_moment is None:
+            return None
+        return Row(record, mean, second_moment)
+
+    def whole(self, row: int) -> Record | None:
+        """What a row says of itself when all of its checksums fit; None where it cannot be read.
+
+        Raises:
+            StorageError: the storage cannot be reached, which tells nothing of the row.
+        """
+        try:
+            found = self.row(row)
+            return None if found is None else check_row(found)
+        except StorageError:
+            raise
+        except CorruptEntryError:
+            return None
+        except OSError as error:
+            if not is_damage(error):
+                raise _out_of_reach(self.path, error) from error
+            return None
+
+    def read(self, row: int, key: str) -> Moments:
+        """The moments of one row.
+
+        Raises:
+            CorruptEntryError: a chunk is missing, fails its checksum, or belongs to another key.
+        """
+        with self._naming(row, key):
+            record = decode_record(self.chunk(RECORD, row), key)
+            mean, second_moment = self.chunk(MEAN, row), self.chunk(SECOND_MOMENT, row)
+            return decode_row(self.namespace, record, mean, second_moment)
+
+    def read_chunk(self, row: int, key: str) -> bytes:
+        """The chunk of a row's second moment, encoded as it is.
+
+        Raises:
+            CorruptEntryError: the chunk is missing, fails its checksum, or belongs to another key.
+        """
+        with self._naming(row, key):
+            record = decode_record(self.chunk(RECORD, row), key)
+            return check_chunk(record, self.chunk(SECOND_MOMENT, row))
+
+    @contextmanager
+    def _naming(self, row: int, key: str) -> Iterator[None]:
+        try:
+            yield
+        except StorageError:
+            # Not to be reached is not damaged.
+            raise
+        except (CorruptEntryError, OSError) as error:
+            if isinstance(error, OSError) and not is_damage(error):
+                raise _out_of_reach(f"{key}: row {row} of {self.path}", error) from error
+            raise CorruptEntryError(
+                f"{key}: row {row} of {self.path}: {error}; compute it again (covpool extract --again)"
+            ) from error
+
+
+class NamespaceArrays(RowArrays):
+    """The arrays of one namespace that writers fill: one object per chunk, one chunk per row."""
+
+    def __init__(self, storage: ZarrStorage, namespace: Namespace) -> None:
+        self.namespace = namespace
+        self.path = generation_path(namespace, 0)
+        self._forced = False
+        self._objects = Objects(storage)
+        _open_group(storage, self.path, _attributes(namespace))
+        with warnings.catch_warnings():
+            # pcodec is no core codec, which zarr remarks on at every array; FORMAT.md says it once.
+            warnings.simplefilter("ignore", ZarrUserWarning)
+            _open_arrays(storage, self.path, namespace)
+
+    def write(self, row: int, key: MomentsKey, moments: Moments) -> Record:
+        """Write one row, whose chunks must not be there yet: a row is handed out once.
+
+        Raises:
+            StorageError: the storage refused (disk full, no permission); nothing became readable.
+            OutdatedCatalogError: the row holds other chunks, which stay.
+        """
+        chunks, record = encode_row(self.namespace, key, moments)
+        try:
+            for array in (MEAN, SECOND_MOMENT, RECORD):
+                path = chunk_path(self.path, array, row)
+                if not self._objects.write_new(path, getattr(chunks, array)):
+                    raise OutdatedCatalogError(
+                        f"{key}: {path} was there before the catalog handed that row out: it is older than "
+                        "the arrays (a restored backup?); nothing was cached or replaced, run covpool store "
+                        "rebuild"
+                    )
+        except OSError as error:
+            raise StorageError(
+                f"{key}: could not be written under {self.path} ({error}); nothing was cached, "
+                "make room or fix the permissions and put it again"
+            ) from error
+        return record
+
+    def force(self, row: int) -> None:
+        """Wait until a written row has reached the disk, and with the first one the arrays it lies in."""
+        paths = [chunk_path(self.path, array, row) for array in (MEAN, SECOND_MOMENT, RECORD)]
+        try:
+            if not self._forced:
+                folders = (
+                    ARRAYS,
+                    self.path,
+                    *(f"{self.path}/{one}" for one in (MEAN, SECOND_MOMENT, RECORD)),
+                )
+                self._objects.force([f"{folder}/zarr.json" for folder in folders])
+                self._forced = True
+            self._objects.force(paths, known=True)
+        except OSError as error:
+            raise StorageError(
+                f"row {row} of {self.path}: could not be forced to the disk ({error}); nothing was cached"
+            ) from error
+
+    def chunk(self, array: str, row: int) -> bytes | None:
+        """One chunk of one row, as it lies on disk."""
+        return self._objects.read(chunk_path(self.path, array, row))
+
+
+#: What the kernel says of one file that cannot be read; the checksums of file systems among them.
+_DAMAGE = frozenset({errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EIO, errno.EBADMSG, errno.EUCLEAN})
+
+
+def is_damage(error: OSError) -> bool:
+    """Whether an error is about the file that was to be read; others are about all of the storage."""
+    return error.errno in _DAMAGE
+
+
+def _out_of_reach(what: str, error: OSError) -> StorageError:
+    told = f"{what}: cannot be read now ({error.strerror or error}); check the mount and the permissions"
+    return StorageError(told)
+
+
+def open_root(storage: ZarrStorage, where: str) -> None:
+    """Open or create the group all namespaces lie in, and check its format version.
+
+    Raises:
+        FormatVersionError: the arrays are of another major version.
+    """
+    group = _open_group(storage, ARRAYS, {_FORMAT: version_text()})
+    check_version(str(group.attrs[_FORMAT]), where)
+
+
+def _attributes(namespace: Namespace) -> dict[str, Any]:
+    return {
+        "recipe": namespace.recipe.to_json(),
+        "width": namespace.width,
+        "dtype": namespace.dtype,
+        "codec": namespace.codec,
+    }
+
+
+# Two processes may create the same node at once: both write the same bytes, so the loser just opens.
+
+
+def _open_group(storage: ZarrStorage, path: str, attributes: dict[str, Any]) -> zarr.Group:
+    with suppress(FileNotFoundError):
+        return zarr.open_group(storage, path=path, mode="r")
+    _require_writable(storage, path)
+    with suppress(ContainsGroupError, ContainsArrayError):
+        zarr.create_group(storage, path=path, attributes=attributes)
+    return zarr.open_group(storage, path=path, mode="r")
+
+
+def _require_writable(storage: ZarrStorage, path: str) -> None:
+    if storage.read_only:
+        raise FileNotFoundError(f"{path}/zarr.json: is missing, and the store is open for reading only")
+
+
+def _open_arrays(storage: ZarrStorage, path: str, namespace: Namespace) -> None:
+    n, d, dtype = namespace.capacity, namespace.width, namespace.dtype
+    item = np.dtype(dtype).itemsize
+    packed, plain = codec_of(namespace.codec).zarr_arguments(item), {"compressors": [Crc32cCodec()]}
+    _open_array(storage, f"{path}/{SECOND_MOMENT}", (n, *packed_shape(d)), dtype, packed)
+    _open_array(storage, f"{path}/{MEAN}", (n, d), dtype, MEAN_CODEC.zarr_arguments(item))
+    _open_array(storage, f"{path}/{RECORD}", (n, RECORD_BYTES), "uint8", plain)
+
+
+def _open_array(
+    storage: ZarrStorage, path: str, shape: tuple[int, ...], dtype: str, codecs: dict[str, Any]
+) -> None:
+    with suppress(FileNotFoundError):
+        zarr.open_array(storage, path=path, mode="r")
+        return
+    _require_writable(storage, path)
+    with suppress(ContainsArrayError):
+        zarr.create_array(
+            storage,
+            name=path,
+            shape=shape,
+            chunks=(1, *shape[1:]),
+            dtype=dtype,
+            fill_value=0 if dtype == "uint8" else np.nan,
+            chunk_key_encoding={"name": "default", "separator": "."},
+            config={"write_empty_chunks": True},
+            **codecs,
+        )

@@ -1,0 +1,1 @@
+"""Catalog: the tables that say which row holds which key, under which names."""

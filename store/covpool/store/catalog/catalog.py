@@ -1,0 +1,382 @@
+"""Catalog: which keys are stored, in which namespace and row; the only thing readers trust.
+
+A row is reserved, its chunks are written, and it is flipped to ready last; only ready rows are read. A row
+is written once: putting other moments under a key takes a new row, and the flip retires the old one.
+SQLite (WAL mode) by default, or Postgres; the service keeps its job tables in the same database.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
+from functools import lru_cache
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from covpool.store.arrays.schema import Namespace, Record, check_version, version_text
+from covpool.store.catalog.entries import Entry, Place, Written
+from covpool.store.catalog.tables import READY, RESERVED, RETIRED, TABLES
+from covpool.store.catalog.tables import entries as _entries
+from covpool.store.catalog.tables import meta as _meta
+from covpool.store.catalog.tables import namespaces as _namespaces
+from covpool.store.database.engines import insert_if_absent, is_read_only, reading, writing
+from covpool.store.errors import CapacityError, InvalidMomentsError, StoreError
+from covpool.store.values.keys import MomentsKey, Recipe, is_digest
+
+
+class Catalog:
+    """Look-ups and the reserve → ready protocol over one database."""
+
+    def __init__(self, engine: Engine, where: str) -> None:
+        self.engine = engine
+        TABLES.ensure(engine)
+        query = sa.select(_meta.c.value).where(_meta.c.name == "format")
+        with self.reading() as connection:
+            found = connection.scalar(query)
+        if found is None:
+            with self.writing() as connection:
+                insert_if_absent(connection, _meta, [{"name": "format", "value": version_text()}])
+                found = connection.scalar(query)
+        check_version(str(found), where)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be written through it."""
+        return is_read_only(self.engine)
+
+    def writing(self, *, durable: bool = False) -> AbstractContextManager[Connection]:
+        """A transaction that writes, see `engines.writing`."""
+        return writing(self.engine, durable=durable)
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A transaction that only reads, see `engines.reading`."""
+        return reading(self.engine)
+
+    def reserve(self, key: MomentsKey, namespace: Namespace) -> Place:
+        """A row of its own for one writing of `key`; nobody else is ever given it.
+
+        A key that is ready stays in its namespace, whatever codec is asked for.
+
+        Raises:
+            CapacityError: the namespace is full.
+            InvalidMomentsError: the key is stored in another width or dtype.
+        """
+        with self.writing() as connection:
+            entry = self.find_within(connection, key.digest)
+            stored = namespace if entry is None else entry.namespace
+            if (stored.width, stored.dtype) != (namespace.width, namespace.dtype):
+                raise InvalidMomentsError(
+                    f"{key}: is stored as {stored.width} x {stored.dtype}; offer it so (Moments.astype), "
+                    "or drop the old entry"
+                )
+            return self._reserve(connection, [(key, stored)])[key.digest]
+
+    def find_or_reserve(self, wanted: Sequence[tuple[MomentsKey, Namespace]]) -> list[Entry | Place]:
+        """Of each key the ready entry, or else a row of its own for writing it, in one transaction.
+
+        Raises:
+            CapacityError: a namespace is full; then nothing is reserved.
+        """
+        with self.writing() as connection:
+            ready = self.ready_among([key.digest for key, _ in wanted], connection)
+            entries = [
+                self.find_within(connection, key.digest) if key.digest in ready else None for key, _ in wanted
+            ]
+            free = [one for one, entry in zip(wanted, entries, strict=True) if entry is None]
+            places = self._reserve(connection, free)
+        return [
+            places[key.digest] if entry is None else entry
+            for (key, _), entry in zip(wanted, entries, strict=True)
+        ]
+
+    def _reserve(
+        self, connection: Connection, wanted: Sequence[tuple[MomentsKey, Namespace]]
+    ) -> dict[str, Place]:
+        """Rows by the digests of keys, each of which is given once."""
+        places = {}
+        # In one order everywhere: two writers must not wait for each other.
+        for namespace in sorted({namespace.id: namespace for _, namespace in wanted}.values(), key=_id):
+            keys = [key for key, of in wanted if of.id == namespace.id]
+            many = {"which": namespace.id, "rows": len(keys)}
+            # The namespace's row is the lock: one writer at a time hands out rows of its arrays.
+            found = connection.execute(_NEXT_ROWS, many).one_or_none()
+            if found is None:
+                insert_if_absent(connection, _namespaces, [namespace_row(namespace)])
+                found = connection.execute(_NEXT_ROWS, many).one_or_none()
+            if found is None:
+                recipe = namespace.recipe
+                raise CapacityError(
+                    f"namespace {namespace.id} ({recipe.model}, {recipe.layer}) has handed out all its "
+                    "rows; open a second store"
+                )
+            for row, key in enumerate(keys, found.next_row - len(keys)):
+                places[key.digest] = Place(namespace_of(found), 0, row)
+        if places:
+            now = datetime.now(UTC)
+            connection.execute(
+                _RESERVE,
+                [
+                    {
+                        "namespace": places[key.digest].namespace.id,
+                        "generation": 0,
+                        "row": places[key.digest].row,
+                        "key": key.digest,
+                        "state": RESERVED,
+                        "since": now,
+                        "sequence": key.sequence,
+                        "length": key.length,
+                    }
+                    for key, _ in wanted
+                ],
+            )
+        return places
+
+    def flip_ready(
+        self,
+        written: Sequence[Written],
+        *,
+        replace: bool = False,
+        also: Callable[[Connection], None] | None = None,
+    ) -> None:
+        """Make written rows the ones that are read, and retire those that were, all in one transaction.
+
+        A row that another writer made ready meanwhile stays, and this one is retired: writers of one key end
+        in one row, the first. `also` runs in the same transaction, so all of it happens or nothing.
+
+        Args:
+            written: one row each of different keys.
+            replace: retire such a row too, unless it has the same checksum.
+            also: more to do in the transaction.
+
+        Raises:
+            StoreError: a reservation was given up (`gc` retires those it takes for abandoned).
+        """
+        now = datetime.now(UTC)
+        with self.writing() as connection:
+            # In one order everywhere: two writers must not wait for each other.
+            ordered = sorted(written, key=lambda one: one.key.digest)
+            for one in ordered:
+                lock_rows_of(connection, one.key.digest)
+            ready = self.ready_among([one.key.digest for one in ordered], connection)
+            flipped: list[Written] = []
+            for one in ordered:
+                found = self.find_within(connection, one.key.digest) if one.key.digest in ready else None
+                theirs = found is not None and found.place != one.instead_of
+                if found and theirs and not (replace and found.checksum != one.record.checksum):
+                    _from_reserved(connection, _RETIRE, [one], [{"since": now}])
+                    continue
+                if found:
+                    connection.execute(_RETIRE, _where(found.place, READY) | {"since": now})
+                flipped.append(one)
+            if flipped:
+                _from_reserved(connection, _FLIP, flipped, [_told(one.record, now) for one in flipped])
+            if also is not None:
+                also(connection)
+
+    def give_up(self, place: Place) -> None:
+        """Retire a reserved row whose writing failed."""
+        with self.writing() as connection:
+            connection.execute(_RETIRE, _where(place, RESERVED) | {"since": datetime.now(UTC)})
+
+    def find(self, key: str) -> Entry | None:
+        """The ready entry of a key digest."""
+        if not is_digest(key):
+            return None
+        with self.reading() as connection:
+            return self.find_within(connection, key)
+
+    def ready_among(self, keys: list[str], within: Connection | None = None) -> set[str]:
+        """Those of `keys` that are ready, as seen by the transaction `within`, or by a new one."""
+        found: set[str] = set()
+        with nullcontext(within) if within is not None else self.reading() as connection:
+            # SQLite binds at most 32,766 values in one statement.
+            for start in range(0, len(keys), 10_000):
+                found.update(connection.scalars(_READY_AMONG, {"among": keys[start : start + 10_000]}))
+        return found
+
+    def count(self) -> int:
+        """How many keys are ready."""
+        with self.reading() as connection:
+            return int(connection.scalar(_COUNT_READY) or 0)
+
+    def entries(
+        self,
+        *,
+        model: str | None = None,
+        layer: str | None = None,
+        selection: str | None = None,
+        sequence: str | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> list[Entry]:
+        """Ready entries in key order, after the key `after`."""
+        query = select_entries().where(_entries.c.state == READY).order_by(_entries.c.key)
+        if model is not None:
+            query = query.where(_namespaces.c.model == model)
+        if layer is not None:
+            query = query.where(_namespaces.c.layer == layer)
+        if selection is not None:
+            query = query.where(_namespaces.c.selection == selection)
+        if sequence is not None:
+            query = query.where(_entries.c.sequence == sequence)
+        if after is not None:
+            query = query.where(_entries.c.key > after)
+        if limit is not None:
+            query = query.limit(limit)
+        with self.reading() as connection:
+            return [entry_of(row) for row in connection.execute(query)]
+
+    def find_within(self, connection: Connection, key: str) -> Entry | None:
+        """The ready entry of a key digest, as seen by a transaction."""
+        row = connection.execute(_READY_ENTRY, {"which": key}).one_or_none()
+        return None if row is None else entry_of(row)
+
+
+def lock_rows_of(connection: Connection, key: str) -> None:
+    """Have those who change which row of a key is read take turns, until the transaction ends."""
+    # SQLite has one writer anyhow.
+    if connection.dialect.name != "sqlite":
+        connection.execute(_ROWS_OF_KEY, {"which": key})
+
+
+def at(place: Place) -> "sa.ColumnElement[bool]":
+    """The condition that an entry lies there."""
+    return sa.and_(
+        _entries.c.namespace == place.namespace.id,
+        _entries.c.generation == place.generation,
+        _entries.c.row == place.row,
+    )
+
+
+def select_entries() -> "sa.Select[tuple[object, ...]]":
+    """Every entry with what its namespace tells; `entry_of` reads the rows."""
+    shared = [
+        column for column in _namespaces.c if column.name in ("recipe", "width", "dtype", "codec", "capacity")
+    ]
+    return sa.select(_entries, *shared).join(_namespaces, _entries.c.namespace == _namespaces.c.id)
+
+
+def _id(namespace: Namespace) -> str:
+    return namespace.id
+
+
+def namespace_row(namespace: Namespace) -> dict[str, object]:
+    """A namespace as a row of its table."""
+    return {
+        "id": namespace.id,
+        "recipe": namespace.recipe.to_json(),
+        "model": namespace.recipe.model,
+        "layer": namespace.recipe.layer,
+        "selection": namespace.recipe.selection,
+        "width": namespace.width,
+        "dtype": namespace.dtype,
+        "codec": namespace.codec,
+        "capacity": namespace.capacity,
+        "next_row": 0,
+    }
+
+
+def namespace_of(row: "sa.Row[tuple[object, ...]]") -> Namespace:
+    """The namespace in a row of its table, or of `select_entries`."""
+    return _namespace(row.recipe, row.width, row.dtype, row.codec, row.capacity)
+
+
+@lru_cache(maxsize=1024)
+def _namespace(recipe: str, width: int, dtype: str, codec: str, capacity: int) -> Namespace:
+    return Namespace(Recipe.from_json(recipe), width, dtype, codec, capacity)
+
+
+def entry_of(row: "sa.Row[tuple[object, ...]]") -> Entry:
+    """The entry in a row of `select_entries`."""
+    return Entry(
+        row.key,
+        Place(namespace_of(row), row.generation, row.row),
+        row.state,
+        row.since.replace(tzinfo=UTC),
+        row.sequence,
+        row.length,
+        # `row.count` is the tuple method.
+        row._mapping["count"],
+        row.error,
+        row.checksum,
+        # SQLite keeps no time zone.
+        row.created and row.created.replace(tzinfo=UTC),
+    )
+
+
+# What every `put` and `get` runs is built once: SQLAlchemy then finds the compiled text without looking.
+
+_READY_ENTRY = select_entries().where(_entries.c.key == sa.bindparam("which"), _entries.c.state == READY)
+_COUNT_READY = sa.select(sa.func.count()).select_from(_entries).where(_entries.c.state == READY)
+_READY_AMONG = sa.select(_entries.c.key).where(
+    _entries.c.key.in_(sa.bindparam("among", expanding=True)), _entries.c.state == READY
+)
+_ROWS_OF_KEY = (
+    sa.select(_entries.c.row)
+    .where(_entries.c.key == sa.bindparam("which"))
+    .order_by(_entries.c.row)
+    .with_for_update()
+)
+_ROWS = sa.bindparam("rows", type_=sa.BigInteger)
+_NEXT_ROWS = (
+    sa.update(_namespaces)
+    .where(
+        _namespaces.c.id == sa.bindparam("which"), _namespaces.c.next_row + _ROWS <= _namespaces.c.capacity
+    )
+    .values(next_row=_namespaces.c.next_row + _ROWS)
+    .returning(*_namespaces.c)
+)
+_RESERVE = sa.insert(_entries)
+_THERE = sa.and_(
+    _entries.c.namespace == sa.bindparam("in_namespace"),
+    _entries.c.generation == sa.bindparam("in_generation"),
+    _entries.c.row == sa.bindparam("in_row"),
+    _entries.c.state == sa.bindparam("in_state"),
+)
+_RETIRE = sa.update(_entries).where(_THERE).values(state=RETIRED, since=sa.bindparam("since"))
+_FLIP = (
+    sa.update(_entries)
+    .where(_THERE)
+    .values(
+        state=READY,
+        **{name: sa.bindparam(name) for name in ("since", "count", "error", "checksum", "created")},
+    )
+)
+
+
+def _from_reserved(
+    connection: Connection, change: sa.Update, rows: Sequence[Written], values: Sequence[dict[str, object]]
+) -> None:
+    """Change rows that must be reserved, all in one statement."""
+    which = [_where(one.place, RESERVED) for one in rows]
+    found = connection.execute(change, [one | told for one, told in zip(which, values, strict=True)])
+    if found.rowcount == len(rows):
+        return
+    for one, told in zip(rows, values, strict=True):
+        changed = sa.select(_entries.c.row).where(at(one.place), _entries.c.since == told["since"])
+        if connection.scalar(changed) is None:
+            raise StoreError(
+                f"{one.key}: its reserved row {one.place.row} was taken for abandoned and given up; "
+                "put it again"
+            )
+
+
+def _told(record: Record, now: datetime) -> dict[str, object]:
+    """What a row tells once it is ready."""
+    return {
+        "since": now,
+        "created": now,
+        "count": record.count,
+        "error": record.error,
+        "checksum": record.checksum,
+    }
+
+
+def _where(place: Place, state: str) -> dict[str, object]:
+    """Parameters of `_THERE`."""
+    return {
+        "in_namespace": place.namespace.id,
+        "in_generation": place.generation,
+        "in_row": place.row,
+        "in_state": state,
+    }

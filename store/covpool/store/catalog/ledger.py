@@ -1,0 +1,258 @@
+"""Ledger: what the tools ask of the catalog, and change in it, besides what readers and writers do."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from covpool.store.arrays.schema import Namespace, Record
+from covpool.store.catalog.catalog import (
+    Catalog,
+    at,
+    entry_of,
+    lock_rows_of,
+    namespace_of,
+    namespace_row,
+    select_entries,
+)
+from covpool.store.catalog.entries import Entry, Place
+from covpool.store.catalog.tables import ABANDONED, READY, RESERVED, RETIRED, copies, entries, namespaces
+from covpool.store.database.engines import insert_if_absent
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A whole row found in the arrays.
+
+    Attributes:
+        place: where.
+        record: what it says of itself.
+        written: when, UTC, as far as the storage tells.
+    """
+
+    place: Place
+    record: Record
+    written: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A row that was copied.
+
+    Attributes:
+        key: whose it is.
+        source: where it was read.
+        target: where it lies now too.
+        checksum: that of its record there.
+    """
+
+    key: str
+    source: Place
+    target: Place
+    checksum: int
+
+
+class Ledger:
+    """The catalog as the tools see it: rows in every state."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def namespaces(self) -> dict[str, tuple[Namespace, int]]:
+        """By id: each namespace, and how many rows it has handed out."""
+        with self._catalog.reading() as connection:
+            rows = connection.execute(sa.select(namespaces)).all()
+        return {row.id: (namespace_of(row), row.next_row) for row in rows}
+
+    def rows(self, namespace: str, generation: int) -> dict[int, str]:
+        """State by row, of one set of arrays."""
+        query = sa.select(entries.c.row, entries.c.state).where(
+            entries.c.namespace == namespace, entries.c.generation == generation
+        )
+        with self._catalog.reading() as connection:
+            return {row.row: row.state for row in connection.execute(query)}
+
+    def entries(
+        self, state: str, *, before: datetime | None = None, namespace: str | None = None
+    ) -> list[Entry]:
+        """Entries in one state, in the order of their places; those that came into it `before`."""
+        query = select_entries().where(entries.c.state == state)
+        if before is not None:
+            query = query.where(entries.c.since < before)
+        if namespace is not None:
+            query = query.where(entries.c.namespace == namespace)
+        query = query.order_by(entries.c.namespace, entries.c.generation, entries.c.row)
+        with self._catalog.reading() as connection:
+            return [entry_of(row) for row in connection.execute(query)]
+
+    def retire(self, reserved: Iterable[Entry]) -> list[Entry]:
+        """Give up reservations, whose writers cannot flip them any more; returns those still reserved."""
+        retired, now = [], datetime.now(UTC)
+        with self._catalog.writing() as connection:
+            for entry in reserved:
+                change = sa.update(entries).where(at(entry.place), entries.c.state == RESERVED)
+                if connection.execute(change.values(state=RETIRED, since=now)).rowcount:
+                    retired.append(entry)
+        return retired
+
+    def of_key(self, key: str) -> list[Entry]:
+        """Entries of a key in every state, those made last first."""
+        query = select_entries().where(entries.c.key == key)
+        newest = (entries.c.created.desc(), entries.c.generation.desc(), entries.c.row.desc())
+        with self._catalog.reading() as connection:
+            return [entry_of(row) for row in connection.execute(query.order_by(*newest))]
+
+    def retire_ready(self, entry: Entry, *, also: Callable[[Connection], None] | None = None) -> bool:
+        """Have a key read no more, unless another row of it became ready meanwhile.
+
+        Args:
+            entry: the ready one, that cannot be read.
+            also: more to do in the same transaction.
+
+        Returns:
+            Whether it was the ready one still.
+        """
+        with self._catalog.writing() as connection:
+            lock_rows_of(connection, entry.key)
+            change = sa.update(entries).where(at(entry.place), entries.c.state == READY)
+            retired = connection.execute(change.values(state=RETIRED, since=datetime.now(UTC))).rowcount
+            if retired and also is not None:
+                also(connection)
+        return bool(retired)
+
+    def forget(self, retired: Iterable[Place]) -> None:
+        """Drop retired entries whose chunks are gone."""
+        with self._catalog.writing() as connection:
+            for place in retired:
+                connection.execute(sa.delete(entries).where(at(place), entries.c.state == RETIRED))
+
+    def forget_copy(self, namespace: str, generation: int) -> None:
+        """Drop the retired entries of a copy that is gone."""
+        of_copy = sa.and_(entries.c.namespace == namespace, entries.c.generation == generation)
+        with self._catalog.writing() as connection:
+            connection.execute(sa.delete(entries).where(of_copy, entries.c.state == RETIRED))
+
+    def register(self, namespace: Namespace, next_row: int) -> None:
+        """Have the namespace, with at least `next_row` rows handed out."""
+        with self._catalog.writing() as connection:
+            insert_if_absent(connection, namespaces, [namespace_row(namespace)])
+            connection.execute(
+                sa.update(namespaces)
+                .where(namespaces.c.id == namespace.id, namespaces.c.next_row < next_row)
+                .values(next_row=next_row)
+            )
+
+    def adopt(self, found: Sequence[Found], instead_of: Mapping[str, Place] | None = None) -> list[bool]:
+        """Enter rows found in the arrays: ready if nothing is ready under their key, else retired.
+
+        A row that is known as retired becomes ready likewise.
+
+        Args:
+            found: whole rows; of several of one key the first counts. Those of abandoned copies are
+                passed over.
+            instead_of: by key, a ready row that gives way.
+
+        Returns:
+            For each, whether it became ready.
+        """
+        became, now = [], datetime.now(UTC)
+        with self._catalog.writing() as connection:
+            for one in sorted(found, key=lambda one: one.record.key):
+                if _is_abandoned(connection, one.place):
+                    became.append((one, False))
+                    continue
+                lock_rows_of(connection, one.record.key)
+                ready = self._catalog.find_within(connection, one.record.key)
+                if ready is not None and ready.place == (instead_of or {}).get(one.record.key):
+                    _set_state(connection, ready.place, READY, RETIRED, now)
+                    ready = None
+                values = _values_of(one, RETIRED if ready else READY, now)
+                if not insert_if_absent(connection, entries, [values]):
+                    # It was given up, under whatever key it was handed out for.
+                    change = sa.update(entries).where(at(one.place), entries.c.state == RETIRED)
+                    known = connection.execute(change.values(values)).rowcount
+                    became.append((one, bool(known) and ready is None))
+                    continue
+                became.append((one, ready is None))
+        told = {id(one): ready for one, ready in became}
+        return [told[id(one)] for one in found]
+
+    def claim(self, rows: Sequence[tuple[Place, Record | None]]) -> list[Place]:
+        """Enter rows that have no entry as retired, so that nobody else does; returns those entered.
+
+        Args:
+            rows: where each lies, and what it says of itself, if anything.
+        """
+        now, claimed = datetime.now(UTC), []
+        with self._catalog.writing() as connection:
+            for place, record in rows:
+                values = _values_of(Found(place, record or _NOBODYS, now), RETIRED, now)
+                if insert_if_absent(connection, entries, [values]):
+                    claimed.append(place)
+        return claimed
+
+
+def swap(connection: Connection, namespace: str, moves: Sequence[Move]) -> int:
+    """Make copies the rows that are read, where their sources still are.
+
+    Returns:
+        How many keys are read from their copies now.
+    """
+    now = datetime.now(UTC)
+    query = sa.select(entries).where(entries.c.namespace == namespace, entries.c.state == READY)
+    rows = {row.key: row for row in connection.execute(query.with_for_update())}
+    standing = [
+        (move, rows[move.key])
+        for move in moves
+        if move.key in rows
+        and (rows[move.key].generation, rows[move.key].row) == (move.source.generation, move.source.row)
+    ]
+    for move, _ in standing:
+        _set_state(connection, move.source, READY, RETIRED, now)
+    for move, row in standing:
+        values = dict(row._mapping) | {
+            "generation": move.target.generation,
+            "row": move.target.row,
+            "since": now,
+            "checksum": move.checksum,
+        }
+        connection.execute(sa.insert(entries).values(values))
+    return len(standing)
+
+
+def _is_abandoned(connection: Connection, place: Place) -> bool:
+    """Whether a place lies in a copy that was given up; it stays as it is until the transaction ends."""
+    if not place.generation:
+        return False
+    query = sa.select(copies.c.state).where(
+        copies.c.namespace == place.namespace.id, copies.c.generation == place.generation
+    )
+    return connection.scalar(query.with_for_update()) == ABANDONED
+
+
+#: Stands in the catalog for a row that says nothing of itself.
+_NOBODYS = Record("0" * 64, "0" * 64, 0, 0, 0.0, 0, 0)
+
+
+def _set_state(connection: Connection, place: Place, before: str, after: str, now: datetime) -> None:
+    change = sa.update(entries).where(at(place), entries.c.state == before)
+    connection.execute(change.values(state=after, since=now))
+
+
+def _values_of(one: Found, state: str, now: datetime) -> dict[str, object]:
+    return {
+        "namespace": one.place.namespace.id,
+        "generation": one.place.generation,
+        "row": one.place.row,
+        "key": one.record.key,
+        "state": state,
+        "since": now,
+        "sequence": one.record.sequence,
+        "length": one.record.length,
+        "count": one.record.count,
+        "error": one.record.error,
+        "checksum": one.record.checksum,
+        "created": one.written or now,
+    }

@@ -1,0 +1,91 @@
+"""Listing: what a store holds, as an Arrow table."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from covpool.store.catalog.catalog import Catalog
+from covpool.store.catalog.tables import entries, names, namespaces, subjects
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BATCH = 50_000
+
+_TEXT = ("key", "sequence", "state", "model", "layer", "selection", "dtype", "codec", "recipe", "namespace")
+
+
+def list_entries(
+    catalog: Catalog,
+    *,
+    model: str | None = None,
+    layer: str | None = None,
+    selection: str | None = None,
+    assembly: str | None = None,
+    state: str | None = "ready",
+    since: datetime | None = None,
+) -> "pa.Table":
+    """The entries of a catalog, one a row, in the order of their keys.
+
+    Columns: key, sequence (digests), state, model, layer, selection, dtype, codec, recipe (canonical JSON),
+    namespace, width (features), length (bp), count (tokens), error (relative Frobenius), created (UTC).
+
+    Args:
+        catalog: the catalog.
+        model, layer, selection: of the recipe.
+        assembly: only what has a name in this genome assembly.
+        state: "ready" or "reserved"; None for all.
+        since: only what became ready then or later; a time without a zone is UTC.
+    """
+    import pyarrow as pa
+
+    schema = pa.schema(
+        [(name, pa.string()) for name in _TEXT]
+        + [(name, pa.int64()) for name in ("width", "length", "count")]
+        + [("error", pa.float64()), ("created", pa.timestamp("us", tz="UTC"))]
+    )
+    columns = [entries.c[name] if name in entries.c else namespaces.c[name] for name in schema.names]
+    query = sa.select(*columns).join(namespaces, entries.c.namespace == namespaces.c.id)
+    wanted = {
+        namespaces.c.model: model,
+        namespaces.c.layer: layer,
+        namespaces.c.selection: selection,
+        entries.c.state: state,
+    }
+    for column, value in wanted.items():
+        if value is not None:
+            query = query.where(column == value)
+    if assembly is not None:
+        named = sa.select(subjects.c.key).join(names, names.c.subject == subjects.c.subject)
+        query = query.where(entries.c.key.in_(named.where(names.c.assembly == assembly)))
+    if since is not None:
+        moment = since.replace(tzinfo=UTC) if since.tzinfo is None else since.astimezone(UTC)
+        query = query.where(entries.c.created >= moment)
+    batches = _batches(catalog, query.order_by(entries.c.key))
+    return pa.Table.from_batches(
+        [
+            pa.RecordBatch.from_arrays(
+                [pa.array(values, field.type) for values, field in zip(batch, schema, strict=True)],
+                schema=schema,
+            )
+            for batch in batches
+        ],
+        schema,
+    )
+
+
+def _batches(catalog: Catalog, query: "sa.Select[tuple[object, ...]]") -> Iterator[list[list[object]]]:
+    """The rows of a query by column, so many rows at a time."""
+    with catalog.reading() as connection:
+        for rows in connection.execute(query).partitions(_BATCH):
+            yield [_zoned(list(values)) for values in zip(*rows, strict=True)]
+
+
+def _zoned(values: list[object]) -> list[object]:
+    # SQLite keeps no time zone.
+    return [
+        value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
+        for value in values
+    ]

@@ -1,0 +1,1 @@
+"""Database: engines of SQLite and Postgres, transactions, and migrations."""

@@ -1,0 +1,125 @@
+"""Migrations: the tables of a room, the revision at which a database holds them, and the way to the newest.
+
+Convention: revisions are Alembic scripts in a folder `versions`, numbered "0001", "0002" and
+so on. A new database is made at the newest; an older one is refused until `covpool store migrate` is run.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from covpool.store.database.engines import alone, reading, shown, writing
+from covpool.store.errors import FormatVersionError
+
+FIRST = "0001"
+
+
+@dataclass(frozen=True)
+class RoomTables:
+    """The tables that one room keeps in a database.
+
+    Attributes:
+        room: name of the room; the revision stands in the table `<room>_revision`.
+        metadata: the tables as the newest revision leaves them.
+        folder: where the folder `versions` with the Alembic scripts lies.
+        revision: the newest revision, which this code needs.
+    """
+
+    room: str
+    metadata: sa.MetaData
+    folder: Path
+    revision: str
+
+    def ensure(self, engine: Engine) -> None:
+        """Make the tables in a database that has none of them; refuse those of another revision.
+
+        Any number of processes may do so at once. Through an engine for reading only nothing is made.
+
+        Raises:
+            FormatVersionError: the tables are of an older or a newer revision, with the remedy.
+            CatalogError: the database cannot be reached, or refused.
+            ReadOnlyError: there are none, and none can be made.
+        """
+        with reading(engine) as connection:
+            found = self.found(connection)
+        if found is None:
+            with writing(engine) as connection:
+                self._alone(connection)
+                found = self.found(connection)
+                if found is None:
+                    self.metadata.create_all(connection)
+                    self._stamp(connection, self.revision)
+                    return
+        if found == self.revision:
+            return
+        remedy = (
+            "run `covpool store migrate` (with --catalog, where the store has one) after making a backup"
+            if found < self.revision
+            else "upgrade covpool"
+        )
+        raise FormatVersionError(
+            f"database {shown(engine.url)}: its {self.room} tables are of revision {found}, this covpool "
+            f"needs {self.revision}; {remedy}"
+        )
+
+    def found(self, connection: Connection) -> str | None:
+        """The revision of the tables there; None when there are none."""
+        names = set(sa.inspect(connection).get_table_names())
+        if self._versions.name in names:
+            return str(connection.execute(sa.select(self._versions.c.version_num)).scalar_one())
+        # Before revisions were recorded there was only the first.
+        return FIRST if names & set(self.metadata.tables) else None
+
+    def migrate(self, engine: Engine) -> tuple[str | None, str | None]:
+        """Bring the tables there to the newest revision, all the way or not at all.
+
+        Returns:
+            The revision before and after; (None, None) when there are no such tables.
+
+        Raises:
+            FormatVersionError: the tables are of a newer revision.
+            CatalogError: the database cannot be reached, or refused; nothing was changed.
+        """
+        with writing(engine) as connection:
+            self._alone(connection)
+            before = self.found(connection)
+            if before is not None and before < self.revision:
+                if not sa.inspect(connection).has_table(self._versions.name):
+                    self._stamp(connection, before)
+                self.upgrade(connection)
+        if before is not None:
+            self.ensure(engine)
+        return before, before and self.revision
+
+    def upgrade(self, connection: Connection) -> None:
+        """Run the scripts from the recorded revision to the newest, in the transaction of `connection`."""
+        # Only here: whoever opens a store needs no Alembic.
+        from alembic.config import Config
+        from alembic.runtime.environment import EnvironmentContext
+        from alembic.script import ScriptDirectory
+
+        scripts = ScriptDirectory(str(self.folder))
+        environment = EnvironmentContext(
+            Config(),
+            scripts,
+            fn=lambda revision, _: scripts._upgrade_revs(self.revision, revision),
+            destination_rev=self.revision,
+        )
+        with environment:
+            environment.configure(connection=connection, version_table=self._versions.name)
+            environment.run_migrations()
+
+    @cached_property
+    def _versions(self) -> sa.Table:
+        column = sa.Column("version_num", sa.String(32), primary_key=True)
+        return sa.Table(f"{self.room}_revision", sa.MetaData(), column)
+
+    def _stamp(self, connection: Connection, revision: str) -> None:
+        self._versions.create(connection)
+        connection.execute(sa.insert(self._versions).values(version_num=revision))
+
+    def _alone(self, connection: Connection) -> None:
+        alone(connection, f"covpool {self.room} tables")

@@ -1,0 +1,1 @@
+"""Values: keys, moments, partial sums, and how symmetric matrices are packed."""

@@ -1,0 +1,118 @@
+"""Puts: moments into rows of their own, made readable in one step or not at all.
+
+A key's moments stay as they are: other machines and other versions of libraries round otherwise, and who has
+read a key once must not find other bits under it. They are replaced where they are damaged, or when asked.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from sqlalchemy.engine import Connection
+
+from covpool.store.arrays.rows import check_row, encode_row
+from covpool.store.arrays.schema import Namespace
+from covpool.store.arrays.zarr_arrays import NamespaceArrays
+from covpool.store.catalog.entries import Entry, Place, Written
+from covpool.store.errors import CatalogError, CorruptEntryError, OutdatedCatalogError
+from covpool.store.values.keys import MomentsKey
+from covpool.store.values.moments import Moments
+
+log = logging.getLogger(__name__)
+
+if TYPE_CHECKING:
+    from covpool.store.store import Store
+
+
+def put_all(
+    store: "Store",
+    items: Iterable[tuple[MomentsKey, Moments]],
+    also: Callable[[Connection], None] | None,
+    *,
+    replace: bool,
+) -> None:
+    """See `Store.put_many`."""
+    given = {key.digest: (key, moments) for key, moments in items}
+    first = next(iter(given), "nothing to put")
+    for _, moments in given.values():
+        moments.validate()
+    store.require_writable()
+    wanted = [
+        (key, Namespace(key.recipe, moments.width, str(moments.dtype), store.codec))
+        for key, moments in given.values()
+    ]
+    reserved: list[Place] = []
+    try:
+        try:
+            rows = _rows(store, wanted, given, reserved, replace=replace)
+            written = [_write(store, *given[key], place, old) for key, place, old in rows]
+            if written:
+                store.catalog.flip_ready(written, replace=replace, also=also)
+            elif also is not None:
+                with store.catalog.writing() as connection:
+                    also(connection)
+        except BaseException:
+            # Whoever interrupts leaves no reservation behind either.
+            with suppress(CatalogError):
+                for place in reserved:
+                    store.catalog.give_up(place)
+            raise
+        for key in given:
+            with suppress(OSError):
+                store.partials.drop(key)
+    except OutdatedCatalogError as error:
+        store.found_outdated(error)
+        raise
+    except CatalogError as error:
+        raise CatalogError(f"{first}: nothing became readable; {error}") from error
+
+
+def _rows(
+    store: "Store",
+    wanted: list[tuple[MomentsKey, Namespace]],
+    given: dict[str, tuple[MomentsKey, Moments]],
+    reserved: list[Place],
+    *,
+    replace: bool,
+) -> Iterator[tuple[str, Place, Place | None]]:
+    """Digests to be written, each with a reserved row and the one it replaces; also listed in `reserved`."""
+    found = store.catalog.find_or_reserve(wanted)
+    reserved += [one for one in found if isinstance(one, Place)]
+    for (key, namespace), one in zip(wanted, found, strict=True):
+        if isinstance(one, Place):
+            yield key.digest, one, None
+        elif not _stays(store, one, *given[key.digest], replace=replace):
+            reserved.append(store.catalog.reserve(key, namespace))
+            yield key.digest, reserved[-1], one.place
+
+
+def _write(store: "Store", key: MomentsKey, moments: Moments, place: Place, old: Place | None) -> Written:
+    arrays = store.arrays_of(place)
+    assert isinstance(arrays, NamespaceArrays)
+    record = arrays.write(place.row, key, moments)
+    if store.durability == "power-loss":
+        arrays.force(place.row)
+    return Written(key, place, record, old)
+
+
+def _stays(store: "Store", entry: Entry, key: MomentsKey, moments: Moments, *, replace: bool) -> bool:
+    """Whether what is stored there stays: it is intact, and the same, or other moments that are to stay."""
+    if (moments.width, str(moments.dtype)) != (entry.namespace.width, entry.namespace.dtype):
+        return False
+    try:
+        arrays = store.arrays_of(entry.place)
+        stored = arrays.row(entry.row)
+        if stored is None or check_row(stored).key != key.digest:
+            return False
+    except CorruptEntryError:
+        return False
+    if stored == encode_row(arrays.namespace, key, moments)[0]:
+        return True
+    if not replace:
+        log.warning(
+            "%s: is stored with other bits, which stay; another machine, number of threads or version of a "
+            "library rounds otherwise (covpool extract --again replaces them)",
+            key,
+        )
+    return not replace

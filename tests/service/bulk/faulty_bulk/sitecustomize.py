@@ -1,0 +1,73 @@
+"""Faults for tests of bulk runs: put on the path, it makes certain sequences harm the worker at work.
+
+Everything else is the real thing. `COVPOOL_TEST_FAULTS` names a directory in which "once" is remembered.
+"""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+#: First bases of a sequence by the harm it does.
+HARMS = {
+    "kill": "GATTACAGATTACAGATTACA",
+    "kill once": "CATTAGACATTAGACATTAGA",
+    "sleep once": "TTAGGGTTAGGGTTAGGGTTA",
+    "overflow": "ACACACTTACACACTTACACA",
+}
+
+
+def _once(name: str) -> bool:
+    flag = Path(os.environ["COVPOOL_TEST_FAULTS"]) / name.replace(" ", "-")
+    first = not flag.exists()
+    flag.touch()
+    return first
+
+
+def _forgone(name: str) -> bool:
+    return (Path(os.environ["COVPOOL_TEST_FAULTS"]) / f"no-{name}").exists()
+
+
+def _install() -> None:
+    from covpool.extractor import ActivationError
+    from covpool.extractor.extraction import extract as extraction
+
+    run = extraction.extract_regions
+
+    def harmed(adapter, sequences, *rest, **options):  # type: ignore[no-untyped-def]
+        for sequence, _ in sequences:
+            for kind, bases in HARMS.items():
+                if not sequence.bases.startswith(bases):
+                    continue
+                killing = (kind == "kill" and not _forgone(kind)) or (kind == "kill once" and _once(kind))
+                if killing:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                if kind == "sleep once" and _once(kind):
+                    time.sleep(120)
+                if kind == "overflow":
+                    raise ActivationError("layer up.6 overflowed")
+        return run(adapter, sequences, *rest, **options)
+
+    extraction.extract_regions = harmed
+    if (Path(os.environ["COVPOOL_TEST_FAULTS"]) / "while-telling").exists():
+        _kill_while_telling()
+
+
+def _kill_while_telling() -> None:
+    """Die once between two matrices of the same work."""
+    from covpool.service.bulk import one_process
+
+    tell, told = one_process._tell, []
+
+    def telling(pipe, *message):  # type: ignore[no-untyped-def]
+        tell(pipe, *message)
+        told.append(message[0])
+        if told[-2:] == ["row", "row"] and _once("told"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    one_process._tell = telling
+
+
+if "COVPOOL_TEST_FAULTS" in os.environ and "spawn_main" in " ".join(sys.orig_argv):
+    _install()
