@@ -157,6 +157,7 @@ def _log(moments: Moments) -> Vector:
     return half_vector(matrix_log(moments.second_moment))
 
 
+#: The plain poolings by name.
 KINDS: Mapping[str, PlainPooling] = {
     kind.name: kind
     for kind in (
