@@ -32,7 +32,7 @@ def public(room: str) -> dict[str, Any]:
 def members(owner: type) -> Iterator[tuple[str, Any]]:
     """Public methods and properties that covpool defines, each once; none that a library asked for."""
     elsewhere = {name for base in owner.__mro__ if not _is_ours(base) for name in dir(base)}
-    seen = set()
+    seen: set[str] = set()
     for base in owner.__mro__:
         if _is_ours(base):
             for name, member in vars(base).items():
@@ -90,8 +90,8 @@ def _signature(member: Any) -> str:
         if one.kind is one.KEYWORD_ONLY and not keyword_only:
             keyword_only = True
             words.append("*")
-        prefix = {one.VAR_POSITIONAL: "*", one.VAR_KEYWORD: "**"}.get(one.kind, "")
-        words.append(prefix + one.name)
+        stars = "*" * (one.kind is one.VAR_POSITIONAL) or "**" * (one.kind is one.VAR_KEYWORD)
+        words.append(stars + one.name)
         keyword_only |= one.kind is one.VAR_POSITIONAL
     return f"({', '.join(words)})"
 
