@@ -169,6 +169,19 @@ def test_variables_that_documents_name_exist() -> None:
         assert not set(re.findall(r"COVPOOL_[A-Z_]+", document.read_text(encoding="utf-8"))) - known, document
 
 
+def test_the_test_data_are_listed_with_their_origin() -> None:
+    data = ROOT / "tests" / "data"
+    rows = (data / "README.md").read_text(encoding="utf-8").splitlines()
+    listed = {row.split("|")[1].strip(" `") for row in rows if row.startswith("| `")}
+    folders = {
+        str(path.relative_to(data))
+        for place in (data, data / "golden")
+        for path in place.iterdir()
+        if path.is_dir()
+    }
+    assert folders - {"golden"} <= listed
+
+
 def test_the_changelog_has_a_section_for_each_version_newest_first() -> None:
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     found = re.findall(r"^## (\S+) \((.+)\)$", text, re.MULTILINE)
@@ -183,14 +196,15 @@ def test_the_changelog_has_a_section_for_each_version_newest_first() -> None:
     assert set(groups) <= {"Added", "Changed", "Fixed", "Removed"}
 
 
-def test_the_citation_has_what_its_format_requires_and_names_a_released_version() -> None:
+def test_the_citation_has_what_its_format_requires_and_names_the_latest_release() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["cff-version"] == "1.2.0"
     assert citation["message"] and citation["title"] == "covpool"
     assert all({"name"} <= set(one) or {"family-names"} <= set(one) for one in citation["authors"])
     assert citation["license"] == "Apache-2.0"
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert f"## {citation['version']} ({citation['date-released']})" in changelog
+    released = re.findall(r"^## (\S+) \((\d.+)\)$", changelog, re.MULTILINE)
+    assert (citation["version"], str(citation["date-released"])) == released[0]
     for work in citation["references"]:
         assert work["type"] and work["title"] and work["authors"]
 
