@@ -1,25 +1,21 @@
 """The project's documents as tests see them: files, fenced blocks, links, headings."""
 
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+#: Where documents and what they name lie; a path within a room may leave out the package (`store/codecs`).
+ROOMS = ("extractor", "store", "service", "clients")
+FOLDERS = (*ROOMS, "tests", "benchmarks", "scripts", "docs", "docker", "examples")
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 def documents() -> list[Path]:
-    """Every Markdown file that git knows."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return sorted(ROOT / line for line in listed.stdout.splitlines() if (ROOT / line).is_file())
+    """Every Markdown file of the project."""
+    found = [*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))]
+    return sorted(found)
 
 
 def blocks(document: Path, *languages: str) -> list[str]:

@@ -15,18 +15,13 @@ import pytest
 import yaml
 
 from reference import commands as reference
-from reference import names
 from reference.routes import operations
-from tests.documents import ROOT, anchors, blocks, commands, documents, links, spans
+from tests.documents import FOLDERS, ROOMS, ROOT, anchors, blocks, commands, documents, links, spans
 from tests.service.running import environment, running_service
 
 README = ROOT / "README.md"
 BIN = Path(sys.executable).parent
 KNOWN = dict(pair for name, one in reference.COMMANDS.items() for pair in reference.walk(name, one))
-
-
-#: What a path in a document begins with; rooms leave out their package (`store/codecs`).
-FOLDERS = ("tests", "benchmarks", "scripts", "docs", "docker", "examples", *names.ROOMS)
 
 
 def _name(document: Path) -> str:
@@ -145,7 +140,7 @@ def _somewhere(path: str, document: Path) -> bool:
     """Whether there is such a path, from the root, from the document, or within a room."""
     room, _, within = path.partition("/")
     places = [ROOT / path, document.parent / path, ROOT / room / "covpool" / room / within]
-    places += [ROOT / one / "covpool" / one / path for one in names.ROOMS]
+    places += [ROOT / one / "covpool" / one / path for one in ROOMS]
     return any(place.exists() for place in places)
 
 
