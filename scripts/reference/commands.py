@@ -62,9 +62,10 @@ def _section(path: str, command: click.Command) -> str:
     paragraphs = [" ".join(one.split()) for one in text.split("\n\n") if one.strip()]
     usage = " ".join([path, *command.collect_usage_pieces(click.Context(command))])
     parts = [f"## {path}", *paragraphs, f"```\n{usage}\n```"]
-    if shown := example(command):
-        parts.append(f"Example: `{shown}`")
-    rows = [_row(option) for option in command.params if isinstance(option, click.Option)]
+    if called := example(command):
+        parts.append(f"Example: `{called}`")
+    shown = [one for one in command.params if isinstance(one, click.Option) and not one.hidden]
+    rows = [_row(option) for option in shown]
     if rows:
         parts.append(table(("option", "value", "default", "meaning"), rows))
     return "\n\n".join(parts).rstrip("\n") + "\n"

@@ -82,6 +82,8 @@ def _section(method: str, path: str, operation: Operation) -> str:
 
 def _meaning(one: Operation, *, required: bool = False) -> str:
     text = one.get("description", "").strip()
+    if one.get("deprecated"):
+        text = f"Deprecated. {text}"
     return f"{text.rstrip('.')}. Required." if required else text
 
 
