@@ -7,8 +7,8 @@ on a GPU; beside it stands the plan's estimate, which counts tensors and not wha
 peers are the naive forward of the same network in one piece, at the lengths where it fits, and the floor: the
 point's matrix products and attention at the rates that the device reaches on those alone.
 
-    python benchmarks/evo2_length.py --fasta genome.fa.gz
-    python benchmarks/evo2_length.py --device cuda --dtype bfloat16 --shape 7b   # not run so far
+    python -m benchmarks.evo2_length --fasta genome.fa.gz
+    python -m benchmarks.evo2_length --device cuda --dtype bfloat16 --shape 7b   # not run so far
 """
 
 import argparse
@@ -22,6 +22,7 @@ from pathlib import Path
 
 import psutil
 import torch
+from tests.extractor.random_evo2 import random_weights
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -34,7 +35,6 @@ from covpool.extractor.networks.evo2.config import Evo2Config
 from covpool.extractor.networks.evo2.filters import LongHyena
 from covpool.extractor.networks.evo2.plan import Schedule, Work, estimate
 from covpool.extractor.networks.evo2.published import PUBLISHED
-from covpool.extractor.networks.evo2.random import random_weights
 from covpool.extractor.networks.evo2.weights import load
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "ecoli_320kb.fa.gz"
@@ -216,7 +216,7 @@ def _described(config: Evo2Config) -> Model:
 
 
 def _in_fresh_process(options: argparse.Namespace, length: int, mode: str) -> dict[str, float]:
-    command = [sys.executable, __file__, "--point", str(length), "--mode", mode]
+    command = [sys.executable, "-m", "benchmarks.evo2_length", "--point", str(length), "--mode", mode]
     for name in ("shape", "dtype", "device", "fasta", "piece"):
         command += [f"--{name}", str(getattr(options, name))]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout

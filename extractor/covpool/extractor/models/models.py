@@ -107,7 +107,6 @@ class Family:
         adapter: "module:class".
         read_config: checks a parsed configuration.
         licence: notice for checkpoints that bring none of their own.
-        backends: other people's code that can run the family, "module:class" by name.
         stages: where the forward can be divided, the stage of each kind of tap (see `parts.py`).
     """
 
@@ -115,7 +114,6 @@ class Family:
     adapter: str
     read_config: Callable[[Mapping[str, Any], str], ModelConfig]
     licence: str
-    backends: Mapping[str, str] = field(default_factory=dict)
     stages: Mapping[str, Literal["encode", "attend", "decode"]] = field(default_factory=dict)
 
 
@@ -132,7 +130,6 @@ _EVO2 = Family(
     "covpool.extractor.adapters.evo2:Evo2Adapter",
     Evo2Config.from_mapping,
     "published Evo 2 weights: Apache-2.0 by their model cards; the publisher's terms decide",
-    {"vortex": "covpool.extractor.adapters.evo2_vortex:VortexAdapter"},
 )
 
 #: By `model_type`; pre- and post-trained NTv3 share their network.
