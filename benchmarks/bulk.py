@@ -30,7 +30,8 @@ from covpool.extractor.annotation.annotation import read_annotation
 from covpool.extractor.extraction.extract import extract_regions
 from covpool.extractor.extraction.packs import Shape
 from covpool.extractor.extraction.regions import Region
-from covpool.extractor.models.models import Model, Options, describe
+from covpool.extractor.models.models import Model, describe
+from covpool.extractor.models.options import Options
 from covpool.extractor.sequences.sequences import Sequence
 from covpool.service.assemblies.plan import Locus, Plan, loci_of, make_plan
 from covpool.service.bulk.cluster import Cluster, EnginePlugin

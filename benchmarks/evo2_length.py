@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from covpool.extractor import Layer, Model, SecondMoment, read_fasta
 from covpool.extractor.adapters.evo2 import MOST_TOKENS, Evo2Adapter
 from covpool.extractor.models.checkpoints import Checkpoint
-from covpool.extractor.models.models import FAMILIES
+from covpool.extractor.models.families import FAMILIES
 from covpool.extractor.networks.evo2.attention import attend
 from covpool.extractor.networks.evo2.config import Evo2Config
 from covpool.extractor.networks.evo2.filters import LongHyena
@@ -211,8 +211,8 @@ def _bases(fasta: Path, length: int) -> str:
 
 def _described(config: Evo2Config) -> Model:
     layers = tuple(Layer(*layer) for layer in config.layers)
-    nowhere = Checkpoint("random", Path(), Path(), {}, (), {})
-    return Model("random", FAMILIES["evo2"], nowhere, config, layers, "")
+    nowhere = Checkpoint("random", Path(), Path(), {}, FAMILIES["evo2"], (), {})
+    return Model("random", nowhere, config, layers, "")
 
 
 def _in_fresh_process(options: argparse.Namespace, length: int, mode: str) -> dict[str, float]:

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from covpool.extractor.annotation.annotation import read_annotation
-from covpool.extractor.models.models import Options, describe
+from covpool.extractor.models.models import describe
+from covpool.extractor.models.options import Options
 from covpool.extractor.sequences.genome import Genome
 from covpool.service.assemblies.plan import loci_of, make_plan, names_of
 from covpool.service.assemblies.registry import Genomes

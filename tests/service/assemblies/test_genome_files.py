@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from starlette.testclient import TestClient
 
 from covpool.extractor import Genome, describe, read_annotation
-from covpool.extractor.models.models import Options
+from covpool.extractor.models.options import Options
 from covpool.service.assemblies.plan import loci_of, make_plan
 from covpool.service.bulk.one_process import OneProcess
 from covpool.service.bulk.run import run_plan

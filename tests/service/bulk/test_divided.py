@@ -15,7 +15,8 @@ import pytest
 
 from covpool.extractor import Genome, Sequence, read_annotation
 from covpool.extractor.extraction.parts import PART_BASES, Step
-from covpool.extractor.models.models import Model, Options, describe
+from covpool.extractor.models.models import Model, describe
+from covpool.extractor.models.options import Options
 from covpool.service.assemblies.plan import Plan, loci_of, make_plan
 from covpool.service.bulk.cluster import Cluster, EnginePlugin
 from covpool.service.bulk.divided import is_giant

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from covpool.extractor.extraction.parts import Step
-from covpool.extractor.models.models import Layer, Model, Options
+from covpool.extractor.models.models import Layer, Model
+from covpool.extractor.models.options import Options
 from covpool.extractor.sequences.sequences import Sequence
 from covpool.store.values.keys import Recipe
 

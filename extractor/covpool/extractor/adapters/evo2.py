@@ -12,7 +12,8 @@ from torch import Tensor
 from covpool.extractor.adapters.adapter import Block
 from covpool.extractor.adapters.batching import MEMORY_SHARE, free_bytes, token_budget, usable_bytes
 from covpool.extractor.errors import CapacityError
-from covpool.extractor.models.models import Layer, Model, Options
+from covpool.extractor.models.models import Layer, Model
+from covpool.extractor.models.options import Options
 from covpool.extractor.networks.evo2.config import Evo2Config
 from covpool.extractor.networks.evo2.network import Evo2
 from covpool.extractor.networks.evo2.plan import (

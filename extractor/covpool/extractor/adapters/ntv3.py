@@ -12,7 +12,8 @@ from torch import Tensor
 from covpool.extractor.adapters.adapter import HANDED_ON, Block
 from covpool.extractor.adapters.batching import token_budget
 from covpool.extractor.extraction.parts import PART_BASES, Step
-from covpool.extractor.models.models import Layer, Model, Options
+from covpool.extractor.models.models import Layer, Model
+from covpool.extractor.models.options import Options
 from covpool.extractor.networks.ntv3.config import NTv3Config
 from covpool.extractor.networks.ntv3.network import NTv3
 from covpool.extractor.networks.ntv3.tiles import POOLED, TiledForward

@@ -1,13 +1,13 @@
 """From a model's name to a loaded adapter; families are imported on demand."""
 
 import logging
-from importlib import import_module
 
 import torch
 
 from covpool.extractor.adapters.adapter import Adapter
 from covpool.extractor.errors import ExtractionError
-from covpool.extractor.models.models import DTYPES, Model, describe, untrained_notice
+from covpool.extractor.models.models import Model, describe, untrained_notice
+from covpool.extractor.models.options import DTYPES
 
 _DEFAULT_DTYPE = {"cuda": "bfloat16"}
 
@@ -65,8 +65,5 @@ def load_model(
         raise ExtractionError("device 'cuda' was asked for, but torch sees no CUDA device; use 'cpu'")
     if not model.trained:
         log.warning(untrained_notice(model))
-    module, _, attribute = model.family.adapter.partition(":")
-    adapter: Adapter = getattr(import_module(module), attribute).load(
-        model, device=where, dtype=getattr(torch, named or _DEFAULT_DTYPE.get(where.type, "float32"))
-    )
-    return adapter
+    chosen = named or _DEFAULT_DTYPE.get(where.type, "float32")
+    return model.family.load(model, device=where, dtype=getattr(torch, chosen))

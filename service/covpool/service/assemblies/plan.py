@@ -12,7 +12,8 @@ from covpool.extractor.errors import ExtractionError, GenomeFileError, SequenceE
 from covpool.extractor.extraction.packs import Shape, packs
 from covpool.extractor.extraction.parts import Step, steps
 from covpool.extractor.extraction.regions import WHOLE, Region, keys_of
-from covpool.extractor.models.models import Model, Options
+from covpool.extractor.models.models import Model
+from covpool.extractor.models.options import Options
 from covpool.extractor.sequences.genome import Genome
 from covpool.extractor.sequences.sequences import Sequence
 from covpool.service.extraction.work import Member, Work

@@ -13,7 +13,8 @@ from rich.progress import Progress
 
 from covpool.extractor.errors import ExtractionError, SequenceError
 from covpool.extractor.extraction.threads import compute_threads
-from covpool.extractor.models.models import DTYPES, Model, Options, describe
+from covpool.extractor.models.models import Model, describe
+from covpool.extractor.models.options import DTYPES, Options
 from covpool.extractor.sequences.fasta import Refused, read_records
 from covpool.extractor.sequences.sequences import Sequence
 from covpool.service.commands.stores import open_store, store_option, writing_options

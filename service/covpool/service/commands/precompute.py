@@ -12,7 +12,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from covpool.extractor.annotation.annotation import read_annotation
 from covpool.extractor.files.digests import file_digest
-from covpool.extractor.models.models import DTYPES, Options, describe, untrained_notice
+from covpool.extractor.models.models import describe, untrained_notice
+from covpool.extractor.models.options import DTYPES, Options
 from covpool.extractor.sequences.genome import Genome
 from covpool.service.assemblies.contig_names import ContigNames
 from covpool.service.assemblies.plan import ALL_CLASSES, Plan, loci_of, make_plan

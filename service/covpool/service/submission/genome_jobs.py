@@ -9,7 +9,8 @@ from functools import partial
 
 from covpool.extractor.errors import SequenceError
 from covpool.extractor.extraction.regions import WHOLE
-from covpool.extractor.models.models import Options, untrained_notice
+from covpool.extractor.models.models import untrained_notice
+from covpool.extractor.models.options import Options
 from covpool.service.assemblies.gene_bases import PLAIN
 from covpool.service.assemblies.plan import ALL_CLASSES, Item, Locus, Plan, locus_of, make_plan
 from covpool.service.assemblies.registrations import Registration

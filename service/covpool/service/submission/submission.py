@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from covpool.extractor.errors import SequenceError
-from covpool.extractor.models.models import Layer, Model, Options, untrained_notice
+from covpool.extractor.models.models import Layer, Model, untrained_notice
+from covpool.extractor.models.options import Options
 from covpool.extractor.sequences.fasta import Refused, read_records
 from covpool.extractor.sequences.sequences import Sequence as Bases
 from covpool.extractor.sequences.sequences import normalise

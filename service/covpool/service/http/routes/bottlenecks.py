@@ -6,7 +6,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from covpool.extractor.fitting.fits import METHODS
-from covpool.extractor.models.models import Options
+from covpool.extractor.models.options import Options
 from covpool.service import schemas
 from covpool.service.database.tokens import allow
 from covpool.service.errors import RequestError

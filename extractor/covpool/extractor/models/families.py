@@ -1,0 +1,145 @@
+"""Model families: what each package that brings one says of it; described without torch.
+
+A family is one object, offered in the entry-point group `covpool.adapters`. What needs torch is imported by
+the functions that run the model.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+from covpool.extractor.errors import CheckpointError, ExtractionError
+from covpool.extractor.models.weight_files import published_files
+from covpool.store.registry import Registry
+
+if TYPE_CHECKING:
+    import torch
+
+    from covpool.extractor.adapters.adapter import Adapter
+    from covpool.extractor.models.models import Model
+
+
+class ModelConfig(Protocol):
+    """What a family's parsed configuration, a dataclass, must tell without weights."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def layers(self) -> tuple[tuple[str, int, int], ...]:
+        """(name, width, bp per token) of every tap, in the order they are computed."""
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Species the model must be conditioned on; empty for most models."""
+
+    @property
+    def default_layer(self) -> str:
+        """The layer used when none is asked for."""
+
+    @property
+    def final_layer(self) -> str:
+        """The last layer before any head."""
+
+    @property
+    def context(self) -> int:
+        """The longest input the publisher documents, in bp."""
+
+    @property
+    def numerics(self) -> str:
+        """What the compute dtype alone does not say; part of the recipe."""
+
+    @property
+    def adapter_version(self) -> int:
+        """Raised where the adapter's code changes the numbers; part of the recipe."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a plan or a check found.
+
+    Attributes:
+        lines: for people.
+        rows: the same as JSON objects.
+        passed: of a check; None where there is nothing to compare with.
+    """
+
+    lines: tuple[str, ...]
+    rows: tuple[Mapping[str, object], ...]
+    passed: bool | None = None
+
+
+class Load(Protocol):
+    """Loads the adapter of a described checkpoint."""
+
+    def __call__(self, model: "Model", *, device: "torch.device", dtype: "torch.dtype") -> "Adapter": ...
+
+
+class Plan(Protocol):
+    """Tells the memory and arithmetic that a run will take; raises `LayerError` for an unknown layer.
+
+    `piece` is the number of tokens that a streaming model takes at a time.
+    """
+
+    def __call__(
+        self, name: str, config: Any, *, length: int, layer: str | None, dtype: str, piece: int
+    ) -> Report: ...
+
+
+class Check(Protocol):
+    """Runs the publisher's own test on a loaded adapter, with the publisher's prompts."""
+
+    def __call__(self, adapter: Any, prompts: Path | None) -> Report: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """A model family.
+
+    Attributes:
+        name: part of every recipe.
+        recognises: whether a parsed `config.json` or `config.yml` is one of this family's.
+        read_config: checks a parsed configuration; the second argument is where it lies, for messages.
+        load: loads the adapter.
+        licence: notice for checkpoints that bring none of their own.
+        files: the weight files in a checkpoint's directory, in their order.
+        published: configurations of published checkpoints by name, to plan with before a download.
+        as_directory: parts of hub ids whose weights the hub has in other files than `model.safetensors`.
+        plan: where the family can tell what a run takes.
+        check: where the publisher gives a test.
+        stages: where the forward can be divided, the stage of each kind of tap (see `parts.py`).
+    """
+
+    name: str
+    recognises: Callable[[Mapping[str, Any]], bool]
+    read_config: Callable[[Mapping[str, Any], str], ModelConfig]
+    load: Load
+    licence: str
+    files: Callable[[Path], tuple[Path, ...]] = published_files
+    published: Mapping[str, ModelConfig] = field(default_factory=dict)
+    as_directory: tuple[str, ...] = ()
+    plan: Plan | None = None
+    check: Check | None = None
+    stages: Mapping[str, Literal["encode", "attend", "decode"]] = field(default_factory=dict)
+
+
+#: By name, of every installed package.
+FAMILIES: Registry[Family] = Registry("covpool.adapters", Family, ExtractionError)
+
+
+def family_of(config: Mapping[str, Any], where: str) -> Family:
+    """The family whose configuration this is.
+
+    Raises:
+        CheckpointError: no installed family recognises it, or several do.
+    """
+    found = [family for family in FAMILIES.values() if family.recognises(config)]
+    if len(found) > 1:
+        both = " and ".join(family.name for family in found)
+        raise CheckpointError(f"{where}: is taken by {both}; uninstall the package of one of them")
+    if not found:
+        raise CheckpointError(
+            f"{where}: model_type {config.get('model_type')!r} is not one of {', '.join(FAMILIES)}; "
+            "install the package that brings its family"
+        )
+    return found[0]
