@@ -9,6 +9,7 @@ ExtractionError
 ├── CheckpointError (ValueError)    a checkpoint's files are missing, damaged or of another shape
 ├── LayerError (LookupError)        the model has no layer of that name
 ├── ConditionError (ValueError)     the model needs a species, knows another, or takes none
+├── FitError (ValueError)           moments, targets or settings that a pooling cannot be fitted with
 ├── EvaluationError (ValueError)    annotation, labels or tracks that do not fit or are damaged
 ├── ActivationError (ArithmeticError) activations overflowed or held NaN, or did not arrive in full
 └── CapacityError (MemoryError)     a sequence does not fit into the memory there is
@@ -49,6 +50,10 @@ class LayerError(ExtractionError, LookupError):
 
 class ConditionError(ExtractionError, ValueError):
     """A species that does not fit the model."""
+
+
+class FitError(ExtractionError, ValueError):
+    """Moments, targets or settings that a pooling cannot be fitted with."""
 
 
 class EvaluationError(ExtractionError, ValueError):

@@ -6,7 +6,7 @@ A package offers one with a line in its pyproject, under the registry's group:
     third_moment = "their_package.poolings:THIRD_MOMENT"
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar
@@ -21,11 +21,11 @@ class Registry(Mapping[str, T]):
 
     Args:
         group: of the entry points.
-        kind: class of every object in it; `type` of a group of classes.
+        kind: class of every object in it (`type` of a group of classes), or a test that each passes.
         error: raised, with what to do, where a package offers something that cannot be used.
     """
 
-    def __init__(self, group: str, kind: type, error: type[Exception]) -> None:
+    def __init__(self, group: str, kind: type | Callable[[object], bool], error: type[Exception]) -> None:
         self.group, self._kind, self._error = group, kind, error
         self._loaded: dict[str, T] = {}
 
@@ -65,8 +65,9 @@ class Registry(Mapping[str, T]):
             raise self._error(
                 f"{where} cannot be imported ({error}); repair that package or uninstall it"
             ) from error
-        if not isinstance(found, self._kind):
-            raise self._error(f"{where} is no {self._kind.__name__}; repair that package or uninstall it")
+        kind = self._kind
+        if not (isinstance(found, kind) if isinstance(kind, type) else kind(found)):
+            raise self._error(f"{where} is no {kind.__name__}; repair that package or uninstall it")
         return found
 
 

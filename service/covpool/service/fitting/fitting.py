@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from covpool.extractor.errors import ExtractionError
 from covpool.extractor.fitting.fits import METHODS
 from covpool.extractor.fitting.targets import Targets
 from covpool.service import logs
@@ -32,7 +33,7 @@ def fit_to_file(store: Store, request: Mapping[str, Any]) -> bytes:
     """The file of the pooling that a request of `/v1/bottlenecks` asks for.
 
     Raises:
-        ServiceError, StoreError: the fit refuses, or moments are missing.
+        ServiceError, FitError, StoreError: the fit refuses, or moments are missing.
     """
     recipe = Recipe.from_json(request["recipe"])
     if request["job"] is None:
@@ -60,7 +61,7 @@ def main(name: str, worker: str) -> int:
         with every(settings.lease_s / 6, lambda: fits.beat(name, worker)):
             try:
                 file = fit_to_file(store, fits.one(name).request)
-            except (ServiceError, StoreError) as error:
+            except (ServiceError, ExtractionError, StoreError) as error:
                 fits.fail(name, worker, str(error))
                 return 1
         fits.finish(name, worker, file)

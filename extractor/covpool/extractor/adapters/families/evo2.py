@@ -22,7 +22,8 @@ _ITEM_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
 
 def _recognises(config: Mapping[str, Any]) -> bool:
     # Published configurations name no `model_type`; this field is theirs alone.
-    return config.get("model_type", "evo2" if "hcl_layer_idxs" in config else None) == "evo2"
+    kind = config.get("model_type", "evo2" if "hcl_layer_idxs" in config else None)
+    return bool(kind == "evo2")
 
 
 def _load(model: "Model", *, device: "torch.device", dtype: "torch.dtype") -> "Adapter":
