@@ -36,7 +36,7 @@ def test_a_fit_is_a_job_and_its_result_embeds_by_name(http: httpx.Client, tmp_pa
     assert found["bottleneck"]["fit"]["sequences"] == 12
     assert http.post("/v1/bottlenecks", json=asked).json() == found
     assert "fit.one" in [one["name"] for one in http.get("/v1/bottlenecks").json()["data"]]
-    answer = http.post("/v1/embeddings", json={"job": job["id"], "bottleneck": "fit.one"})
+    answer = http.post("/v1/embeddings", json={"job": job["id"], "pooling": "fit.one"})
     scores = np.array([one["embedding"] for one in answer.json()["data"]])
     assert scores.shape == (12, 5)
     # Principal scores of the very moments they were fitted on are centred.

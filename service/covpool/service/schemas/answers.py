@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from covpool.service.schemas.wire import Body, Pooling, RecordState, State, Strand
+from covpool.service.schemas.wire import Body, RecordState, State, Strand
 
 _ETA = (
     "seconds left, if the workers heard of lately go on at the rate of their latest batches and have nothing "
@@ -38,8 +38,8 @@ class EmbeddingResponse(Body):
     data: list[Embedding]
     model: str
     layer: str
-    pooling: Pooling
-    bottleneck: str = Field(description="empty for the other kinds of pooling")
+    pooling: str = Field(description="as the request has it")
+    bottleneck: str = Field(description="what `bottleneck` stood for; empty for any other pooling")
     fitted: dict[str, str] = Field(
         default={}, description="digest of each fitted pooling that was applied, by name; see /v1/bottlenecks"
     )
@@ -147,7 +147,7 @@ class Bottleneck(Body):
     layer: str
     width: int
     k: int = Field(description="side of M, or number of scores")
-    kind: str = Field(description="bottleneck (M = Lᵀ C R) or scores")
+    kind: str = Field(description="bottleneck (M = Lᵀ C R), scores, or one of another package")
     shape: list[int] = Field(description="of an embedding: [k, k] or [k]")
     digest: str = Field(default="", description="SHA-256 over all that is fitted")
     fit: dict[str, str | float | int | list[float]] = Field(

@@ -47,6 +47,8 @@ def plan_genome(
         beyond_context=request.beyond_context,
     )
     model.check_condition(options.condition)
+    if unknown := [name for name in request.regions if name not in ALL_CLASSES]:
+        raise RequestError(f"regions: {unknown[0]!r} is not one of {', '.join(ALL_CLASSES)}")
     if request.flank > settings.max_sequence:
         raise RequestError(
             f"flank: this service takes sequences of up to {settings.max_sequence:,} bases; ask for fewer"

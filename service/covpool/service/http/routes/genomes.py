@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from covpool.extractor.annotation.features.repairs import as_json
 from covpool.service import schemas
-from covpool.service.assemblies.plan import names_of
+from covpool.service.assemblies.plan import ALL_CLASSES, names_of
 from covpool.service.assemblies.registrations import Registration
 from covpool.service.database.tokens import allow
 from covpool.service.http.context import Context, Service
@@ -30,7 +30,7 @@ router = APIRouter(prefix="/v1/genomes", tags=["genomes"])
         202: {"model": schemas.Job, "description": "Accepted; follow Location"},
         **refusals(400, 404, 415),
     },
-    openapi_extra=body_of(schemas.GenomeRequest),
+    openapi_extra=body_of(schemas.GenomeRequest, regions=ALL_CLASSES),
     dependencies=[allow("submit")],
 )
 async def precompute(request: Request, context: Service, prefer: Preferred) -> Response:
