@@ -34,15 +34,18 @@ class Block:
 
 
 class Adapter(Protocol):
-    """What every model family offers; `tests/contract` holds the suite that each must pass."""
+    """What every model family offers; `tests/contract` holds the suite that each must pass.
 
-    @property
-    def model(self) -> Model:
-        """The description of the model this adapter runs."""
+    Attributes:
+        model: the description of the model this adapter runs.
+    """
+
+    model: Model
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         """Every tap, in the order they are computed."""
+        return self.model.layers
 
     @property
     def dtype(self) -> torch.dtype:
@@ -58,6 +61,7 @@ class Adapter(Protocol):
 
     def recipe(self, layer: str | None = None, options: Options | None = None) -> Recipe:
         """The recipe of moments that this adapter computes, its compute dtype included."""
+        return self.model.recipe(layer, options, dtype=str(self.dtype).removeprefix("torch."))
 
     def activations(
         self, sequence: str | Sequence, *, layers: Names[str], condition: str = ""
@@ -77,6 +81,7 @@ class Adapter(Protocol):
             LayerError: the model has no such layer.
             ConditionError: the model needs a species, knows another, or takes none.
         """
+        return (block for _, block in self.batch([sequence], layers=layers, condition=condition))
 
     def batch(
         self, sequences: Names[str | Sequence], *, layers: Names[str], condition: str = "", start: int = 0

@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from covpool.extractor.adapters.adapter import Block
+from covpool.extractor.adapters.adapter import Adapter, Block
 from covpool.extractor.adapters.batching import MEMORY_SHARE, free_bytes, token_budget, usable_bytes
 from covpool.extractor.errors import CapacityError
-from covpool.extractor.models.models import Layer, Model
-from covpool.extractor.models.options import Options
+from covpool.extractor.models.models import Model
 from covpool.extractor.networks.evo2.config import Evo2Config
 from covpool.extractor.networks.evo2.network import Evo2
 from covpool.extractor.networks.evo2.plan import (
@@ -30,7 +29,6 @@ from covpool.extractor.networks.evo2.schedules import Stage, run
 from covpool.extractor.networks.evo2.weights import load
 from covpool.extractor.networks.weights.checkpoint_weights import read_weights
 from covpool.extractor.sequences.sequences import Sequence, as_sequence
-from covpool.store.values.keys import Recipe
 
 #: The published tokeniser reads bytes as they are; this one is its padding.
 PAD = 1
@@ -48,7 +46,7 @@ def token_ids(bases: str, length: int) -> Tensor:
     return torch.from_numpy(found)
 
 
-class Evo2Adapter:
+class Evo2Adapter(Adapter):
     """Runs an Evo 2 network over sequences of any length, piece by piece with carried state, exactly.
 
     One token is one base. Nothing is put before the sequence, and what pads the shorter members of a batch
@@ -111,11 +109,6 @@ class Evo2Adapter:
         return cls(model, network)
 
     @property
-    def layers(self) -> tuple[Layer, ...]:
-        """Every tap, in the order they are computed."""
-        return self.model.layers
-
-    @property
     def dtype(self) -> torch.dtype:
         """Compute dtype of the forward."""
         return self.network.embedding_layer.weight.dtype
@@ -142,16 +135,6 @@ class Evo2Adapter:
             return self.piece
         per_token = bytes_per_token(self.network.config, self.dtype.itemsize)
         return token_budget(self.device, per_token, MOST_TOKENS)
-
-    def recipe(self, layer: str | None = None, options: Options | None = None) -> Recipe:
-        """The recipe of moments that this adapter computes; see `Adapter.recipe`."""
-        return self.model.recipe(layer, options, dtype=str(self.dtype).removeprefix("torch."))
-
-    def activations(
-        self, sequence: str | Sequence, *, layers: Names[str], condition: str = ""
-    ) -> Iterator[Block]:
-        """Activations of one sequence; see `Adapter.activations`."""
-        return (block for _, block in self.batch([sequence], layers=layers, condition=condition))
 
     @torch.inference_mode()
     def batch(

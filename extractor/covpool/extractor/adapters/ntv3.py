@@ -9,17 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from covpool.extractor.adapters.adapter import HANDED_ON, Block
+from covpool.extractor.adapters.adapter import HANDED_ON, Adapter, Block
 from covpool.extractor.adapters.batching import token_budget
 from covpool.extractor.extraction.parts import PART_BASES, Step
-from covpool.extractor.models.models import Layer, Model
-from covpool.extractor.models.options import Options
+from covpool.extractor.models.models import Model
 from covpool.extractor.networks.ntv3.config import NTv3Config
 from covpool.extractor.networks.ntv3.network import NTv3
 from covpool.extractor.networks.ntv3.tiles import POOLED, TiledForward
 from covpool.extractor.networks.weights.checkpoint_weights import fill, read_weights
 from covpool.extractor.sequences.sequences import Sequence, as_sequence
-from covpool.store.values.keys import Recipe
 
 #: Published vocabulary: the order is A, T, C, G, N, not alphabetical.
 TOKEN_IDS = {"A": 6, "T": 7, "C": 8, "G": 9, "N": 10}
@@ -52,7 +50,7 @@ def published_key(config: NTv3Config, key: str) -> str | None:
     return None if config.conditions_vocab_size and ours.startswith(_TASK_HEADS) else ours
 
 
-class NTv3Adapter:
+class NTv3Adapter(Adapter):
     """Runs an NTv3 network over sequences of any length, tile by tile, exactly.
 
     A sequence is padded with N to a multiple of 2^num_downsamples, and the padding's tokens are dropped:
@@ -84,11 +82,6 @@ class NTv3Adapter:
         return cls(model, network.cast(device, dtype))
 
     @property
-    def layers(self) -> tuple[Layer, ...]:
-        """Every tap, in the order they are computed."""
-        return self.model.layers
-
-    @property
     def dtype(self) -> torch.dtype:
         """Compute dtype of the forward."""
         return self.network.embed_layer.weight.dtype
@@ -105,16 +98,6 @@ class NTv3Adapter:
             return self.tile
         widest = max(self.network.config.widths[:2])
         return token_budget(self.device, _LIVE_ACTIVATIONS * widest * self.dtype.itemsize)
-
-    def recipe(self, layer: str | None = None, options: Options | None = None) -> Recipe:
-        """The recipe of moments that this adapter computes; see `Adapter.recipe`."""
-        return self.model.recipe(layer, options, dtype=str(self.dtype).removeprefix("torch."))
-
-    def activations(
-        self, sequence: str | Sequence, *, layers: Names[str], condition: str = ""
-    ) -> Iterator[Block]:
-        """Activations of one sequence; see `Adapter.activations`."""
-        return (block for _, block in self.batch([sequence], layers=layers, condition=condition))
 
     @torch.inference_mode()
     def batch(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from covpool.extractor.annotation.genes import Gene, Transcript
-from covpool.extractor.annotation.selections import SELECTIONS, Parts
+from covpool.extractor.annotation.selections import Parts, selections
 from covpool.extractor.annotation.spans import Spans, joined
 from covpool.extractor.errors import RegionError
 
@@ -24,8 +24,8 @@ class GeneRegion:
         gene: the gene.
         start, end: with flanks, on `gene.chrom`; on a circular contig `end` may lie behind its end, and the
             stretch goes on at its first base.
-        classes: intervals in the sequence read from it, by name, in the order of `SELECTIONS`; those without
-            a base are left out.
+        classes: intervals in the sequence read from it, by name, in the order of `selections()`; those
+            without a base are left out.
     """
 
     gene: Gene
@@ -85,7 +85,7 @@ def own_classes(
         reading: "canonical" or "union".
     """
     parts = Parts(gene, _chosen(transcripts, reading))
-    return {name: spans for name, one in SELECTIONS.items() if (spans := one.own(parts))}
+    return {name: spans for name, one in selections().items() if (spans := one.own(parts))}
 
 
 def stretch(
@@ -130,7 +130,7 @@ def stretch(
     flanks = ((start, gene.start),), ((gene.end, end),)
     sides = dict(zip(("upstream", "downstream"), flanks[:: 1 if gene.strand == "+" else -1], strict=True))
     classes = {}
-    for name, selection in SELECTIONS.items():
+    for name, selection in selections().items():
         spans = own.get(name, ()) if selection.flank is None else sides[selection.flank]
         placed = tuple((one - start, other - start) for one, other in spans if one < other)
         if gene.strand == "-":

@@ -3,9 +3,9 @@
 Packages offer them in the entry-point group `covpool.selections`, by the name that recipes hold.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Literal
 
 from covpool.extractor.annotation.genes import Gene, Transcript
@@ -104,5 +104,8 @@ DOWNSTREAM = Selection(flank="downstream", place=9)
 
 _OFFERED: Registry[Selection] = Registry("covpool.selections", Selection, RegionError)
 
-#: Every class there is besides the whole, by name, in the order of their places.
-SELECTIONS: dict[str, Selection] = dict(sorted(_OFFERED.items(), key=lambda item: (item[1].place, item[0])))
+
+@cache
+def selections() -> Mapping[str, Selection]:
+    """Every class there is besides the whole, by name, in the order of their places."""
+    return dict(sorted(_OFFERED.items(), key=lambda item: (item[1].place, item[0])))

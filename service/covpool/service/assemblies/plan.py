@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from covpool.extractor.annotation.annotation import Annotation
 from covpool.extractor.annotation.gene_regions import own_classes, stretch
 from covpool.extractor.annotation.genes import Gene
-from covpool.extractor.annotation.selections import SELECTIONS
+from covpool.extractor.annotation.selections import selections
 from covpool.extractor.annotation.spans import Spans
 from covpool.extractor.errors import ExtractionError, GenomeFileError, SequenceError
 from covpool.extractor.extraction.packs import Shape, packs
@@ -32,7 +32,7 @@ _BESIDE_BYTES = 4000
 GENE_KINDS = ("gene_id", "symbol", "alias")
 
 #: Every class that can be asked for; the whole includes the flanks.
-ALL_CLASSES = (WHOLE, *SELECTIONS)
+ALL_CLASSES = (WHOLE, *selections())
 
 
 @dataclass(frozen=True)
