@@ -14,44 +14,38 @@ from covpool.extractor.models.weight_files import published_files
 from covpool.store.registry import Registry
 
 if TYPE_CHECKING:
-    import torch
-
     from covpool.extractor.adapters.adapter import Adapter
-    from covpool.extractor.models.models import Model
 
 
 class ModelConfig(Protocol):
-    """What a family's parsed configuration, a dataclass, must tell without weights."""
+    """What a family's parsed configuration, a dataclass, must tell without weights.
+
+    Attributes:
+        layers: (name, width, bp per token) of every tap, in the order they are computed.
+        default_layer: the layer used when none is asked for.
+        final_layer: the last layer before any head.
+        context: the longest input the publisher documents, in bp.
+        conditions: species the model must be conditioned on; empty for most models.
+        numerics: what the compute dtype alone does not say; part of the recipe.
+        adapter_version: raised where the adapter's code changes the numbers; part of the recipe.
+    """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
-    def layers(self) -> tuple[tuple[str, int, int], ...]:
-        """(name, width, bp per token) of every tap, in the order they are computed."""
-
+    def layers(self) -> tuple[tuple[str, int, int], ...]: ...
     @property
-    def conditions(self) -> tuple[str, ...]:
-        """Species the model must be conditioned on; empty for most models."""
-
+    def default_layer(self) -> str: ...
     @property
-    def default_layer(self) -> str:
-        """The layer used when none is asked for."""
-
+    def final_layer(self) -> str: ...
     @property
-    def final_layer(self) -> str:
-        """The last layer before any head."""
-
+    def context(self) -> int: ...
     @property
-    def context(self) -> int:
-        """The longest input the publisher documents, in bp."""
-
+    def conditions(self) -> tuple[str, ...]: ...
     @property
-    def numerics(self) -> str:
-        """What the compute dtype alone does not say; part of the recipe."""
-
+    def numerics(self) -> str: ...
     @property
-    def adapter_version(self) -> int:
-        """Raised where the adapter's code changes the numbers; part of the recipe."""
+    def adapter_version(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -69,29 +63,6 @@ class Report:
     passed: bool | None = None
 
 
-class Load(Protocol):
-    """Loads the adapter of a described checkpoint."""
-
-    def __call__(self, model: "Model", *, device: "torch.device", dtype: "torch.dtype") -> "Adapter": ...
-
-
-class Plan(Protocol):
-    """Tells the memory and arithmetic that a run will take; raises `LayerError` for an unknown layer.
-
-    `piece` is the number of tokens that a streaming model takes at a time.
-    """
-
-    def __call__(
-        self, name: str, config: Any, *, length: int, layer: str | None, dtype: str, piece: int
-    ) -> Report: ...
-
-
-class Check(Protocol):
-    """Runs the publisher's own test on a loaded adapter, with the publisher's prompts."""
-
-    def __call__(self, adapter: Any, prompts: Path | None) -> Report: ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """A model family.
@@ -100,26 +71,27 @@ class Family:
         name: part of every recipe.
         recognises: whether a parsed `config.json` or `config.yml` is one of this family's.
         read_config: checks a parsed configuration; the second argument is where it lies, for messages.
-        load: loads the adapter.
+        load: loads the adapter of a described checkpoint: load(model, device=..., dtype=...).
         licence: notice for checkpoints that bring none of their own.
         files: the weight files in a checkpoint's directory, in their order.
         published: configurations of published checkpoints by name, to plan with before a download.
         as_directory: parts of hub ids whose weights the hub has in other files than `model.safetensors`.
-        plan: where the family can tell what a run takes.
-        check: where the publisher gives a test.
+        plan: tells what a run takes, of a name and a configuration, with `length` in bp, `layer`, `dtype`
+            and `piece` in tokens; None where the family cannot tell. Raises `LayerError`.
+        check: runs the publisher's test on an adapter, with its prompts; None where there is none.
         stages: where the forward can be divided, the stage of each kind of tap (see `parts.py`).
     """
 
     name: str
     recognises: Callable[[Mapping[str, Any]], bool]
     read_config: Callable[[Mapping[str, Any], str], ModelConfig]
-    load: Load
+    load: Callable[..., "Adapter"]
     licence: str
     files: Callable[[Path], tuple[Path, ...]] = published_files
     published: Mapping[str, ModelConfig] = field(default_factory=dict)
     as_directory: tuple[str, ...] = ()
-    plan: Plan | None = None
-    check: Check | None = None
+    plan: Callable[..., Report] | None = None
+    check: Callable[[Any, Path | None], Report] | None = None
     stages: Mapping[str, Literal["encode", "attend", "decode"]] = field(default_factory=dict)
 
 

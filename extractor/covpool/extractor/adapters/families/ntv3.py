@@ -1,21 +1,19 @@
 """The NTv3 family: how a checkpoint is recognised, read and loaded (no torch needed)."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from covpool.extractor.models.families import Family
 from covpool.extractor.networks.ntv3.config import NTv3Config
 
 if TYPE_CHECKING:
-    import torch
-
     from covpool.extractor.adapters.adapter import Adapter
     from covpool.extractor.models.models import Model
 
 
-def _load(model: "Model", *, device: "torch.device", dtype: "torch.dtype") -> "Adapter":
+def _load(model: "Model", **where: Any) -> "Adapter":
     from covpool.extractor.adapters.ntv3 import NTv3Adapter
 
-    return NTv3Adapter.load(model, device=device, dtype=dtype)
+    return NTv3Adapter.load(model, **where)
 
 
 FAMILY = Family(
