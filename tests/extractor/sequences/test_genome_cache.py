@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from covpool.extractor import Genome, SequenceError, digests, genome_index
+from covpool.extractor import Genome, SequenceError
+from covpool.extractor.files import digests
 from covpool.extractor.files.digests import file_digest
 from covpool.extractor.files.user_cache import recall, remember
+from covpool.extractor.sequences import genome_index
 from covpool.extractor.sequences.fasta_text import Comment, FastaText, Header, Piece
 
 CONTIGS = {f"s{number:04d}": "ACGTTGCAAC" * (1 + number % 7) for number in range(500)}
