@@ -10,11 +10,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 from zarr.abc.store import Store as ZarrStorage
 
-from covpool.store.arrays.schema import ARRAYS, CATALOG_FILE
+from covpool.store.arrays.schema import ARRAYS
 from covpool.store.catalog.tables import TABLES
 from covpool.store.database.engines import reading, shown
 from covpool.store.errors import LocationError, ReadOnlyError, StoreNotFoundError
-from covpool.store.storage.locations import MEMORY
+from covpool.store.storage.locations import CATALOG_FILE, MEMORY
 from covpool.store.storage.objects import Objects
 
 #: What to do with a store that can only be read.

@@ -17,13 +17,13 @@ from click.testing import CliRunner, Result
 
 from covpool.clients.cli import covpool
 from covpool.store import LocationError, Store
-from covpool.store.arrays.schema import CATALOG_FILE
 from covpool.store.catalog.rooms import rooms
 from covpool.store.database.engines import open_engine, reading
 from covpool.store.errors import OutdatedCatalogError, ReadOnlyError
 from covpool.store.maintenance.backup import back_up
 from covpool.store.maintenance.compact import compact
 from covpool.store.standing import STORE_FILE
+from covpool.store.storage.locations import CATALOG_FILE
 from covpool.store.testing import example_key, example_moments
 from tests.postgres import PostgresServer
 from tests.s3 import S3Server

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from covpool.store.arrays.compacted_arrays import (
     CODEC,
@@ -34,11 +33,9 @@ from covpool.store.catalog.ledger import Ledger, Move
 from covpool.store.catalog.tables import BUILDING, READY, RESERVED
 from covpool.store.codecs import codec_id, codec_of
 from covpool.store.errors import CorruptEntryError, StoreError
+from covpool.store.opened import OpenedStore
 from covpool.store.storage.objects import Objects
 from covpool.store.values.keys import MomentsKey
-
-if TYPE_CHECKING:
-    from covpool.store.store import Store
 
 #: Rows in one shard. A shard is put together in memory.
 SHARD_ROWS_DEFAULT = 64
@@ -98,7 +95,7 @@ class Compacted:
 
 
 def compact(
-    store: "Store",
+    store: OpenedStore,
     namespace: Namespace,
     *,
     codec: str | None = None,
@@ -148,7 +145,7 @@ def compact(
 
 
 def _complete(
-    store: "Store", known: Copies, namespace: Namespace, generation: int, plan: Plan, progress: Progress
+    store: OpenedStore, known: Copies, namespace: Namespace, generation: int, plan: Plan, progress: Progress
 ) -> Compacted:
     path = generation_path(namespace, generation)
     attributes = {CODEC: plan.codec, SHARD_ROWS: plan.shard_rows, NEXT_ROW: plan.next_row}
@@ -196,7 +193,7 @@ def _plan_path(path: str) -> str:
     return f"{path}/{PLAN}"
 
 
-def _begun(store: "Store", namespace: Namespace, states: Mapping[int, str]) -> tuple[int, Plan] | None:
+def _begun(store: OpenedStore, namespace: Namespace, states: Mapping[int, str]) -> tuple[int, Plan] | None:
     for generation in generations(store.objects, namespace.id):
         path = generation_path(namespace, generation)
         plan = read_plan(store.objects, path)
@@ -206,7 +203,7 @@ def _begun(store: "Store", namespace: Namespace, states: Mapping[int, str]) -> t
 
 
 def _begin(
-    store: "Store", known: Copies, namespace: Namespace, codec: str, shard_rows: int, every: bool
+    store: OpenedStore, known: Copies, namespace: Namespace, codec: str, shard_rows: int, every: bool
 ) -> tuple[int, Plan] | None:
     """The copy to work on: one that was begun, else a new one; None where there is nothing to copy."""
     # Numbers first: when none of these copies is unfinished, the catalog refers to all of them already.
@@ -232,7 +229,7 @@ def _begin(
 
 
 def _copied(
-    store: "Store", namespace: Namespace, copy: CompactedArrays, plan: Plan
+    store: OpenedStore, namespace: Namespace, copy: CompactedArrays, plan: Plan
 ) -> Iterator[tuple[str, Place, Row | None]]:
     """Each planned row as it reads back from the copy; None where its source is damaged or gone."""
     for index, start in enumerate(range(0, len(plan.sources), plan.shard_rows)):
@@ -257,7 +254,7 @@ def _copied(
 
 
 def _source(
-    store: "Store", namespace: Namespace, codec: str, key: str, generation: int, row: int
+    store: OpenedStore, namespace: Namespace, codec: str, key: str, generation: int, row: int
 ) -> Row | None:
     try:
         arrays = store.arrays_of(Place(namespace, generation, row))

@@ -5,7 +5,6 @@ The catalog knows all that they say of the arrays that writers fill, and a copy'
 
 import json
 import logging
-from typing import TYPE_CHECKING
 
 from zarr.abc.store import Store as ZarrStorage
 from zarr.storage import MemoryStore
@@ -25,15 +24,13 @@ from covpool.store.catalog.copies import Copies
 from covpool.store.catalog.entries import Place
 from covpool.store.catalog.tables import USED
 from covpool.store.maintenance.compact import read_plan
+from covpool.store.opened import OpenedStore
 from covpool.store.storage.objects import Objects
-
-if TYPE_CHECKING:
-    from covpool.store.store import Store
 
 log = logging.getLogger(__name__)
 
 
-def mend_descriptions(store: "Store", place: Place) -> list[str]:
+def mend_descriptions(store: OpenedStore, place: Place) -> list[str]:
     """Write the descriptions of the arrays that a place lies in, where there is none that can be read.
 
     Returns:
@@ -59,7 +56,7 @@ def mend_descriptions(store: "Store", place: Place) -> list[str]:
     return written
 
 
-def _describe_copy(store: "Store", place: Place, path: str, scratch: ZarrStorage) -> bool:
+def _describe_copy(store: OpenedStore, place: Place, path: str, scratch: ZarrStorage) -> bool:
     """Describe a copy that is in use; False where its plan is gone too."""
     try:
         plan = read_plan(store.objects, path)
