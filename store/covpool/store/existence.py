@@ -49,7 +49,7 @@ def require_place(location: str | Path, catalog: str | None = None, *, lost_cata
         if catalog is None and not (own or lost_catalog):
             raise LocationError(
                 f"{location}: has arrays and no {CATALOG_FILE}; give the right --catalog, or make it again "
-                f"with: covpool store rebuild {location}"
+                f"with: covpool store rebuild --store {location}"
             )
     if catalog is not None and not lost_catalog:
         require_catalog_file(catalog)

@@ -11,7 +11,7 @@ from covpool.store.maintenance import compact as tool
 
 
 @click.command
-@store_options
+@store_options()
 @click.option("--model", help="Only of this model.")
 @click.option("--layer", help="Only of this layer.")
 @click.option("--codec", type=click.Choice(["cold"]), help="Encode anew: about 5 % smaller, slower to read.")
@@ -34,12 +34,12 @@ def compact(
     every: bool,
     as_json: bool,
 ) -> None:
-    """Compact the namespaces of the store at LOCATION; the old chunks go with the next gc.
+    """Compact the namespaces of a store; the old chunks go with the next gc.
 
     Writers and readers go on meanwhile. A run that was stopped goes on. Damaged rows are named and stay where
     they are, and make it end with 1.
 
-    Example: covpool store compact genes.covpool --codec cold && covpool store gc genes.covpool
+    Example: covpool store compact --store genes.covpool --codec cold
     """
     damaged = 0
     with opened(location, catalog) as store:

@@ -38,7 +38,7 @@ def byte_rate(text: str) -> float:
 
 
 @click.command
-@store_options
+@store_options()
 @click.option("--rate", type=byte_rate, default="50MB/s", show_default=True, help="Most that is read.")
 @cursor_option
 @click.option("--every", type=time_span, help="Begin anew so long after the last beginning; for ever.")
@@ -55,14 +55,14 @@ def scrub(
     report_only: bool,
     as_json: bool,
 ) -> None:
-    """Read every matrix of the store at LOCATION at a bounded rate; name and repair what is damaged.
+    """Read every matrix of a store at a bounded rate; name and repair what is damaged.
 
     A damaged row is retired: another whole row of its key is read, or it is computed again when it is next
     asked for. Others may use the store all the while. One pass ends with 1 if a key was lost or a problem is
     left; with --every the command runs until SIGTERM, and waits for a storage that is away. In a store that
     may not be written, problems are only named.
 
-    Example: covpool store scrub genes.covpool --rate 50MB/s --every 7d --cursor genes.scrub
+    Example: covpool store scrub --store genes.covpool --rate 50MB/s --every 7d --cursor genes.scrub
     """
     if once and every is not None:
         raise click.UsageError("give --once or --every, not both")

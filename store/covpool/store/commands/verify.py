@@ -13,7 +13,7 @@ from covpool.store.maintenance.verify import Problem, verify_entries, verify_row
 
 
 @click.command
-@store_options
+@store_options()
 @click.option("--threads", type=click.IntRange(1), default=processors, help="Matrices read at once.")
 @cursor_option
 @click.option(
@@ -38,9 +38,9 @@ def verify(
     repair: bool,
     as_json: bool,
 ) -> None:
-    """Verify the store at LOCATION; name every problem, one a line, and end with 1 if any is left.
+    """Verify a store; name every problem, one a line, and end with 1 if any is left.
 
-    Example: covpool store verify genes.covpool --cursor genes.verify
+    Example: covpool store verify --store genes.covpool --cursor genes.verify
     """
     state = read_cursor(cursor, location)
     problems = [Problem(**one) for one in state["problems"]]
