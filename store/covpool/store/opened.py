@@ -14,6 +14,7 @@ from zarr.abc.store import Store as ZarrStorage
 
 from covpool.store.arrays.compacted_arrays import CompactedArrays
 from covpool.store.arrays.partial_files import Partials
+from covpool.store.arrays.schema import Record
 from covpool.store.arrays.stored_files import StoredFiles
 from covpool.store.arrays.zarr_arrays import NamespaceArrays, RowArrays
 from covpool.store.catalog.catalog import Catalog
@@ -207,6 +208,17 @@ class OpenedStore:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def record_at(self, place: Place) -> Record | None:
+        """What the row at a place says of itself; None where the row is missing or not whole.
+
+        Raises:
+            StorageError: the storage cannot be reached, which tells nothing of the row.
+        """
+        try:
+            return self.arrays_of(place).whole(place.row)
+        except (CorruptEntryError, FileNotFoundError):
+            return None
 
     def _stored(self, key: MomentsKey | str, take: Callable[[RowArrays, Entry], T]) -> T:
         entry = self.entry(key)

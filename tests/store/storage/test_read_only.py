@@ -105,8 +105,8 @@ def test_a_store_on_a_read_only_mount_is_read(tmp_path: Path, writer: str) -> No
             assert_reads_and_refuses(store, NAMES)
             for command in ("ls", "verify"):
                 assert run("store", command, "--store", str(view)).exit_code == 0
-            key, file = str(example_key("a")), str(tmp_path / "one.npz")
-            done = run("store", "export", file, "--key", key, "--store", str(view))
+            key, target = str(example_key("a")), str(tmp_path / "one.npz")
+            done = run("store", "export", target, "--key", key, "--store", str(view))
             assert done.exit_code == 0, done.output
             for command in ("gc", "compact", "rebuild"):
                 told = str(run("store", command, "--store", str(view)).exception)

@@ -1,6 +1,7 @@
 """Remove from a store what writers left behind and nobody reads any more."""
 
 import json
+from dataclasses import asdict
 from datetime import timedelta
 
 import click
@@ -35,7 +36,7 @@ def gc(location: str, catalog: str | None, age: timedelta, dry_run: bool, as_jso
     Example: covpool store gc --store genes.covpool --dry-run
     """
     with opened(location, catalog) as store, progress_of("gc") as progress:
-        swept = collect(store, age=age, dry_run=dry_run, progress=progress).as_dict()
+        swept = asdict(collect(store, age=age, dry_run=dry_run, progress=progress))
     if as_json:
         click.echo(json.dumps({**swept, "dry_run": dry_run}))
         return

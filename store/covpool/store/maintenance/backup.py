@@ -20,15 +20,7 @@ from sqlalchemy.engine import Connection
 
 from covpool.store.arrays.compacted_arrays import CompactedArrays
 from covpool.store.arrays.layout import PLAN, Progress, no_progress, stored_namespaces
-from covpool.store.arrays.schema import (
-    ARRAYS,
-    MEAN,
-    RECORD,
-    SECOND_MOMENT,
-    Namespace,
-    chunk_path,
-    generation_path,
-)
+from covpool.store.arrays.schema import ARRAYS, PARTS, Namespace, chunk_paths, generation_path
 from covpool.store.catalog.catalog import Catalog
 from covpool.store.catalog.copies import Copies
 from covpool.store.catalog.entries import Entry, Place
@@ -200,7 +192,7 @@ def _copy_descriptions(source: OpenedStore, target: OpenedStore, staged: Catalog
 
 def _describe(source: OpenedStore, target: OpenedStore, namespace: Namespace, generation: int) -> int:
     group = generation_path(namespace, generation)
-    arrays = [f"{group}/{array}/zarr.json" for array in (SECOND_MOMENT, MEAN, RECORD)]
+    arrays = [f"{group}/{array}/zarr.json" for array in PARTS]
     # Marks are added to a copy, so that what an earlier backup has of it may be of before.
     return _copy(source, target, [f"{group}/{PLAN}", f"{group}/zarr.json", *arrays], again=True)
 
@@ -221,10 +213,7 @@ def _copy_row(source: OpenedStore, target: OpenedStore, entry: Entry) -> tuple[E
 
 def _has(target: OpenedStore, entry: Entry) -> bool:
     """Whether the very row that an entry speaks of is whole there."""
-    try:
-        found = target.arrays_of(entry.place).whole(entry.row)
-    except (CorruptEntryError, FileNotFoundError):
-        return False
+    found = target.record_at(entry.place)
     return found is not None and (found.key, found.checksum) == (entry.key, entry.checksum)
 
 
@@ -250,7 +239,7 @@ def _objects_of(store: OpenedStore, place: Place) -> list[str]:
         arrays = store.arrays_of(place)
         assert isinstance(arrays, CompactedArrays)
         index //= arrays.shard_rows
-    return [chunk_path(path, array, index) for array in (MEAN, SECOND_MOMENT, RECORD)]
+    return chunk_paths(path, index)
 
 
 def _copy(source: OpenedStore, target: OpenedStore, paths: Sequence[str], *, again: bool = False) -> int:

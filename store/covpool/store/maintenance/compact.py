@@ -9,7 +9,7 @@ later.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from time import monotonic
 
@@ -62,17 +62,14 @@ class Plan:
     next_row: int
     sources: tuple[tuple[str, int, int], ...]
 
+    @property
+    def attributes(self) -> dict[str, str | int]:
+        """Of the group that the copy lies in."""
+        return {CODEC: self.codec, SHARD_ROWS: self.shard_rows, NEXT_ROW: self.next_row}
+
     def to_json(self) -> str:
         """All fields, for `read_plan`."""
-        return json.dumps(
-            {
-                "begun": self.begun.isoformat(),
-                "codec": self.codec,
-                "shard_rows": self.shard_rows,
-                "next_row": self.next_row,
-                "sources": self.sources,
-            }
-        )
+        return json.dumps(asdict(self), default=datetime.isoformat)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +145,7 @@ def _complete(
     store: OpenedStore, known: Copies, namespace: Namespace, generation: int, plan: Plan, progress: Progress
 ) -> Compacted:
     path = generation_path(namespace, generation)
-    attributes = {CODEC: plan.codec, SHARD_ROWS: plan.shard_rows, NEXT_ROW: plan.next_row}
-    create_compacted(store.storage, namespace, generation, attributes, len(plan.sources))
+    create_compacted(store.storage, namespace, generation, plan.attributes, len(plan.sources))
     copy = CompactedArrays(store.storage, namespace, generation)
     moves, damaged = [], []
     attended = monotonic()
@@ -175,22 +171,12 @@ def _complete(
 
 def read_plan(objects: Objects, path: str) -> Plan | None:
     """The plan of the copy at `path`; None where there is none."""
-    text = objects.read(_plan_path(path))
+    text = objects.read(f"{path}/{PLAN}")
     if text is None:
         return None
     found = json.loads(text)
     sources = tuple((str(key), int(generation), int(row)) for key, generation, row in found["sources"])
-    return Plan(
-        datetime.fromisoformat(found["begun"]),
-        found["codec"],
-        found["shard_rows"],
-        found["next_row"],
-        sources,
-    )
-
-
-def _plan_path(path: str) -> str:
-    return f"{path}/{PLAN}"
+    return Plan(**found | {"begun": datetime.fromisoformat(found["begun"]), "sources": sources})
 
 
 def _begun(store: OpenedStore, namespace: Namespace, states: Mapping[int, str]) -> tuple[int, Plan] | None:
@@ -223,7 +209,7 @@ def _begin(
     path = generation_path(namespace, generation)
     # Of two compactions that begin at once the second goes by the plan of the first. Plans are kept, so that
     # a number stands for one copy for ever.
-    store.objects.write_new(_plan_path(path), plan.to_json().encode())
+    store.objects.write_new(f"{path}/{PLAN}", plan.to_json().encode())
     written = read_plan(store.objects, path)
     return None if written is None else (generation, written)
 

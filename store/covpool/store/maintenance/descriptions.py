@@ -10,10 +10,7 @@ from zarr.abc.store import Store as ZarrStorage
 from zarr.storage import MemoryStore
 
 from covpool.store.arrays.compacted_arrays import (
-    CODEC,
-    NEXT_ROW,
     SEALED,
-    SHARD_ROWS,
     create_compacted,
     mark_copy,
 )
@@ -64,8 +61,7 @@ def _describe_copy(store: OpenedStore, place: Place, path: str, scratch: ZarrSto
         return False
     if plan is None or Copies(store.catalog).states(place.namespace.id).get(place.generation) != USED:
         return False
-    attributes = {CODEC: plan.codec, SHARD_ROWS: plan.shard_rows, NEXT_ROW: plan.next_row}
-    create_compacted(scratch, place.namespace, place.generation, attributes, len(plan.sources))
+    create_compacted(scratch, place.namespace, place.generation, plan.attributes, len(plan.sources))
     for mark in (SEALED, USED_MARK):
         mark_copy(scratch, path, mark)
     return True

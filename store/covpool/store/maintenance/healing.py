@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
 
-from covpool.store.arrays.schema import Record, generation_path
+from covpool.store.arrays.schema import generation_path
 from covpool.store.catalog.entries import Entry, Place
 from covpool.store.catalog.ledger import Found, Ledger
 from covpool.store.catalog.tables import RETIRED
@@ -77,7 +77,8 @@ def heal(store: OpenedStore, key: str, *, also: Callable[[Connection], None] | N
             return Healing(key, None, entry.place, "")
         probe(store)
         for other in ledger.of_key(key):
-            if other.state != RETIRED or (record := _whole(store, other)) is None:
+            record = store.record_at(other.place) if other.state == RETIRED else None
+            if record is None or record.key != key or _fault(store, other) is not None:
                 continue
             found = Found(other.place, record, other.created)
             if ledger.adopt([found], {key: entry.place}) == [True]:
@@ -122,14 +123,3 @@ def _fault(store: OpenedStore, entry: Entry) -> str | None:
     except CorruptEntryError as error:
         return str(error).partition("; compute it again")[0]
     return None
-
-
-def _whole(store: OpenedStore, entry: Entry) -> Record | None:
-    """The record of a row that reads back as its key's."""
-    try:
-        arrays = store.arrays_of(entry.place)
-        arrays.read(entry.row, entry.key)
-        record = arrays.whole(entry.row)
-    except CorruptEntryError:
-        return None
-    return record if record is not None and record.key == entry.key else None

@@ -103,7 +103,7 @@ def verify_rows(store: OpenedStore, *, leftover_age: timedelta = LEFTOVER_AGE) -
                     "store compact to complete it, or covpool store rebuild to enter it",
                 )
             )
-        if not generation and (unclaimed := chunks.paths.keys() - claimed):
+        if not generation and (unclaimed := chunks.keys() - claimed):
             problems.append(
                 Problem(
                     "",
