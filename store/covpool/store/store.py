@@ -1,10 +1,7 @@
 """Store: moments by key, in Zarr arrays behind a catalog."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import Connection
@@ -12,6 +9,7 @@ from sqlalchemy.engine import Connection
 from covpool.store.catalog.listing import list_entries
 from covpool.store.maintenance.verify import Problem, verify
 from covpool.store.opened import OpenedStore
+from covpool.store.threads import in_order
 from covpool.store.values.keys import MomentsKey
 from covpool.store.values.moments import Moments
 from covpool.store.writer import put_all
@@ -81,19 +79,7 @@ class Store(OpenedStore):
         """
         if threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
-        return self._read_ahead(iter(keys), threads)
-
-    def _read_ahead(self, keys: Iterator[MomentsKey | str], threads: int) -> Iterator[Moments]:
-        pool = ThreadPoolExecutor(threads, thread_name_prefix="covpool-get")
-        try:
-            waiting = deque(pool.submit(self.get, key) for key in islice(keys, 2 * threads))
-            while waiting:
-                moments = waiting.popleft().result()
-                waiting.extend(pool.submit(self.get, key) for key in islice(keys, 1))
-                yield moments
-        finally:
-            # Whoever stops early waits for the reads under way, as the store may be closed next.
-            pool.shutdown(cancel_futures=True)
+        return in_order(self.get, keys, threads=threads, ahead=2 * threads)
 
     def chunk(self, key: MomentsKey | str) -> bytes:
         """The second moment's chunk of a key as its namespace encodes it, its checksum tested.

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,12 +20,8 @@ def export(
     location: str,
     catalog: str | None,
     target: str,
-    model: str | None,
-    layer: str | None,
-    selection: str | None,
-    keys: tuple[str, ...],
-    names: tuple[str, ...],
     as_json: bool,
+    **which: Any,
 ) -> None:
     """Export matrices of a store to TARGET, a name in .zarr, .npz or .safetensors.
 
@@ -39,7 +36,7 @@ def export(
     if not path.absolute().parent.is_dir():
         raise click.UsageError(f"TARGET: there is no directory {path.parent}; make it first")
     with opened(location, catalog, read_only=True) as store:
-        found = selected(store, model=model, layer=layer, selection=selection, keys=keys, names=names)
+        found = selected(store, **which)
         if not found:
             raise click.ClickException(f"{location}: no entry matches; see covpool store ls")
         with progress_of("export") as progress:

@@ -130,22 +130,14 @@ def opened(
 
 
 def selected(
-    store: Store,
-    *,
-    model: str | None,
-    layer: str | None,
-    selection: str | None,
-    keys: tuple[str, ...],
-    names: tuple[str, ...],
+    store: Store, keys: tuple[str, ...], names: tuple[str, ...], **recipe: str | None
 ) -> list[Entry]:
-    """Ready entries in key order; of those named, where keys or names are given.
+    """Ready entries in key order, as `filter_options` ask; of those named, where keys or names are given.
 
     Raises:
         click.ClickException: a key or name leads to nothing.
     """
-    if not keys and not names:
-        found = store.catalog.entries(model=model, layer=layer)
-    else:
+    if keys or names:
         found = [store.entry(key) for key in keys]
         for name in names:
             of_name = [one.entry for one in store.names.find(name)]
@@ -153,11 +145,12 @@ def selected(
                 raise click.ClickException(f"{name}: no stored moments have this name")
             found += of_name
         found = sorted({entry.key: entry for entry in found}.values(), key=lambda entry: entry.key)
-    wanted = {"model": model, "layer": layer, "selection": selection}
+    else:
+        found = store.catalog.entries(model=recipe["model"], layer=recipe["layer"])
     return [
         entry
         for entry in found
-        if all(value in (None, getattr(entry.namespace.recipe, field)) for field, value in wanted.items())
+        if all(value in (None, getattr(entry.namespace.recipe, field)) for field, value in recipe.items())
     ]
 
 

@@ -1,19 +1,17 @@
 """Read a store slowly from end to end, again and again, and repair what is damaged."""
 
-import json
 import re
 import signal
 import threading
 import time
 from contextlib import suppress
-from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 
 import click
 
-from covpool.store.commands.cursor import cursor_option, read_cursor, write_cursor
+from covpool.store.commands.cursor import Cursor, cursor_option, tell
 from covpool.store.commands.options import opened, progress_of, store_options, time_span
 from covpool.store.errors import OutdatedCatalogError, StoreError
 from covpool.store.maintenance.scrub import scrub as scrub_entries
@@ -97,31 +95,29 @@ def _one_pass(
     stop: threading.Event,
 ) -> list[Problem]:
     """What was found, with what the run that goes on here had found."""
-    state = read_cursor(cursor, location)
-    problems = [Problem(**one) for one in state["problems"]]
-    after, done, kept = state["after"], state["entries"], time.monotonic()
+    run = Cursor(cursor, location)
+    before, kept = run.entries, time.monotonic()
     with opened(location, catalog) as store, progress_of("scrub") as progress:
         repair = not report_only and _may_repair(store)
         total = len(store)
         try:
-            for step in scrub_entries(store, rate=rate, after=after, repair=repair, stop=stop):
-                after, done = step.after, state["entries"] + step.entries
+            for step in scrub_entries(store, rate=rate, after=run.after, repair=repair, stop=stop):
+                run.after, run.entries = step.after, before + step.entries
                 if step.problem is not None:
-                    problems.append(step.problem)
-                    click.echo(json.dumps(asdict(step.problem)) if as_json else step.problem.message)
-                progress(done, total)
+                    run.problems.append(step.problem)
+                    tell(step.problem, as_json)
+                progress(run.entries, total)
                 if time.monotonic() > kept + _KEEP_S:
                     kept = time.monotonic()
-                    write_cursor(cursor, location, after, done, problems)
+                    run.keep()
         finally:
-            write_cursor(cursor, location, after, done, problems)
+            run.keep()
     if not stop.is_set():
-        if cursor is not None:
-            cursor.unlink(missing_ok=True)
-        healed = sum(problem.healed for problem in problems)
-        told = f"{len(problems):,} problem(s), {healed:,} of them repaired"
-        click.echo(f"{done:,} entries scrubbed, {told}.", err=True)
-    return problems
+        run.end()
+        healed = sum(problem.healed for problem in run.problems)
+        told = f"{len(run.problems):,} problem(s), {healed:,} of them repaired"
+        click.echo(f"{run.entries:,} entries scrubbed, {told}.", err=True)
+    return run.problems
 
 
 def _may_repair(store: Store) -> bool:
