@@ -1,13 +1,18 @@
 """Cursor: a file in which a command that reads a whole store keeps how far it is, to go on from there."""
 
 import json
+import time
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from covpool.store.maintenance.verify import Problem
+from covpool.store.maintenance.verify import Checked, Problem
 from covpool.store.storage.whole_files import write_whole
+
+#: Seconds between two times that the file is written.
+_KEEP_S = 1.0
 
 cursor_option = click.option(
     "--cursor",
@@ -59,7 +64,31 @@ class Cursor:
         if self._file is not None:
             self._file.unlink(missing_ok=True)
 
+    def follow(
+        self, steps: Iterable[Checked], total: int, progress: Callable[[int, int], None], as_json: bool
+    ) -> None:
+        """Take the steps of a run; what they find is named, and how far they are is kept now and then."""
+        before, kept = self.entries, time.monotonic()
+        try:
+            for step in steps:
+                self.after, self.entries = step.after, before + step.entries
+                self.problems += step.problems
+                tell(step.problems, as_json)
+                progress(self.entries, total)
+                if time.monotonic() > kept + _KEEP_S:
+                    kept = time.monotonic()
+                    self.keep()
+        finally:
+            self.keep()
 
-def tell(problem: Problem, as_json: bool) -> None:
-    """Name a problem on a line of its own."""
-    click.echo(json.dumps(asdict(problem)) if as_json else problem.message)
+
+def tell(problems: Iterable[Problem], as_json: bool) -> None:
+    """Name each problem on a line of its own."""
+    for problem in problems:
+        click.echo(json.dumps(asdict(problem)) if as_json else problem.message)
+
+
+def counted(problems: Collection[Problem], *, repair: bool = True) -> str:
+    """How many problems there are, and with `repair` how many of them were put right."""
+    told = f", {sum(problem.healed for problem in problems):,} of them repaired" if repair else ""
+    return f"{len(problems):,} problem(s){told}"

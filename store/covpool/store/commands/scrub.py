@@ -11,7 +11,7 @@ from types import FrameType
 
 import click
 
-from covpool.store.commands.cursor import Cursor, cursor_option, tell
+from covpool.store.commands.cursor import Cursor, counted, cursor_option
 from covpool.store.commands.options import opened, progress_of, store_options, time_span
 from covpool.store.errors import OutdatedCatalogError, StoreError
 from covpool.store.maintenance.scrub import scrub as scrub_entries
@@ -21,8 +21,6 @@ from covpool.store.store import Store
 
 _DECIMAL = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 _UNITS = _DECIMAL | {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-#: Seconds between two times that the cursor is written.
-_KEEP_S = 1.0
 #: Seconds until a storage that was away is tried again.
 _AGAIN_S = 30.0
 
@@ -96,27 +94,13 @@ def _one_pass(
 ) -> list[Problem]:
     """What was found, with what the run that goes on here had found."""
     run = Cursor(cursor, location)
-    before, kept = run.entries, time.monotonic()
     with opened(location, catalog) as store, progress_of("scrub") as progress:
-        repair = not report_only and _may_repair(store)
-        total = len(store)
-        try:
-            for step in scrub_entries(store, rate=rate, after=run.after, repair=repair, stop=stop):
-                run.after, run.entries = step.after, before + step.entries
-                if step.problem is not None:
-                    run.problems.append(step.problem)
-                    tell(step.problem, as_json)
-                progress(run.entries, total)
-                if time.monotonic() > kept + _KEEP_S:
-                    kept = time.monotonic()
-                    run.keep()
-        finally:
-            run.keep()
+        repair, total = not report_only and _may_repair(store), len(store)
+        steps = scrub_entries(store, rate=rate, after=run.after, repair=repair, stop=stop)
+        run.follow(steps, total, progress, as_json)
     if not stop.is_set():
         run.end()
-        healed = sum(problem.healed for problem in run.problems)
-        told = f"{len(run.problems):,} problem(s), {healed:,} of them repaired"
-        click.echo(f"{run.entries:,} entries scrubbed, {told}.", err=True)
+        click.echo(f"{run.entries:,} entries scrubbed, {counted(run.problems)}.", err=True)
     return run.problems
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from covpool.store.commands.cursor import Cursor, cursor_option, tell
+from covpool.store.commands.cursor import Cursor, counted, cursor_option, tell
 from covpool.store.commands.options import opened, processors, progress_of, store_options, time_span
 from covpool.store.maintenance.verify import verify_entries, verify_rows
 
@@ -41,27 +41,18 @@ def verify(
     Example: covpool store verify --store genes.covpool --cursor genes.verify
     """
     run = Cursor(cursor, location)
-    for problem in run.problems:
-        tell(problem, as_json)
-    before = run.entries
+    tell(run.problems, as_json)
     with opened(location, catalog, read_only=not repair) as store:
         if repair:
             store.require_writable()
         total = len(store)
         with progress_of("verify") as progress:
-            for step in verify_entries(store, after=run.after, threads=threads, repair=repair):
-                for problem in step.problems:
-                    tell(problem, as_json)
-                run.after, run.entries = step.after, before + step.entries
-                run.problems += step.problems
-                progress(run.entries, total)
-                run.keep()
-        for problem in (rest := verify_rows(store, leftover_age=age)):
-            tell(problem, as_json)
+            steps = verify_entries(store, after=run.after, threads=threads, repair=repair)
+            run.follow(steps, total, progress, as_json)
+        rest = verify_rows(store, leftover_age=age)
+    tell(rest, as_json)
     run.end()
     problems = run.problems + rest
-    healed = sum(problem.healed for problem in problems)
-    told = f", {healed:,} of them repaired" if repair else ""
-    click.echo(f"{total:,} entries verified, {len(problems):,} problem(s){told}.", err=True)
-    if len(problems) > healed:
+    click.echo(f"{total:,} entries verified, {counted(problems, repair=repair)}.", err=True)
+    if any(not problem.healed for problem in problems):
         raise click.exceptions.Exit(1)

@@ -5,7 +5,7 @@ import struct
 import warnings
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from covpool.store.catalog.entries import Entry
 from covpool.store.errors import LocationError
 from covpool.store.opened import OpenedStore
 from covpool.store.storage.whole_files import new_file
-from covpool.store.values.moments import Moments
 
 _SAFETENSORS_DTYPES = {"float32": "F32", "float64": "F64"}
 
@@ -116,7 +115,8 @@ def export_npz(
                 np.lib.format.write_array(member, np.asarray(values), allow_pickle=False)
 
         add("metadata", json.dumps([describe(store, entry) for entry in entries]))
-        for done, (entry, moments) in enumerate(_read(store, entries)):
+        for done, entry in enumerate(entries):
+            moments = store.get(entry.key)
             add(f"{entry.key}/second_moment", moments.second_moment)
             add(f"{entry.key}/mean", moments.mean)
             add(f"{entry.key}/count", np.int64(moments.count))
@@ -152,15 +152,12 @@ def export_safetensors(
     text += b" " * (-len(text) % 8)
     with new_file(target) as path, path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
-        for done, (_, moments) in enumerate(_read(store, entries)):
+        for done, entry in enumerate(entries):
+            moments = store.get(entry.key)
             file.write(np.ascontiguousarray(moments.mean).data)
             file.write(np.ascontiguousarray(moments.second_moment).data)
             progress(done + 1, len(entries))
     return len(entries)
-
-
-def _read(store: OpenedStore, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Moments]]:
-    return ((entry, store.get(entry.key)) for entry in entries)
 
 
 def _export_arrays(

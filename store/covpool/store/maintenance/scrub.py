@@ -6,31 +6,14 @@ Checksums are compared and nothing is decoded: a pass costs the processor little
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from covpool.store.arrays.rows import check_row
 from covpool.store.catalog.entries import Entry
 from covpool.store.errors import CorruptEntryError
-from covpool.store.maintenance.verify import Problem, repaired
+from covpool.store.maintenance.verify import Checked, Problem, repaired
 from covpool.store.opened import OpenedStore
 
 _BATCH = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Scrubbed:
-    """How far a pass has come.
-
-    Attributes:
-        after: the last key that was read.
-        entries, read: keys and bytes read so far, in this run.
-        problem: what is wrong with that key; None where nothing is.
-    """
-
-    after: str
-    entries: int
-    read: int
-    problem: Problem | None
 
 
 def scrub(
@@ -40,7 +23,7 @@ def scrub(
     after: str = "",
     repair: bool = True,
     stop: threading.Event | None = None,
-) -> Iterator[Scrubbed]:
+) -> Iterator[Checked]:
     """Read every ready row in key order; what is put meanwhile behind `after` is read too.
 
     Args:
@@ -68,7 +51,7 @@ def scrub(
                 return
             size, problem = _read(store, entry, repair)
             after, entries, read = entry.key, entries + 1, read + size
-            yield Scrubbed(after, entries, read, problem)
+            yield Checked(after, entries, (problem,) if problem else (), read)
             # What was slow is not caught up with: no second has more than its share.
             due = max(due, time.monotonic() - size / rate) + size / rate
             ended.wait(max(0.0, due - time.monotonic()))

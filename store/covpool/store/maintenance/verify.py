@@ -38,17 +38,19 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """How far a verification has come.
+    """How far a verification, or a scrub, has come.
 
     Attributes:
-        after: the last key that was read back.
-        entries: keys read back so far, those of the run that was resumed not counted.
+        after: the last key that was read.
+        entries: keys read so far, those of the run that was resumed not counted.
         problems: what was found since the last step.
+        read: bytes read so far, by a scrub.
     """
 
     after: str
     entries: int
     problems: tuple[Problem, ...]
+    read: int = 0
 
 
 def verify_entries(
