@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 from covpool.extractor.errors import AnnotationError, EvaluationError
-from covpool.extractor.evaluation.inputs.gene_terms import term_targets
+from covpool.extractor.evaluation.inputs.gene_terms import read_gene_terms, term_targets
 from covpool.extractor.evaluation.inputs.genes import CodingGene, read_coding_genes
 from covpool.extractor.evaluation.inputs.ontology import read_ontology
-from covpool.extractor.evaluation.inputs.tracks import signal_of, track_targets
-from tests.extractor.evaluation.reading import read_gene_terms
+from covpool.extractor.evaluation.inputs.tracks import mean_signal, track_targets
 
 #        1234567890123456789012345678901234567890
 CONTIG = "AATGGCCTAACCGGTTACATTTAGGGCATCCAACGTACGT"
@@ -222,7 +221,7 @@ def test_mean_signal_is_that_of_every_base(tmp_path: Path, genes: list[CodingGen
         "track type=bedGraph\n" + "".join(f"c {a} {b} {v}\n" for a, b, v in reversed(rows)) + "d 1 2 3\n"
     )
     expected = [signal[gene.start : gene.end].mean() for gene in genes]
-    assert signal_of(genes, path).means(genes) == pytest.approx(expected)
+    assert mean_signal(genes, path) == pytest.approx(expected)
 
 
 def test_bigwig_and_bedgraph_of_one_track_agree(tmp_path: Path, genes: list[CodingGene]) -> None:
@@ -231,11 +230,11 @@ def test_bigwig_and_bedgraph_of_one_track_agree(tmp_path: Path, genes: list[Codi
     writer = pybigtools.open(str(tmp_path / "x.bw"), "w")
     writer.write({"c": 60}, iter(rows))
     (tmp_path / "x.bedGraph").write_text("".join("\t".join(map(str, row)) + "\n" for row in rows))
-    found = [signal_of(genes, tmp_path / name).means(genes) for name in ("x.bw", "x.bedGraph")]
+    found = [mean_signal(genes, tmp_path / name) for name in ("x.bw", "x.bedGraph")]
     assert found[0] == pytest.approx(found[1])
     (tmp_path / "x.bw").write_bytes(b"nothing")
     with pytest.raises(EvaluationError, match="bigWig"):
-        signal_of(genes, tmp_path / "x.bw").means(genes)
+        mean_signal(genes, tmp_path / "x.bw")
 
 
 def test_stranded_tracks_become_sense_and_antisense(tmp_path: Path, genes: list[CodingGene]) -> None:
@@ -264,7 +263,7 @@ def test_a_damaged_or_foreign_track_is_refused(
     path = tmp_path / "x.bedGraph"
     path.write_text(text)
     with pytest.raises(EvaluationError, match=message):
-        signal_of(genes, path).means(genes)
+        mean_signal(genes, path)
 
 
 @pytest.mark.parametrize(

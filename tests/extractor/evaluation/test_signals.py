@@ -10,7 +10,7 @@ import pytest
 from covpool.extractor.errors import EvaluationError
 from covpool.extractor.evaluation.inputs.genes import CodingGene, read_coding_genes
 from covpool.extractor.evaluation.inputs.targets import with_targets
-from covpool.extractor.evaluation.inputs.tracks import signal_of, track_targets
+from covpool.extractor.evaluation.inputs.tracks import mean_signal, track_targets
 
 DATA = Path(__file__).parents[2] / "data" / "tracks"
 LENGTHS = {"chr1": 1000, "chrM": 600, "chr2": 800}
@@ -44,7 +44,7 @@ def genes(tmp_path: Path) -> list[CodingGene]:
 
 def means(genes: list[CodingGene], path: Path, text: str) -> list[float]:
     path.write_text(text)
-    return [round(float(mean), 6) for mean in signal_of(genes, path).means(genes)]
+    return [round(float(mean), 6) for mean in mean_signal(genes, path)]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_contig_without_intervals_is_missing_and_not_zero(tmp_path: Path, gene
 def test_a_bigwig_covers_what_its_header_lists(tmp_path: Path, genes: list[CodingGene], name: str) -> None:
     # Its header lists 1 and MT, and it has an interval on 1.
     (tmp_path / name).write_bytes((DATA / "header_lists_mt.bw").read_bytes())
-    found = signal_of(genes, tmp_path / name).means(genes)
+    found = mean_signal(genes, tmp_path / name)
     assert found[:2].tolist() == [2, 0] and np.isnan(found[2])
 
 
@@ -98,7 +98,7 @@ def test_wiggle_and_bedgraph_of_every_shape_are_read(
     assert means(genes[:1], tmp_path / "t.wig", text) == [3]
     packed = tmp_path / "t.wig.gz"
     packed.write_bytes(gzip.compress(text.encode()))
-    assert signal_of(genes[:1], packed).means(genes[:1]) == pytest.approx([3])
+    assert mean_signal(genes[:1], packed) == pytest.approx([3])
 
 
 def test_a_gene_over_the_origin_has_signal_on_both_sides(tmp_path: Path) -> None:
