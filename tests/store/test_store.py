@@ -22,9 +22,10 @@ from covpool.store import (
     StoreError,
 )
 from covpool.store.arrays.rows import encode_row
-from covpool.store.arrays.schema import CATALOG_FILE, Namespace, Record
+from covpool.store.arrays.schema import Namespace, Record
 from covpool.store.arrays.zarr_arrays import NamespaceArrays
 from covpool.store.catalog.entries import Written
+from covpool.store.storage.locations import CATALOG_FILE
 from covpool.store.testing import example_key, example_moments
 from tests.store.places import Place
 

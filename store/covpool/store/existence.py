@@ -10,11 +10,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 from zarr.abc.store import Store as ZarrStorage
 
-from covpool.store.arrays.schema import ARRAYS, CATALOG_FILE
+from covpool.store.arrays.schema import ARRAYS
 from covpool.store.catalog.tables import TABLES
 from covpool.store.database.engines import reading, shown
 from covpool.store.errors import LocationError, ReadOnlyError, StoreNotFoundError
-from covpool.store.storage.locations import MEMORY
+from covpool.store.storage.locations import CATALOG_FILE, MEMORY
 from covpool.store.storage.objects import Objects
 
 #: What to do with a store that can only be read.
@@ -49,7 +49,7 @@ def require_place(location: str | Path, catalog: str | None = None, *, lost_cata
         if catalog is None and not (own or lost_catalog):
             raise LocationError(
                 f"{location}: has arrays and no {CATALOG_FILE}; give the right --catalog, or make it again "
-                f"with: covpool store rebuild {location}"
+                f"with: covpool store rebuild --store {location}"
             )
     if catalog is not None and not lost_catalog:
         require_catalog_file(catalog)

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from covpool.store import LocationError, Store
-from covpool.store.arrays.schema import CATALOG_FILE
 from covpool.store.errors import OutdatedCatalogError
 from covpool.store.maintenance.compact import compact
 from covpool.store.maintenance.gc import collect
 from covpool.store.maintenance.rebuild import rebuild
 from covpool.store.standing import STORE_FILE
+from covpool.store.storage.locations import CATALOG_FILE
 from covpool.store.testing import example_key, example_moments
 from tests.store.tools import NAMES, assert_whole, backup_of, fill, namespace_of, restore, soon
 

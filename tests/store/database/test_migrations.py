@@ -71,7 +71,7 @@ def test_an_older_database_is_refused_and_migrating_keeps_every_row(
     at_revision(tmp_path, database_url, recorded=recorded)
     with pytest.raises(FormatVersionError, match=r"store tables are of revision 0001.*covpool store migrate"):
         Store.open(tmp_path, catalog=database_url)
-    ran = CliRunner().invoke(command, ["migrate", str(tmp_path), "--catalog", database_url])
+    ran = CliRunner().invoke(command, ["migrate", "--store", str(tmp_path), "--catalog", database_url])
     assert ran.exit_code == 0, ran.output
     assert f"store: 0001 -> {TABLES.revision}" in ran.output
     with Store.open(tmp_path, catalog=database_url) as store:
@@ -81,7 +81,7 @@ def test_an_older_database_is_refused_and_migrating_keeps_every_row(
         store.put(example_key("d"), example_moments("d"))
         assert store.entry(example_key("d")).row == 3
         assert store.verify() == []
-    again = CliRunner().invoke(command, ["migrate", str(tmp_path), "--catalog", database_url])
+    again = CliRunner().invoke(command, ["migrate", "--store", str(tmp_path), "--catalog", database_url])
     assert f"store: {TABLES.revision}\n" in again.output
 
 
@@ -151,7 +151,7 @@ def test_a_newer_database_is_refused_and_left_alone(tmp_path: Path, database_url
 
 
 def test_migrating_where_there_is_no_store_is_refused_and_makes_none(tmp_path: Path) -> None:
-    ran = CliRunner().invoke(command, ["migrate", str(tmp_path / "typo")])
+    ran = CliRunner().invoke(command, ["migrate", "--store", str(tmp_path / "typo")])
     assert ran.exit_code != 0
     assert not (tmp_path / "typo").exists()
 

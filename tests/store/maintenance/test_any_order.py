@@ -28,7 +28,7 @@ from hypothesis.stateful import (
 )
 
 from covpool.store import CorruptEntryError, KeyNotFoundError, LocationError, Moments, Store, StoreError
-from covpool.store.arrays.schema import CATALOG_FILE, Namespace
+from covpool.store.arrays.schema import Namespace
 from covpool.store.catalog.entries import Written
 from covpool.store.catalog.ledger import Ledger
 from covpool.store.database.engines import open_engine
@@ -37,6 +37,7 @@ from covpool.store.maintenance.backup import back_up
 from covpool.store.maintenance.compact import compact
 from covpool.store.maintenance.gc import AGE, collect
 from covpool.store.maintenance.rebuild import rebuild
+from covpool.store.storage.locations import CATALOG_FILE
 from covpool.store.storage.objects import Objects
 from covpool.store.testing import example_key, example_moments
 from tests.store.tools import backup_of, restore

@@ -8,12 +8,12 @@ import pytest
 import sqlalchemy as sa
 
 from covpool.store import LocationError, Store
-from covpool.store.arrays.schema import CATALOG_FILE
 from covpool.store.database.engines import open_engine
 from covpool.store.errors import OutdatedCatalogError
 from covpool.store.maintenance.compact import compact
 from covpool.store.maintenance.gc import collect
 from covpool.store.maintenance.rebuild import rebuild
+from covpool.store.storage.locations import CATALOG_FILE
 from covpool.store.testing import example_key, example_moments
 from tests.store.places import Place
 from tests.store.tools import NAMES, assert_whole, fill, namespace_of, soon

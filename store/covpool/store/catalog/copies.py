@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from covpool.store.catalog.catalog import Catalog
-from covpool.store.catalog.ledger import Move, swap
+from covpool.store.catalog.ledger import Move, state_of_copy, swap
 from covpool.store.catalog.tables import ABANDONED, BUILDING, READY, USED, copies, entries
 from covpool.store.database.engines import insert_if_absent
 from covpool.store.errors import StoreError
@@ -69,21 +69,13 @@ class Copies:
             )
             return swap(connection, namespace, moves)
 
-    def abandon_unfinished(self, before: datetime) -> set[tuple[str, int]]:
-        """Abandon copies whose makers were last heard of `before`; returns all that are abandoned."""
-        with self._catalog.writing() as connection:
-            connection.execute(
-                sa.update(copies)
-                .where(copies.c.state == BUILDING, copies.c.since < before)
-                .values(state=ABANDONED, since=datetime.now(UTC))
-            )
-            found = connection.execute(sa.select(copies).where(copies.c.state == ABANDONED))
-            return {(row.namespace, row.generation) for row in found}
-
-    def unfinished(self, before: datetime) -> set[tuple[str, int]]:
-        """Copies that `abandon_unfinished` would answer with."""
-        with self._catalog.reading() as connection:
-            old = sa.and_(copies.c.state == BUILDING, copies.c.since < before)
+    def unfinished(self, before: datetime, *, abandon: bool) -> set[tuple[str, int]]:
+        """Copies that are abandoned, and those to `abandon` now: whose makers were last heard of `before`."""
+        old = sa.and_(copies.c.state == BUILDING, copies.c.since < before)
+        with self._catalog.writing() if abandon else self._catalog.reading() as connection:
+            if abandon:
+                change = sa.update(copies).where(old).values(state=ABANDONED, since=datetime.now(UTC))
+                connection.execute(change)
             found = connection.execute(sa.select(copies).where(sa.or_(old, copies.c.state == ABANDONED)))
             return {(row.namespace, row.generation) for row in found}
 
@@ -96,7 +88,7 @@ class Copies:
     def abandon_used(self, namespace: str, generation: int) -> bool:
         """Abandon a copy that nobody reads any more; returns whether none of its rows is ready."""
         with self._catalog.writing() as connection:
-            _state(connection, namespace, generation)
+            state_of_copy(connection, namespace, generation)
             ready = sa.select(entries.c.row).where(
                 entries.c.namespace == namespace,
                 entries.c.generation == generation,
@@ -116,15 +108,8 @@ def _is(namespace: str, generation: int) -> "sa.ColumnElement[bool]":
     return sa.and_(copies.c.namespace == namespace, copies.c.generation == generation)
 
 
-def _state(connection: Connection, namespace: str, generation: int) -> str | None:
-    """State of a copy, whose row is locked until the transaction ends."""
-    query = sa.select(copies.c.state).where(_is(namespace, generation)).with_for_update()
-    found: str | None = connection.scalar(query)
-    return found
-
-
 def _refuse_abandoned(connection: Connection, namespace: str, generation: int) -> None:
-    if _state(connection, namespace, generation) == ABANDONED:
+    if state_of_copy(connection, namespace, generation) == ABANDONED:
         raise StoreError(
             f"copy {generation} of namespace {namespace} was taken for abandoned and given up (covpool store "
             "gc with an age shorter than its making took); nothing was swapped, compact again"

@@ -160,7 +160,8 @@ class Ledger:
         became, now = [], datetime.now(UTC)
         with self._catalog.writing() as connection:
             for one in sorted(found, key=lambda one: one.record.key):
-                if _is_abandoned(connection, one.place):
+                copy = one.place.namespace.id, one.place.generation
+                if one.place.generation and state_of_copy(connection, *copy) == ABANDONED:
                     became.append((one, False))
                     continue
                 lock_rows_of(connection, one.record.key)
@@ -222,14 +223,13 @@ def swap(connection: Connection, namespace: str, moves: Sequence[Move]) -> int:
     return len(standing)
 
 
-def _is_abandoned(connection: Connection, place: Place) -> bool:
-    """Whether a place lies in a copy that was given up; it stays as it is until the transaction ends."""
-    if not place.generation:
-        return False
+def state_of_copy(connection: Connection, namespace: str, generation: int) -> str | None:
+    """State of a copy, whose row is locked until the transaction ends; None where there is none."""
     query = sa.select(copies.c.state).where(
-        copies.c.namespace == place.namespace.id, copies.c.generation == place.generation
+        copies.c.namespace == namespace, copies.c.generation == generation
     )
-    return connection.scalar(query.with_for_update()) == ABANDONED
+    found: str | None = connection.scalar(query.with_for_update())
+    return found
 
 
 #: Stands in the catalog for a row that says nothing of itself.

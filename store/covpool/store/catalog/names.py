@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from operator import itemgetter
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 import sqlalchemy as sa
 
@@ -89,6 +89,20 @@ class Found:
     entry: Entry
 
 
+class Filters(TypedDict, total=False):
+    """What a name and its entry have to be; None is anything.
+
+    Attributes:
+        kind: of the name.
+        model, layer, selection: of the entry's recipe.
+    """
+
+    kind: str | None
+    model: str | None
+    layer: str | None
+    selection: str | None
+
+
 class Names:
     """The names of a catalog: add them, and find entries by them."""
 
@@ -121,22 +135,19 @@ class Names:
         name: str,
         *,
         ignore_case: bool = False,
-        kind: str | None = None,
         assembly: str | None = None,
-        model: str | None = None,
-        layer: str | None = None,
-        selection: str | None = None,
+        **filters: Unpack[Filters],
     ) -> list[Found]:
         """The ready entries that a name leads to, ordered by name and key; none is an empty list.
 
         Args:
             name: the name, whole.
             ignore_case: also match other spellings of upper and lower case.
-            kind, assembly: of the name.
-            model, layer, selection: of the entry's recipe.
+            assembly: of the name.
+            filters: see `Filters`.
         """
         matches = _names.c.folded == name.casefold() if ignore_case else _names.c.name == name
-        return self._found(matches, kind, assembly, model, layer, selection)
+        return self._found(matches, assembly, filters)
 
     def overlapping(
         self,
@@ -146,10 +157,7 @@ class Names:
         end: int,
         *,
         strand: Literal["+", "-"] | None = None,
-        kind: str | None = None,
-        model: str | None = None,
-        layer: str | None = None,
-        selection: str | None = None,
+        **filters: Unpack[Filters],
     ) -> list[Found]:
         """The ready entries whose named interval shares a base with [start, end) of `chrom`.
 
@@ -161,19 +169,11 @@ class Names:
         matches = sa.and_(_names.c.chrom == chrom, _names.c.start < end, _names.c.end > start)
         if strand is not None:
             matches = sa.and_(matches, _names.c.strand == strand)
-        return self._found(matches, kind, assembly, model, layer, selection)
+        return self._found(matches, assembly, filters)
 
-    def of_assembly(
-        self,
-        assembly: str,
-        *,
-        kind: str | None = None,
-        model: str | None = None,
-        layer: str | None = None,
-        selection: str | None = None,
-    ) -> list[Found]:
+    def of_assembly(self, assembly: str, **filters: Unpack[Filters]) -> list[Found]:
         """The ready entries that have a name in an assembly, with these names, ordered by name and key."""
-        return self._found(sa.true(), kind, assembly, model, layer, selection)
+        return self._found(sa.true(), assembly, filters)
 
     def of(self, key: MomentsKey | str) -> list[Name]:
         """The names of a key, stored or not, in the order of the names."""
@@ -184,13 +184,7 @@ class Names:
             return [Name(**row._mapping) for row in connection.execute(query)]
 
     def _found(
-        self,
-        matches: "sa.ColumnElement[bool]",
-        kind: str | None,
-        assembly: str | None,
-        model: str | None,
-        layer: str | None,
-        selection: str | None,
+        self, matches: "sa.ColumnElement[bool]", assembly: str | None, filters: Filters
     ) -> list[Found]:
         query = select_entries().where(entries.c.state == "ready", matches)
         query = query.join(subjects, subjects.c.key == entries.c.key)
@@ -198,16 +192,11 @@ class Names:
         # One key may be of several subjects with the same names: of one layer, and of several.
         named = [_names.c[field].label(f"name_{field}") for field in _FIELDS]
         query = query.add_columns(*named).distinct()
-        wanted = {
-            _names.c.kind: kind,
-            _names.c.assembly: assembly,
-            namespaces.c.model: model,
-            namespaces.c.layer: layer,
-            namespaces.c.selection: selection,
-        }
-        for column, value in wanted.items():
+        if assembly is not None:
+            query = query.where(_names.c.assembly == assembly)
+        for field, value in filters.items():
             if value is not None:
-                query = query.where(column == value)
+                query = query.where((_names.c.kind if field == "kind" else namespaces.c[field]) == value)
         query = query.order_by(_names.c.name, entries.c.key, *named[1:])
         with self._catalog.reading() as connection:
             return [

@@ -5,12 +5,12 @@ from importlib.metadata import entry_points
 from sqlalchemy.engine import Engine
 from zarr.abc.store import Store as ZarrStorage
 
-from covpool.store.arrays.schema import CATALOG_FILE
 from covpool.store.catalog.catalog import Catalog
 from covpool.store.catalog.tables import TABLES
 from covpool.store.database.engines import close_to_writers, in_memory, reading
 from covpool.store.database.migrations import RoomTables
 from covpool.store.database.sqlite_files import copy_bytes, copy_into
+from covpool.store.storage.locations import CATALOG_FILE
 from covpool.store.storage.objects import Objects
 
 #: Rooms that keep tables in the same database name them here.

@@ -21,7 +21,7 @@ def _known(context: click.Context, parameter: click.Parameter, choice: str | Non
 
 
 @click.command
-@store_options
+@store_options()
 @click.option("--model", help="Only of this model.")
 @click.option("--layer", help="Only of this layer.")
 @click.option(
@@ -46,12 +46,12 @@ def compact(
     every: bool,
     as_json: bool,
 ) -> None:
-    """Compact the namespaces of the store at LOCATION; the old chunks go with the next gc.
+    """Compact the namespaces of a store; the old chunks go with the next gc.
 
     Writers and readers go on meanwhile. A run that was stopped goes on. Damaged rows are named and stay where
     they are, and make it end with 1.
 
-    Example: covpool store compact genes.covpool --codec cold && covpool store gc genes.covpool
+    Example: covpool store compact --store genes.covpool --codec cold
     """
     damaged = 0
     with opened(location, catalog) as store:

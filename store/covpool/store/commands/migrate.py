@@ -12,14 +12,14 @@ from covpool.store.storage.locations import catalog_url
 
 
 @click.command
-@store_options
+@store_options()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per room on standard output.")
 def migrate(location: str, catalog: str | None, as_json: bool) -> None:
-    """Bring the tables of the store at LOCATION to the revision this covpool needs.
+    """Bring the tables of a store to the revision this covpool needs.
 
     Each room's tables change in one transaction: wholly, or not at all. Make a backup of the database before.
 
-    Example: covpool store migrate genes.covpool
+    Example: covpool store migrate --store genes.covpool
     """
     if catalog is None:
         require_place(location)

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -21,15 +20,7 @@ from sqlalchemy.engine import Connection
 
 from covpool.store.arrays.compacted_arrays import CompactedArrays
 from covpool.store.arrays.layout import PLAN, Progress, no_progress, stored_namespaces
-from covpool.store.arrays.schema import (
-    ARRAYS,
-    MEAN,
-    RECORD,
-    SECOND_MOMENT,
-    Namespace,
-    chunk_path,
-    generation_path,
-)
+from covpool.store.arrays.schema import ARRAYS, PARTS, Namespace, chunk_paths, generation_path
 from covpool.store.catalog.catalog import Catalog
 from covpool.store.catalog.copies import Copies
 from covpool.store.catalog.entries import Entry, Place
@@ -41,12 +32,10 @@ from covpool.store.errors import CorruptEntryError, FormatVersionError, Location
 from covpool.store.maintenance.gc import collect
 from covpool.store.maintenance.rebuild import rebuild
 from covpool.store.maintenance.verify import Problem
+from covpool.store.opened import OpenedStore
 from covpool.store.standing import declare_unfinished, has_standing
 from covpool.store.storage.objects import Objects
 from covpool.store.storage.whole_files import PARTIAL
-
-if TYPE_CHECKING:
-    from covpool.store.store import Store
 
 _ROWS_AT_ONCE = 5_000
 _BATCH = 256
@@ -70,7 +59,7 @@ class BackedUp:
 
 
 def back_up(
-    source: "Store", target: "Store", *, threads: int = 2, progress: Progress = no_progress
+    source: OpenedStore, target: OpenedStore, *, threads: int = 2, progress: Progress = no_progress
 ) -> BackedUp:
     """Have `target` hold all that `source` holds now; others may read and write `source` meanwhile.
 
@@ -111,7 +100,7 @@ def back_up(
     return BackedUp(total - len(problems), copied, problems)
 
 
-def check_target(source: "Store", target: "Store") -> None:
+def check_target(source: OpenedStore, target: OpenedStore) -> None:
     """Refuse to copy a store into another one.
 
     Raises:
@@ -149,7 +138,7 @@ def _same_place(one: Objects, other: Objects) -> bool:
 
 
 @contextmanager
-def _staged(source: "Store") -> Iterator[Catalog]:
+def _staged(source: OpenedStore) -> Iterator[Catalog]:
     """What the source's tables hold now, in a file of its own; the source's database is soon let go again."""
     with tempfile.TemporaryDirectory(prefix="covpool-backup-") as folder:
         staged = Catalog(open_engine(f"sqlite:///{Path(folder) / 'tables.sqlite'}"), folder)
@@ -191,7 +180,7 @@ def _copy_tables(snapshot: Connection, target: Catalog) -> None:
                 connection.execute(sa.insert(table), [dict(row._mapping) for row in some])
 
 
-def _copy_descriptions(source: "Store", target: "Store", staged: Catalog) -> int:
+def _copy_descriptions(source: OpenedStore, target: OpenedStore, staged: Catalog) -> int:
     """Copy what says how the arrays are read that a catalog refers to."""
     known = Copies(staged)
     return sum(
@@ -201,14 +190,14 @@ def _copy_descriptions(source: "Store", target: "Store", staged: Catalog) -> int
     )
 
 
-def _describe(source: "Store", target: "Store", namespace: Namespace, generation: int) -> int:
+def _describe(source: OpenedStore, target: OpenedStore, namespace: Namespace, generation: int) -> int:
     group = generation_path(namespace, generation)
-    arrays = [f"{group}/{array}/zarr.json" for array in (SECOND_MOMENT, MEAN, RECORD)]
+    arrays = [f"{group}/{array}/zarr.json" for array in PARTS]
     # Marks are added to a copy, so that what an earlier backup has of it may be of before.
     return _copy(source, target, [f"{group}/{PLAN}", f"{group}/zarr.json", *arrays], again=True)
 
 
-def _copy_row(source: "Store", target: "Store", entry: Entry) -> tuple[Entry, int | None]:
+def _copy_row(source: OpenedStore, target: OpenedStore, entry: Entry) -> tuple[Entry, int | None]:
     """Copy a row, and how many objects that took; None where it does not read back as the entry says."""
     try:
         paths = _objects_of(source, entry.place)
@@ -222,16 +211,13 @@ def _copy_row(source: "Store", target: "Store", entry: Entry) -> tuple[Entry, in
     return entry, copied if _has(target, entry) else None
 
 
-def _has(target: "Store", entry: Entry) -> bool:
+def _has(target: OpenedStore, entry: Entry) -> bool:
     """Whether the very row that an entry speaks of is whole there."""
-    try:
-        found = target.arrays_of(entry.place).whole(entry.row)
-    except (CorruptEntryError, FileNotFoundError):
-        return False
+    found = target.record_at(entry.place)
     return found is not None and (found.key, found.checksum) == (entry.key, entry.checksum)
 
 
-def _chase(source: "Store", target: "Store", entry: Entry) -> Problem | None:
+def _chase(source: OpenedStore, target: OpenedStore, entry: Entry) -> Problem | None:
     """Copy the row that a key is read from by now, which may be moved again meanwhile."""
     place = entry.place
     for _ in range(_CHASES):
@@ -247,16 +233,16 @@ def _chase(source: "Store", target: "Store", entry: Entry) -> Problem | None:
     return Problem(entry.key, f"{entry.key}: cannot be read, and is not in the backup; compute it again")
 
 
-def _objects_of(store: "Store", place: Place) -> list[str]:
+def _objects_of(store: OpenedStore, place: Place) -> list[str]:
     path, index = generation_path(place.namespace, place.generation), place.row
     if place.generation:
         arrays = store.arrays_of(place)
         assert isinstance(arrays, CompactedArrays)
         index //= arrays.shard_rows
-    return [chunk_path(path, array, index) for array in (MEAN, SECOND_MOMENT, RECORD)]
+    return chunk_paths(path, index)
 
 
-def _copy(source: "Store", target: "Store", paths: Sequence[str], *, again: bool = False) -> int:
+def _copy(source: OpenedStore, target: OpenedStore, paths: Sequence[str], *, again: bool = False) -> int:
     """Copy those objects that there are and that the target lacks, or all `again`; returns how many."""
     wanted = [path for path in paths if again or not target.objects.exists(path)]
     copied = [path for path in wanted if source.objects.copy(path, target.objects)]

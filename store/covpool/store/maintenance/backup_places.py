@@ -13,19 +13,19 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from covpool.store.arrays.layout import stored_namespaces
-from covpool.store.arrays.schema import ARRAYS, CATALOG_FILE
+from covpool.store.arrays.schema import ARRAYS
 from covpool.store.catalog.rooms import rooms
 from covpool.store.catalog.tables import meta
 from covpool.store.database.engines import reading, shown
 from covpool.store.errors import LocationError
+from covpool.store.opened import OpenedStore
 from covpool.store.standing import STORE_FILE, is_unfinished
-from covpool.store.storage.locations import MEMORY, in_bucket, open_storage
+from covpool.store.storage.locations import CATALOG_FILE, MEMORY, in_bucket, open_storage
 from covpool.store.storage.objects import Objects
-from covpool.store.store import Store
 
 
 @contextmanager
-def backup_target(location: str, catalog: str | None) -> Iterator[Store]:
+def backup_target(location: str, catalog: str | None) -> Iterator[OpenedStore]:
     """A place for a backup, or an earlier backup, as `back_up` takes it.
 
     Raises:
@@ -33,25 +33,25 @@ def backup_target(location: str, catalog: str | None) -> Iterator[Store]:
     """
     _require_no_others(location)
     if not in_bucket(location, catalog):
-        with Store.open(location, catalog=catalog, lost_catalog=True) as store:
+        with OpenedStore.open(location, catalog=catalog, lost_catalog=True) as store:
             yield store
         return
     with tempfile.TemporaryDirectory(prefix="covpool-backup-") as folder:
         file = Path(folder) / CATALOG_FILE
-        with Store.open(location, catalog=f"sqlite:///{file}", lost_catalog=True) as store:
+        with OpenedStore.open(location, catalog=f"sqlite:///{file}", lost_catalog=True) as store:
             yield store
         Objects(open_storage(location)).write(CATALOG_FILE, file.read_bytes())
 
 
 @contextmanager
-def restore_target(location: str, catalog: str | None) -> Iterator[Store]:
+def restore_target(location: str, catalog: str | None) -> Iterator[OpenedStore]:
     """A place for what is restored: new, or one into which restoring has not ended.
 
     Raises:
         LocationError: a store is there already, or the database is another's.
     """
     _require_no_others(location)
-    with Store.open(location, catalog=catalog, lost_catalog=True) as store:
+    with OpenedStore.open(location, catalog=catalog, lost_catalog=True) as store:
         if not is_unfinished(store.storage, location):
             held = stored_namespaces(store.storage)
             if held or Objects(store.storage).exists(STORE_FILE):

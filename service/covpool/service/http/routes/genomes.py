@@ -79,19 +79,7 @@ def genes(
 ) -> schemas.GenePage:
     """Genes by id; with `name` those that go by it, with `region` those that share a base with it."""
     found = context.genomes.genes(assembly, called=name, within=region, after=after, limit=limit + 1)
-    page = [
-        schemas.Gene(
-            id=gene.id,
-            symbol=gene.symbol,
-            aliases=list(gene.aliases),
-            chrom=gene.chrom,
-            start=gene.start,
-            end=gene.end,
-            strand=gene.strand,
-            biotype=gene.biotype,
-        )
-        for gene in found[:limit]
-    ]
+    page = [schemas.Gene.model_validate(gene, from_attributes=True) for gene in found[:limit]]
     return schemas.GenePage(data=page, next=page[-1].id if len(found) > limit else None)
 
 
