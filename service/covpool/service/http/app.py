@@ -9,11 +9,11 @@ from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.concurrency import run_in_threadpool
 
-from covpool.service import openapi, problems
 from covpool.service.assemblies.registry import Genomes
 from covpool.service.database.tokens import Tokens
 from covpool.service.fitting.fit_runner import FitRunner
 from covpool.service.fitting.fits import Fits
+from covpool.service.http import openapi, problems
 from covpool.service.http.body_cache import BodyCache
 from covpool.service.http.context import Context
 from covpool.service.http.metrics import Metrics

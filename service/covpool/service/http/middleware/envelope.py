@@ -7,7 +7,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from covpool.service import problems
+from covpool.service.http import problems
 from covpool.service.http.metrics import Metrics
 from covpool.service.request_ids import choose, request_id
 

@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from covpool.service import problems
 from covpool.service.database.tokens import Token, Tokens
+from covpool.service.http import problems
 from covpool.service.http.middleware.rates import Rates
 
 #: Open to everyone: they tell nothing of what is stored, and those who ask for them cannot send a token.

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from starlette.requests import Request
 from starlette.responses import Response
 
-from covpool.service import problems
+from covpool.service.http import problems
 from covpool.service.http.negotiation import UnsatisfiableRange, byte_range, is_unchanged
 
 #: What a key names never changes.
