@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from covpool.service.worker.faults import DeathFault, Fault, InputFault, MemoryFault, StoreFault
-from covpool.service.worker.isolation import LEAST_SHARE, isolate
+from covpool.service.processes.faults import DeathFault, Fault, InputFault, MemoryFault, StoreFault
+from covpool.service.processes.isolation import LEAST_SHARE, isolate
 
 
 @given(st.integers(1, 40), st.sets(st.integers(0, 39)), st.integers(0, 5))

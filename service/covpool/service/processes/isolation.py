@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from covpool.service.worker.faults import Fault, OutsideFault
+from covpool.service.processes.faults import DeathFault, Fault, OutsideFault
 
 #: Smallest share of the usual memory that is tried.
 LEAST_SHARE = 0.25
@@ -12,7 +12,11 @@ Item = TypeVar("Item")
 
 
 def isolate(
-    items: Iterable[Item], run: Callable[[list[Item], float], Iterable[Item]], share: float = 1.0
+    items: Iterable[Item],
+    run: Callable[[list[Item], float], Iterable[Item]],
+    share: float = 1.0,
+    *,
+    pardons: int = 0,
 ) -> Iterator[tuple[Item, Fault | None]]:
     """Each item, once it is settled, with the fault that is its own or None.
 
@@ -25,6 +29,8 @@ def isolate(
         run: yields items as they are settled, given a batch and its share of the usual memory; raises
             `Fault` when it cannot go on.
         share: of the first run.
+        pardons: deaths after which the batch is run again as it was, since whoever killed the process may
+            have meant another; for callers that count no attempts.
 
     Raises:
         OutsideFault: as `run` raised it: smaller batches would not help.
@@ -40,12 +46,15 @@ def isolate(
         except OutsideFault:
             raise
         except Fault as fault:
-            lower = share / 2 if fault.hungry else share
-            if len(left) > 1:
+            lower = share / 2 if fault.memory_related else share
+            if left and pardons and isinstance(fault, DeathFault):
+                pardons -= 1
+                pending.append((left, share))
+            elif len(left) > 1:
                 half = len(left) // 2
                 # The last is taken first: order is kept.
                 pending += [(left[half:], lower), (left[:half], lower)]
-            elif left and fault.hungry and lower >= LEAST_SHARE:
+            elif left and fault.memory_related and lower >= LEAST_SHARE:
                 pending.append((left, lower))
             elif left:
                 yield left[0], fault
