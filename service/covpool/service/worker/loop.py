@@ -120,11 +120,9 @@ class Worker:
         return tasks
 
     def _work(self, tasks: list[Task]) -> None:
-        # A task that was tried before is alone; each further attempt begins with less memory.
-        share = 0.5 ** (tasks[0].attempts - 1)
         before, began = self._done, time.monotonic()
         try:
-            for task, fault in isolate(tasks, self._run, share):
+            for task, fault in isolate(tasks, self._run):
                 if fault is not None:
                     self._fail(task, fault)
                 del self._held[task.id]
