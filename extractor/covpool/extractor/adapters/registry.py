@@ -66,4 +66,5 @@ def load_model(
     if not model.trained:
         log.warning(untrained_notice(model))
     chosen = named or _DEFAULT_DTYPE.get(where.type, "float32")
-    return model.family.load(model, device=where, dtype=getattr(torch, chosen))
+    adapter: Adapter = model.family.load(model, device=where, dtype=getattr(torch, chosen))
+    return adapter

@@ -7,14 +7,11 @@ the functions that run the model.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
 from covpool.extractor.errors import CheckpointError, ExtractionError
 from covpool.extractor.models.weight_files import published_files
 from covpool.store.registry import Registry
-
-if TYPE_CHECKING:
-    from covpool.extractor.adapters.adapter import Adapter
 
 
 class ModelConfig(Protocol):
@@ -79,20 +76,18 @@ class Family:
         plan: tells what a run takes, of a name and a configuration, with `length` in bp, `layer`, `dtype`
             and `piece` in tokens; None where the family cannot tell. Raises `LayerError`.
         check: runs the publisher's test on an adapter, with its prompts; None where there is none.
-        stages: where the forward can be divided, the stage of each kind of tap (see `parts.py`).
     """
 
     name: str
     recognises: Callable[[Mapping[str, Any]], bool]
     read_config: Callable[[Mapping[str, Any], str], ModelConfig]
-    load: Callable[..., "Adapter"]
+    load: Callable[..., Any]
     licence: str
     files: Callable[[Path], tuple[Path, ...]] = published_files
     published: Mapping[str, ModelConfig] = field(default_factory=dict)
     as_directory: tuple[str, ...] = ()
     plan: Callable[..., Report] | None = None
     check: Callable[[Any, Path | None], Report] | None = None
-    stages: Mapping[str, Literal["encode", "attend", "decode"]] = field(default_factory=dict)
 
 
 #: By name, of every installed package.

@@ -10,8 +10,7 @@ from typing import Any
 from covpool.extractor.errors import CheckpointError, ConditionError, LayerError, SequenceError
 from covpool.extractor.models.checkpoints import CARD, Checkpoint, bundled_names, locate
 from covpool.extractor.models.families import Family, ModelConfig
-from covpool.extractor.models.options import BEYOND, WHOLE
-from covpool.extractor.models.options import Options as Options
+from covpool.extractor.models.options import BEYOND, WHOLE, Options
 from covpool.store.values.keys import Recipe
 
 #: An error lists the layers of a model that has no more than this many.

@@ -147,8 +147,6 @@ def precompute(
             settings.catalog,
             model,
             described.weights,
-            taps,
-            options,
             dtype,
             chosen,
             threads,
@@ -216,9 +214,9 @@ def _register(
 
 def _start(spec: Spec, workers: int | None, scheduler: str | None) -> Executor:
     if workers is None and scheduler is None:
-        from covpool.service.bulk.one_process import OneProcess
+        from covpool.service.bulk.executors import Local
 
-        return OneProcess(spec)
+        return Local(spec)
     _need_dask()
     from covpool.service.bulk.cluster import Cluster
 

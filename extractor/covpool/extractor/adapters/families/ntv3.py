@@ -23,5 +23,4 @@ FAMILY = Family(
     read_config=NTv3Config.from_json,
     load=_load,
     licence="published NTv3 weights: InstaDeep Open Model Licence, non-commercial, which covers outputs too",
-    stages={"stem": "encode", "down": "encode", "transformer": "attend", "up": "decode"},
 )
