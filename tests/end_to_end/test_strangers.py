@@ -140,6 +140,22 @@ def test_embeddings_come_over_http_by_the_names_of_its_poolings(service: Running
     assert "centred" in json.dumps(document["requestBody"])
 
 
+def test_an_assembly_registered_before_the_package_came_is_to_be_registered_anew(
+    place: Path, service: Running
+) -> None:
+    register = ["genome", "add", "t", "--fasta", "g.fa", "--annotation", "g.gff3", "--store", "s"]
+    asked = {"assembly": "t", "model": "my-table", "regions": ["first_exon", "intron"]}
+    with pytest.MonkeyPatch.context() as patch, httpx.Client(base_url=service.url, timeout=60) as http:
+        patch.setenv("PYTHONPATH", os.environ["PYTHONPATH"].partition(os.pathsep)[2])
+        run(place, *register)
+        refused = http.post("/v1/genomes", json=asked)
+        assert refused.status_code == 422
+        assert "registered before first_exon was known; register it anew" in refused.json()["detail"]
+        patch.undo()
+        run(place, *register)
+        assert http.post("/v1/genomes", json=asked).status_code in (200, 202)
+
+
 def test_its_selection_is_computed_and_found(place: Path) -> None:
     options = ["--genome", "g.fa", "--annotation", "g.gff3", "--assembly", "t", "--model", "my-table"]
     options += ["--store", "genes", "--regions"]

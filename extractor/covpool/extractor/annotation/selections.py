@@ -102,10 +102,14 @@ INTRON = Selection(lambda parts: without(parts.reach, parts.exon), place=7)
 UNSPLICED = Selection(lambda parts: without(parts.body, joined((*parts.reach, *parts.exon))), place=8)
 DOWNSTREAM = Selection(flank="downstream", place=9)
 
+#: Names that mean something else where selections are kept.
+_TAKEN = {"whole", "digest"}
 _OFFERED: Registry[Selection] = Registry("covpool.selections", Selection, RegionError)
 
 
 @cache
 def selections() -> Mapping[str, Selection]:
     """Every class there is besides the whole, by name, in the order of their places."""
+    if taken := _TAKEN & _OFFERED.keys():
+        raise RegionError(f"selection {min(taken)!r}: the name is taken; rename it in its package")
     return dict(sorted(_OFFERED.items(), key=lambda item: (item[1].place, item[0])))

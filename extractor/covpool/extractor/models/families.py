@@ -89,9 +89,17 @@ class Family:
     plan: Callable[..., Report] | None = None
     check: Callable[[Any, Path | None], Report] | None = None
 
+    def __reduce__(self) -> tuple[Callable[[str], "Family"], tuple[str]]:
+        # Another process takes the family from its own packages: functions may be of no name.
+        return _by_name, (self.name,)
+
 
 #: By name, of every installed package.
 FAMILIES: Registry[Family] = Registry("covpool.adapters", Family, ExtractionError)
+
+
+def _by_name(name: str) -> Family:
+    return next(family for family in FAMILIES.values() if family.name == name)
 
 
 def family_of(config: Mapping[str, Any], where: str) -> Family:

@@ -11,7 +11,6 @@ from covpool.extractor.extraction.regions import WHOLE
 from covpool.extractor.extraction.workload import Workload
 from covpool.extractor.models.models import untrained_notice
 from covpool.extractor.models.options import Options
-from covpool.service.assemblies.gene_bases import PLAIN
 from covpool.service.assemblies.plan import ALL_CLASSES, Locus, Plan, locus_of, make_plan
 from covpool.service.assemblies.registrations import Registration
 from covpool.service.assemblies.registry import Genomes
@@ -111,16 +110,15 @@ def _asks(plan: Plan, workload: Workload) -> Asks | None:
 def _loci(genomes: Genomes, assembly: Registration, *, flank: int, asked: frozenset[str]) -> Iterator[Locus]:
     classes = [name for name in ALL_CLASSES if name in asked]
     for known in genomes.known_genes(assembly.name):
-        gene, own = known.gene, known.classes
-        if own is None and not asked <= PLAIN:
+        gene = known.gene
+        if unknown := known.unknown(classes):
             raise RequestError(
-                f"{assembly.name}: was registered before region classes were kept; register it anew "
-                f"(covpool genome add), or ask for {', '.join(sorted(PLAIN))}"
+                f"{assembly.name}: was registered before {', '.join(unknown)} was known; register it anew "
+                "(covpool genome add), or leave it out"
             )
-        spans = {"gene": ((gene.start, gene.end),)} if own is None else own
         locus = locus_of(
             gene,
-            spans,
+            known.own,
             assembly.contigs[gene.chrom],
             circular=gene.chrom in assembly.circular,
             flank=flank,
