@@ -125,7 +125,7 @@ def queue(genes: Genes, location: Path) -> None:
     run("genome", "add", "g", *files, "--store", str(location))
     bases = [str(one.bases) for one in genes.workloads.values()]
     with (
-        running_service(genes.directory, str(location), catalog="", max_sequence="1000000") as service,
+        running_service(genes.directory, str(location), max_sequence="1000000") as service,
         Client(service.url) as client,
     ):
         for some in (bases[12:13], bases[1::5]):
