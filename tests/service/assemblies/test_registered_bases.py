@@ -12,9 +12,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from covpool.extractor import Genome, describe, read_annotation
-from covpool.extractor import genome as genome_module
 from covpool.extractor.errors import GenomeFileError
 from covpool.extractor.models.models import Options
+from covpool.extractor.sequences import genome as genome_module
 from covpool.service.assemblies.plan import Plan, loci_of, make_plan
 from covpool.service.assemblies.registry import Genomes
 from covpool.service.bulk.executors import Executor, Local
