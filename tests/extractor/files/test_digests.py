@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from covpool.extractor import digests
+from covpool.extractor.files import digests
 from covpool.extractor.files.digests import file_digest
 
 

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from covpool.extractor import CheckpointError, describe, load_adapter
-from covpool.extractor import digests as digests_module
-from covpool.extractor import verified_files as verified_module
 from covpool.extractor.adapters.registry import load_model
+from covpool.extractor.files import digests as digests_module
+from covpool.extractor.files import verified_files as verified_module
 from covpool.extractor.files.digests import FileState, file_digest
 from covpool.extractor.files.verified_files import VerifiedFile
 from covpool.extractor.networks.weights.safetensors_files import read_safetensors

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from covpool.extractor import Genome, SequenceError, digests, genome_index
+from covpool.extractor import Genome, SequenceError
+from covpool.extractor.files import digests
 from covpool.extractor.files.digests import file_digest
 from covpool.extractor.files.user_cache import recall, remember
+from covpool.extractor.sequences import genome_index
 from covpool.extractor.sequences.fasta_text import Comment, FastaText, Header, Piece
 
 CONTIGS = {f"s{number:04d}": "ACGTTGCAAC" * (1 + number % 7) for number in range(500)}
@@ -108,7 +110,9 @@ def test_a_full_disk_costs_time_and_nothing_else(fasta: Path, cache: Path, space
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from covpool.extractor import Genome, digests, user_cache
+from covpool.extractor import Genome
+from covpool.extractor.files import digests
+from covpool.extractor.files import user_cache
 digests.SETTLED_NS = -1
 left = [int(sys.argv[2])]
 def dying(real):

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from covpool.extractor import Genome, SequenceError, compression, fasta_text, genome_index, read_fasta
+from covpool.extractor import Genome, SequenceError, read_fasta
+from covpool.extractor.sequences import compression, fasta_text, genome_index
 from tests.extractor.packing import bgzip
 
 EXAMPLES = int(os.environ.get("COVPOOL_EXAMPLES", "300"))

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from covpool.store import StorageError, Store, StoreError
+from covpool.store.catalog import copies, ledger
 from covpool.store.errors import OutdatedCatalogError
 from covpool.store.maintenance import compact as compacting
-from covpool.store.maintenance import copies, gc, ledger
+from covpool.store.maintenance import gc
 from covpool.store.maintenance.compact import compact
 from covpool.store.maintenance.gc import collect
 from covpool.store.maintenance.rebuild import rebuild
