@@ -110,7 +110,9 @@ def test_a_full_disk_costs_time_and_nothing_else(fasta: Path, cache: Path, space
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from covpool.extractor import Genome, digests, user_cache
+from covpool.extractor import Genome
+from covpool.extractor.files import digests
+from covpool.extractor.files import user_cache
 digests.SETTLED_NS = -1
 left = [int(sys.argv[2])]
 def dying(real):
