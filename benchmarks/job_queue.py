@@ -43,7 +43,7 @@ with Store.open(store, catalog=catalog) as opened:
     sys.stdin.readline()
     while tasks := queue.claim(name, tokens=1 << 40, count=int(count)):
         for task in tasks:
-            with opened.catalog.writing() as connection:
+            with opened.database.writing() as connection:
                 Queue.finish(connection, task.key.digest, name)
     print("done", flush=True)
 """
@@ -57,7 +57,7 @@ with Store.open(store, catalog=catalog) as opened:
     print("ready", flush=True)
     sys.stdin.readline()
     for number in range(int(count)):
-        with opened.catalog.writing() as connection:
+        with opened.database.writing() as connection:
             connection.execute(sa.text("INSERT INTO bench VALUES (:name)"), {"name": f"{name} {number}"})
     print("done", flush=True)
 """
@@ -97,7 +97,7 @@ def _claims(store: Path, url: str, processes: int, batch: int) -> float:
 
 
 def _commits(store: Path, url: str, processes: int) -> float:
-    with Store.open(store, catalog=url) as opened, opened.catalog.writing() as connection:
+    with Store.open(store, catalog=url) as opened, opened.database.writing() as connection:
         connection.exec_driver_sql("DROP TABLE IF EXISTS bench")
         connection.exec_driver_sql("CREATE TABLE bench (name TEXT PRIMARY KEY)")
     return TASKS / _together(COMMITTER, store, url, processes, str(TASKS // processes))

@@ -20,6 +20,7 @@ from covpool.store.catalog.catalog import Catalog
 from covpool.store.catalog.entries import Entry, Place
 from covpool.store.catalog.names import Names
 from covpool.store.codecs import codec_id
+from covpool.store.database.database import Database
 from covpool.store.errors import (
     CorruptEntryError,
     KeyNotFoundError,
@@ -54,7 +55,7 @@ class OpenedStore:
         #: Why catalog and arrays are known not to be of the same moment; None where they are.
         self.outdated = outdated
         self.where = where
-        self.names = Names(catalog)
+        self.names = Names(catalog.database)
         #: The Zarr hierarchy's files as they lie there, for readers elsewhere.
         self.files = StoredFiles(storage)
         self.codec = codec_id(codec)
@@ -122,9 +123,14 @@ class OpenedStore:
         return cls(storage, found, codec, durability, outdated=older, where=str(location))
 
     @property
+    def database(self) -> Database:
+        """The catalog's, which other rooms share."""
+        return self.catalog.database
+
+    @property
     def read_only(self) -> bool:
         """Whether it was opened for reading only."""
-        return self.catalog.read_only
+        return self.database.read_only
 
     def require_writable(self) -> None:
         """Refuse to write into a store that is open for reading only, or through an outdated catalog.
@@ -155,7 +161,7 @@ class OpenedStore:
         """
         if self.outdated is not None:
             # Somebody may have rebuilt it since.
-            self.outdated = outdated(self.catalog, self.storage, self.where)
+            self.outdated = outdated(self.database, self.storage, self.where)
         if self.outdated is not None:
             raise OutdatedCatalogError(
                 f"{self.where}: catalog and arrays are not of the same moment ({self.outdated}), as after "
@@ -169,7 +175,7 @@ class OpenedStore:
 
     def rebuilt(self) -> None:
         """Write again: the catalog has been brought up to the arrays."""
-        opened_for_writing(self.catalog, self.storage, self.where)
+        opened_for_writing(self.database, self.storage, self.where)
         self.outdated = None
 
     def get(self, key: MomentsKey | str) -> Moments:
@@ -194,7 +200,7 @@ class OpenedStore:
 
     def close(self) -> None:
         """Release the database connections."""
-        self.catalog.engine.dispose()
+        self.database.close()
         self.storage.close()
 
     def __enter__(self) -> Self:

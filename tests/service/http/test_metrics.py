@@ -109,7 +109,7 @@ def test_queue_and_workers_on_any_host_are_told_of(tmp_path: Path) -> None:
 
 def test_without_its_database_a_service_still_tells_of_itself(tmp_path: Path) -> None:
     with in_process(tmp_path) as api:
-        with api.app.state.context.store.catalog.writing() as connection:  # type: ignore[attr-defined]
+        with api.app.state.context.store.database.writing() as connection:  # type: ignore[attr-defined]
             connection.exec_driver_sql("DROP TABLE tasks")
         found = values(api)
     assert value(found, "covpool_database_up") == 0
@@ -118,7 +118,7 @@ def test_without_its_database_a_service_still_tells_of_itself(tmp_path: Path) ->
 
 def test_metrics_need_a_token_where_there_are_tokens(tmp_path: Path) -> None:
     with in_process(tmp_path) as api:
-        made = Tokens(api.app.state.context.store.catalog).create("prometheus", ["read"])  # type: ignore[attr-defined]
+        made = Tokens(api.app.state.context.store.database).create("prometheus", ["read"])  # type: ignore[attr-defined]
         time.sleep(2.1)
         assert api.get("/metrics").status_code == 401
         assert values(api, headers={"Authorization": f"Bearer {made}"})

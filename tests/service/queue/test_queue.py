@@ -41,7 +41,7 @@ def submit(queue: Queue, *sequences: str) -> str:
 
 
 def tasks(store: Store) -> list[tuple[object, ...]]:
-    with store.catalog.reading() as connection:
+    with store.database.reading() as connection:
         query = "SELECT key, state, attempts, bases IS NULL FROM tasks ORDER BY created, key"
         return [tuple(row) for row in connection.exec_driver_sql(query)]
 
@@ -228,7 +228,7 @@ def test_a_record_that_vanished_from_the_store_fails_with_the_remedy_and_can_be_
     job, key = submit(queue, "ACGT"), request("ACGT").key
     claim(queue, "w")
     store.put(key, example_moments("a"), also=finishing(key))
-    with store.catalog.writing() as connection:
+    with store.database.writing() as connection:
         connection.exec_driver_sql("DELETE FROM entries")
     found = queue.job(job)
     assert found.state == "failed"

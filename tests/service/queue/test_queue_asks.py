@@ -126,7 +126,7 @@ def test_a_result_that_was_lost_since_is_computed_again(queue: Queue, store: Sto
     put(store, keys("ACGT"))
     job = queue.submit(RECIPE, [asking("ACGT")])
     assert queue.job(job).state == "done"
-    with store.catalog.writing() as connection:
+    with store.database.writing() as connection:
         lost = {"key": keys("ACGT")[3].digest}
         connection.execute(sa.text("UPDATE entries SET state = 'retired' WHERE key = :key"), lost)
     assert queue.submit(RECIPE, [asking("ACGT")]) == job

@@ -31,8 +31,8 @@ FIRST = (
 def test_jobs_of_the_first_revision_go_on(tmp_path: Path, database_url: str) -> None:
     key, job = MomentsKey(sequence_digest("ACGT"), 4, RECIPE), "0" * 64
     with Store.open(tmp_path, catalog=database_url) as store:
-        blob = "BLOB" if store.catalog.engine.dialect.name == "sqlite" else "BYTEA"
-        with store.catalog.writing() as connection:
+        blob = "BLOB" if store.database.engine.dialect.name == "sqlite" else "BYTEA"
+        with store.database.writing() as connection:
             for statement in FIRST:
                 connection.execute(sa.text(statement.format(bytes=blob)))
             connection.execute(
@@ -59,7 +59,7 @@ def test_jobs_of_the_first_revision_go_on(tmp_path: Path, database_url: str) -> 
             )
         with pytest.raises(FormatVersionError, match="covpool store migrate"):
             Queue(store.catalog)
-        assert TABLES.migrate(store.catalog.engine) == ("0001", TABLES.revision)
+        assert TABLES.migrate(store.database) == ("0001", TABLES.revision)
         queue = Queue(store.catalog)
         (record,) = queue.job(job).records
         assert (record.name, record.state, record.cost) == ("gene", "queued", 4)

@@ -53,7 +53,7 @@ class Bench:
 
     def attempts(self, bases: str) -> int:
         """How often a task was claimed."""
-        with self.store.catalog.reading() as connection:
+        with self.store.database.reading() as connection:
             query = f"SELECT attempts FROM tasks WHERE sequence = '{Sequence('', bases).digest}'"
             return int(connection.exec_driver_sql(query).scalar_one())
 

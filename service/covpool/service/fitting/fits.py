@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from covpool.service.database.tables import TABLES
 from covpool.service.database.tables import fits as _fits
 from covpool.service.errors import RequestError
-from covpool.store.catalog.catalog import Catalog
 from covpool.store.catalog.rooms import with_tables
+from covpool.store.database.database import Database
 from covpool.store.poolings.files import load_pooling
 from covpool.store.poolings.fitted import FittedPooling
 from covpool.store.values.keys import canonical_json
@@ -52,13 +52,13 @@ class Fits:
     """The fits of one database.
 
     Args:
-        catalog: whose database holds them.
+        database: that holds them.
         lease_s: a fit whose runner is silent this long is taken over.
         max_attempts: times a fit is tried.
     """
 
-    def __init__(self, catalog: Catalog, *, lease_s: float = 30.0, max_attempts: int = 3) -> None:
-        self._catalog = with_tables(catalog, TABLES)
+    def __init__(self, database: Database, *, lease_s: float = 30.0, max_attempts: int = 3) -> None:
+        self._database = with_tables(database, TABLES)
         self._lease_s, self._max_attempts = lease_s, max_attempts
         self._loaded: dict[str, FittedPooling] = {}
         self._read = float("-inf")
@@ -71,7 +71,7 @@ class Fits:
         """
         asked = canonical_json(dict(request))
         row = {"request": asked, "state": "queued", "created": time.time(), "attempts": 0, "error": None}
-        with self._catalog.writing() as connection:
+        with self._database.writing() as connection:
             found = connection.execute(sa.select(_fits).where(_fits.c.name == name)).one_or_none()
             if found is None:
                 connection.execute(sa.insert(_fits).values(name=name, **row))
@@ -89,7 +89,7 @@ class Fits:
         Raises:
             KeyError: there is none.
         """
-        with self._catalog.reading() as connection:
+        with self._database.reading() as connection:
             found = connection.execute(sa.select(*_COLUMNS).where(_fits.c.name == name)).one_or_none()
         if found is None:
             raise KeyError(name)
@@ -101,7 +101,7 @@ class Fits:
         waiting = sa.or_(
             _fits.c.state == "queued", sa.and_(_fits.c.state == "running", _fits.c.lease_until < now)
         )
-        with self._catalog.writing() as connection:
+        with self._database.writing() as connection:
             query = sa.select(*_COLUMNS, _fits.c.attempts).where(waiting).order_by(_fits.c.created).limit(1)
             found = connection.execute(query.with_for_update(skip_locked=True)).one_or_none()
             if found is None:
@@ -129,7 +129,7 @@ class Fits:
 
     def file(self, name: str) -> bytes | None:
         """The safetensors file of a fit that is done; None otherwise."""
-        with self._catalog.reading() as connection:
+        with self._database.reading() as connection:
             found = connection.execute(
                 sa.select(_fits.c.file).where(_fits.c.name == name)
             ).scalar_one_or_none()
@@ -138,7 +138,7 @@ class Fits:
     def served(self, *, fresh: bool = False) -> Mapping[str, FittedPooling]:
         """Every fit that is done, loaded, by name; up to a second old unless it must be fresh."""
         if fresh or time.monotonic() - self._read > _REMEMBERED_S:
-            with self._catalog.reading() as connection:
+            with self._database.reading() as connection:
                 done = (
                     connection.execute(sa.select(_fits.c.name).where(_fits.c.state == "done")).scalars().all()
                 )
@@ -151,7 +151,7 @@ class Fits:
 
     def _settle(self, name: str, worker: str, **values: Any) -> None:
         mine = sa.and_(_fits.c.name == name, _fits.c.worker == worker, _fits.c.state == "running")
-        with self._catalog.writing() as connection:
+        with self._database.writing() as connection:
             connection.execute(sa.update(_fits).where(mine).values(**values))
 
 

@@ -19,7 +19,7 @@ from covpool.service.fitting.fits import Fits
 from covpool.service.fitting.stored_moments import StoredMoments
 from covpool.service.fitting.training_set import keys_of
 from covpool.service.opening import open_chosen
-from covpool.service.queue import Queue
+from covpool.service.queue import JobQueue
 from covpool.service.settings import Settings
 from covpool.store.errors import StoreError
 from covpool.store.store import Store
@@ -39,7 +39,7 @@ def fit_to_file(store: Store, request: Mapping[str, Any]) -> bytes:
         found = list(keys_of(store, recipe).values())
         names: list[str] = []
     else:
-        records = [one for one in Queue(store.catalog).job(request["job"]).records if one.key]
+        records = [one for one in JobQueue(store.database).job(request["job"]).records if one.key]
         found = [store.entry(one.key).moments_key for one in records]
         names = [one.name for one in records]
     source = StoredMoments(lambda: store, found)
@@ -56,7 +56,7 @@ def main(name: str, worker: str) -> int:
     settings = Settings.read()
     logs.configure(settings)
     with open_chosen(settings) as store:
-        fits = Fits(store.catalog, lease_s=settings.lease_s, max_attempts=settings.max_attempts)
+        fits = Fits(store.database, lease_s=settings.lease_s, max_attempts=settings.max_attempts)
         with every(settings.lease_s / 6, lambda: fits.beat(name, worker)):
             try:
                 file = fit_to_file(store, fits.one(name).request)

@@ -10,7 +10,7 @@ import time
 import uuid
 from dataclasses import dataclass
 
-from covpool.service.queue import Queue
+from covpool.service.queue import TaskLeases, Workers
 from covpool.service.settings import Settings
 from covpool.store.errors import StoreError
 
@@ -34,9 +34,8 @@ class _Child:
 class Supervisor:
     """Starts `settings.workers` processes and replaces those that die."""
 
-    def __init__(self, settings: Settings, queue: Queue) -> None:
-        self._settings = settings
-        self._queue = queue
+    def __init__(self, settings: Settings, leases: TaskLeases, workers: Workers) -> None:
+        self._settings, self._leases, self._workers = settings, leases, workers
         self._stop = threading.Event()
         # Held while a worker is started, so that none is started behind `stop`.
         self._starting = threading.Lock()
@@ -92,8 +91,8 @@ class Supervisor:
     def _forget(self, child: _Child) -> None:
         """Free the tasks of a worker that has ended, so that another takes over at once."""
         try:
-            self._queue.release(child.name)
-            self._queue.leave(child.name)
+            self._leases.release(child.name)
+            self._workers.leave(child.name)
         except StoreError as error:
             # Its leases run out by themselves; the next worker must be started whatever happens.
             log.warning("worker %s: its tasks stay leased: %s", child.name, error)

@@ -1,17 +1,14 @@
-"""Tables of the queue: the same on SQLite and Postgres; and the clock by which leases run out.
+"""Tables of the queue: the same on SQLite and Postgres.
 
 A change here needs a revision in `migrations/versions`.
 
-Times are seconds since 1970. A task's primary key is the key of its result, or the digest of its results
-where there are several, so identical requests share it.
+Times are seconds since 1970, by the database's clock. A task's primary key is the key of its result, or the
+digest of its results where there are several, so identical requests share it.
 """
 
-import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from covpool.store.database.migrations import RoomTables
@@ -110,34 +107,6 @@ TABLES = RoomTables("queue", metadata, Path(__file__).parent / "migrations", "00
 MOST_VALUES = 10_000
 
 
-_CLOCK = sa.select(sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()), sa.Float))
-
-
-def now(connection: Connection) -> float:
-    """The time by which leases run out: the server's, where hosts whose clocks differ share a database."""
-    if connection.dialect.name == "postgresql":
-        return float(connection.execute(_CLOCK).scalar_one())
-    return time.time()
-
-
 def lock(connection: Connection, which: "sa.ColumnElement[bool]") -> None:
     """Hold tasks until the transaction ends; always in one order, so that no two wait for each other."""
     connection.execute(sa.select(tasks.c.key).where(which).order_by(tasks.c.key).with_for_update())
-
-
-def insert_or_update(
-    connection: Connection,
-    table: sa.Table,
-    rows: Sequence[Mapping[str, object]],
-    update: Sequence[str],
-    where: "sa.ColumnElement[bool] | None" = None,
-) -> None:
-    """Insert rows; where a primary key exists, take over the columns `update` if `where` holds for it."""
-    # One construct under two names; SQLAlchemy has no common type for them.
-    insert = postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
-    values = {name: insert.excluded[name] for name in update}
-    if rows:
-        connection.execute(
-            insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=values, where=where),
-            [dict(row) for row in rows],
-        )

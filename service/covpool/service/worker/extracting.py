@@ -28,7 +28,7 @@ from covpool.service import logs
 from covpool.service.errors import LeaseLostError
 from covpool.service.extraction.tasks import STORED_DTYPE, Extraction, out_of_memory
 from covpool.service.opening import open_chosen
-from covpool.service.queue import Queue
+from covpool.service.queue.leases import finish
 from covpool.service.settings import Settings
 from covpool.service.submission.offered import Offered
 from covpool.service.worker.faults import (
@@ -189,7 +189,7 @@ class Extracting:
         """Cache a task's moments, and end it in the transaction that makes them ready."""
 
         def ending(connection: Connection) -> None:
-            Queue.finish(connection, task, self._worker)
+            finish(connection, task, self._worker)
 
         try:
             if not batch.wanted(task):
@@ -200,7 +200,7 @@ class Extracting:
                 rows = [(key, found[key].astype(STORED_DTYPE)) for key in left]
                 self._store.put_many(rows, also=ending)
             else:
-                with self._store.catalog.writing() as connection:
+                with self._store.database.writing() as connection:
                     ending(connection)
         except LeaseLostError as lost:
             log.info("%s", lost)

@@ -21,7 +21,7 @@ from covpool.service import logs
 from covpool.service.fitting.fit_runner import FitRunner
 from covpool.service.fitting.fits import Fits
 from covpool.service.opening import open_chosen
-from covpool.service.queue import Queue, Task, WorkerState
+from covpool.service.queue import Task, TaskLeases, Workers, WorkerState
 from covpool.service.settings import Settings
 from covpool.service.submission.offered import Offered
 from covpool.service.worker.child import Child
@@ -55,7 +55,10 @@ class Worker:
         self._store = store
         self.name = name or f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._settings = settings
-        self._queue = Queue(store.catalog, lease_s=settings.lease_s, max_attempts=settings.max_attempts)
+        self._leases = TaskLeases(
+            store.database, lease_s=settings.lease_s, max_attempts=settings.max_attempts
+        )
+        self._workers = Workers(store.database, lease_s=settings.lease_s)
         self._offered = Offered.read(settings.models)
         # All that were ever served: a task of weights that were replaced since must be refused, not wait.
         self._weights = dict[str, None]()
@@ -66,7 +69,7 @@ class Worker:
         self._held: dict[str, Task] = {}
         # What it tells of itself with every heartbeat, its device apart.
         self._done = WorkerState(self.name)
-        self._pause = Pause(self.name, self._queue, self._stop)
+        self._pause = Pause(self.name, self._leases, self._stop)
 
     def stop(self) -> None:
         """Finish the batch in hand, within the time of grace, then leave `run`."""
@@ -78,7 +81,7 @@ class Worker:
 
     def run(self) -> None:
         """Work until `stop` is called."""
-        self._queue.put_off_sweep()
+        self._leases.put_off_sweep()
         # Loading torch takes seconds: better now than when the first task waits.
         self._child.start()
         with self._heartbeats():
@@ -111,7 +114,7 @@ class Worker:
 
     def _claim(self) -> list[Task]:
         self._weights |= {model.weights: None for model in self._offered.current_models()}
-        tasks = self._queue.claim(
+        tasks = self._leases.claim(
             self.name,
             list(self._weights),
             tokens=self._settings.batch_tokens,
@@ -135,7 +138,7 @@ class Worker:
             self._give_back()
         except StoreFault as fault:
             for held in list(self._held):
-                self._queue.fail(held, self.name, str(fault), retry=True)
+                self._leases.fail(held, self.name, str(fault), retry=True)
             self._held = {}
             self._rest(str(fault))
         except (StartFault, OutageFault, StoreError) as fault:
@@ -160,7 +163,7 @@ class Worker:
                     done = self._done
                     self._done = replace(done, tasks=done.tasks + 1, tokens=done.tokens + task.cost)
                 else:
-                    self._queue.give_back(self.name, [task.id])
+                    self._leases.give_back(self.name, [task.id])
                 yield task
         except Fault as fault:
             if self._grace_over.is_set():
@@ -170,7 +173,7 @@ class Worker:
 
     def _fail(self, task: Task, fault: Fault) -> None:
         log.warning("task %s, attempt %d: %s", task.id, task.attempts, fault)
-        self._queue.fail(task.id, self.name, str(fault), retry=not isinstance(fault, InputFault))
+        self._leases.fail(task.id, self.name, str(fault), retry=not isinstance(fault, InputFault))
 
     def _give_back(self) -> None:
         """Tasks that came to no harm go back, now or as soon as the database takes them."""
@@ -182,7 +185,7 @@ class Worker:
             log.warning("worker %s: %d tasks go back later: %s", self.name, len(self._held), error)
 
     def _rest(self, why: str) -> None:
-        self._queue.put_off_sweep()
+        self._leases.put_off_sweep()
         self._pause.begin(why)
         with suppress(StoreError):
             self._beat()
@@ -195,7 +198,7 @@ class Worker:
     def _leave(self) -> None:
         try:
             self._pause.settle()
-            self._queue.leave(self.name)
+            self._workers.leave(self.name)
         except StoreError as error:
             log.warning("worker %s could not take leave: %s", self.name, error)
 
@@ -209,7 +212,7 @@ class Worker:
                 try:
                     self._beat()
                 except StoreError as error:
-                    self._queue.put_off_sweep()
+                    self._leases.put_off_sweep()
                     log.warning("worker %s: no heartbeat: %s", self.name, error)
                 if over.wait(self._settings.lease_s / BEATS):
                     return
@@ -226,9 +229,9 @@ class Worker:
         tokens = self._child.tokens
         progress = {task: tokens.get(task, 0) for task in list(self._held)}
         if progress:
-            self._child.drop(self._queue.heartbeat(self.name, progress))
+            self._child.drop(self._leases.heartbeat(self.name, progress))
         device = self._child.device
-        self._queue.announce(
+        self._workers.announce(
             replace(
                 self._done,
                 device=device.name,
@@ -256,7 +259,7 @@ def main(name: str | None = None, *, supervised: bool = False) -> None:
             threading.Thread(target=_stop_with_parent, args=(worker,), daemon=True).start()
         # A supervised worker has the API beside it, which runs the fits.
         runner = FitRunner(
-            Fits(store.catalog, lease_s=settings.lease_s, max_attempts=settings.max_attempts), os.environ
+            Fits(store.database, lease_s=settings.lease_s, max_attempts=settings.max_attempts), os.environ
         )
         if not supervised:
             runner.start()
