@@ -49,7 +49,7 @@ def test_tokens_made_before_revisions_were_recorded_hold_on(tmp_path: Path, data
             Tokens(store.database)
         assert TABLES.migrate(store.database) == (FIRST, TABLES.revision)
         assert Tokens(store.database).find(made) is not None
-        assert Fits(store.catalog).claim("w") is None
+        assert Fits(store.database).claim("w") is None
 
 
 def test_tables_of_a_newer_covpool_are_refused(tmp_path: Path, database_url: str) -> None:
@@ -59,4 +59,4 @@ def test_tables_of_a_newer_covpool_are_refused(tmp_path: Path, database_url: str
             connection.execute(sa.text("UPDATE service_revision SET version_num = '9999'"))
         for reader in (Tokens, Genomes):
             with pytest.raises(FormatVersionError, match="upgrade covpool"):
-                reader(store.catalog)
+                reader(store.database)

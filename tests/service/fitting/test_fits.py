@@ -80,7 +80,7 @@ def test_names_that_are_taken_and_requests_that_lack_something_are_refused(http:
 
 def test_a_fit_whose_runner_fell_silent_is_taken_over_until_it_was_tried_too_often() -> None:
     with Store.open("memory://") as store:
-        fits = Fits(store.catalog, lease_s=0.0, max_attempts=2)
+        fits = Fits(store.database, lease_s=0.0, max_attempts=2)
         fits.submit("f", {"k": 1})
         assert [one.name for one in (fits.claim("a"), fits.claim("b")) if one] == ["f", "f"]
         fits.finish("f", "a", b"late")
@@ -92,7 +92,7 @@ def test_a_fit_whose_runner_fell_silent_is_taken_over_until_it_was_tried_too_oft
 
 def test_one_name_is_one_request() -> None:
     with Store.open("memory://") as store:
-        fits = Fits(store.catalog)
+        fits = Fits(store.database)
         assert fits.submit("f", {"k": 1}) == fits.submit("f", {"k": 1})
         with pytest.raises(RequestError, match="choose another name"):
             fits.submit("f", {"k": 2})

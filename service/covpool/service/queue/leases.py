@@ -178,7 +178,7 @@ class TaskLeases:
         return [(row, row.attempts + 1) for row in claimed]
 
 
-def finish(connection: Connection, key: str, worker: str) -> None:
+def finish_task(connection: Connection, key: str, worker: str) -> None:
     """Mark a task done, in the transaction that makes its moments readable.
 
     Raises:

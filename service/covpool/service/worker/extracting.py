@@ -28,7 +28,7 @@ from covpool.service import logs
 from covpool.service.errors import LeaseLostError
 from covpool.service.extraction.tasks import STORED_DTYPE, Extraction, out_of_memory
 from covpool.service.opening import open_chosen
-from covpool.service.queue.leases import finish
+from covpool.service.queue.leases import finish_task
 from covpool.service.settings import Settings
 from covpool.service.submission.offered import Offered
 from covpool.service.worker.faults import (
@@ -189,7 +189,7 @@ class Extracting:
         """Cache a task's moments, and end it in the transaction that makes them ready."""
 
         def ending(connection: Connection) -> None:
-            finish(connection, task, self._worker)
+            finish_task(connection, task, self._worker)
 
         try:
             if not batch.wanted(task):
