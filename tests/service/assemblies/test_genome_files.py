@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 from covpool.extractor import Genome, describe, read_annotation
 from covpool.extractor.models.models import Options
 from covpool.service.assemblies.plan import loci_of, make_plan
-from covpool.service.bulk.one_process import OneProcess
+from covpool.service.bulk.executors import Local
 from covpool.service.bulk.run import run_plan
 from covpool.service.commands.extract import extract
 from covpool.service.commands.genome import genome as command
@@ -142,7 +142,7 @@ def test_genes_of_a_file_that_was_cut_off_meanwhile_fail(tmp_path: Path) -> None
                          dtype="float32", device="cpu")  # fmt: skip
         os.truncate(fasta, 605)
         spec = Spec(str(tmp_path / "s"), None, "ntv3-mini", model.weights, layers, Options(), device="cpu")
-        report = run_plan(plan, store, str(tmp_path / "s"), partial(OneProcess, spec))
+        report = run_plan(plan, store, str(tmp_path / "s"), partial(Local, spec))
     assert (report.done, sorted(report.failed)) == (0, ["a", "b", "c"])
     for gene, why in report.failed.items():
         assert f"{gene}: its FASTA file has changed since it was opened" in why

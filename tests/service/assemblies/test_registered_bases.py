@@ -17,8 +17,7 @@ from covpool.extractor.models.models import Options
 from covpool.extractor.sequences import genome as genome_module
 from covpool.service.assemblies.plan import Plan, loci_of, make_plan
 from covpool.service.assemblies.registry import Genomes
-from covpool.service.bulk.executors import Executor
-from covpool.service.bulk.one_process import OneProcess
+from covpool.service.bulk.executors import Executor, Local
 from covpool.service.bulk.run import run_plan
 from covpool.service.extraction.work import Spec
 from covpool.store import Store
@@ -142,7 +141,7 @@ def test_a_file_changed_under_a_bulk_run_gives_no_name_other_bases(
         )
 
         def start() -> Executor:
-            found = OneProcess(spec)
+            found = Local(spec)
             in_place(fasta, text(1))
             return found
 
@@ -151,7 +150,7 @@ def test_a_file_changed_under_a_bulk_run_gives_no_name_other_bases(
         assert all("changed" in why for why in report.failed.values())
         assert len(store) == 0
         in_place(fasta, text(0))
-        report = run_plan(plan, store, str(location), partial(OneProcess, spec))
+        report = run_plan(plan, store, str(location), partial(Local, spec))
         assert (report.done, {key.sequence for key in list(store.keys())}) == (GENES, keys)
 
 

@@ -215,9 +215,9 @@ def _register(
 
 def _start(spec: Spec, workers: int | None, scheduler: str | None) -> Executor:
     if workers is None and scheduler is None:
-        from covpool.service.bulk.one_process import OneProcess
+        from covpool.service.bulk.executors import Local
 
-        return OneProcess(spec)
+        return Local(spec)
     _need_dask()
     from covpool.service.bulk.cluster import Cluster
 

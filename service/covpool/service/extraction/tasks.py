@@ -158,6 +158,14 @@ class Extraction:
         ):
             yield rest[place], _by_key(found, keys(rest[place]))
 
+    def load(self, model: Model, recipe: Recipe) -> None:
+        """Have the model in memory that a recipe is computed with.
+
+        Raises:
+            ExtractionError: it cannot be loaded.
+        """
+        self._adapter(model, recipe.dtype)
+
     def device_memory(self) -> tuple[str, int, int]:
         """Torch's name of the device, and its memory in bytes: used, and in all."""
         if self._device.type == "cuda":

@@ -3,12 +3,10 @@
 from dataclasses import dataclass, field
 
 from covpool.extractor.extraction.packs import Shape
-from covpool.extractor.extraction.parts import Step
 from covpool.extractor.extraction.regions import Region
 from covpool.extractor.models.models import Options
 from covpool.store.storage.durability import Durability
 from covpool.store.store import Store
-from covpool.store.values.keys import sha256
 
 
 @dataclass(frozen=True)
@@ -70,33 +68,20 @@ class Member:
 
 @dataclass(frozen=True)
 class Work:
-    """Sequences that share a forward, or a step of the forward over a long one.
+    """Sequences that share a forward.
 
     Attributes:
-        members: at least one; one where there is a step.
+        members: at least one.
         shape: of the forward.
-        step: None for all of it.
     """
 
     members: tuple[Member, ...]
     shape: Shape
-    step: Step | None = None
 
     @property
     def cost(self) -> int:
         """Bases that the whole forward computes, filler included; time is linear in them."""
         return self.shape.rows * self.shape.bases
-
-    @property
-    def key(self) -> str:
-        """A name that the same work has in every run."""
-        told = "\n".join(f"{sha256(one.bases)} {one.regions}" for one in self.members)
-        step = "" if self.step is None else f"-{self.step.stage}-{self.step.strand}-{self.step.part}"
-        return f"covpool-{sha256(told)[:32]}{step}"
-
-    def split(self) -> list["Work"]:
-        """Each member alone, in a forward of the same shape: its bits stay."""
-        return [Work((member,), self.shape) for member in self.members]
 
 
 @dataclass(frozen=True)
@@ -105,19 +90,10 @@ class Outcome:
 
     Attributes:
         errors: by index of the plan's item, those that failed by their own fault.
-        keys: digests of what is ready now.
+        keys: digests of what was put into the store.
         busy_s: seconds its device was taken.
-        worker: who did.
     """
 
     errors: dict[int, str]
     keys: tuple[str, ...]
     busy_s: float
-    worker: str = ""
-
-
-@dataclass(frozen=True)
-class Died:
-    """The worker died of the work, several times."""
-
-    reason: str

@@ -2,13 +2,12 @@
 
 import logging
 import os
-import subprocess
-import sys
 import threading
 import uuid
-from collections.abc import Mapping
 
 from covpool.service.fitting.fits import Fits
+from covpool.service.processes.child import Child
+from covpool.service.settings import Settings
 from covpool.store.errors import StoreError
 
 log = logging.getLogger(__name__)
@@ -22,13 +21,13 @@ class FitRunner:
 
     Args:
         fits: where they wait.
-        environment: of the process that fits: the service's settings as variables.
+        settings: of the service.
     """
 
-    def __init__(self, fits: Fits, environment: Mapping[str, str]) -> None:
-        self._fits, self._environment = fits, dict(environment)
+    def __init__(self, fits: Fits, settings: Settings) -> None:
+        self._fits, self._settings = fits, settings
         self._stop = threading.Event()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
         self._thread = threading.Thread(target=self._run, name="fits", daemon=True)
 
     def start(self) -> None:
@@ -38,8 +37,8 @@ class FitRunner:
     def stop(self) -> None:
         """Stop; a fit under way is ended, and taken up again when its lease has run out."""
         self._stop.set()
-        if self._process is not None:
-            self._process.kill()
+        if self._child is not None:
+            self._child.kill()
         self._thread.join()
 
     def _run(self) -> None:
@@ -52,9 +51,10 @@ class FitRunner:
                 continue
             if fit is None:
                 continue
-            command = [sys.executable, "-m", "covpool.service.fitting.fitting", fit.name, worker]
-            self._process = subprocess.Popen(command, env=self._environment, start_new_session=True)
+            child = self._child = Child(
+                "covpool.service.fitting.fitting", fit.name, worker, settings=self._settings
+            )
             if self._stop.is_set():
-                self._process.kill()
-            code = self._process.wait()
-            log.info("fit %s ended with %d", fit.name, code)
+                child.kill()
+            child.wait()
+            log.info("fit %s ended with %d", fit.name, child.close())

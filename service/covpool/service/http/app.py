@@ -37,7 +37,7 @@ from covpool.service.http.routes import (
 from covpool.service.http.shutdown import Shutdown
 from covpool.service.http.storage_watch import StorageWatch
 from covpool.service.opening import open_chosen
-from covpool.service.processes.supervisor import Supervisor, settings_environment
+from covpool.service.processes.supervisor import Supervisor
 from covpool.service.queue import JobQueue, TaskLeases, Workers
 from covpool.service.settings import Settings
 from covpool.service.submission.offered import Offered
@@ -64,7 +64,7 @@ def create_app(
             leases = TaskLeases(store.database, lease_s=chosen.lease_s, max_attempts=chosen.max_attempts)
             fits = Fits(store.database, lease_s=chosen.lease_s, max_attempts=chosen.max_attempts)
             supervisor = Supervisor(chosen, leases, workers)
-            runner = FitRunner(fits, settings_environment(chosen))
+            runner = FitRunner(fits, chosen)
             assemblies = Genomes(store.database)
             storage = StorageWatch(store, write=not (store.read_only or chosen.ready_without_workers))
             app.state.context = Context(

@@ -1,14 +1,12 @@
 """Worker: claims tasks, lets its child run them, keeps their leases; one worker, one device.
 
-This process loads no model, so it is small and outlives what kills its child. Started by the supervisor it
-holds a pipe from its parent as standard input: when the parent is gone, for whatever reason, the pipe ends
-and the worker stops.
+This process loads no model, so it is small and outlives what kills its child. One that the supervisor started
+stops when its parent is gone, for whatever reason.
 """
 
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 import uuid
@@ -21,13 +19,14 @@ from covpool.service import logs
 from covpool.service.fitting.fit_runner import FitRunner
 from covpool.service.fitting.fits import Fits
 from covpool.service.opening import open_chosen
+from covpool.service.processes.faults import Fault, InputFault, OutageFault, StartFault, StoreFault
+from covpool.service.processes.isolation import isolate
+from covpool.service.processes.messages import Messages
 from covpool.service.queue import Task, TaskLeases, Workers, WorkerState
 from covpool.service.settings import Settings
 from covpool.service.submission.offered import Offered
-from covpool.service.worker.child import Child
-from covpool.service.worker.faults import Fault, InputFault, OutageFault, StartFault, StoreFault
-from covpool.service.worker.isolation import isolate
 from covpool.service.worker.pause import Pause
+from covpool.service.worker.task_engine import TaskEngine
 from covpool.store.errors import StoreError
 from covpool.store.outages import probe
 from covpool.store.store import Store
@@ -46,7 +45,7 @@ class Worker:
     """The claim → run → settle loop.
 
     Args:
-        settings: of the service; the child reads the same from the environment.
+        settings: of the service; the child is given the same.
         store: whose catalog's database holds the queue.
         name: under which tasks are leased; made up by default.
     """
@@ -62,7 +61,7 @@ class Worker:
         self._offered = Offered.read(settings.models)
         # All that were ever served: a task of weights that were replaced since must be refused, not wait.
         self._weights = dict[str, None]()
-        self._child = Child(self.name)
+        self._engine = TaskEngine(self.name, settings, store, self._offered)
         self._stop = threading.Event()
         self._grace_over = threading.Event()
         # Tasks leased now, by id; their heartbeat is this worker's duty.
@@ -83,7 +82,7 @@ class Worker:
         """Work until `stop` is called."""
         self._leases.put_off_sweep()
         # Loading torch takes seconds: better now than when the first task waits.
-        self._child.start()
+        self._engine.start()
         with self._heartbeats():
             log.info("worker %s is ready", self.name)
             while not self._stop.is_set():
@@ -96,7 +95,7 @@ class Worker:
                         self._stop.wait(self._settings.poll_s)
                 except StoreError as error:
                     self._rest(str(error))
-        self._child.close()
+        self._engine.close()
         self._leave()
 
     def _go_on(self) -> None:
@@ -124,11 +123,9 @@ class Worker:
         return tasks
 
     def _work(self, tasks: list[Task]) -> None:
-        # A task that was tried before is alone; each further attempt begins with less memory.
-        share = 0.5 ** (tasks[0].attempts - 1)
         before, began = self._done, time.monotonic()
         try:
-            for task, fault in isolate(tasks, self._run, share):
+            for task, fault in isolate(tasks, self._run):
                 if fault is not None:
                     self._fail(task, fault)
                 del self._held[task.id]
@@ -158,7 +155,7 @@ class Worker:
 
     def _run(self, tasks: list[Task], share: float) -> Iterator[Task]:
         try:
-            for task, completed in self._child.run(tasks, share):
+            for task, completed in self._engine.run(tasks, share):
                 if completed:
                     done = self._done
                     self._done = replace(done, tasks=done.tasks + 1, tokens=done.tokens + task.cost)
@@ -193,7 +190,7 @@ class Worker:
 
     def _end_grace(self) -> None:
         self._grace_over.set()
-        self._child.kill()
+        self._engine.kill()
 
     def _leave(self) -> None:
         try:
@@ -226,11 +223,11 @@ class Worker:
             thread.join()
 
     def _beat(self) -> None:
-        tokens = self._child.tokens
+        tokens = self._engine.tokens
         progress = {task: tokens.get(task, 0) for task in list(self._held)}
         if progress:
-            self._child.drop(self._leases.heartbeat(self.name, progress))
-        device = self._child.device
+            self._engine.drop(self._leases.heartbeat(self.name, progress))
+        device = self._engine.device
         self._workers.announce(
             replace(
                 self._done,
@@ -259,7 +256,7 @@ def main(name: str | None = None, *, supervised: bool = False) -> None:
             threading.Thread(target=_stop_with_parent, args=(worker,), daemon=True).start()
         # A supervised worker has the API beside it, which runs the fits.
         runner = FitRunner(
-            Fits(store.database, lease_s=settings.lease_s, max_attempts=settings.max_attempts), os.environ
+            Fits(store.database, lease_s=settings.lease_s, max_attempts=settings.max_attempts), settings
         )
         if not supervised:
             runner.start()
@@ -269,7 +266,6 @@ def main(name: str | None = None, *, supervised: bool = False) -> None:
 
 
 def _stop_with_parent(worker: Worker) -> None:
-    # Not through a buffer, whose lock a thread must not hold when the interpreter ends.
-    while os.read(sys.stdin.fileno(), 1024):
+    for _ in Messages.of_parent().receive():
         pass
     worker.stop()

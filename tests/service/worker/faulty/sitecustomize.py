@@ -61,5 +61,5 @@ def _install() -> None:
     extraction.extract_regions = harmed
 
 
-if "covpool.service.worker.extracting" in sys.orig_argv:
+if "covpool.service.extraction.engine_program" in sys.orig_argv:
     _install()

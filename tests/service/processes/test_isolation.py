@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from covpool.service.worker.faults import DeathFault, Fault, InputFault, MemoryFault, StoreFault
-from covpool.service.worker.isolation import LEAST_SHARE, isolate
+from covpool.service.processes.faults import DeathFault, Fault, InputFault, MemoryFault, StoreFault
+from covpool.service.processes.isolation import LEAST_SHARE, isolate
 
 
 @given(st.integers(1, 40), st.sets(st.integers(0, 39)), st.integers(0, 5))
@@ -37,21 +37,32 @@ def test_a_clean_batch_is_run_once_and_whole() -> None:
     assert runs == [[0, 1, 2, 3]]
 
 
-def test_every_run_after_a_want_of_memory_has_half_the_share() -> None:
-    asked: list[tuple[int, float]] = []
+def test_only_an_item_that_is_alone_has_its_share_of_memory_lowered() -> None:
+    asked: list[tuple[str, float]] = []
 
-    def run(batch: list[int], share: float) -> list[int]:
-        asked.append((len(batch), share))
-        if len(batch) * share > 0.5:
+    def run(batch: list[str], share: float) -> list[str]:
+        asked.append(("".join(batch), share))
+        if "x" in batch and share > 0.5:
             raise MemoryFault("out of memory")
         return batch
 
-    assert all(fault is None for _, fault in isolate(range(4), run))
-    assert asked == [(4, 1.0), (2, 0.5), (1, 0.25), (1, 0.25), (2, 0.5), (1, 0.25), (1, 0.25)]
+    assert all(fault is None for _, fault in isolate("abxd", run))
+    # Less memory means other bits.
+    assert asked == [("abxd", 1.0), ("ab", 1.0), ("xd", 1.0), ("x", 1.0), ("x", 0.5), ("d", 1.0)]
 
 
-@pytest.mark.parametrize("fault", [MemoryFault("out of memory"), DeathFault(-9)], ids=str)
-def test_a_task_alone_that_wants_memory_is_tried_with_less_and_then_fails(fault: Fault) -> None:
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (MemoryFault("out of memory"), [1.0, 0.5, LEAST_SHARE]),
+        (DeathFault(-9), [1.0, 1.0, 0.5, LEAST_SHARE]),
+        (DeathFault(-11), [1.0, 1.0]),
+    ],
+    ids=str,
+)
+def test_a_task_alone_that_lacks_memory_is_tried_with_less_and_then_fails(
+    fault: Fault, expected: list[float]
+) -> None:
     shares: list[float] = []
 
     def run(batch: list[str], share: float) -> list[str]:
@@ -59,7 +70,20 @@ def test_a_task_alone_that_wants_memory_is_tried_with_less_and_then_fails(fault:
         raise fault
 
     assert list(isolate(["a"], run)) == [("a", fault)]
-    assert shares == [1.0, 0.5, LEAST_SHARE]
+    assert shares == expected
+
+
+def test_a_process_that_was_killed_once_costs_no_memory() -> None:
+    shares: list[float] = []
+
+    def run(batch: list[str], share: float) -> list[str]:
+        shares.append(share)
+        if len(shares) == 1:
+            raise DeathFault(-9)
+        return batch
+
+    assert list(isolate(["a"], run)) == [("a", None)]
+    assert shares == [1.0, 1.0]
 
 
 def test_a_fault_of_the_input_is_not_tried_again() -> None:

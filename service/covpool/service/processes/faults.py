@@ -1,4 +1,4 @@
-"""Faults: why a batch ended before its end, as the child says it and the worker acts on it.
+"""Faults: why a batch ended before its end, as a child reports it and its parent acts on it.
 
 Fault
 ├── InputFault      the input is at fault: trying again would fail again
@@ -12,18 +12,18 @@ Fault
 """
 
 import signal
-from typing import ClassVar
 
+from covpool.extractor.errors import ExtractionError
 from covpool.service.errors import ServiceError
+from covpool.store.errors import CapacityError, InvalidMomentsError, StoreError
+from covpool.store.outages import is_outage
 
 
 class Fault(ServiceError):
-    """Root of the faults; `kind` is its name between child and worker."""
-
-    kind: ClassVar[str]
+    """Root of the faults."""
 
     @property
-    def hungry(self) -> bool:
+    def memory_related(self) -> bool:
         """Whether less memory might have prevented it."""
         return False
 
@@ -31,16 +31,12 @@ class Fault(ServiceError):
 class InputFault(Fault):
     """The input is at fault: trying again would fail again."""
 
-    kind = "input"
-
 
 class MemoryFault(Fault):
     """The device or the host ran out of memory."""
 
-    kind = "memory"
-
     @property
-    def hungry(self) -> bool:
+    def memory_related(self) -> bool:
         """Always."""
         return True
 
@@ -52,13 +48,9 @@ class OutsideFault(Fault):
 class OutageFault(OutsideFault):
     """Storage or database are away, full or read-only: no attempt is counted."""
 
-    kind = "outage"
-
 
 class StoreFault(OutsideFault):
     """The store refused, though storage and database are there."""
-
-    kind = "store"
 
 
 class StartFault(OutsideFault):
@@ -68,13 +60,9 @@ class StartFault(OutsideFault):
 class UnforeseenFault(Fault):
     """Anything else."""
 
-    kind = "unforeseen"
-
 
 class DeathFault(Fault):
     """The child died. `code` is its exit code, negative for a signal, as `subprocess` gives it."""
-
-    kind = "death"
 
     def __init__(self, code: int) -> None:
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
@@ -82,12 +70,18 @@ class DeathFault(Fault):
         self.code = code
 
     @property
-    def hungry(self) -> bool:
+    def memory_related(self) -> bool:
         """After SIGKILL: that is how the kernel ends what takes too much memory."""
         return self.code == -signal.SIGKILL
 
 
-#: What a child may report of itself, by kind.
-REPORTED: dict[str, type[Fault]] = {
-    fault.kind: fault for fault in (InputFault, MemoryFault, OutageFault, StoreFault, UnforeseenFault)
-}
+def fault_of(error: Exception) -> Fault:
+    """What an error that was met while extracting or putting says of its cause."""
+    if isinstance(error, Fault):
+        return error
+    if isinstance(error, ExtractionError | CapacityError | InvalidMomentsError):
+        return InputFault(str(error))
+    if isinstance(error, StoreError):
+        return (OutageFault if is_outage(error) else StoreFault)(str(error))
+    told = f"{type(error).__name__}: {error}"
+    return MemoryFault(told) if isinstance(error, MemoryError) else UnforeseenFault(told)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from covpool.service.worker.faults import Fault, OutsideFault
+from covpool.service.processes.faults import DeathFault, Fault, OutsideFault
 
 #: Smallest share of the usual memory that is tried.
 LEAST_SHARE = 0.25
@@ -12,26 +12,26 @@ Item = TypeVar("Item")
 
 
 def isolate(
-    items: Iterable[Item], run: Callable[[list[Item], float], Iterable[Item]], share: float = 1.0
+    items: Iterable[Item], run: Callable[[list[Item], float], Iterable[Item]]
 ) -> Iterator[tuple[Item, Fault | None]]:
     """Each item, once it is settled, with the fault that is its own or None.
 
     A batch that fails is run again in halves without what was settled, so that after a few rounds the item
-    at fault is alone. When memory may be the cause, each further run has half the share of it, and an item
-    alone is tried down to `LEAST_SHARE`.
+    at fault is alone. There a death is tried once more as it was: whoever killed the process may have meant
+    another. When memory is the cause, each further run has half the share of it, down to `LEAST_SHARE`. Less
+    memory means smaller pieces, which round otherwise: nobody else's share is lowered.
 
     Args:
         items: to be run together.
         run: yields items as they are settled, given a batch and its share of the usual memory; raises
             `Fault` when it cannot go on.
-        share: of the first run.
 
     Raises:
         OutsideFault: as `run` raised it: smaller batches would not help.
     """
-    pending = [(list(items), share)]
+    pending = [(list(items), 1.0, False)]
     while pending:
-        batch, share = pending.pop()
+        batch, share, died = pending.pop()
         left = list(batch)
         try:
             for item in run(batch, share):
@@ -40,12 +40,13 @@ def isolate(
         except OutsideFault:
             raise
         except Fault as fault:
-            lower = share / 2 if fault.hungry else share
             if len(left) > 1:
                 half = len(left) // 2
                 # The last is taken first: order is kept.
-                pending += [(left[half:], lower), (left[:half], lower)]
-            elif left and fault.hungry and lower >= LEAST_SHARE:
-                pending.append((left, lower))
+                pending += [(left[half:], share, False), (left[:half], share, False)]
+            elif left and isinstance(fault, DeathFault) and not died:
+                pending.append((left, share, True))
+            elif left and fault.memory_related and share / 2 >= LEAST_SHARE:
+                pending.append((left, share / 2, died))
             elif left:
                 yield left[0], fault
