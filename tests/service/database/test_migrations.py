@@ -11,7 +11,6 @@ from alembic.script import ScriptDirectory
 from covpool.service.assemblies.registry import Genomes
 from covpool.service.database.tables import TABLES
 from covpool.service.database.tokens import Tokens
-from covpool.service.fitting.fits import Fits
 from covpool.service.queue.tables import TABLES as QUEUE
 from covpool.store import FormatVersionError, Store
 from covpool.store.database.database import Database
@@ -41,7 +40,6 @@ def test_tokens_made_before_revisions_were_recorded_hold_on(tmp_path: Path, data
         made = Tokens(store.database).create("someone", ["read"])
         with store.database.writing() as connection:
             connection.execute(sa.text("DROP TABLE service_revision"))
-            connection.execute(sa.text("DROP TABLE fits"))
             connection.execute(sa.text("ALTER TABLE genome_genes DROP COLUMN classes"))
             for column in ("circular", "annotation_digest", "release", "report"):
                 connection.execute(sa.text(f"ALTER TABLE genomes DROP COLUMN {column}"))
@@ -49,7 +47,8 @@ def test_tokens_made_before_revisions_were_recorded_hold_on(tmp_path: Path, data
             Tokens(store.database)
         assert TABLES.migrate(store.database) == (FIRST, TABLES.revision)
         assert Tokens(store.database).find(made) is not None
-        assert Fits(store.database).claim("w") is None
+        with store.database.reading() as connection:
+            assert not sa.inspect(connection).has_table("fits")
 
 
 def test_tables_of_a_newer_covpool_are_refused(tmp_path: Path, database_url: str) -> None:

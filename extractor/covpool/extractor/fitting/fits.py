@@ -46,7 +46,7 @@ class Method:
                 f"method {self.name!r} " + ("needs targets" if self.supervised else "takes no targets")
             )
         module, _, function = self.function.partition(":")
-        call = getattr(import_module(f"covpool.extractor.fitting.{module}"), function)
+        call = getattr(import_module(f"covpool.extractor.fitting.methods.{module}"), function)
         known = {
             name for name, one in signature(call).parameters.items() if one.kind is one.KEYWORD_ONLY
         } - set(self.preset or ())

@@ -11,7 +11,6 @@ from starlette.concurrency import run_in_threadpool
 
 from covpool.service.assemblies.registry import Genomes
 from covpool.service.database.tokens import Tokens
-from covpool.service.fitting.fit_runner import FitRunner
 from covpool.service.fitting.fits import Fits
 from covpool.service.http import openapi, problems
 from covpool.service.http.body_cache import BodyCache
@@ -62,9 +61,8 @@ def create_app(
         with one_thread(), open_chosen(chosen) as store:
             queue, workers = JobQueue(store.database), Workers(store.database, lease_s=chosen.lease_s)
             leases = TaskLeases(store.database, lease_s=chosen.lease_s, max_attempts=chosen.max_attempts)
-            fits = Fits(store.database, lease_s=chosen.lease_s, max_attempts=chosen.max_attempts)
+            fits = Fits(store.database)
             supervisor = Supervisor(chosen, leases, workers)
-            runner = FitRunner(fits, chosen)
             assemblies = Genomes(store.database)
             storage = StorageWatch(store, write=not (store.read_only or chosen.ready_without_workers))
             app.state.context = Context(
@@ -84,13 +82,9 @@ def create_app(
             )
             metrics.watch(queue, workers, storage)
             supervisor.start()
-            if chosen.workers:
-                runner.start()
             try:
                 yield
             finally:
-                if chosen.workers:
-                    await run_in_threadpool(runner.stop)
                 await run_in_threadpool(supervisor.stop)
                 assemblies.close()
 

@@ -46,6 +46,7 @@ class Claim(NamedTuple):
 
 
 _QUEUED = tasks.c.state == "queued"
-_OF_WEIGHTS = tasks.c.weights.in_(sa.bindparam("runnable", expanding=True))
+# Fits run no model.
+_OF_WEIGHTS = sa.or_(tasks.c.weights.in_(sa.bindparam("runnable", expanding=True)), tasks.c.weights == "")
 #: Of any weights, and of some only.
 CLAIMS = (Claim.of(_QUEUED), Claim.of(sa.and_(_QUEUED, _OF_WEIGHTS)))

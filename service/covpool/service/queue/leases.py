@@ -4,6 +4,7 @@ A worker holds tasks under a lease that it renews; what it lets expire is free a
 used up: then it is quarantined with its last error.
 """
 
+import json
 import threading
 import time
 import zlib
@@ -18,7 +19,7 @@ from covpool.service.errors import LeaseLostError
 from covpool.service.queue.claims import CLAIMS, TAKE_ALL
 from covpool.service.queue.tables import TABLES, lock, tasks
 from covpool.service.queue.task_rows import read_asks
-from covpool.service.queue.values import Task
+from covpool.service.queue.values import FitTask, Leased, Task
 from covpool.store.catalog.rooms import with_tables
 from covpool.store.database.database import Database, seconds
 from covpool.store.values.keys import MomentsKey, Recipe
@@ -45,7 +46,7 @@ class TaskLeases:
 
     def claim(
         self, worker: str, weights: Collection[str] | None = None, *, tokens: int = 1, count: int = 1
-    ) -> list[Task]:
+    ) -> list[Leased]:
         """Lease the first free task to `worker`, and with it others of its recipe; none when none is free.
 
         Interactive tasks come before bulk, older before newer, and of one submission the costliest first.
@@ -53,7 +54,7 @@ class TaskLeases:
 
         Args:
             worker: who holds them.
-            weights: take only tasks of these model weights: a worker leaves alone what it cannot run.
+            weights: take only tasks of these model weights, or of none: what it cannot run is left alone.
             tokens: together they cost at most so many, unless the first alone costs more.
             count: at most so many tasks.
         """
@@ -179,7 +180,7 @@ class TaskLeases:
 
 
 def finish_task(connection: Connection, key: str, worker: str) -> None:
-    """Mark a task done, in the transaction that makes its moments readable.
+    """Mark a task done, in the transaction that makes its result readable.
 
     Raises:
         LeaseLostError: it is no longer this worker's; the transaction must not go through.
@@ -189,7 +190,9 @@ def finish_task(connection: Connection, key: str, worker: str) -> None:
         raise LeaseLostError(f"task {key}: no longer leased to {worker}; the result is left to its holder")
 
 
-def _task(row: "sa.Row[tuple[object, ...]]", attempts: int) -> Task:
+def _task(row: "sa.Row[tuple[object, ...]]", attempts: int) -> Leased:
+    if row.kind == "fit":
+        return FitTask(row.key, json.loads(row.asks), attempts)
     key = MomentsKey(row.sequence, row.length, _recipe(row.recipe))
     ordinary = (key.recipe.layer,), (Region.whole(key.length),)
     layers, regions = ordinary if row.asks is None else read_asks(row.asks)

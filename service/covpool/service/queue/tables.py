@@ -3,7 +3,7 @@
 A change here needs a revision in `migrations/versions`.
 
 Times are seconds since 1970, by the database's clock. A task's primary key is the key of its result, or the
-digest of its results where there are several, so identical requests share it.
+digest of its results where there are several, so identical requests share it; of a fit that of its name.
 """
 
 from pathlib import Path
@@ -19,6 +19,8 @@ tasks = sa.Table(
     "tasks",
     metadata,
     sa.Column("key", sa.String(64), primary_key=True),
+    # extraction, or fit of a pooling
+    sa.Column("kind", sa.String(16), nullable=False, server_default="extraction"),
     # queued, running; done, failed, quarantined, cancelled
     sa.Column("state", sa.String(16), nullable=False),
     # 0 interactive, 1 bulk
@@ -26,6 +28,7 @@ tasks = sa.Table(
     sa.Column("created", sa.Float, nullable=False),
     sa.Column("recipe", sa.Text, nullable=False),
     sa.Column("recipe_digest", sa.String(64), nullable=False),
+    # Of the model it runs; empty where it runs none.
     sa.Column("weights", sa.String(64), nullable=False),
     sa.Column("sequence", sa.String(64), nullable=False),
     # bp
@@ -33,7 +36,7 @@ tasks = sa.Table(
     # tokens, over all layers and strands
     sa.Column("cost", sa.BigInteger, nullable=False),
     # Layers and region classes as JSON, and the key of the first result; null where the task's own key is
-    # all it computes.
+    # all it computes. The request, where it is a fit.
     sa.Column("asks", sa.Text),
     sa.Column("first_result", sa.String(64)),
     # The bases themselves, compressed; emptied as soon as the task has ended.
@@ -102,7 +105,15 @@ workers = sa.Table(
     sa.Column("paused_s", sa.Float, nullable=False, server_default="0"),
 )
 
-TABLES = RoomTables("queue", metadata, Path(__file__).parent / "migrations", "0005")
+#: Results of fits: safetensors files, by the names of the poolings.
+fitted = sa.Table(
+    "fitted",
+    metadata,
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("file", sa.LargeBinary, nullable=False),
+)
+
+TABLES = RoomTables("queue", metadata, Path(__file__).parent / "migrations", "0006")
 #: SQLite binds at most 32,766 values in one statement.
 MOST_VALUES = 10_000
 
