@@ -225,7 +225,7 @@ def check(
             assert found.count == direct.count
             assert np.array_equal(found.mean, direct.mean), bases
             assert np.array_equal(found.second_moment, direct.second_moment), bases
-        with store.catalog.reading() as connection:
+        with store.database.reading() as connection:
             entries = connection.execute(sa.text("SELECT key, namespace, row, state FROM entries")).all()
             counted = connection.execute(sa.text("SELECT state, count(*) FROM tasks GROUP BY state")).all()
     states = {str(state): int(number) for state, number in counted}

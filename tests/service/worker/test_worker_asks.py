@@ -9,7 +9,7 @@ import pytest
 from covpool.extractor import Model, Region, Sequence, describe, extract, load_adapter
 from covpool.extractor.extraction.workload import Workload
 from covpool.service.extraction.engine import Engine
-from covpool.service.queue import Asks, Queue, Request
+from covpool.service.queue import Asks, JobQueue, Request, TaskLeases
 from covpool.store import MomentsKey, Store
 from tests.extractor.golden import checkpoint
 from tests.service.running import wait_until
@@ -40,7 +40,7 @@ def asking(model: Model, bases: str) -> Request:
     return Request(bases, whole, bases, cost, asks)
 
 
-def submit(queue: Queue, model: Model, *texts: str) -> str:
+def submit(queue: JobQueue, model: Model, *texts: str) -> str:
     return queue.submit(model.recipe(LAYERS[0]), [asking(model, bases) for bases in texts])
 
 
@@ -71,13 +71,13 @@ def test_a_task_whose_worker_died_between_two_results_goes_on_with_the_others(
     model = describe(str(checkpoint(tmp_path / "tiny")))
     (bases,) = genes(1, 90)
     with Store.open(tmp_path / "store", catalog=database_url) as store:
-        queue = Queue(store.catalog, lease_s=1000)
+        queue, leases = JobQueue(store.database), TaskLeases(store.database, lease_s=1000)
         job = submit(queue, model, bases)
-        assert len(queue.claim("dies")) == 1
+        assert len(leases.claim("dies")) == 1
         ((_, found),) = Engine(store, device="cpu").moments(model, [workload(model, bases)])
         for key in list(found)[:5]:
             store.put(key, found[key])
-        queue.release("dies")
+        leases.release("dies")
         before = created(store)
         assert (len(before), queue.job(job).state) == (5, "queued")
     with working(tmp_path, database_url) as bench:

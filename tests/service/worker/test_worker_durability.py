@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from covpool.service.queue import Queue, Request
+from covpool.service.queue import JobQueue, Request
 from covpool.service.submission.offered import Offered
 from covpool.store import MomentsKey, Store, sequence_digest
 from tests.service.running import COVPOOL, environment, wait_until
@@ -39,7 +39,7 @@ def traced(tmp_path: Path) -> Traced:
     bases = ["ACGTTGAC" * (20 + number) for number in range(TASKS)]
     keys = [MomentsKey(sequence_digest(one), len(one), recipe) for one in bases]
     with Store.open(location) as store:
-        queue = Queue(store.catalog)
+        queue = JobQueue(store.database)
         found = zip(keys, bases, strict=True)
         job = queue.submit(recipe, [Request("s", key, one, len(one)) for key, one in found])
         tracer = subprocess.Popen(

@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from covpool.store import Name, Store
-from covpool.store.arrays.schema import CATALOG_FILE
 from covpool.store.commands.group import store as group
+from covpool.store.storage.locations import CATALOG_FILE
 from covpool.store.testing import example_key, example_moments
 from tests.store.tools import NAMES, assert_whole, fill, namespace_of
 

@@ -9,10 +9,10 @@ import pytest
 
 from covpool.store import Store, StoreError
 from covpool.store.arrays.rows import encode_row
-from covpool.store.arrays.schema import CATALOG_FILE
 from covpool.store.catalog.entries import Written
 from covpool.store.errors import OutdatedCatalogError
 from covpool.store.maintenance.gc import collect
+from covpool.store.storage.locations import CATALOG_FILE
 from covpool.store.testing import example_key, example_moments
 from tests.store.places import Place
 from tests.store.tools import NAMES, assert_whole, fill, namespace_of, soon

@@ -13,12 +13,12 @@ from click.testing import CliRunner, Result
 
 from covpool.clients.cli import covpool
 from covpool.store import CatalogError, Name, StorageError, Store, StoreError, StoreNotFoundError
-from covpool.store.arrays.schema import CATALOG_FILE
 from covpool.store.errors import ReadOnlyError
 from covpool.store.maintenance.backup import back_up
 from covpool.store.maintenance.compact import compact
 from covpool.store.maintenance.gc import collect
 from covpool.store.maintenance.rebuild import rebuild
+from covpool.store.storage.locations import CATALOG_FILE
 from covpool.store.testing import example_key, example_moments
 from tests.postgres import PostgresServer
 from tests.s3 import S3Server
@@ -140,7 +140,7 @@ def test_what_was_read_while_the_file_was_written_does_not_count(tmp_path: Path)
         read_only_view(tmp_path / "store", tmp_path / "view") as view,
         Store.open(view, read_only=True) as reader,
         pytest.raises(CatalogError, match="was written while it was read; try again"),
-        reader.catalog.reading() as connection,
+        reader.database.reading() as connection,
     ):
         connection.execute(sa.text("SELECT count(*) FROM entries")).scalar()
         with Store.open(tmp_path / "store") as store:
@@ -219,7 +219,7 @@ def test_a_postgres_role_that_may_only_select_will_do(
 ) -> None:
     with Store.open(tmp_path / "store", catalog=postgres_url) as store:
         fill(store, NAMES)
-        with store.catalog.writing() as connection:
+        with store.database.writing() as connection:
             connection.exec_driver_sql("DROP ROLE IF EXISTS reader")
             connection.exec_driver_sql("CREATE ROLE reader LOGIN PASSWORD 'reads'")
             connection.exec_driver_sql("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
@@ -236,7 +236,7 @@ def test_a_postgres_role_that_may_only_select_will_do(
     finally:
         with (
             Store.open(tmp_path / "store", catalog=postgres_url) as store,
-            store.catalog.writing() as connection,
+            store.database.writing() as connection,
         ):
             connection.exec_driver_sql("DROP OWNED BY reader")
             connection.exec_driver_sql("DROP ROLE reader")

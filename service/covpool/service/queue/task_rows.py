@@ -1,8 +1,9 @@
-"""Task rows: a request as a row of the table of tasks, and what such a row asks for."""
+"""Task rows: a request or a fit as a row of the table of tasks, and what such a row asks for."""
 
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from covpool.extractor.extraction.regions import Region
 from covpool.service.queue.values import PRIORITIES, Asks, Priority, Request
@@ -17,6 +18,7 @@ def task_row(one: Request, bases: bytes | None, priority: Priority, time: float)
     recipe, done = one.key.recipe, bases is None
     return {
         "key": one.task,
+        "kind": "extraction",
         "state": "done" if done else "queued",
         "priority": PRIORITIES.index(priority),
         "created": time,
@@ -34,6 +36,38 @@ def task_row(one: Request, bases: bytes | None, priority: Priority, time: float)
         "tokens_done": one.cost if done else 0,
         "error": None,
         "ended": time if done else None,
+    }
+
+
+def fit_key(name: str) -> str:
+    """Of the task that fits a pooling of this name."""
+    return sha256(canonical_json(["fit", name]))
+
+
+def fit_row(name: str, request: Mapping[str, Any], time: float) -> dict[str, object]:
+    """The row of a fit that waits."""
+    return {
+        "key": fit_key(name),
+        "kind": "fit",
+        "state": "queued",
+        # It is one task that somebody waits for, however many a genome queues.
+        "priority": PRIORITIES.index("interactive"),
+        "created": time,
+        "recipe": request["recipe"],
+        # Claimed with no other.
+        "recipe_digest": fit_key(name),
+        "weights": "",
+        "sequence": "",
+        "length": 0,
+        "cost": 0,
+        "asks": canonical_json(dict(request)),
+        "first_result": None,
+        "bases": None,
+        "attempts": 0,
+        "cancel": False,
+        "tokens_done": 0,
+        "error": None,
+        "ended": None,
     }
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from covpool.extractor.extraction.regions import Region
 from covpool.service.schemas import RecordState, State
@@ -77,7 +77,7 @@ class Unfit:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A claimed task.
+    """A claimed task that extracts moments.
 
     Attributes:
         id: what it is called in the queue; the digest of its key where it asks for nothing else.
@@ -95,6 +95,27 @@ class Task:
     attempts: int
     layers: tuple[str, ...]
     regions: tuple[Region, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FitTask:
+    """A claimed fit of a pooling.
+
+    Attributes:
+        id: what it is called in the queue.
+        request: of `/v1/bottlenecks`, as `Fits.submit` took it.
+        attempts: times it was claimed, this one included.
+        cost: in tokens of a model, of which it runs none.
+    """
+
+    id: str
+    request: Mapping[str, Any]
+    attempts: int
+    cost: int = 0
+
+
+#: What a worker may hold.
+Leased = Task | FitTask
 
 
 @dataclass(frozen=True, slots=True)

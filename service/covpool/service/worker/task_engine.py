@@ -12,7 +12,8 @@ from covpool.service.errors import LeaseLostError
 from covpool.service.extraction.engine_process import Batch, Device, EngineProcess
 from covpool.service.extraction.settling import Row
 from covpool.service.processes.faults import Fault, OutageFault, fault_of
-from covpool.service.queue import Queue, Task
+from covpool.service.queue import Task
+from covpool.service.queue.leases import finish_task
 from covpool.service.settings import Settings
 from covpool.service.submission.offered import Offered
 from covpool.store.outages import is_outage
@@ -115,7 +116,7 @@ class TaskEngine:
         """Cache a task's moments, and end it in the transaction that makes them ready; False if dropped."""
 
         def ending(connection: Connection) -> None:
-            Queue.finish(connection, task.id, self._worker)
+            finish_task(connection, task.id, self._worker)
 
         if task.id in self._dropped:
             return False

@@ -21,7 +21,6 @@ FORMAT_VERSION = (2, 1)
 CAPACITY = 1_000_000
 
 ARRAYS = "arrays"
-CATALOG_FILE = "catalog.sqlite"
 
 SECOND_MOMENT = "second_moment"
 MEAN = "mean"

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from covpool.store.catalog.catalog import Catalog
 from covpool.store.catalog.tables import entries, names, namespaces, subjects
+from covpool.store.database.database import Database
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,7 +18,7 @@ _TEXT = ("key", "sequence", "state", "model", "layer", "selection", "dtype", "co
 
 
 def list_entries(
-    catalog: Catalog,
+    database: Database,
     *,
     model: str | None = None,
     layer: str | None = None,
@@ -33,7 +33,7 @@ def list_entries(
     namespace, width (features), length (bp), count (tokens), error (relative Frobenius), created (UTC).
 
     Args:
-        catalog: the catalog.
+        database: of the catalog.
         model, layer, selection: of the recipe.
         assembly: only what has a name in this genome assembly.
         state: "ready" or "reserved"; None for all.
@@ -63,7 +63,7 @@ def list_entries(
     if since is not None:
         moment = since.replace(tzinfo=UTC) if since.tzinfo is None else since.astimezone(UTC)
         query = query.where(entries.c.created >= moment)
-    batches = _batches(catalog, query.order_by(entries.c.key))
+    batches = _batches(database, query.order_by(entries.c.key))
     return pa.Table.from_batches(
         [
             pa.RecordBatch.from_arrays(
@@ -76,9 +76,9 @@ def list_entries(
     )
 
 
-def _batches(catalog: Catalog, query: "sa.Select[tuple[object, ...]]") -> Iterator[list[list[object]]]:
+def _batches(database: Database, query: "sa.Select[tuple[object, ...]]") -> Iterator[list[list[object]]]:
     """The rows of a query by column, so many rows at a time."""
-    with catalog.reading() as connection:
+    with database.reading() as connection:
         for rows in connection.execute(query).partitions(_BATCH):
             yield [_zoned(list(values)) for values in zip(*rows, strict=True)]
 

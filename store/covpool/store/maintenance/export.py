@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import zarr
@@ -18,11 +18,9 @@ from zarr.errors import ZarrUserWarning
 from covpool.store.arrays.layout import Progress, no_progress
 from covpool.store.catalog.entries import Entry
 from covpool.store.errors import LocationError
+from covpool.store.opened import OpenedStore
 from covpool.store.storage.whole_files import new_file
 from covpool.store.values.moments import Moments
-
-if TYPE_CHECKING:
-    from covpool.store.store import Store
 
 _SAFETENSORS_DTYPES = {"float32": "F32", "float64": "F64"}
 
@@ -30,7 +28,7 @@ _SAFETENSORS_DTYPES = {"float32": "F32", "float64": "F64"}
 _UNFINISHED = "unfinished"
 
 
-def describe(store: "Store", entry: Entry) -> dict[str, Any]:
+def describe(store: OpenedStore, entry: Entry) -> dict[str, Any]:
     """What is known of a matrix besides its numbers, its names included, as JSON values."""
     names = [asdict(name) for name in store.names.of(entry.key)]
     return {
@@ -48,7 +46,7 @@ def describe(store: "Store", entry: Entry) -> dict[str, Any]:
 
 
 def export_zarr(
-    store: "Store", entries: Sequence[Entry], target: Path, *, progress: Progress = no_progress
+    store: OpenedStore, entries: Sequence[Entry], target: Path, *, progress: Progress = no_progress
 ) -> int:
     """Write a Zarr v3 group: for each recipe a group of `second_moment` (n, d, d), `mean`, `count`.
 
@@ -102,7 +100,7 @@ def export_zarr(
 
 
 def export_npz(
-    store: "Store", entries: Sequence[Entry], target: Path, *, progress: Progress = no_progress
+    store: OpenedStore, entries: Sequence[Entry], target: Path, *, progress: Progress = no_progress
 ) -> int:
     """Write `<key>/second_moment`, `<key>/mean`, `<key>/count` of each, and metadata as JSON in `metadata`.
 
@@ -127,7 +125,7 @@ def export_npz(
 
 
 def export_safetensors(
-    store: "Store", entries: Sequence[Entry], target: Path, *, progress: Progress = no_progress
+    store: OpenedStore, entries: Sequence[Entry], target: Path, *, progress: Progress = no_progress
 ) -> int:
     """Write `<key>/second_moment` and `<key>/mean` of each, and all metadata as JSON under `__metadata__`.
 
@@ -161,12 +159,12 @@ def export_safetensors(
     return len(entries)
 
 
-def _read(store: "Store", entries: Iterable[Entry]) -> Iterator[tuple[Entry, Moments]]:
+def _read(store: OpenedStore, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Moments]]:
     return ((entry, store.get(entry.key)) for entry in entries)
 
 
 def _export_arrays(
-    store: "Store", root: zarr.Group, name: str, rows: Sequence[Entry]
+    store: OpenedStore, root: zarr.Group, name: str, rows: Sequence[Entry]
 ) -> "tuple[zarr.Array[Any], zarr.Array[Any], zarr.Array[Any]]":
     namespace = rows[0].namespace
     n, d = len(rows), namespace.width

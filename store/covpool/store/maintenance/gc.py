@@ -9,8 +9,7 @@ removed, its key must read back from another: where it does not, the row becomes
 
 from collections import defaultdict
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
 
 from covpool.store.arrays.compacted_arrays import USED, is_marked
 from covpool.store.arrays.layout import (
@@ -36,9 +35,7 @@ from covpool.store.catalog.entries import Place
 from covpool.store.catalog.ledger import Found, Ledger
 from covpool.store.catalog.tables import RESERVED, RETIRED
 from covpool.store.errors import CorruptEntryError, StorageError
-
-if TYPE_CHECKING:
-    from covpool.store.store import Store
+from covpool.store.opened import OpenedStore
 
 AGE = timedelta(days=1)
 
@@ -74,7 +71,7 @@ class Swept:
 
 
 def collect(
-    store: "Store", *, age: timedelta = AGE, dry_run: bool = False, progress: Progress = no_progress
+    store: OpenedStore, *, age: timedelta = AGE, dry_run: bool = False, progress: Progress = no_progress
 ) -> Swept:
     """Remove what is older than `age` and of no use.
 
@@ -86,8 +83,8 @@ def collect(
         progress: called with the objects removed and those to remove.
     """
     store.require_writable()
-    ledger, copies, objects = Ledger(store.catalog), Copies(store.catalog), store.objects
-    before = datetime.now(UTC) - age
+    ledger, copies, objects = Ledger(store.database), Copies(store.database), store.objects
+    before = store.database.now() - age
     # Listed first: the rows of whoever reserves later are not in it.
     layout = read_layout(objects)
     partial = [path for path, written in layout.partial.items() if written is not None and written < before]
@@ -144,9 +141,9 @@ class _Last:
         salvaged: how many there were.
     """
 
-    def __init__(self, store: "Store", dry_run: bool) -> None:
+    def __init__(self, store: OpenedStore, dry_run: bool) -> None:
         self._store, self._dry_run = store, dry_run
-        self._ledger = Ledger(store.catalog)
+        self._ledger = Ledger(store.database)
         self.salvaged = 0
 
     def keeps(self, place: Place) -> bool:
@@ -200,11 +197,11 @@ def _strays(layout: Layout, ledger: Ledger) -> tuple[list[Place], int]:
 
 
 def _abandoned(
-    store: "Store", copies: Copies, before: datetime, dry_run: bool
+    store: OpenedStore, copies: Copies, before: datetime, dry_run: bool
 ) -> dict[tuple[str, int], list[str]]:
     """By namespace and generation, the objects of copies that never came to be, or were given up before."""
     if not dry_run:
-        for name in Ledger(store.catalog).namespaces():
+        for name in Ledger(store.database).namespaces():
             for generation in generations(store.objects, name):
                 if generation not in copies.states(name):
                     copies.attend(name, generation)
@@ -213,7 +210,7 @@ def _abandoned(
 
 
 def _unread(
-    store: "Store", ledger: Ledger, copies: Copies, before: datetime, last: _Last, dry_run: bool
+    store: OpenedStore, ledger: Ledger, copies: Copies, before: datetime, last: _Last, dry_run: bool
 ) -> dict[tuple[str, int], list[str]]:
     """By namespace and generation, the objects of copies that were read and of which no row is any more."""
     retired: dict[tuple[str, int], list[Place]] = defaultdict(list)
@@ -229,7 +226,7 @@ def _unread(
     return found
 
 
-def _objects(store: "Store", namespace: str, generation: int) -> list[str]:
+def _objects(store: OpenedStore, namespace: str, generation: int) -> list[str]:
     """What is removed of a copy: of one that was read from, its description stays, and with it its number."""
     path = f"{ARRAYS}/{namespace}/compacted.{generation}"
     used = is_marked(store.storage, path, USED)

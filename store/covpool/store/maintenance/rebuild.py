@@ -9,7 +9,6 @@ and times become those of the files.
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import zarr
 
@@ -30,10 +29,8 @@ from covpool.store.catalog.ledger import Found, Ledger
 from covpool.store.catalog.tables import ABANDONED, READY, RESERVED, RETIRED, USED
 from covpool.store.errors import CorruptEntryError
 from covpool.store.maintenance.verify import Problem
+from covpool.store.opened import OpenedStore
 from covpool.store.values.keys import MomentsKey
-
-if TYPE_CHECKING:
-    from covpool.store.store import Store
 
 _BATCH = 256
 #: Of one row.
@@ -57,7 +54,7 @@ class Rebuilt:
     problems: tuple[Problem, ...]
 
 
-def rebuild(store: "Store", *, threads: int = 2, progress: Progress = no_progress) -> Rebuilt:
+def rebuild(store: OpenedStore, *, threads: int = 2, progress: Progress = no_progress) -> Rebuilt:
     """Enter every whole row that the catalog does not have, and have the newest that reads back read.
 
     Readers, writers and the other tools may be at work meanwhile. An interrupted run goes on where it was:
@@ -69,7 +66,7 @@ def rebuild(store: "Store", *, threads: int = 2, progress: Progress = no_progres
         progress: called with the rows looked at and how many there are.
     """
     store.require_open_for_writing()
-    ledger, copies, layout = Ledger(store.catalog), Copies(store.catalog), read_layout(store.objects)
+    ledger, copies, layout = Ledger(store.database), Copies(store.database), read_layout(store.objects)
     namespaces, order, problems = list[Namespace](), list[Place](), list[Problem]()
     for name in stored_namespaces(store.storage):
         try:
@@ -112,7 +109,7 @@ def rebuild(store: "Store", *, threads: int = 2, progress: Progress = no_progres
 class _Incumbents:
     """The rows that the catalog had read before, and which rows take their place."""
 
-    def __init__(self, store: "Store", ledger: Ledger, newest_first: Sequence[Place]) -> None:
+    def __init__(self, store: OpenedStore, ledger: Ledger, newest_first: Sequence[Place]) -> None:
         self._store = store
         self._rank = {place: rank for rank, place in enumerate(newest_first)}
         self._ready = {entry.key: entry.place for entry in ledger.entries(READY)}
@@ -132,7 +129,7 @@ class _Incumbents:
         return same and self._rank[place] > self._rank[other]
 
 
-def reads(store: "Store", place: Place) -> bool:
+def reads(store: OpenedStore, place: Place) -> bool:
     """Whether a row is whole."""
     try:
         return store.arrays_of(place).whole(place.row) is not None
@@ -140,7 +137,7 @@ def reads(store: "Store", place: Place) -> bool:
         return False
 
 
-def _read_anew(store: "Store", ledger: Ledger, incumbents: _Incumbents) -> None:
+def _read_anew(store: OpenedStore, ledger: Ledger, incumbents: _Incumbents) -> None:
     """Have rows read that the catalog has given up, where nothing else holds their key.
 
     Also rows that hold another key than they were handed out for, by a catalog that was too old to know.
@@ -159,7 +156,7 @@ def _read_anew(store: "Store", ledger: Ledger, incumbents: _Incumbents) -> None:
             ledger.adopt([found], {key: ready.place})
 
 
-def _missing(store: "Store", ledger: Ledger, layout: Layout) -> Iterator[Problem]:
+def _missing(store: OpenedStore, ledger: Ledger, layout: Layout) -> Iterator[Problem]:
     """Keys whose row is not there, or not all of it."""
     for entry in ledger.entries(READY):
         chunks = layout.chunks[entry.namespace.id, 0].paths.get(entry.row, [])
@@ -171,7 +168,7 @@ def _missing(store: "Store", ledger: Ledger, layout: Layout) -> Iterator[Problem
             )
 
 
-def _copies(store: "Store", namespace: Namespace, states: Mapping[int, str]) -> list[str]:
+def _copies(store: OpenedStore, namespace: Namespace, states: Mapping[int, str]) -> list[str]:
     """Paths of the complete copies that nobody gave up, the newest first."""
     numbers = [n for n in generations(store.objects, namespace.id) if states.get(n) != ABANDONED]
     paths = (generation_path(namespace, n) for n in reversed(numbers))
@@ -188,12 +185,12 @@ def generation_of(path: str) -> int:
     return int(path.rpartition(".")[2])
 
 
-def _watermark(store: "Store", path: str) -> int:
+def _watermark(store: OpenedStore, path: str) -> int:
     return int(str(zarr.open_group(store.storage, path=path, mode="r").attrs[NEXT_ROW]))
 
 
 def _newest_first(
-    store: "Store", namespace: Namespace, copies: Sequence[str], live: Mapping[int, list[str]]
+    store: OpenedStore, namespace: Namespace, copies: Sequence[str], live: Mapping[int, list[str]]
 ) -> Iterator[Place]:
     watermark = _watermark(store, copies[0]) if copies else 0
     rows = sorted(live, reverse=True)
@@ -205,7 +202,7 @@ def _newest_first(
     yield from (Place(namespace, 0, row) for row in rows if row < watermark)
 
 
-def _read(store: "Store", place: Place) -> Found | Problem | None:
+def _read(store: OpenedStore, place: Place) -> Found | Problem | None:
     """The row there; None for a place in a copy that was left empty."""
     try:
         arrays = store.arrays_of(place)

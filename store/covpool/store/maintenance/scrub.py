@@ -7,15 +7,12 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from covpool.store.arrays.rows import check_row
 from covpool.store.catalog.entries import Entry
 from covpool.store.errors import CorruptEntryError
 from covpool.store.maintenance.verify import Problem, repaired
-
-if TYPE_CHECKING:
-    from covpool.store.store import Store
+from covpool.store.opened import OpenedStore
 
 _BATCH = 256
 
@@ -37,7 +34,7 @@ class Scrubbed:
 
 
 def scrub(
-    store: "Store",
+    store: OpenedStore,
     *,
     rate: float,
     after: str = "",
@@ -77,7 +74,7 @@ def scrub(
             ended.wait(max(0.0, due - time.monotonic()))
 
 
-def _read(store: "Store", entry: Entry, repair: bool) -> tuple[int, Problem | None]:
+def _read(store: OpenedStore, entry: Entry, repair: bool) -> tuple[int, Problem | None]:
     """Bytes read of an entry, and what is wrong with it."""
     try:
         row = store.arrays_of(entry.place).row(entry.row)

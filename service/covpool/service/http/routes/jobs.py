@@ -47,7 +47,7 @@ def latest(
 ) -> schemas.JobPage:
     """The latest jobs without their records, newest first."""
     found = context.queue.jobs(limit + 1, after)
-    rate = context.queue.tokens_per_s()
+    rate = context.workers.tokens_per_s()
     page = [job_body(job, context.queue.progress(job.id), rate) for job in found[:limit]]
     return schemas.JobPage(data=page, next=page[-1].id if len(found) > limit else None)
 
@@ -59,7 +59,7 @@ def one(
     records: Annotated[bool, Query(description="false leaves them out: there may be very many")] = True,
 ) -> schemas.Job:
     """State and progress of a job and of each record."""
-    rate = context.queue.tokens_per_s()
+    rate = context.workers.tokens_per_s()
     if not records:
         return job_body(context.queue.summary(job), context.queue.progress(job), rate)
     found = context.queue.job(job)
@@ -71,7 +71,7 @@ def cancel(job: str, context: Service) -> schemas.Job:
     """End what is queued or running of it and no other job wants; what is done stays cached."""
     context.queue.cancel(job)
     found = context.queue.job(job)
-    return job_body(found, found.progress, context.queue.tokens_per_s())
+    return job_body(found, found.progress, context.workers.tokens_per_s())
 
 
 def job_response(job: Job, context: Context) -> Response:
@@ -79,7 +79,7 @@ def job_response(job: Job, context: Context) -> Response:
     progress = job.progress
     ended = progress.ended
     headers = {"Location": f"/v1/jobs/{job.id}"} | ({} if ended else {"Retry-After": "1"})
-    body = job_body(job, progress, 0.0 if ended else context.queue.tokens_per_s())
+    body = job_body(job, progress, 0.0 if ended else context.workers.tokens_per_s())
     return JSONResponse(body.model_dump(mode="json"), 200 if ended else 202, headers)
 
 
