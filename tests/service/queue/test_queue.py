@@ -16,6 +16,7 @@ from covpool.service.queue.leases import finish_task
 from covpool.store import MomentsKey, Store, sequence_digest
 from covpool.store.database.database import Database
 from covpool.store.testing import example_key, example_moments
+from tests.service.queue.claimed import claim_tasks
 
 RECIPE = example_key("a").recipe
 
@@ -31,7 +32,7 @@ def request(bases: str, name: str = "gene") -> Request:
 
 
 def claim(leases: TaskLeases, worker: str = "w") -> Task | None:
-    found = leases.claim(worker)
+    found = claim_tasks(leases, worker)
     return found[0] if found else None
 
 
@@ -311,8 +312,8 @@ def test_a_task_that_ends_while_it_is_submitted_again_is_not_queued_again(
 def test_a_worker_leaves_alone_what_it_cannot_run(store: Store) -> None:
     queue, leases = JobQueue(store.database), TaskLeases(store.database)
     submit(queue, "ACGT")
-    assert leases.claim("other", weights=["0" * 64]) == []
-    assert len(leases.claim("able", weights=[example_key("any").recipe.weights])) == 1
+    assert claim_tasks(leases, "other", weights=["0" * 64]) == []
+    assert len(claim_tasks(leases, "able", weights=[example_key("any").recipe.weights])) == 1
 
 
 def test_jobs_outlive_the_process_that_queued_them(tmp_path: Path, database_url: str) -> None:

@@ -12,6 +12,7 @@ from covpool.service.queue.tables import TABLES
 from covpool.store import MomentsKey, Store, sequence_digest
 from covpool.store.errors import FormatVersionError
 from covpool.store.testing import example_key
+from tests.service.queue.claimed import claim_tasks
 
 RECIPE = example_key("a").recipe
 FIRST = (
@@ -63,7 +64,7 @@ def test_jobs_of_the_first_revision_go_on(tmp_path: Path, database_url: str) -> 
         queue, leases = JobQueue(store.database), TaskLeases(store.database)
         (record,) = queue.job(job).records
         assert (record.name, record.state, record.cost) == ("gene", "queued", 4)
-        (task,) = leases.claim("w")
+        (task,) = claim_tasks(leases, "w")
         assert (task.key, task.bases, task.attempts) == (key, "ACGT", 2)
         leases.fail(key.digest, "w", "bad", retry=False)
         assert queue.job(job).state == "failed"

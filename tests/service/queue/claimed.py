@@ -1,0 +1,20 @@
+"""Claims of tests that queue nothing but extractions."""
+
+from collections.abc import Collection
+
+from covpool.service.queue import Task, TaskLeases
+
+
+def claim_tasks(
+    leases: TaskLeases,
+    worker: str,
+    weights: Collection[str] | None = None,
+    *,
+    tokens: int = 1,
+    count: int = 1,
+) -> list[Task]:
+    """What `TaskLeases.claim` gives, which is no fit."""
+    found = leases.claim(worker, weights, tokens=tokens, count=count)
+    tasks = [task for task in found if isinstance(task, Task)]
+    assert len(tasks) == len(found)
+    return tasks
