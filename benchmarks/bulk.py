@@ -28,15 +28,15 @@ import torch
 from covpool.extractor import Genome, load_adapter
 from covpool.extractor.annotation.annotation import read_annotation
 from covpool.extractor.extraction.extract import extract_regions
-from covpool.extractor.extraction.packs import Shape
+from covpool.extractor.extraction.packs import Shape, packs
 from covpool.extractor.extraction.regions import Region
+from covpool.extractor.extraction.workload import Workload
 from covpool.extractor.models.models import Model, Options, describe
-from covpool.extractor.sequences.sequences import Sequence
 from covpool.service.assemblies.plan import Locus, Plan, loci_of, make_plan
 from covpool.service.bulk.cluster import Cluster, RunnerPlugin
 from covpool.service.bulk.executors import Local
 from covpool.service.bulk.run import drive, run_plan
-from covpool.service.extraction.work import Member, Outcome, Spec, Work
+from covpool.service.extraction.work import Outcome, Spec, Work
 from covpool.store import Store
 
 WORKERS = (1, 2, 4)
@@ -59,28 +59,29 @@ class SleepingPlugin(RunnerPlugin):
             # A device has one user at a time, as that of the real runner.
             with turn:
                 time.sleep(work.cost * seconds_per_base)
-            return Outcome({}, (), work.cost * seconds_per_base)
+            return Outcome({}, 0, work.cost * seconds_per_base)
 
         self.runner: Any = SimpleNamespace(run=run, stop=lambda: None, close=lambda: None)
 
 
 def sleeping(workers: int, seconds_per_base: float) -> Cluster:
     """A cluster of workers that sleep."""
-    spec = Spec("", None, str(seconds_per_base), "", (), Options())
+    spec = Spec("", None, str(seconds_per_base), "")
     return Cluster(spec, workers=workers, plugin=SleepingPlugin)
 
 
 def works_of(lengths: list[int], model: Model) -> list[Work]:
     """Work of these lengths, packed and ordered as a plan's."""
-    by_shape: dict[Shape, list[int]] = {}
-    for index, length in enumerate(lengths):
-        by_shape.setdefault(Shape.of(model, length, "cpu"), []).append(index)
-    works = [
-        Work(tuple(Member(i, str(i), str(i), ()) for i in indices[start : start + shape.rows]), shape)
-        for shape, indices in by_shape.items()
-        for start in range(0, len(indices), shape.rows)
-    ]
+    works = []
+    for pack in packs(lengths, model, "cpu"):
+        shape = Shape.of(model, lengths[pack[0]], "cpu")
+        works.append(Work({index: nothing(index) for index in pack}, shape.rows * shape.bases))
     return sorted(works, key=lambda work: -work.cost)
+
+
+def nothing(index: int) -> Workload:
+    """A workload that nobody computes."""
+    return Workload(str(index), "", 1, "A", (Region.whole(1),), ())
 
 
 def schedules(label: str, lengths: list[int], model: Model) -> None:
@@ -162,32 +163,30 @@ def planned(
         dtype="float32",
         device="cpu",
     )
-    return plan, Spec(location, None, model.name, model.weights, plan.layers, options, device="cpu")
+    return plan, Spec(location, None, model.name, model.weights, device="cpu")
 
 
 def bare(works: list[Work], model: Model) -> float:
     """Seconds of the bare loop, in a process of its own."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        return process.submit(_bare, works, model.name, model.default_layer).result()
+        return process.submit(_bare, works, model.name).result()
 
 
-def _bare(works: list[Work], model: str, layer: str) -> float:
+def _bare(works: list[Work], model: str) -> float:
     torch.set_num_threads(1)
     adapter = load_adapter(model, device="cpu")
     begun = time.perf_counter()
     for work in works:
-        given = [(Sequence(one.name, one.bases), one.regions) for one in work.members]
-        extract_regions(adapter, given, [layer], Options())
+        extract_regions(adapter, list(work.workloads.values()))
     return time.perf_counter() - begun
 
 
 def scheduler_memory(tasks: int) -> None:
     """Growth of the process that holds the scheduler, over so many tasks through the window."""
-    shape = Shape(1, 1)
 
     def works() -> Iterator[Work]:
         for index in range(tasks):
-            yield Work((Member(index, str(index), str(index), (Region("r", ((0, 1),)),)),), shape)
+            yield Work({index: nothing(index)}, 1)
 
     process = psutil.Process(os.getpid())
     with sleeping(2, 0.0) as cluster:

@@ -92,7 +92,7 @@ class Case:
             )  # fmt: skip
             store.names.add(names_of(plan))
             for item in plan.items:
-                for (_, name), key in item.keys(plan.recipes, MODEL, Options()).items():
+                for (_, name), key in item.workload.keys(MODEL).items():
                     found |= {(locus.gene.id, name): key.digest for locus in item.loci}
                     if key not in store:
                         store.put(key, moments(key.digest))

@@ -141,7 +141,7 @@ def test_genes_of_a_file_that_was_cut_off_meanwhile_fail(tmp_path: Path) -> None
         plan = make_plan(store, loci, genome, assembly="x", model=model, layers=layers, options=Options(),
                          dtype="float32", device="cpu")  # fmt: skip
         os.truncate(fasta, 605)
-        spec = Spec(str(tmp_path / "s"), None, "ntv3-mini", model.weights, layers, Options(), device="cpu")
+        spec = Spec(str(tmp_path / "s"), None, "ntv3-mini", model.weights, device="cpu")
         report = run_plan(plan, store, str(tmp_path / "s"), partial(Local, spec))
     assert (report.done, sorted(report.failed)) == (0, ["a", "b", "c"])
     for gene, why in report.failed.items():

@@ -135,10 +135,8 @@ def test_a_file_changed_under_a_bulk_run_gives_no_name_other_bases(
     location = tmp_path / "bulk"
     with Store.open(location) as store, Genome(fasta) as genome:
         plan = planned(store, genome, tmp_path / "g.bed")
-        keys = {item.digest for item in plan.items}
-        spec = Spec(
-            str(location), None, "ntv3-mini", plan.model.weights, plan.layers, Options(), device="cpu"
-        )
+        keys = {item.workload.digest for item in plan.items}
+        spec = Spec(str(location), None, "ntv3-mini", plan.model.weights, device="cpu")
 
         def start() -> Executor:
             found = Local(spec)

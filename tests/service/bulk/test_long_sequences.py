@@ -13,14 +13,15 @@ import psutil
 import pytest
 
 from covpool.extractor import Genome, Sequence, read_annotation
-from covpool.extractor.extraction.parts import PART_BASES
+from covpool.extractor.adapters.adapter import PART_BASES
+from covpool.extractor.extraction.workload import Workload
 from covpool.extractor.models.models import Model, Options, describe
 from covpool.service.assemblies.plan import Plan, loci_of, make_plan
 from covpool.service.bulk.cluster import Cluster
 from covpool.service.bulk.executors import Executor, Local
 from covpool.service.bulk.report import Report
 from covpool.service.bulk.run import drive, run_plan
-from covpool.service.extraction.tasks import Extraction
+from covpool.service.extraction.engine import Engine
 from covpool.service.extraction.work import Spec
 from covpool.service.processes.faults import StoreFault
 from covpool.store import Store
@@ -63,7 +64,7 @@ class Case:
     def spec(self, location: Path, **more: Any) -> Spec:
         """Of workers that put into it."""
         named = str(self.model.checkpoint.directory)
-        return Spec(str(location), None, named, self.model.weights, LAYERS, Options(), device="cpu", **more)
+        return Spec(str(location), None, named, self.model.weights, device="cpu", **more)
 
     def run(self, location: Path, start: Callable[[Spec], Executor], **more: Any) -> tuple[Report, Contents]:
         """Compute what is missing, and read all there is."""
@@ -159,9 +160,8 @@ class _StoppedError(Exception):
     pass
 
 
-def test_a_worker_of_the_queue_goes_on_with_a_long_sequence(case: Case, tmp_path: Path) -> None:
+def test_an_engine_goes_on_with_a_long_sequence(case: Case, tmp_path: Path) -> None:
     bases = case.genome.sequence("c", 0, 3 * PART_BASES // 2, "+", name="long").bases
-    recipe = case.model.recipe("up.6")
 
     def moments(store: Store, stop_at: int | None = None) -> tuple[list[int], Contents]:
         told: list[int] = []
@@ -171,9 +171,10 @@ def test_a_worker_of_the_queue_goes_on_with_a_long_sequence(case: Case, tmp_path
             if stop_at is not None and sum(told) >= stop_at:
                 raise _StoppedError
 
-        extraction = Extraction(store, device="cpu", keep_s=0)
-        for key in extraction.run(case.model, recipe, [Sequence("long", bases)], progress=progress):
-            assert key in store
+        engine = Engine(store, device="cpu", checkpoint_s=0)
+        workload = Workload.of(Sequence("long", bases), [case.model.recipe("up.6")])
+        for _, found in engine.moments(case.model, [workload], progress=progress):
+            store.put_many(found.items())
         return told, contents(store)
 
     with Store.open(tmp_path / "undisturbed") as store:

@@ -14,7 +14,7 @@ import torch
 
 from covpool.extractor import Sequence, describe
 from covpool.extractor.models.models import Model
-from covpool.service.extraction.tasks import Extraction, out_of_memory
+from covpool.service.extraction.loaded_models import LoadedModels, out_of_memory
 from covpool.service.queue import JobQueue, Request, Workers
 from covpool.store import MomentsKey, Store
 from covpool.store.errors import CatalogError
@@ -224,17 +224,15 @@ def test_a_worker_told_to_stop_finishes_or_gives_back_what_it_runs(
 def test_models_used_least_recently_make_room(tmp_path: Path) -> None:
     models = [describe(str(checkpoint(tmp_path / name))) for name in ("one", "two", "three")]
     size = (tmp_path / "one" / "model.safetensors").stat().st_size
-    with Store.open(tmp_path / "store") as store:
-        extraction = Extraction(store, device="cpu", model_memory=int(2.5 * size))
-        for turn in (0, 1, 0, 2, 0):
-            recipe = models[turn].recipe("up.2", dtype="float32")
-            list(extraction.run(models[turn], recipe, [Sequence("s", "ACGT")]))
-        # One weights' digest may stand for several names: they share an adapter.
-        assert len(extraction.loaded) <= 2
-        small = Extraction(store, device="cpu", model_memory=1)
-        for model in models:
-            list(small.run(model, model.recipe("up.2"), [Sequence("s", "ACGTT")]))
-        assert len(small.loaded) == 1, "the model in use is kept whatever it takes"
+    loaded = LoadedModels("cpu", int(2.5 * size))
+    for turn in (0, 1, 0, 2, 0):
+        loaded.adapter(models[turn], "float32")
+    # One weights' digest may stand for several names: they share an adapter.
+    assert len(loaded.names) <= 2
+    small = LoadedModels("cpu", 1)
+    for model in models:
+        small.adapter(model, "float32")
+    assert len(small.names) == 1, "the model in use is kept whatever it takes"
 
 
 def test_torchs_own_words_for_want_of_memory_are_understood() -> None:

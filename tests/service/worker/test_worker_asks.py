@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from covpool.extractor import Model, Options, Region, Sequence, describe, extract, load_adapter
-from covpool.extractor.extraction.regions import keys_of
-from covpool.service.extraction.tasks import Extraction
+from covpool.extractor import Model, Region, Sequence, describe, extract, load_adapter
+from covpool.extractor.extraction.workload import Workload
+from covpool.service.extraction.engine import Engine
 from covpool.service.queue import Asks, JobQueue, Request, TaskLeases
 from covpool.store import MomentsKey, Store
 from tests.extractor.golden import checkpoint
@@ -25,14 +25,16 @@ def regions(bases: str) -> tuple[Region, ...]:
     return Region.whole(len(bases)), *(Region(name, (span,)) for name, span in spans.items())
 
 
+def workload(model: Model, bases: str) -> Workload:
+    return Workload.of(Sequence("", bases), [model.recipe(layer) for layer in LAYERS], regions(bases))
+
+
 def keys(model: Model, bases: str) -> dict[tuple[str, str], MomentsKey]:
-    recipes = {layer: model.recipe(layer) for layer in LAYERS}
-    digest = Sequence("", bases).digest
-    return keys_of(regions(bases), digest, len(bases), recipes, model, Options())
+    return workload(model, bases).keys(model)
 
 
 def asking(model: Model, bases: str) -> Request:
-    cost = sum(model.layer(layer).tokens(len(bases)) for layer in LAYERS)
+    cost = workload(model, bases).tokens(model)
     whole = MomentsKey(Sequence("", bases).digest, len(bases), model.recipe(LAYERS[0]))
     asks = Asks(LAYERS, regions(bases), tuple(key.digest for key in keys(model, bases).values()))
     return Request(bases, whole, bases, cost, asks)
@@ -72,12 +74,9 @@ def test_a_task_whose_worker_died_between_two_results_goes_on_with_the_others(
         queue, leases = JobQueue(store.database), TaskLeases(store.database, lease_s=1000)
         job = submit(queue, model, bases)
         assert len(leases.claim("dies")) == 1
-        recipe, sequence = model.recipe(LAYERS[0]), Sequence("", bases)
-        ((_, found),) = Extraction(store, device="cpu").moments(
-            model, recipe, [sequence], layers=LAYERS, regions=[regions(bases)]
-        )
+        ((_, found),) = Engine(store, device="cpu").moments(model, [workload(model, bases)])
         for key in list(found)[:5]:
-            store.put(key, found[key].astype("float32"))
+            store.put(key, found[key])
         leases.release("dies")
         before = created(store)
         assert (len(before), queue.job(job).state) == (5, "queued")

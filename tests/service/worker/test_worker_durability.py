@@ -44,7 +44,9 @@ def traced(tmp_path: Path) -> Traced:
         job = queue.submit(recipe, [Request("s", key, one, len(one)) for key, one in found])
         tracer = subprocess.Popen(
             ["strace", "-f", "-y", "-s", "200", "-o", str(log), "-e", CALLS, COVPOOL, "worker"],
-            env=environment(store=str(location), durability="power-loss", batch_records="1"),
+            env=environment(
+                store=str(location), durability="power-loss", batch_records="1", log_level="debug"
+            ),
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -69,8 +71,8 @@ def traced(tmp_path: Path) -> Traced:
 def test_no_task_is_done_before_its_matrix_and_the_catalog_are_on_the_disk(tmp_path: Path) -> None:
     found = traced(tmp_path)
     for key, row in found.rows.items():
-        # What the child tells the worker when the task's transaction has ended.
-        (done,) = found.which(rf"write\(.*done.*{key}")
+        # What the worker logs when the task's transaction has ended.
+        (done,) = found.which(rf"write\(2.*done: task {key}")
         ends = [place for place in found.which(r"pwrite64\(\d+<[^>]*catalog\.sqlite-wal>") if place < done]
         flushed = found.which(r"f(data)?sync\(\d+<[^>]*catalog\.sqlite-wal>")
         assert any(ends[-1] < place < done for place in flushed), "the catalog was not forced"

@@ -40,11 +40,13 @@ from covpool.store.maintenance.rebuild import rebuild
 from covpool.store.storage.locations import CATALOG_FILE
 from covpool.store.storage.objects import Objects
 from covpool.store.testing import example_key, example_moments
+from covpool.store.values.partial_sums import PartialSums
 from tests.store.tools import backup_of, restore
 
 #: Runs of thirty steps on SQLite; a third of them on Postgres. More of them by hand, with other seeds.
 EXAMPLES = int(os.environ.get("COVPOOL_EXAMPLES", "14"))
 KEYS = st.sampled_from("abcd")
+SUMS = (np.zeros(2), np.zeros(3), np.zeros((0, 2)))
 #: Of gc: younger than all, the default, older than all.
 AGES = st.sampled_from([timedelta(seconds=-60), AGE, timedelta(days=400)])
 #: Which change of an object ends in a crash; most operations make fewer.
@@ -195,7 +197,7 @@ class Tools(RuleBasedStateMachine):
     @precondition(lambda self: not self.store.outdated)
     def keep_sums(self, name: str, at: int) -> None:
         """Sums of a sequence under way are no row; gc takes those of keys that are there."""
-        self.store.partials.put_tokens(example_key(name), f"encoded.0.{at}", np.arange(3.0))
+        self.store.partials.put(example_key(name), PartialSums(at, 0, *SUMS, "float32"))
 
     @rule(codec=st.sampled_from(["lossless", "cold"]))
     def choose_a_codec(self, codec: str) -> None:

@@ -142,6 +142,10 @@ class Evo2Adapter:
         per_token = bytes_per_token(self.network.config, self.dtype.itemsize)
         return token_budget(self.device, per_token, MOST_TOKENS)
 
+    @property
+    def part(self) -> None:
+        """None: state is carried from the first token on, so nothing of a forward can be left out."""
+
     def recipe(self, layer: str | None = None, options: Options | None = None) -> Recipe:
         """The recipe of moments that this adapter computes; see `Adapter.recipe`."""
         return self.model.recipe(layer, options, dtype=str(self.dtype).removeprefix("torch."))

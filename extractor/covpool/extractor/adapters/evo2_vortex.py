@@ -84,6 +84,10 @@ class VortexAdapter:
         """Bases that one forward may hold; longer sequences are refused."""
         return MOST_TOKENS
 
+    @property
+    def part(self) -> None:
+        """None: no sequence is long."""
+
     def recipe(self, layer: str | None = None, options: Options | None = None) -> Recipe:
         """The recipe of moments that this adapter computes; its dtype names the package and its version."""
         ours = self.model.recipe(layer, options, dtype="bfloat16")

@@ -6,7 +6,7 @@ No torch here: the API process answers from these descriptions.
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from difflib import get_close_matches
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from covpool.extractor.errors import CheckpointError, ConditionError, LayerError, SequenceError
 from covpool.extractor.models.checkpoints import CARD, Checkpoint, bundled_names, locate
@@ -108,7 +108,6 @@ class Family:
         read_config: checks a parsed configuration.
         licence: notice for checkpoints that bring none of their own.
         backends: other people's code that can run the family, "module:class" by name.
-        stages: where the forward can be divided, the stage of each kind of tap (see `parts.py`).
     """
 
     name: str
@@ -116,7 +115,6 @@ class Family:
     read_config: Callable[[Mapping[str, Any], str], ModelConfig]
     licence: str
     backends: Mapping[str, str] = field(default_factory=dict)
-    stages: Mapping[str, Literal["encode", "attend", "decode"]] = field(default_factory=dict)
 
 
 _NTV3 = Family(
@@ -124,7 +122,6 @@ _NTV3 = Family(
     "covpool.extractor.adapters.ntv3:NTv3Adapter",
     NTv3Config.from_json,
     "published NTv3 weights: InstaDeep Open Model Licence, non-commercial, which covers outputs too",
-    stages={"stem": "encode", "down": "encode", "transformer": "attend", "up": "decode"},
 )
 
 _EVO2 = Family(

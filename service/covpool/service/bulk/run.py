@@ -14,7 +14,7 @@ from covpool.service.assemblies.plan import Plan, names_of
 from covpool.service.bulk.executors import Executor
 from covpool.service.bulk.report import Progress, Report, disk_bytes
 from covpool.service.extraction.patience import OutageLines
-from covpool.service.extraction.work import Member, Outcome, Work
+from covpool.service.extraction.work import Outcome, Work
 from covpool.service.processes.faults import Fault, OutsideFault
 from covpool.service.processes.isolation import isolate
 from covpool.store.store import Store
@@ -49,7 +49,7 @@ def run_plan(
         plan.assembly,
         plan.model.name,
         plan.layers,
-        tuple(dict.fromkeys(region.name for item in plan.items for region in item.regions)),
+        tuple(dict.fromkeys(region.name for item in plan.items for region in item.workload.regions)),
         genes=plan.genes + len(plan.refused),
         cached=sum(len(item.loci) for index, item in enumerate(plan.items) if index not in plan.missing),
         failed=dict(plan.refused),
@@ -130,17 +130,18 @@ def _isolated(work: Work, executor: Executor) -> Outcome:
     """The result of work that nothing else runs beside."""
     outcomes: list[Outcome] = []
 
-    def alone(members: list[Member], share: float) -> list[Member]:
-        future = executor.submit(Work(tuple(members), work.shape))
+    def alone(indices: list[int], share: float) -> list[int]:
+        workloads = {index: work.workloads[index] for index in indices}
+        future = executor.submit(Work(workloads, work.cost))
         while (found := executor.outcome(future)) is None:
             executor.check()
         outcomes.append(found)
-        return members
+        return indices
 
-    blamed = {member.index: str(fault) for member, fault in isolate(work.members, alone) if fault is not None}
+    blamed = {index: str(fault) for index, fault in isolate(work.workloads, alone) if fault is not None}
     return Outcome(
         blamed | {index: error for one in outcomes for index, error in one.errors.items()},
-        tuple(key for one in outcomes for key in one.keys),
+        sum(one.matrices for one in outcomes),
         sum(one.busy_s for one in outcomes),
     )
 
@@ -151,7 +152,7 @@ class _Run:
         self._packs = plan.packs()
         # What of each is not counted as done yet.
         self._costs = {index: plan.cost_of(pack) / len(pack) for pack in self._packs for index in pack}
-        self._strands = 2 if plan.options.strand == "both" else 1
+        self._strands = 2 if plan.recipes[0].strand == "both" else 1
 
     def works(self) -> Iterator[Work]:
         """All work in its order."""
@@ -160,15 +161,15 @@ class _Run:
             work = self._plan.work(pack, unread)
             for index, error in unread.items():
                 self._end(index, 0, error)
-            if work.members:
+            if work.workloads:
                 yield work
 
     def settle(self, work: Work, outcome: Outcome) -> None:
         """Count a result."""
         self._report.busy_s += outcome.busy_s
-        self._report.matrices += len(outcome.keys)
-        for member in work.members:
-            self._end(member.index, len(member.bases), outcome.errors.get(member.index))
+        self._report.matrices += outcome.matrices
+        for index, workload in work.workloads.items():
+            self._end(index, workload.length, outcome.errors.get(index))
 
     def _end(self, index: int, bases: int, error: str | None) -> None:
         loci = self._plan.items[index].loci

@@ -6,20 +6,14 @@ one process the two would take turns, since small matrices cost Python and not w
 
 import logging
 import threading
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
 
 from covpool.extractor.errors import ExtractionError
 from covpool.extractor.models.models import describe
 from covpool.service.errors import BulkError
-from covpool.service.extraction.engine_process import Batch, EngineProcess, Row
-from covpool.service.extraction.patience import patiently
-from covpool.service.extraction.work import Member, Outcome, Spec, Work
-from covpool.service.processes.faults import InputFault
-from covpool.service.processes.isolation import isolate
+from covpool.service.extraction.engine_process import Batch, EngineProcess
+from covpool.service.extraction.settling import Row, settle
+from covpool.service.extraction.work import Outcome, Spec, Work
 from covpool.service.settings import Settings
-from covpool.store.errors import InvalidMomentsError
 
 log = logging.getLogger(__name__)
 
@@ -27,14 +21,6 @@ log = logging.getLogger(__name__)
 LANES = 2
 #: Pieces of work that a runner has at once: one is computed, one put into the store, and one waits.
 AHEAD = LANES + 1
-
-
-@dataclass
-class _Tally:
-    """What came of a piece of work so far."""
-
-    keys: list[str] = field(default_factory=list)
-    busy_s: float = 0.0
 
 
 class Runner:
@@ -56,8 +42,6 @@ class Runner:
                 f"model {spec.model} has weights {self._model.weights[:12]} here, the plan was made with "
                 f"{spec.weights[:12]}; give every worker the same files"
             )
-        self._layers = spec.layers
-        self._recipe = self._model.recipe(spec.layers[0], spec.options, dtype=spec.dtype)
         self._store = spec.open_store()
         self._engine = EngineProcess(
             Settings.read(
@@ -74,26 +58,43 @@ class Runner:
         self._turn = threading.Lock()
         self._over = threading.Event()
         try:
-            self._engine.load(self._model, self._recipe)
+            self._engine.load(self._model, self._model.numerics(spec.dtype))
         except BaseException:
             self.close()
             raise
 
     def run(self, work: Work) -> Outcome:
-        """Compute and cache what is missing of each member, or tell why there is no result.
+        """Compute and cache what the store lacks of each workload, or tell why there is no result.
 
         An outage of the storage is waited for.
 
         Raises:
-            OutsideFault, StoreError: no member is at fault.
+            OutsideFault, StoreError: no workload is at fault.
             BulkError: the runner was stopped.
         """
-        tally, errors = _Tally(), {}
-        for member, fault in isolate(work.members, partial(self._run, tally)):
+        errors: dict[int, str] = {}
+        put: list[int] = []
+        busy: list[float] = []
+
+        def compute(indices: list[int], share: float) -> list[Row]:
+            workloads = tuple(work.workloads[index] for index in indices)
+            with self._turn:
+                if self._over.is_set():
+                    raise BulkError("the run was stopped")
+                before = self._engine.busy_s
+                computed = self._engine.run(Batch(self._model, workloads, share))
+                rows = [row for _, of_one in computed for row in of_one]
+                busy.append(self._engine.busy_s - before)
+                return rows
+
+        settled = settle(
+            self._store, work.workloads, compute, self._over, on_put=lambda rows: put.append(len(rows))
+        )
+        for index, fault in settled:
             if fault is not None:
-                log.warning("%s: %s", member.name, fault)
-                errors[member.index] = str(fault)
-        return Outcome(errors, tuple(tally.keys), tally.busy_s)
+                log.warning("%s: %s", work.workloads[index].name, fault)
+                errors[index] = str(fault)
+        return Outcome(errors, sum(put), sum(busy))
 
     def stop(self) -> None:
         """Give up what is under way."""
@@ -104,25 +105,3 @@ class Runner:
         """End the child and release the store."""
         self._engine.close()
         self._store.close()
-
-    def _run(self, tally: _Tally, members: Sequence[Member], share: float) -> Iterable[Member]:
-        batch = Batch(self._model, self._recipe, self._layers, tuple(members), share)
-        rows = patiently(self._store, partial(self._compute, tally, batch), self._over)
-        patiently(self._store, partial(self._put, rows), self._over)
-        tally.keys += [key.digest for key, _ in rows]
-        return members
-
-    def _compute(self, tally: _Tally, batch: Batch) -> list[Row]:
-        with self._turn:
-            if self._over.is_set():
-                raise BulkError("the run was stopped")
-            before = self._engine.busy_s
-            rows = [row for _, of_member in self._engine.run(batch) for row in of_member]
-            tally.busy_s += self._engine.busy_s - before
-            return rows
-
-    def _put(self, rows: list[Row]) -> None:
-        try:
-            self._store.put_many(rows)
-        except (InvalidMomentsError, MemoryError) as error:
-            raise InputFault(str(error) or "out of memory") from error

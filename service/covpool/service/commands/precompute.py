@@ -146,8 +146,6 @@ def precompute(
             settings.catalog,
             model,
             described.weights,
-            taps,
-            options,
             dtype,
             chosen,
             threads,

@@ -2,7 +2,7 @@
 
 Messages to the child are (number, kind, …), the number being that of the request:
 
-    load (model, recipe)         hold the model ready
+    load (model, dtype)          hold the model ready
     run (batch)                  compute
     stop                         leave the run of this number
 
@@ -16,19 +16,18 @@ From it, under the same number, or 0 before it is ready:
     end (seconds)                the request is done; how long the device was taken
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 
+from covpool.extractor.extraction.workload import Workload
 from covpool.extractor.models.models import Model
-from covpool.service.extraction.work import Member
+from covpool.service.extraction.settling import Row
 from covpool.service.processes.child import Child
 from covpool.service.processes.faults import DeathFault, Fault, StartFault, UnforeseenFault
 from covpool.service.processes.messages import Messages
 from covpool.service.settings import Settings
-from covpool.store.values.keys import MomentsKey, Recipe
+from covpool.store.values.keys import MomentsKey
 from covpool.store.values.moments import Moments
-
-Row = tuple[MomentsKey, Moments]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +44,13 @@ class Batch:
     """Sequences to be computed together.
 
     Attributes:
-        model: that runs.
-        recipe: of the whole sequences, at one of the layers.
-        layers: taken in one forward.
-        members: the sequences with their classes.
+        model: that the recipes name.
+        workloads: of the same recipes, with their bases.
         share: of the memory that forwards usually take.
     """
 
     model: Model
-    recipe: Recipe
-    layers: tuple[str, ...]
-    members: tuple[Member, ...]
+    workloads: tuple[Workload, ...]
     share: float = 1.0
 
 
@@ -89,16 +84,16 @@ class EngineProcess:
             self._ready = False
         return self._child.messages
 
-    def load(self, model: Model, recipe: Recipe) -> None:
-        """Have the model in memory.
+    def load(self, model: Model, dtype: str) -> None:
+        """Have the model in memory, in the compute dtype of a recipe.
 
         Raises:
             Fault: it cannot be loaded.
         """
-        for _ in self._request("load", model, recipe):
+        for _ in self._request("load", model, dtype):
             pass
 
-    def run(self, batch: Batch) -> Iterator[tuple[int, list[Row]]]:
+    def run(self, batch: Batch) -> Generator[tuple[int, list[Row]]]:
         """Index and rows of each member that something of was missing, as they are computed, float32.
 
         What is ready in the store is left out of the rows. When the caller leaves, the run is stopped.
@@ -124,7 +119,7 @@ class EngineProcess:
         child, self._child = self._child, None
         return 0 if child is None else child.close()
 
-    def _request(self, *request: object) -> Iterator[tuple[int, list[Row]]]:
+    def _request(self, *request: object) -> Generator[tuple[int, list[Row]]]:
         self._number += 1
         self.tokens = 0
         rows: list[Row] = []

@@ -1,10 +1,9 @@
 """Work: what a bulk worker is told, and what it answers; small enough to travel, and never a matrix."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from covpool.extractor.extraction.packs import Shape
-from covpool.extractor.extraction.regions import Region
-from covpool.extractor.models.models import Options
+from covpool.extractor.extraction.workload import Workload
 from covpool.store.storage.durability import Durability
 from covpool.store.store import Store
 
@@ -17,8 +16,6 @@ class Spec:
         store, catalog: where moments go, as `Store.open` takes them; every worker must reach both.
         model: bundled name, directory or hub id.
         weights: digest the model must have, so that all workers compute the same.
-        layers: names of taps, all taken in one forward.
-        options: strand, skipped tokens, species, context.
         dtype: compute dtype.
         device: torch's name of it; CUDA where there is one, by default.
         threads: of torch, on a CPU. Rounding depends on them: two runs agree to the bit when they are equal.
@@ -30,8 +27,6 @@ class Spec:
     catalog: str | None
     model: str
     weights: str
-    layers: tuple[str, ...]
-    options: Options
     dtype: str = "float32"
     device: str | None = None
     threads: int = 1
@@ -43,45 +38,18 @@ class Spec:
         """The store, as every process of the run opens it."""
         return Store.open(self.store, catalog=self.catalog, codec=self.codec, durability=self.durability)
 
-    @property
-    def device_kind(self) -> str:
-        """ "cpu" or "cuda", which decides what shares a forward; CUDA must be named."""
-        return (self.device or "cpu").partition(":")[0]
-
-
-@dataclass(frozen=True)
-class Member:
-    """One sequence of a piece of work.
-
-    Attributes:
-        index: of the plan's item.
-        name: what messages call it.
-        bases: normalised.
-        regions: the classes that are missing.
-    """
-
-    index: int
-    name: str
-    bases: str = field(repr=False)
-    regions: tuple[Region, ...]
-
 
 @dataclass(frozen=True)
 class Work:
-    """Sequences that share a forward.
+    """Workloads that share a forward.
 
     Attributes:
-        members: at least one.
-        shape: of the forward.
+        workloads: with their bases, by index of the plan's item; at least one.
+        cost: bases that the whole forward computes, filler included; time is linear in them.
     """
 
-    members: tuple[Member, ...]
-    shape: Shape
-
-    @property
-    def cost(self) -> int:
-        """Bases that the whole forward computes, filler included; time is linear in them."""
-        return self.shape.rows * self.shape.bases
+    workloads: Mapping[int, Workload]
+    cost: int
 
 
 @dataclass(frozen=True)
@@ -90,10 +58,10 @@ class Outcome:
 
     Attributes:
         errors: by index of the plan's item, those that failed by their own fault.
-        keys: digests of what was put into the store.
+        matrices: that were put into the store.
         busy_s: seconds its device was taken.
     """
 
-    errors: dict[int, str]
-    keys: tuple[str, ...]
+    errors: Mapping[int, str]
+    matrices: int
     busy_s: float

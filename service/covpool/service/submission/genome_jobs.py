@@ -5,13 +5,13 @@ bases are read when it is their turn to be queued.
 """
 
 from collections.abc import Iterator
-from functools import partial
 
 from covpool.extractor.errors import SequenceError
 from covpool.extractor.extraction.regions import WHOLE
+from covpool.extractor.extraction.workload import Workload
 from covpool.extractor.models.models import Options, untrained_notice
 from covpool.service.assemblies.gene_bases import PLAIN
-from covpool.service.assemblies.plan import ALL_CLASSES, Item, Locus, Plan, locus_of, make_plan
+from covpool.service.assemblies.plan import ALL_CLASSES, Locus, Plan, locus_of, make_plan
 from covpool.service.assemblies.registrations import Registration
 from covpool.service.assemblies.registry import Genomes
 from covpool.service.errors import RequestError
@@ -73,37 +73,36 @@ def prepare_genome(plan: Plan) -> Submission:
         SequenceError: not one of them can be run.
         RequestError: there is none.
     """
-    strands = 2 if plan.options.strand == "both" else 1
-    recipes = plan.recipes
     found: dict[str, Request | Unfit] = {}
-    for index, item in enumerate(plan.items):
-        cost = strands * sum(plan.model.layer(layer).tokens(item.length) for layer in plan.layers)
-        key = MomentsKey(item.digest, item.length, recipes[plan.layers[0]])
-        asks = _asks(plan, item)
+    for item in plan.items:
+        workload = item.workload
+        cost = workload.tokens(plan.model)
+        key = MomentsKey(workload.digest, workload.length, workload.recipes[0])
+        asks = _asks(plan, workload)
         for locus in item.loci:
             gene = locus.gene.id
             if asks is not None and not asks.keys:
                 why = f"{gene}: no token of {', '.join(plan.layers)} lies in the classes asked for"
-                found[gene] = Unfit(gene, why, item.length)
+                found[gene] = Unfit(gene, why, workload.length)
             else:
-                found[gene] = Request(gene, key, partial(plan.bases_of, index), cost, asks)
+                found[gene] = Request(gene, key, workload.bases, cost, asks)
     found |= {gene: Unfit(gene, reason) for gene, reason in plan.refused.items()}
     if not found:
         raise RequestError(f"{plan.assembly}: no gene of it has a base in the classes asked for")
     if not any(isinstance(one, Request) for one in found.values()):
         raise SequenceError(next(one.error for one in found.values() if isinstance(one, Unfit)))
     notices = [] if plan.model.trained else [untrained_notice(plan.model)]
-    return Submission(recipes[plan.layers[0]], [found[gene] for gene in sorted(found)], notices)
+    return Submission(plan.recipes[0], [found[gene] for gene in sorted(found)], notices)
 
 
-def _asks(plan: Plan, item: Item) -> Asks | None:
+def _asks(plan: Plan, workload: Workload) -> Asks | None:
     """What a sequence is asked for; None where it is what an ordinary job would ask."""
-    if len(plan.layers) == 1 and [region.name for region in item.regions] == [WHOLE]:
+    if len(plan.layers) == 1 and [region.name for region in workload.regions] == [WHOLE]:
         return None
-    keys = item.keys(plan.recipes, plan.model, plan.options)
+    keys = workload.keys(plan.model)
     named = {name for _, name in keys}
-    regions = tuple(region for region in item.regions if region.name in named)
-    return Asks(plan.layers, regions, tuple(key.digest for key in keys.values()))
+    regions = tuple(region for region in workload.regions if region.name in named)
+    return Asks(workload.layers, regions, tuple(key.digest for key in keys.values()))
 
 
 def _loci(genomes: Genomes, assembly: Registration, *, flank: int, asked: frozenset[str]) -> Iterator[Locus]:

@@ -164,6 +164,7 @@ class Worker:
         try:
             for task, completed in self._computed(tasks, share):
                 if completed:
+                    log.debug("done: task %s", task.id)
                     done = self._done
                     self._done = replace(done, tasks=done.tasks + 1, tokens=done.tokens + task.cost)
                 else:

@@ -40,10 +40,10 @@ def _install() -> None:
 
     run = extraction.extract_regions
 
-    def harmed(adapter, sequences, *rest, **options):  # type: ignore[no-untyped-def]
-        for sequence, _ in sequences:
+    def harmed(adapter, workloads, *rest, **options):  # type: ignore[no-untyped-def]
+        for one in workloads:
             for kind, bases in HARMS.items():
-                if not sequence.bases.startswith(bases):
+                if not one.bases.startswith(bases):
                     continue
                 killing = (kind == "kill" and not _forgone(kind)) or (kind == "kill once" and _once(kind))
                 if killing:
@@ -55,7 +55,7 @@ def _install() -> None:
                     time.sleep(120)
                 if kind == "overflow":
                     raise ActivationError("layer up.6 overflowed")
-        return run(adapter, sequences, *rest, **options)
+        return run(adapter, workloads, *rest, **options)
 
     extraction.extract_regions = harmed
     if (_faults() / "while-telling").exists():

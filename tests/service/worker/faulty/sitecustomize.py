@@ -51,12 +51,12 @@ def _install() -> None:
 
     run = extraction.extract_regions
 
-    def harmed(adapter, sequences, layers, options, progress=None, **more):  # type: ignore[no-untyped-def]
-        for sequence, _ in sequences:
+    def harmed(adapter, workloads, progress=None, **more):  # type: ignore[no-untyped-def]
+        for one in workloads:
             for kind, bases in HARMS.items():
-                if sequence.bases == bases:
+                if one.bases == bases:
                     _harm(kind, adapter.budget, progress)
-        return run(adapter, sequences, layers, options, progress, **more)
+        return run(adapter, workloads, progress, **more)
 
     extraction.extract_regions = harmed
 

@@ -1,0 +1,185 @@
+"""Engine: computes the moments that a store lacks; whoever asks for a key gets the same bits.
+
+The one place that knows what is ready, what is long and goes on from checkpoints, what shares a forward, on
+how many threads it runs and how results are cast. Short sequences share forwards of a fixed shape, see
+`covpool.extractor.extraction.packs`.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from covpool.extractor.adapters.adapter import Adapter
+from covpool.extractor.adapters.batching import memory_share
+from covpool.extractor.errors import ExtractionError
+from covpool.extractor.extraction.extract import extract_regions, forward_groups
+from covpool.extractor.extraction.threads import compute_threads
+from covpool.extractor.extraction.workload import Keys, Workload
+from covpool.extractor.models.models import Model
+from covpool.service.extraction.checkpoints import Checkpoints
+from covpool.service.extraction.loaded_models import LoadedModels, out_of_memory
+from covpool.service.processes.faults import Fault, MemoryFault, OutageFault, UnforeseenFault, fault_of
+from covpool.store.errors import StoreError
+from covpool.store.outages import probe
+from covpool.store.store import Store
+from covpool.store.values.keys import MomentsKey
+from covpool.store.values.moments import Moments
+
+#: Dtype in which moments are cached; sums are float64 until then.
+STORED_DTYPE = "float32"
+
+Progress = Callable[[int], None]
+
+log = logging.getLogger(__name__)
+
+
+class Engine:
+    """Runs workloads; one at a time.
+
+    Args:
+        store: what it has is not computed again; of long sequences, sums are kept there on the way.
+        device: torch's name of it; CUDA where there is one, by default.
+        threads: of a forward on a CPU; rounding depends on them.
+        model_memory: bytes that the weights of loaded models may take, see `LoadedModels`.
+        checkpoint_s: how often the sums of a long sequence are kept, in seconds.
+
+    Attributes:
+        store: as given.
+        models: those in memory.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        device: str | None = None,
+        threads: int = 1,
+        model_memory: int | None = None,
+        checkpoint_s: float = 60.0,
+    ) -> None:
+        self.models = LoadedModels(device, model_memory)
+        self.store, self._threads = store, threads
+        self._checkpoints = Checkpoints(store, checkpoint_s)
+
+    def moments(
+        self,
+        model: Model,
+        workloads: Sequence[Workload],
+        *,
+        again: bool = False,
+        share: float = 1.0,
+        progress: Progress | None = None,
+    ) -> Iterator[tuple[int, dict[MomentsKey, Moments]]]:
+        """Index of each workload with those of its moments that the store lacks, in the dtype to be stored.
+
+        First come those of which nothing is lacking, then the longest.
+
+        Args:
+            model: that the recipes name.
+            workloads: of the same recipes; all layers are taken in one forward.
+            again: compute what is ready too.
+            share: of the memory that forwards usually take. Results of another share may differ in their
+                last bits.
+            progress: called with the number of tokens done since the last call, over layers and strands.
+
+        Raises:
+            ExtractionError: the model's weights changed since the recipes were made, or a sequence or its
+                activations are at fault.
+            StoreError: store or catalog cannot be read, or a checkpoint cannot be written.
+        """
+        if not workloads:
+            return
+        recipes = workloads[0].recipes
+        assert all(one.recipes == recipes for one in workloads), "several recipes"
+        _check_weights(model, workloads[0])
+        keys = [one.keys(model) for one in workloads]
+        digests = [key.digest for of_one in keys for key in of_one.values()]
+        ready = set() if again else self.store.catalog.ready_among(digests)
+        left: list[tuple[int, Workload]] = []
+        for index, one in enumerate(workloads):
+            lacking = one.lacking(keys[index], ready)
+            if lacking.regions:
+                left.append((index, lacking))
+            else:
+                yield index, {}
+        adapter = self.models.adapter(model, recipes[0].dtype)
+        with memory_share(share):
+            groups = forward_groups(adapter, [one for _, one in left])
+        for group in groups:
+            indices = [left[place][0] for place in group]
+            found = self._forward(
+                adapter, [left[place][1] for place in group], keys[indices[0]], share, progress
+            )
+            for index, of_one in zip(indices, found, strict=True):
+                yield (
+                    index,
+                    {
+                        keys[index][layer, name]: moments.astype(STORED_DTYPE)
+                        for layer, classes in of_one.items()
+                        for name, moments in classes.items()
+                        # A class that only another layer lacked: what is being read is not written over.
+                        if keys[index][layer, name].digest not in ready
+                    },
+                )
+
+    @contextmanager
+    def faults(self) -> Iterator[None]:
+        """Raise what goes wrong in the body as a `Fault`."""
+        fault: Fault
+        try:
+            yield
+            return
+        except Exception as error:
+            fault = fault_of(error)
+            if out_of_memory(error):
+                fault = MemoryFault(str(fault))
+            elif isinstance(error, OSError) and self._is_out():
+                fault = OutageFault(str(fault))
+            if isinstance(fault, UnforeseenFault):
+                log.exception("extraction failed")
+        # Only now, when the exception no longer holds the tensors of its frames.
+        if isinstance(fault, MemoryFault):
+            self.models.free_memory()
+        raise fault
+
+    def _is_out(self) -> bool:
+        """Whether the storage is, by a look at it: an error of the system may come from anywhere."""
+        try:
+            probe(self.store)
+        except StoreError:
+            return True
+        return False
+
+    def _forward(
+        self,
+        adapter: Adapter,
+        workloads: list[Workload],
+        first: Keys,
+        share: float,
+        progress: Progress | None,
+    ) -> list[dict[str, dict[str, Moments]]]:
+        """Moments of workloads that share a forward; one of several parts goes on from its checkpoints."""
+        long = adapter.part is not None and workloads[0].length > adapter.part
+        with memory_share(share), compute_threads(self._threads):
+            return extract_regions(
+                adapter,
+                workloads,
+                progress,
+                kept=self._checkpoints.kept(first) if long else None,
+                keep=self._checkpoints.keep(first) if long else None,
+            )
+
+
+def _check_weights(model: Model, workload: Workload) -> None:
+    """Refuse recipes of other weights than the model has.
+
+    Raises:
+        ExtractionError: saying what to do.
+    """
+    recipe = workload.recipes[0]
+    if model.recipe(recipe.layer, workload.options, dtype=recipe.dtype) != recipe:
+        raise ExtractionError(
+            f"the request asks for weights {recipe.weights[:12]} of {recipe.model}, this worker has "
+            f"{model.weights[:12]}: its files were replaced; submit again, and where that does not help "
+            "restart the service and its workers first"
+        )
