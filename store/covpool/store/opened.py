@@ -4,7 +4,6 @@ What maintenance works on; `Store` adds what users do with it.
 """
 
 from collections.abc import Callable, Mapping
-from json import JSONDecodeError
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -15,7 +14,7 @@ from zarr.abc.store import Store as ZarrStorage
 from covpool.store.arrays.compacted_arrays import CompactedArrays
 from covpool.store.arrays.partial_files import Partials
 from covpool.store.arrays.stored_files import StoredFiles
-from covpool.store.arrays.zarr_arrays import NamespaceArrays, RowArrays
+from covpool.store.arrays.zarr_arrays import DAMAGED_METADATA, NamespaceArrays, RowArrays
 from covpool.store.catalog.catalog import Catalog
 from covpool.store.catalog.entries import Entry, Place
 from covpool.store.catalog.names import Names
@@ -27,6 +26,7 @@ from covpool.store.errors import (
     OutdatedCatalogError,
     ReadOnlyError,
     StorageError,
+    StoreError,
 )
 from covpool.store.opening import first_line, open_parts
 from covpool.store.standing import declare_outdated, opened_for_writing, outdated
@@ -241,9 +241,9 @@ class OpenedStore:
                         if place.generation
                         else NamespaceArrays(self.storage, place.namespace)
                     )
-                except StorageError:
+                except StoreError:
                     raise
-                except (JSONDecodeError, KeyError, FileNotFoundError) as error:
+                except (*DAMAGED_METADATA, FileNotFoundError) as error:
                     raise CorruptEntryError(
                         f"namespace {place.namespace.id}: array metadata is damaged ({first_line(error)}); "
                         "its zarr.json files are written anew by: covpool store verify --repair"

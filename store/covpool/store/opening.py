@@ -1,13 +1,12 @@
 """Opening: the arrays and the catalog of a store, checked against each other; made where they may be."""
 
 from collections.abc import Mapping
-from json import JSONDecodeError
 from pathlib import Path
 
 from zarr.abc.store import Store as ZarrStorage
 
 from covpool.store.arrays.layout import stored_namespaces
-from covpool.store.arrays.zarr_arrays import open_root
+from covpool.store.arrays.zarr_arrays import DAMAGED_METADATA, open_root
 from covpool.store.catalog.catalog import Catalog
 from covpool.store.catalog.ledger import Ledger
 from covpool.store.catalog.rooms import kept_catalog, readable
@@ -72,7 +71,7 @@ def open_parts(
         if isinstance(error, CatalogError) and catalog is None:
             raise LocationError(f"{location}: the catalog cannot be opened; {error}") from error
         raise
-    except (OSError, JSONDecodeError, KeyError) as error:
+    except (*DAMAGED_METADATA, OSError) as error:
         database.close()
         raise LocationError(
             f"{location}: the arrays cannot be opened ({first_line(error)}); "

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-import torch
 
 from covpool.extractor import Sequence, describe
 from covpool.extractor.models.models import Model
-from covpool.service.extraction.loaded_models import LoadedModels, out_of_memory
+from covpool.service.extraction.loaded_models import LoadedModels
 from covpool.service.queue import JobQueue, Request, Workers
 from covpool.store import MomentsKey, Store
 from covpool.store.errors import CatalogError
@@ -235,11 +234,3 @@ def test_models_used_least_recently_make_room(tmp_path: Path) -> None:
     for model in models:
         small.adapter(model, "float32")
     assert len(small.names) == 1, "the model in use is kept whatever it takes"
-
-
-def test_torchs_own_words_for_want_of_memory_are_understood() -> None:
-    with pytest.raises(RuntimeError) as caught:
-        torch.empty(1 << 60, dtype=torch.uint8)
-    assert out_of_memory(caught.value)
-    assert out_of_memory(MemoryError())
-    assert not out_of_memory(RuntimeError("shapes do not fit"))

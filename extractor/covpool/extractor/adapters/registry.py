@@ -6,6 +6,7 @@ from importlib import import_module
 import torch
 
 from covpool.extractor.adapters.adapter import Adapter
+from covpool.extractor.adapters.device_errors import own_errors
 from covpool.extractor.errors import ExtractionError
 from covpool.extractor.models.models import DTYPES, Model, describe, untrained_notice
 
@@ -74,7 +75,8 @@ def load_model(
         raise ExtractionError(f"model {model.name}: no backend {backend!r}; beside covpool's own: {known}")
     runs = model.family.adapter if backend is None else model.family.backends[backend]
     module, _, attribute = runs.partition(":")
-    adapter: Adapter = getattr(import_module(module), attribute).load(
-        model, device=where, dtype=getattr(torch, named or _DEFAULT_DTYPE.get(where.type, "float32"))
-    )
+    with own_errors():
+        adapter: Adapter = getattr(import_module(module), attribute).load(
+            model, device=where, dtype=getattr(torch, named or _DEFAULT_DTYPE.get(where.type, "float32"))
+        )
     return adapter

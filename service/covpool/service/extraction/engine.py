@@ -17,7 +17,7 @@ from covpool.extractor.extraction.threads import compute_threads
 from covpool.extractor.extraction.workload import Keys, Workload
 from covpool.extractor.models.models import Model
 from covpool.service.extraction.checkpoints import Checkpoints
-from covpool.service.extraction.loaded_models import LoadedModels, out_of_memory
+from covpool.service.extraction.loaded_models import LoadedModels
 from covpool.service.processes.faults import Fault, MemoryFault, OutageFault, UnforeseenFault, fault_of
 from covpool.store.errors import StoreError
 from covpool.store.outages import probe
@@ -131,9 +131,7 @@ class Engine:
             return
         except Exception as error:
             fault = fault_of(error)
-            if out_of_memory(error):
-                fault = MemoryFault(str(fault))
-            elif isinstance(error, OSError) and self._is_out():
+            if isinstance(error, OSError) and self._is_out():
                 fault = OutageFault(str(fault))
             if isinstance(fault, UnforeseenFault):
                 log.exception("extraction failed")

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from covpool.store.catalog.tables import entries, names, namespaces, subjects
 from covpool.store.database.database import Database
+from covpool.store.errors import CatalogError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,6 +39,9 @@ def list_entries(
         assembly: only what has a name in this genome assembly.
         state: "ready" or "reserved"; None for all.
         since: only what became ready then or later; a time without a zone is UTC.
+
+    Raises:
+        CatalogError: the database cannot be reached, refused, or holds values that are none of a catalog.
     """
     import pyarrow as pa
 
@@ -64,16 +68,23 @@ def list_entries(
         moment = since.replace(tzinfo=UTC) if since.tzinfo is None else since.astimezone(UTC)
         query = query.where(entries.c.created >= moment)
     batches = _batches(database, query.order_by(entries.c.key))
-    return pa.Table.from_batches(
-        [
-            pa.RecordBatch.from_arrays(
-                [pa.array(values, field.type) for values, field in zip(batch, schema, strict=True)],
-                schema=schema,
-            )
-            for batch in batches
-        ],
-        schema,
-    )
+    try:
+        return pa.Table.from_batches(
+            [
+                pa.RecordBatch.from_arrays(
+                    [pa.array(values, field.type) for values, field in zip(batch, schema, strict=True)],
+                    schema=schema,
+                )
+                for batch in batches
+            ],
+            schema,
+        )
+    except (ValueError, TypeError) as error:
+        # Arrow's own errors among them. SQLite keeps a text also where a number belongs.
+        raise CatalogError(
+            f"database {database.name}: holds values that are none of a catalog ({error}); restore a backup, "
+            "or make it anew: covpool store rebuild"
+        ) from error
 
 
 def _batches(database: Database, query: "sa.Select[tuple[object, ...]]") -> Iterator[list[list[object]]]:

@@ -95,13 +95,22 @@ class RoomTables:
         return before, before and self.revision
 
     def upgrade(self, connection: Connection) -> None:
-        """Run the scripts from the recorded revision to the newest, in the transaction of `connection`."""
+        """Run the scripts from the recorded revision to the newest, in the transaction of `connection`.
+
+        Raises:
+            FormatVersionError: no script made the recorded revision.
+        """
         # Only here: whoever opens a store needs no Alembic.
         from alembic.config import Config
         from alembic.runtime.environment import EnvironmentContext
         from alembic.script import ScriptDirectory
 
         scripts = ScriptDirectory(str(self.folder))
+        found = self.found(connection)
+        if found not in (None, *(script.revision for script in scripts.walk_revisions())):
+            raise FormatVersionError(
+                f"its {self.room} tables are of revision {found!r}, which no covpool made; restore a backup"
+            )
         environment = EnvironmentContext(
             Config(),
             scripts,
