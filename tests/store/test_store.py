@@ -274,7 +274,7 @@ def test_nothing_is_readable_when_the_shared_transaction_fails(place: Place) -> 
         with pytest.raises(ZeroDivisionError):
             store.put(example_key("a"), example_moments("a"), also=also)
         assert example_key("a") not in store
-        assert not sa.inspect(store.catalog.engine).has_table("beside")
+        assert not sa.inspect(store.database.engine).has_table("beside")
 
 
 @pytest.mark.parametrize("spoil", ["nan", "inf", "mean", "asymmetric"])

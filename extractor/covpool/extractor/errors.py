@@ -12,7 +12,9 @@ ExtractionError
 ├── FitError (ValueError)           moments, targets or settings that a pooling cannot be fitted with
 ├── EvaluationError (ValueError)    annotation, labels or tracks that do not fit or are damaged
 ├── ActivationError (ArithmeticError) activations overflowed or held NaN, or did not arrive in full
-└── CapacityError (MemoryError)     a sequence does not fit into the memory there is
+├── CapacityError (MemoryError)     a sequence does not fit into the memory there is
+├── OutOfMemoryError (MemoryError)  memory ran out; less at a time may fit
+└── DeviceError (RuntimeError)      the device failed
 """
 
 
@@ -66,3 +68,11 @@ class ActivationError(ExtractionError, ArithmeticError):
 
 class CapacityError(ExtractionError, MemoryError):
     """A sequence that does not fit into the memory of a device, whatever the schedule."""
+
+
+class OutOfMemoryError(ExtractionError, MemoryError):
+    """Memory of a device or of the host ran out; less at a time may fit."""
+
+
+class DeviceError(ExtractionError, RuntimeError):
+    """A device failed, whatever it was given."""

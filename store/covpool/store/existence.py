@@ -7,12 +7,11 @@ import os
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Engine
 from zarr.abc.store import Store as ZarrStorage
 
 from covpool.store.arrays.schema import ARRAYS
 from covpool.store.catalog.tables import TABLES
-from covpool.store.database.engines import reading, shown
+from covpool.store.database.database import Database
 from covpool.store.errors import LocationError, ReadOnlyError, StoreNotFoundError
 from covpool.store.storage.locations import CATALOG_FILE, MEMORY
 from covpool.store.storage.objects import Objects
@@ -80,18 +79,18 @@ def require_writable_place(location: str | Path) -> None:
         raise ReadOnlyError(f"{location}: {why}; {READ_ONLY_REMEDY}")
 
 
-def require_catalog(engine: Engine, location: str | Path) -> None:
+def require_catalog(database: Database, location: str | Path) -> None:
     """Refuse a database in which no catalog was made.
 
     Raises:
         StoreNotFoundError: there is none.
         CatalogError: the database cannot be reached, or refused.
     """
-    with reading(engine) as connection:
+    with database.reading() as connection:
         found = TABLES.found(connection)
     if found is None:
         raise StoreNotFoundError(
-            f"there is no store at {location}: database {shown(engine.url)} holds no catalog; check the "
+            f"there is no store at {location}: database {database.name} holds no catalog; check the "
             "location and --catalog (COVPOOL_CATALOG)"
         )
 

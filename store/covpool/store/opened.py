@@ -4,7 +4,6 @@ What maintenance works on; `Store` adds what users do with it.
 """
 
 from collections.abc import Callable, Mapping
-from json import JSONDecodeError
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -16,17 +15,19 @@ from covpool.store.arrays.compacted_arrays import CompactedArrays
 from covpool.store.arrays.partial_files import Partials
 from covpool.store.arrays.schema import Record
 from covpool.store.arrays.stored_files import StoredFiles
-from covpool.store.arrays.zarr_arrays import NamespaceArrays, RowArrays
+from covpool.store.arrays.zarr_arrays import DAMAGED_METADATA, NamespaceArrays, RowArrays
 from covpool.store.catalog.catalog import Catalog
 from covpool.store.catalog.entries import Entry, Place
 from covpool.store.catalog.names import Names
 from covpool.store.codecs import codec_id
+from covpool.store.database.database import Database
 from covpool.store.errors import (
     CorruptEntryError,
     KeyNotFoundError,
     OutdatedCatalogError,
     ReadOnlyError,
     StorageError,
+    StoreError,
 )
 from covpool.store.opening import first_line, open_parts
 from covpool.store.standing import declare_outdated, opened_for_writing, outdated
@@ -55,7 +56,7 @@ class OpenedStore:
         #: Why catalog and arrays are known not to be of the same moment; None where they are.
         self.outdated = outdated
         self.where = where
-        self.names = Names(catalog)
+        self.names = Names(catalog.database)
         #: The Zarr hierarchy's files as they lie there, for readers elsewhere.
         self.files = StoredFiles(storage)
         self.codec = codec_id(codec)
@@ -123,9 +124,14 @@ class OpenedStore:
         return cls(storage, found, codec, durability, outdated=older, where=str(location))
 
     @property
+    def database(self) -> Database:
+        """The catalog's, which other rooms share."""
+        return self.catalog.database
+
+    @property
     def read_only(self) -> bool:
         """Whether it was opened for reading only."""
-        return self.catalog.read_only
+        return self.database.read_only
 
     def require_writable(self) -> None:
         """Refuse to write into a store that is open for reading only, or through an outdated catalog.
@@ -156,7 +162,7 @@ class OpenedStore:
         """
         if self.outdated is not None:
             # Somebody may have rebuilt it since.
-            self.outdated = outdated(self.catalog, self.storage, self.where)
+            self.outdated = outdated(self.database, self.storage, self.where)
         if self.outdated is not None:
             raise OutdatedCatalogError(
                 f"{self.where}: catalog and arrays are not of the same moment ({self.outdated}), as after "
@@ -170,7 +176,7 @@ class OpenedStore:
 
     def rebuilt(self) -> None:
         """Write again: the catalog has been brought up to the arrays."""
-        opened_for_writing(self.catalog, self.storage, self.where)
+        opened_for_writing(self.database, self.storage, self.where)
         self.outdated = None
 
     def get(self, key: MomentsKey | str) -> Moments:
@@ -195,7 +201,7 @@ class OpenedStore:
 
     def close(self) -> None:
         """Release the database connections."""
-        self.catalog.engine.dispose()
+        self.database.close()
         self.storage.close()
 
     def __enter__(self) -> Self:
@@ -247,9 +253,9 @@ class OpenedStore:
                         if place.generation
                         else NamespaceArrays(self.storage, place.namespace)
                     )
-                except StorageError:
+                except StoreError:
                     raise
-                except (JSONDecodeError, KeyError, FileNotFoundError) as error:
+                except (*DAMAGED_METADATA, FileNotFoundError) as error:
                     raise CorruptEntryError(
                         f"namespace {place.namespace.id}: array metadata is damaged ({first_line(error)}); "
                         "its zarr.json files are written anew by: covpool store verify --repair"

@@ -69,7 +69,7 @@ def probe(store: OpenedStore) -> None:
     # Where rows are written; `gc` sweeps one that was left by a process that died.
     path = f"{ARRAYS}/probe.{uuid4().hex}{PARTIAL}"
     try:
-        require_arrays_of(store.catalog, store.storage, store.where)
+        require_arrays_of(store.database, store.storage, store.where)
         try:
             store.objects.write(path, content)
             found = store.objects.read(path)

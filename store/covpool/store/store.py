@@ -123,7 +123,7 @@ class Store(OpenedStore):
         `pyarrow.parquet.write_table(store.table(), path)` makes a Parquet file of it.
         """
         return list_entries(
-            self.catalog,
+            self.database,
             model=model,
             layer=layer,
             selection=selection,

@@ -47,7 +47,7 @@ def put_all(
             if written:
                 store.catalog.flip_ready(written, replace=replace, also=also)
             elif also is not None:
-                with store.catalog.writing() as connection:
+                with store.database.writing() as connection:
                     also(connection)
         except BaseException:
             # Whoever interrupts leaves no reservation behind either.

@@ -49,7 +49,7 @@ def location(tmp_path: Path, recipe: Recipe) -> Path:
     )
     other = describe("ntv3-mini").recipe("up.5")
     with Store.open(tmp_path / "store") as store:
-        Genomes(store.catalog).add("toy", tmp_path / "g.fa", tmp_path / "a.gff3")
+        Genomes(store.database).add("toy", tmp_path / "g.fa", tmp_path / "a.gff3")
         for seed, (name, (start, end, strand)) in enumerate(GENES.items()):
             for layer in (recipe, other) if name != "c" else (recipe,):
                 one = key(layer, BASES[start:end])

@@ -64,7 +64,7 @@ def location(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "g.fa").write_text(f">chr/1\n{BASES}\n")
     (folder / "a.bed").write_text(f"chr/1\t0\t{len(BASES)}\tg/0:%\nchr/1\t0\t9\t..\n")
     with Store.open(folder / "store") as store:
-        Genomes(store.catalog).add("R", folder / "g.fa", folder / "a.bed")
+        Genomes(store.database).add("R", folder / "g.fa", folder / "a.bed")
         keys = [
             (name, MomentsKey(sequence_digest(bases), len(bases), recipe))
             for recipe in recipes()

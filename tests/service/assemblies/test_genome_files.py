@@ -153,7 +153,7 @@ def test_an_assembly_that_lost_contigs_when_it_was_registered_is_registered_anew
     (tmp_path / "g.fa").write_text(f">c\n{BASES}\n>d\n{BASES}\n")
     (tmp_path / "g.bed").write_text("d\t10\t50\tg\t0\t+\n")
     run("add", "old", "--fasta", str(tmp_path / "g.fa"), "--store", str(tmp_path / "s"))
-    with Store.open(tmp_path / "s") as store, store.catalog.writing() as connection:
+    with Store.open(tmp_path / "s") as store, store.database.writing() as connection:
         connection.execute(sa.update(table).values(contigs=json.dumps({"c": 604})))
     with in_process(tmp_path / "s") as api:
         response = api.post("/v1/jobs", json={"assembly": "old", "region": "c:0-9"})

@@ -63,7 +63,7 @@ def fasta(tmp_path: Path) -> Path:
 @pytest.fixture
 def api(tmp_path: Path, fasta: Path) -> Iterator[TestClient]:
     with Store.open(tmp_path / "s") as store:
-        Genomes(store.catalog).add("a", fasta, tmp_path / "g.bed")
+        Genomes(store.database).add("a", fasta, tmp_path / "g.bed")
     with in_process(tmp_path / "s") as client:
         yield client
 

@@ -252,7 +252,7 @@ def test_a_genome_registered_before_classes_were_kept_has_the_plain_ones(
     files: Files, tmp_path: Path
 ) -> None:
     files.register(tmp_path)
-    with Store.open(tmp_path) as store, store.catalog.writing() as connection:
+    with Store.open(tmp_path) as store, store.database.writing() as connection:
         connection.execute(sa.text("UPDATE genome_genes SET classes = NULL"))
     with in_process(tmp_path) as api:
         refused = api.post("/v1/genomes", json={"assembly": ASSEMBLY, "regions": ["CDS"]})

@@ -31,7 +31,7 @@ from covpool.store import CorruptEntryError, KeyNotFoundError, LocationError, Mo
 from covpool.store.arrays.schema import Namespace
 from covpool.store.catalog.entries import Written
 from covpool.store.catalog.ledger import Ledger
-from covpool.store.database.engines import open_engine
+from covpool.store.database.database import Database
 from covpool.store.errors import OutdatedCatalogError
 from covpool.store.maintenance.backup import back_up
 from covpool.store.maintenance.compact import compact
@@ -102,10 +102,10 @@ class Tools(RuleBasedStateMachine):
 
     def _clear(self) -> None:
         if self.url is not None:
-            engine, known = open_engine(self.url), sa.MetaData()
-            known.reflect(engine)
-            known.drop_all(engine)
-            engine.dispose()
+            database, known = Database.open(self.url), sa.MetaData()
+            known.reflect(database.engine)
+            known.drop_all(database.engine)
+            database.close()
 
     def _open(self, *, lost_catalog: bool = False) -> Store:
         return Store.open(
@@ -243,7 +243,7 @@ class Tools(RuleBasedStateMachine):
             with Store.open(self.copies / "backup", lost_catalog=True) as backup:
                 back_up(store, backup, progress=progress)
         else:
-            for namespace, _ in Ledger(store.catalog).namespaces().values():
+            for namespace, _ in Ledger(store.database).namespaces().values():
                 compact(store, namespace, shard_rows=2, progress=progress)
 
     @rule()
@@ -317,14 +317,14 @@ class Tools(RuleBasedStateMachine):
                 with self._open() as other:
                     collect(other, age=age)
 
-        for namespace, _ in Ledger(self.store.catalog).namespaces().values():
+        for namespace, _ in Ledger(self.store.database).namespaces().values():
             with suppress(StoreError):
                 compact(self.store, namespace, shard_rows=2, every=every, progress=progress)
 
     @rule(every=st.booleans(), after=CRASHES)
     def compact_and_crash(self, every: bool, after: int) -> None:
         """Compact, or go on with a copy that was begun, and may be killed."""
-        for namespace, _ in Ledger(self.store.catalog).namespaces().values():
+        for namespace, _ in Ledger(self.store.database).namespaces().values():
             with suppress(Crash, OutdatedCatalogError), crashing(after):
                 compact(self.store, namespace, shard_rows=2, every=every)
         self._reopen()

@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from covpool.clients.cli import covpool
 from covpool.store import LocationError, Store
 from covpool.store.catalog.rooms import rooms
-from covpool.store.database.engines import open_engine, reading
+from covpool.store.database.database import Database
 from covpool.store.errors import OutdatedCatalogError, ReadOnlyError
 from covpool.store.maintenance.backup import back_up
 from covpool.store.maintenance.compact import compact
@@ -45,7 +45,7 @@ with Store.open(location, catalog=catalog) as store:
         report(f"g{number}")
         number += 1
         if number % 40 == 0:
-            for namespace, _ in Ledger(store.catalog).namespaces().values():
+            for namespace, _ in Ledger(store.database).namespaces().values():
                 compact(store, namespace, shard_rows=8)
             collect(store, age=timedelta(seconds=-60))
 """
@@ -376,8 +376,8 @@ def test_every_table_of_every_room_comes_through_both_databases(
     with Store.open(tmp_path / "one") as store, postgres.database() as url:
         tables = [table for room in rooms().values() for table in room.metadata.sorted_tables]
         for room in rooms().values():
-            room.ensure(store.catalog.engine)
-        with store.catalog.writing() as connection:
+            room.ensure(store.database)
+        with store.database.writing() as connection:
             connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
             for table in tables:
                 if table.name not in ("store_meta", "namespaces", "entries", "copies"):
@@ -391,20 +391,20 @@ def test_every_table_of_every_room_comes_through_both_databases(
             back_up(store, two)
             with Store.open(tmp_path / "three", lost_catalog=True) as three:
                 back_up(two, three)
-        engines = [open_engine(f"sqlite:///{tmp_path / 'one' / CATALOG_FILE}"), open_engine(url)]
-        engines.append(open_engine(f"sqlite:///{tmp_path / 'three' / CATALOG_FILE}"))
+        databases = [Database.open(f"sqlite:///{tmp_path / 'one' / CATALOG_FILE}"), Database.open(url)]
+        databases.append(Database.open(f"sqlite:///{tmp_path / 'three' / CATALOG_FILE}"))
         for table in tables:
             if table.name == "store_meta":
                 continue
-            held = [contents(engine, table) for engine in engines]
+            held = [contents(one, table) for one in databases]
             assert held[0] == held[1] == held[2], table.name
             assert held[0] or table.name == "copies"
-        for engine in engines:
-            engine.dispose()
+        for one in databases:
+            one.close()
 
 
-def contents(engine: sa.Engine, table: sa.Table) -> list[tuple[object, ...]]:
-    with reading(engine) as connection:
+def contents(database: Database, table: sa.Table) -> list[tuple[object, ...]]:
+    with database.reading() as connection:
         rows = connection.execute(sa.select(table).order_by(*table.primary_key)).all()
     return [
         tuple(one.replace(tzinfo=UTC) if isinstance(one, datetime) else one for one in row) for row in rows

@@ -139,7 +139,7 @@ def test_what_was_read_while_the_file_was_written_does_not_count(tmp_path: Path)
         read_only_view(tmp_path / "store", tmp_path / "view") as view,
         Store.open(view, read_only=True) as reader,
         pytest.raises(CatalogError, match="was written while it was read; try again"),
-        reader.catalog.reading() as connection,
+        reader.database.reading() as connection,
     ):
         connection.execute(sa.text("SELECT count(*) FROM entries")).scalar()
         with Store.open(tmp_path / "store") as store:
@@ -218,7 +218,7 @@ def test_a_postgres_role_that_may_only_select_will_do(
 ) -> None:
     with Store.open(tmp_path / "store", catalog=postgres_url) as store:
         fill(store, NAMES)
-        with store.catalog.writing() as connection:
+        with store.database.writing() as connection:
             connection.exec_driver_sql("DROP ROLE IF EXISTS reader")
             connection.exec_driver_sql("CREATE ROLE reader LOGIN PASSWORD 'reads'")
             connection.exec_driver_sql("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
@@ -235,7 +235,7 @@ def test_a_postgres_role_that_may_only_select_will_do(
     finally:
         with (
             Store.open(tmp_path / "store", catalog=postgres_url) as store,
-            store.catalog.writing() as connection,
+            store.database.writing() as connection,
         ):
             connection.exec_driver_sql("DROP OWNED BY reader")
             connection.exec_driver_sql("DROP ROLE reader")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from covpool.extractor.adapters.adapter import Adapter, Block
 from covpool.extractor.adapters.batching import MEMORY_SHARE, free_bytes, token_budget, usable_bytes
+from covpool.extractor.adapters.device_errors import is_out_of_memory
 from covpool.extractor.errors import CapacityError
 from covpool.extractor.models.models import Model
 from covpool.extractor.networks.evo2.config import Evo2Config
@@ -200,7 +201,7 @@ class Evo2Adapter(Adapter):
                         yield Stage(stage.name, stage.start + known, stage.values[:, known:])
                 return
             except (MemoryError, RuntimeError) as error:
-                if not _out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 failure = str(error).partition("\n")[0]
             # Outside the handler: the error holds on to the activations of the frames it went through.
@@ -215,10 +216,3 @@ class Evo2Adapter(Adapter):
             f"{free_bytes(self.device) / 2**30:.1f} GiB are free: use a larger device, smaller pieces, or an "
             "earlier layer"
         )
-
-
-def _out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    # The CPU allocator has no error class of its own.
-    return "DefaultCPUAllocator" in str(error)

@@ -5,6 +5,7 @@ import logging
 import torch
 
 from covpool.extractor.adapters.adapter import Adapter
+from covpool.extractor.adapters.device_errors import own_errors
 from covpool.extractor.errors import ExtractionError
 from covpool.extractor.models.models import Model, describe, untrained_notice
 from covpool.extractor.models.options import DTYPES
@@ -66,5 +67,6 @@ def load_model(
     if not model.trained:
         log.warning(untrained_notice(model))
     chosen = named or _DEFAULT_DTYPE.get(where.type, "float32")
-    adapter: Adapter = model.family.load(model, device=where, dtype=getattr(torch, chosen))
+    with own_errors():
+        adapter: Adapter = model.family.load(model, device=where, dtype=getattr(torch, chosen))
     return adapter

@@ -7,6 +7,7 @@ from typing import overload
 
 from covpool.extractor.adapters.adapter import Adapter
 from covpool.extractor.adapters.batching import usable_bytes
+from covpool.extractor.adapters.device_errors import own_errors
 from covpool.extractor.errors import RegionError
 from covpool.extractor.extraction.packs import Shape, packs
 from covpool.extractor.extraction.regions import REVERSES, WHOLE, Region
@@ -94,6 +95,8 @@ def extract(
         LayerError, ConditionError: the model has no such layer or species.
         ActivationError: activations overflowed, or did not arrive in full: a partial result is never
             returned as a whole one.
+        OutOfMemoryError, CapacityError: memory ran out, or would under any schedule.
+        DeviceError: the device failed.
     """
     options = Options(
         strand=strand, skip_tokens=skip_tokens, condition=condition, beyond_context=beyond_context
@@ -200,6 +203,17 @@ def extract_regions(
     Raises:
         As `extract`.
     """
+    with own_errors():
+        return _extracted(adapter, workloads, progress, kept or {}, keep)
+
+
+def _extracted(
+    adapter: Adapter,
+    workloads: Ordered[Workload],
+    progress: Progress | None,
+    kept: Partial,
+    keep: Keep | None,
+) -> list[dict[str, dict[str, Moments]]]:
     options = workloads[0].options
     taps = [adapter.model.layer(layer) for layer in workloads[0].layers]
     members = [one.sequence for one in workloads]
@@ -207,7 +221,7 @@ def extract_regions(
         _check(sequence, one.regions)
         for tap in taps:
             adapter.model.check(len(sequence), sequence.name, tap, options)
-    of_layer = _by_layer(kept or {})
+    of_layer = _by_layer(kept)
     sums = [
         {
             tap.name: Sums(

@@ -134,7 +134,7 @@ class Cluster:
         """See `Executor.outcome`."""
         self._under_way.discard(future)
         try:
-            return future.result(timeout=ANSWER_S)
+            found: Outcome = future.result(timeout=ANSWER_S)
         except KilledWorker as error:
             raise UnforeseenFault("every Dask worker that tried it was killed") from error
         except TimeoutError:
@@ -143,6 +143,7 @@ class Cluster:
             return None
         except (CancelledError, OSError) as error:
             raise BulkError(_LOST) from error
+        return found
 
     def check(self) -> None:
         """See `Executor.check`."""

@@ -82,7 +82,7 @@ def export(
 
     with (
         open_store(store) as opened,
-        closing(Genomes(opened.catalog)) as genomes,
+        closing(Genomes(opened.database)) as genomes,
         progress_of("export") as progress,
     ):
         table = assembly_table(

@@ -178,7 +178,7 @@ def _register(
     store: Store, assembly: str, fasta: Path, annotation: Path, contig_names: ContigNames, genome: Genome
 ) -> None:
     """Make the assembly known to the service, unless it is."""
-    genomes = Genomes(store.catalog)
+    genomes = Genomes(store.database)
     try:
         known = genomes.get(assembly)
     except GenomeNotFoundError:

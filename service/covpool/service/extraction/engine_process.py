@@ -16,7 +16,7 @@ From it, under the same number, or 0 before it is ready:
     end (seconds)                the request is done; how long the device was taken
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 
 from covpool.extractor.extraction.workload import Workload
@@ -93,7 +93,7 @@ class EngineProcess:
         for _ in self._request("load", model, dtype):
             pass
 
-    def run(self, batch: Batch) -> Iterator[tuple[int, list[Row]]]:
+    def run(self, batch: Batch) -> Generator[tuple[int, list[Row]]]:
         """Index and rows of each member that something of was missing, as they are computed, float32.
 
         What is ready in the store is left out of the rows. When the caller leaves, the run is stopped.
@@ -119,7 +119,7 @@ class EngineProcess:
         child, self._child = self._child, None
         return 0 if child is None else child.close()
 
-    def _request(self, *request: object) -> Iterator[tuple[int, list[Row]]]:
+    def _request(self, *request: object) -> Generator[tuple[int, list[Row]]]:
         self._number += 1
         self.tokens = 0
         rows: list[Row] = []

@@ -20,14 +20,6 @@ MODEL_SHARE = 0.5
 _WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin")
 
 
-def out_of_memory(error: Exception) -> bool:
-    """Whether an error says that memory ran out; torch has no class of its own for the CPU's."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    said = ("can't allocate memory", "not enough memory")
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in said)
-
-
 class LoadedModels:
     """Adapters on one device, loaded on first use.
 

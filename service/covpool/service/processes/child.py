@@ -36,7 +36,7 @@ class Child:
         with ours, theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=2,
                 env=_environment(settings),
                 start_new_session=True,
@@ -82,4 +82,4 @@ def _environment(settings: Settings) -> dict[str, str]:
         for field, value in given.items()
     }
     # Idle compute threads sleep instead of spinning: several children share a machine.
-    return {"OMP_WAIT_POLICY": "PASSIVE"} | os.environ | variables
+    return {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, **variables}

@@ -13,7 +13,7 @@ Fault
 
 import signal
 
-from covpool.extractor.errors import ExtractionError
+from covpool.extractor.errors import DeviceError, ExtractionError, OutOfMemoryError
 from covpool.service.errors import ServiceError
 from covpool.store.errors import CapacityError, InvalidMomentsError, StoreError
 from covpool.store.outages import is_outage
@@ -79,6 +79,10 @@ def fault_of(error: Exception) -> Fault:
     """What an error that was met while extracting or putting says of its cause."""
     if isinstance(error, Fault):
         return error
+    if isinstance(error, OutOfMemoryError):
+        return MemoryFault(f"{type(error).__name__}: {error}")
+    if isinstance(error, DeviceError):
+        return UnforeseenFault(str(error))
     if isinstance(error, ExtractionError | CapacityError | InvalidMomentsError):
         return InputFault(str(error))
     if isinstance(error, StoreError):

@@ -7,7 +7,7 @@ import time
 import uuid
 
 from covpool.service.processes.child import Child
-from covpool.service.queue import Queue
+from covpool.service.queue import TaskLeases, Workers
 from covpool.service.settings import Settings
 from covpool.store.errors import StoreError
 
@@ -24,9 +24,8 @@ LEAVE_S = 5.0
 class Supervisor:
     """Starts `settings.workers` processes and replaces those that die."""
 
-    def __init__(self, settings: Settings, queue: Queue) -> None:
-        self._settings = settings
-        self._queue = queue
+    def __init__(self, settings: Settings, leases: TaskLeases, workers: Workers) -> None:
+        self._settings, self._leases, self._workers = settings, leases, workers
         self._stop = threading.Event()
         # Held while a worker is started, so that none is started after `stop`.
         self._starting = threading.Lock()
@@ -85,8 +84,8 @@ class Supervisor:
     def _forget(self, worker: str) -> None:
         """Free the tasks of a worker that has ended, so that another takes over at once."""
         try:
-            self._queue.release(worker)
-            self._queue.leave(worker)
+            self._leases.release(worker)
+            self._workers.leave(worker)
         except StoreError as error:
             # Its leases expire by themselves; the next worker must be started whatever happens.
             log.warning("worker %s: its tasks stay leased: %s", worker, error)

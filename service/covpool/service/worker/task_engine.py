@@ -3,16 +3,15 @@
 import logging
 from collections.abc import Collection, Iterator
 from contextlib import closing
-from dataclasses import replace
 
 from sqlalchemy.engine import Connection
 
-from covpool.extractor.extraction.workload import Workload
 from covpool.service.errors import LeaseLostError
 from covpool.service.extraction.engine_process import Batch, Device, EngineProcess
 from covpool.service.extraction.settling import Row
 from covpool.service.processes.faults import Fault, OutageFault, fault_of
-from covpool.service.queue import Queue, Task
+from covpool.service.queue import Task
+from covpool.service.queue.leases import finish_task
 from covpool.service.settings import Settings
 from covpool.service.submission.offered import Offered
 from covpool.store.outages import is_outage
@@ -103,19 +102,14 @@ class TaskEngine:
         self._engine.close()
 
     def _batch(self, tasks: list[Task], share: float) -> Batch:
-        recipe = tasks[0].key.recipe
-        recipes = tuple(replace(recipe, layer=layer) for layer in tasks[0].layers)
-        workloads = tuple(
-            Workload(task.id[:12], task.key.sequence, task.key.length, task.bases, task.regions, recipes)
-            for task in tasks
-        )
-        return Batch(self._offered.model(recipe.model), workloads, share)
+        workloads = tuple(task.workload for task in tasks)
+        return Batch(self._offered.model(workloads[0].recipes[0].model), workloads, share)
 
     def _end(self, task: Task, rows: list[Row]) -> bool:
         """Cache a task's moments, and end it in the transaction that makes them ready; False if dropped."""
 
         def ending(connection: Connection) -> None:
-            Queue.finish(connection, task.id, self._worker)
+            finish_task(connection, task.id, self._worker)
 
         if task.id in self._dropped:
             return False

@@ -49,6 +49,9 @@ from covpool.store.values.packing import packed_shape
 
 _FORMAT = "covpool_format"
 
+#: What zarr raises where a `zarr.json` is no JSON, or not what it should be; its own errors are of these.
+DAMAGED_METADATA = (ValueError, TypeError, AttributeError, KeyError)
+
 
 class RowArrays(ABC):
     """The arrays `second_moment`, `mean` and `record`, to be read one row at a time.

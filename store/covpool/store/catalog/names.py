@@ -14,11 +14,12 @@ from typing import Any, Literal, TypedDict, Unpack
 
 import sqlalchemy as sa
 
-from covpool.store.catalog.catalog import Catalog, entry_of, select_entries
+from covpool.store.catalog.catalog import entry_of, select_entries
 from covpool.store.catalog.entries import Entry
 from covpool.store.catalog.tables import entries, namespaces, subjects
 from covpool.store.catalog.tables import names as _names
-from covpool.store.database.engines import insert_if_absent
+from covpool.store.database.database import Database
+from covpool.store.database.inserts import insert_if_absent
 from covpool.store.values.keys import MomentsKey, canonical_json, is_digest, sha256
 
 #: A name longer than this is no name.
@@ -106,8 +107,8 @@ class Filters(TypedDict, total=False):
 class Names:
     """The names of a catalog: add them, and find entries by them."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def add(self, names: Iterable[Name]) -> int:
         """Add names, of keys stored already or later; those known already are skipped.
@@ -125,7 +126,7 @@ class Names:
                 for key in keys
             ]
             rows = sorted((_row(name, subject_of[keys]) for keys, name in batch), key=itemgetter("id"))
-            with self._catalog.writing() as connection:
+            with self._database.writing() as connection:
                 insert_if_absent(connection, subjects, led)
                 added += insert_if_absent(connection, _names, rows)
         return added
@@ -180,7 +181,7 @@ class Names:
         query = sa.select(*(_names.c[field] for field in _FIELDS), subjects.c.key).distinct()
         query = query.join(subjects, subjects.c.subject == _names.c.subject).where(subjects.c.key == str(key))
         query = query.order_by(*(_names.c[field] for field in _FIELDS))
-        with self._catalog.reading() as connection:
+        with self._database.reading() as connection:
             return [Name(**row._mapping) for row in connection.execute(query)]
 
     def _found(
@@ -198,7 +199,7 @@ class Names:
             if value is not None:
                 query = query.where((_names.c.kind if field == "kind" else namespaces.c[field]) == value)
         query = query.order_by(_names.c.name, entries.c.key, *named[1:])
-        with self._catalog.reading() as connection:
+        with self._database.reading() as connection:
             return [
                 Found(
                     Name(**{field: row._mapping[f"name_{field}"] for field in _FIELDS}, key=row.key),

@@ -55,7 +55,7 @@ def compact(
     """
     damaged = 0
     with opened(location, catalog) as store:
-        for namespace, _ in Ledger(store.catalog).namespaces().values():
+        for namespace, _ in Ledger(store.database).namespaces().values():
             recipe = namespace.recipe
             if model not in (None, recipe.model) or layer not in (None, recipe.layer):
                 continue

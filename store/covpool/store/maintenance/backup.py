@@ -27,7 +27,7 @@ from covpool.store.catalog.entries import Entry, Place
 from covpool.store.catalog.ledger import Ledger
 from covpool.store.catalog.rooms import rooms
 from covpool.store.catalog.tables import USED
-from covpool.store.database.engines import alone, open_engine, same_database
+from covpool.store.database.database import Database, advisory_lock
 from covpool.store.errors import CorruptEntryError, FormatVersionError, LocationError
 from covpool.store.maintenance.gc import collect
 from covpool.store.maintenance.rebuild import rebuild
@@ -76,7 +76,7 @@ def back_up(
         StoreError: a storage or database refused; the backup can be run again.
     """
     check_target(source, target)
-    declare_unfinished(source.catalog, target.storage, target.where)
+    declare_unfinished(source.database, target.storage, target.where)
     with _staged(source) as staged:
         copied = _copy_descriptions(source, target, staged)
         lost = list[Entry]()
@@ -88,8 +88,8 @@ def back_up(
                     lost += [] if objects is not None else [entry]
                     done += 1
                     progress(done, total)
-        with staged.reading() as snapshot:
-            _copy_tables(snapshot, target.catalog)
+        with staged.database.reading() as snapshot:
+            _copy_tables(snapshot, target.database)
     problems = tuple(one for entry in lost if (one := _chase(source, target, entry)))
     if lost:
         rebuild(target, threads=threads)
@@ -108,14 +108,12 @@ def check_target(source: OpenedStore, target: OpenedStore) -> None:
     """
     source.require_current()
     target.require_open_for_writing()
-    if _same_place(source.objects, target.objects) or same_database(
-        source.catalog.engine, target.catalog.engine
-    ):
+    if _same_place(source.objects, target.objects) or source.database.is_same(target.database):
         raise LocationError(
             f"{target.where}: is the store itself, or has its catalog; back up to a new place"
         )
-    catalog, arrays = has_standing(target.catalog, target.storage, target.where)
-    known, there = Ledger(source.catalog).namespaces(), stored_namespaces(target.storage)
+    catalog, arrays = has_standing(target.database, target.storage, target.where)
+    known, there = Ledger(source.database).namespaces(), stored_namespaces(target.storage)
     if catalog and not (arrays or there):
         raise LocationError(
             f"{target.where}: the database for its catalog is that of a store elsewhere; name another"
@@ -141,13 +139,13 @@ def _same_place(one: Objects, other: Objects) -> bool:
 def _staged(source: OpenedStore) -> Iterator[Catalog]:
     """What the source's tables hold now, in a file of its own; the source's database is soon let go again."""
     with tempfile.TemporaryDirectory(prefix="covpool-backup-") as folder:
-        staged = Catalog(open_engine(f"sqlite:///{Path(folder) / 'tables.sqlite'}"), folder)
+        staged = Catalog(Database.open(f"sqlite:///{Path(folder) / 'tables.sqlite'}"), folder)
         try:
-            with source.catalog.reading() as snapshot:
-                _copy_tables(snapshot, staged)
+            with source.database.reading() as snapshot:
+                _copy_tables(snapshot, staged.database)
             yield staged
         finally:
-            staged.engine.dispose()
+            staged.database.close()
 
 
 def _batches(catalog: Catalog) -> Iterator[list[Entry]]:
@@ -157,7 +155,7 @@ def _batches(catalog: Catalog) -> Iterator[list[Entry]]:
         after = batch[-1].key
 
 
-def _copy_tables(snapshot: Connection, target: Catalog) -> None:
+def _copy_tables(snapshot: Connection, target: Database) -> None:
     """Have the target's database hold the rows of all rooms as `snapshot` sees them, in one transaction."""
     tables: list[sa.Table] = []
     for room in rooms().values():
@@ -168,10 +166,10 @@ def _copy_tables(snapshot: Connection, target: Catalog) -> None:
                 f"{room.revision}; run `covpool store migrate` first"
             )
         if revision is not None:
-            room.ensure(target.engine)
+            room.ensure(target)
             tables += room.metadata.sorted_tables
     with target.writing(durable=True) as connection:
-        alone(connection, "covpool store backup")
+        advisory_lock(connection, "covpool store backup")
         for table in reversed(tables):
             connection.execute(sa.delete(table))
         for table in tables:
@@ -182,10 +180,10 @@ def _copy_tables(snapshot: Connection, target: Catalog) -> None:
 
 def _copy_descriptions(source: OpenedStore, target: OpenedStore, staged: Catalog) -> int:
     """Copy what says how the arrays are read that a catalog refers to."""
-    known = Copies(staged)
+    known = Copies(staged.database)
     return sum(
         _describe(source, target, namespace, generation)
-        for namespace, _ in Ledger(staged).namespaces().values()
+        for namespace, _ in Ledger(staged.database).namespaces().values()
         for generation in (0, *(n for n, state in known.states(namespace.id).items() if state == USED))
     )
 

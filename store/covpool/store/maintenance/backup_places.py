@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Engine
 
 from covpool.store.arrays.layout import stored_namespaces
 from covpool.store.arrays.schema import ARRAYS
 from covpool.store.catalog.rooms import rooms
 from covpool.store.catalog.tables import meta
-from covpool.store.database.engines import reading, shown
+from covpool.store.database.database import Database
 from covpool.store.errors import LocationError
 from covpool.store.opened import OpenedStore
 from covpool.store.standing import STORE_FILE, is_unfinished
@@ -56,7 +55,7 @@ def restore_target(location: str, catalog: str | None) -> Iterator[OpenedStore]:
             held = stored_namespaces(store.storage)
             if held or Objects(store.storage).exists(STORE_FILE):
                 raise LocationError(f"{location}: holds a store already; restore to a new place")
-            _require_empty(store.catalog.engine)
+            _require_empty(store.database)
         yield store
 
 
@@ -73,9 +72,9 @@ def _require_no_others(location: str) -> None:
         raise LocationError(f"{location}: holds other things; name a new or empty folder, or a backup")
 
 
-def _require_empty(engine: Engine) -> None:
+def _require_empty(database: Database) -> None:
     """Refuse a database in which somebody keeps something of covpool's."""
-    with reading(engine) as connection:
+    with database.reading() as connection:
         there = set(sa.inspect(connection).get_table_names())
         for room in rooms().values():
             for table in room.metadata.sorted_tables:
@@ -83,6 +82,5 @@ def _require_empty(engine: Engine) -> None:
                     continue
                 if connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first():
                     raise LocationError(
-                        f"database {shown(engine.url)}: holds a catalog already ({table.name}); name an "
-                        "empty one"
+                        f"database {database.name}: holds a catalog already ({table.name}); name an empty one"
                     )

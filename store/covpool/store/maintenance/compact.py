@@ -10,7 +10,7 @@ later.
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from time import monotonic
 
 from covpool.store.arrays.compacted_arrays import (
@@ -127,7 +127,7 @@ def compact(
             "bytes of lossy rows, so leave the codec as it is"
         )
     store.require_writable()
-    known = Copies(store.catalog)
+    known = Copies(store.database)
     found = _begin(store, known, namespace, wanted, shard_rows, every)
     if found is None:
         return None
@@ -197,7 +197,7 @@ def _begin(
     generation = max([0, *generations(store.objects, namespace.id), *states]) + 1
     if (begun := _begun(store, namespace, states)) is not None:
         return begun
-    ledger = Ledger(store.catalog)
+    ledger = Ledger(store.database)
     # What is being written now may become ready later than the rows copied here.
     writing = [entry.row for entry in ledger.entries(RESERVED, namespace=namespace.id)]
     next_row = min([ledger.namespaces()[namespace.id][1], *writing])
@@ -205,7 +205,7 @@ def _begin(
     sources = [(e.key, e.place.generation, e.row) for e in ready if every or not e.place.generation]
     if not sources:
         return None
-    plan = Plan(datetime.now(UTC), codec, shard_rows, next_row, tuple(sources))
+    plan = Plan(store.database.now(), codec, shard_rows, next_row, tuple(sources))
     path = generation_path(namespace, generation)
     # Of two compactions that begin at once the second goes by the plan of the first. Plans are kept, so that
     # a number stands for one copy for ever.

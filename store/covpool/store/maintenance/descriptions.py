@@ -59,7 +59,7 @@ def _describe_copy(store: OpenedStore, place: Place, path: str, scratch: ZarrSto
         plan = read_plan(store.objects, path)
     except (ValueError, KeyError, TypeError):
         return False
-    if plan is None or Copies(store.catalog).states(place.namespace.id).get(place.generation) != USED:
+    if plan is None or Copies(store.database).states(place.namespace.id).get(place.generation) != USED:
         return False
     create_compacted(scratch, place.namespace, place.generation, plan.attributes, len(plan.sources))
     for mark in (SEALED, USED_MARK):

@@ -9,7 +9,7 @@ removed, its key must read back from another: where it does not, the row becomes
 
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from covpool.store.arrays.compacted_arrays import USED, is_marked
 from covpool.store.arrays.layout import (
@@ -71,8 +71,8 @@ def collect(
         progress: called with the objects removed and those to remove.
     """
     store.require_writable()
-    ledger, copies, objects = Ledger(store.catalog), Copies(store.catalog), store.objects
-    before = datetime.now(UTC) - age
+    ledger, copies, objects = Ledger(store.database), Copies(store.database), store.objects
+    before = store.database.now() - age
     # Listed first: the rows of whoever reserves later are not in it.
     layout = read_layout(objects)
     partial = [path for path, written in layout.partial.items() if written is not None and written < before]
@@ -131,7 +131,7 @@ class _Last:
 
     def __init__(self, store: OpenedStore, dry_run: bool) -> None:
         self._store, self._dry_run = store, dry_run
-        self._ledger = Ledger(store.catalog)
+        self._ledger = Ledger(store.database)
         self.salvaged = 0
 
     def keeps(self, place: Place) -> bool:
@@ -183,7 +183,7 @@ def _abandoned(
 ) -> dict[tuple[str, int], list[str]]:
     """By namespace and generation, the objects of copies that never came to be, or were given up before."""
     if not dry_run:
-        for name in Ledger(store.catalog).namespaces():
+        for name in Ledger(store.database).namespaces():
             for generation in generations(store.objects, name):
                 if generation not in copies.states(name):
                     copies.attend(name, generation)

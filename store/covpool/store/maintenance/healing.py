@@ -66,7 +66,7 @@ def heal(store: OpenedStore, key: str, *, also: Callable[[Connection], None] | N
         OutdatedCatalogError: the catalog is older than the arrays; nothing was retired.
         CorruptEntryError: others change the key all the time.
     """
-    ledger = Ledger(store.catalog)
+    ledger = Ledger(store.database)
     for _ in range(_ROUNDS):
         entry = store.catalog.find(key)
         if entry is None:

@@ -66,7 +66,7 @@ def rebuild(store: OpenedStore, *, threads: int = 2, progress: Progress = no_pro
         progress: called with the rows looked at and how many there are.
     """
     store.require_open_for_writing()
-    ledger, copies, layout = Ledger(store.catalog), Copies(store.catalog), read_layout(store.objects)
+    ledger, copies, layout = Ledger(store.database), Copies(store.database), read_layout(store.objects)
     namespaces, order, problems = list[Namespace](), list[Place](), list[Problem]()
     for name in stored_namespaces(store.storage):
         try:

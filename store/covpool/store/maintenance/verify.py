@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from covpool.store.arrays.layout import read_layout, some
 from covpool.store.arrays.partial_files import partial_paths
@@ -87,14 +87,14 @@ def verify_rows(store: OpenedStore, *, leftover_age: timedelta = LEFTOVER_AGE) -
     Found are rows that no entry claims, reservations and unfinished files older than `leftover_age`, and
     copies whose compaction never ended.
     """
-    ledger, before = Ledger(store.catalog), datetime.now(UTC) - leftover_age
+    ledger, before = Ledger(store.database), store.database.now() - leftover_age
     # Listed first: a row reserved later is in neither, one reserved before is in the catalog.
     layout = read_layout(store.objects)
     problems = []
     for path, written in sorted(layout.partial.items()):
         if written is not None and written < before:
             problems.append(Problem("", f"{path}: left by a writer that died; run covpool store gc"))
-    at_work = Copies(store.catalog).at_work(before)
+    at_work = Copies(store.database).at_work(before)
     for (namespace, generation), chunks in sorted(layout.chunks.items()):
         claimed = ledger.rows(namespace, generation).keys()
         if generation and not claimed and (namespace, generation) not in at_work:

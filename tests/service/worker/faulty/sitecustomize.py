@@ -49,16 +49,16 @@ def _harm(kind: str, budget: int, progress: object) -> None:
 def _install() -> None:
     from covpool.extractor.extraction import extract as extraction
 
-    run = extraction.extract_regions
+    run = extraction._extracted
 
-    def harmed(adapter, workloads, progress=None, **more):  # type: ignore[no-untyped-def]
+    def harmed(adapter, workloads, progress, *more):  # type: ignore[no-untyped-def]
         for one in workloads:
             for kind, bases in HARMS.items():
                 if one.bases == bases:
                     _harm(kind, adapter.budget, progress)
-        return run(adapter, workloads, progress, **more)
+        return run(adapter, workloads, progress, *more)
 
-    extraction.extract_regions = harmed
+    extraction._extracted = harmed
 
 
 if "covpool.service.extraction.engine_program" in sys.orig_argv:

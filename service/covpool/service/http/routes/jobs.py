@@ -51,7 +51,7 @@ def latest(
 ) -> schemas.JobPage:
     """The latest jobs without their records, newest first."""
     found = context.queue.jobs(limit + 1, after)
-    rate = context.queue.tokens_per_s()
+    rate = context.workers.tokens_per_s()
     page = [job_body(job, context.queue.progress(job.id), rate) for job in found[:limit]]
     return schemas.JobPage(data=page, next=page[-1].id if len(found) > limit else None)
 
@@ -63,7 +63,7 @@ def one(
     records: Annotated[bool, Query(description="false leaves them out: there may be very many")] = True,
 ) -> schemas.Job:
     """State and progress of a job and of each record."""
-    rate = context.queue.tokens_per_s()
+    rate = context.workers.tokens_per_s()
     if not records:
         return job_body(context.queue.summary(job), context.queue.progress(job), rate)
     found = context.queue.job(job)
@@ -75,7 +75,7 @@ def cancel(job: str, context: Service) -> schemas.Job:
     """End what is queued or running of it and no other job wants; what is done stays cached."""
     context.queue.cancel(job)
     found = context.queue.job(job)
-    return job_body(found, found.progress, context.queue.tokens_per_s())
+    return job_body(found, found.progress, context.workers.tokens_per_s())
 
 
 def job_response(job: Job, context: Context, notices: Iterable[str] = ()) -> Response:
@@ -83,7 +83,7 @@ def job_response(job: Job, context: Context, notices: Iterable[str] = ()) -> Res
     progress = job.progress
     ended = progress.ended
     headers = {"Location": f"/v1/jobs/{job.id}"} | ({} if ended else {"Retry-After": "1"})
-    body = job_body(job, progress, 0.0 if ended else context.queue.tokens_per_s())
+    body = job_body(job, progress, 0.0 if ended else context.workers.tokens_per_s())
     body.notices.extend(notices)
     return JSONResponse(body.model_dump(mode="json"), 200 if ended else 202, headers)
 
@@ -107,7 +107,7 @@ def require_room(submission: Submission, context: Context) -> None:
     limit = context.settings.max_queued
     if (waiting := context.queue.waiting()) >= limit:
         fit = [one for one in submission.requests if not isinstance(one, Unfit)]
-        keys = {key for one in fit for key in one.results}
+        keys = {key for one in fit for key in one.keys}
         if context.store.catalog.ready_among(list(keys)) != keys:
             raise QueueFullError(
                 f"{waiting:,} sequences wait, and this service queues {limit:,}; come again later"

@@ -1,28 +1,32 @@
-"""One fit in its own process: `python -m covpool.service.fitting.fitting NAME WORKER`; it may die."""
+"""Fit program: one fit in a process of its own, which may load torch, and die; the other end of `FitEngine`.
+
+It takes the request of the fit, and answers with its file or a fault. It ends when its parent does.
+"""
 
 import logging
-import sys
+import os
+import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from covpool.extractor.errors import ExtractionError
 from covpool.extractor.fitting.fits import METHODS
 from covpool.extractor.fitting.targets import Targets
 from covpool.service import logs
 from covpool.service.errors import RequestError, ServiceError
-from covpool.service.fitting.fits import Fits
 from covpool.service.fitting.stored_moments import StoredMoments
 from covpool.service.fitting.training_set import keys_of
 from covpool.service.opening import open_chosen
-from covpool.service.queue import Queue
+from covpool.service.processes.faults import Fault, InputFault, UnforeseenFault, fault_of
+from covpool.service.processes.messages import Messages
+from covpool.service.queue import JobQueue
 from covpool.service.settings import Settings
 from covpool.store.errors import StoreError
+from covpool.store.outages import is_outage
 from covpool.store.store import Store
 from covpool.store.values.keys import Recipe
 
@@ -40,7 +44,7 @@ def fit_to_file(store: Store, request: Mapping[str, Any]) -> bytes:
         found = list(keys_of(store, recipe).values())
         names: list[str] = []
     else:
-        records = [one for one in Queue(store.catalog).job(request["job"]).records if one.key]
+        records = [one for one in JobQueue(store.database).job(request["job"]).records if one.key]
         found = [store.entry(one.key).moments_key for one in records]
         names = [one.name for one in records]
     source = StoredMoments(lambda: store, found)
@@ -50,44 +54,6 @@ def fit_to_file(store: Store, request: Mapping[str, Any]) -> bytes:
         path = Path(directory) / "fit.safetensors"
         fitted.save(path)
         return path.read_bytes()
-
-
-def main(name: str, worker: str) -> int:
-    """Run the leased fit and settle it; returns the exit code."""
-    settings = Settings.read()
-    logs.configure(settings)
-    with open_chosen(settings) as store:
-        fits = Fits(store.catalog, lease_s=settings.lease_s, max_attempts=settings.max_attempts)
-        with every(settings.lease_s / 6, lambda: fits.beat(name, worker)):
-            try:
-                file = fit_to_file(store, fits.one(name).request)
-            except (ServiceError, ExtractionError, StoreError) as error:
-                fits.fail(name, worker, str(error))
-                return 1
-        fits.finish(name, worker, file)
-    return 0
-
-
-@contextmanager
-def every(seconds: float, call: Callable[[], None]) -> Iterator[None]:
-    """Run `call` in a thread every so many seconds while the body runs."""
-    stop = threading.Event()
-
-    def loop() -> None:
-        while not stop.wait(seconds):
-            try:
-                call()
-            except StoreError as error:
-                # The database may be away for a moment; the lease outlives several beats.
-                log.warning("no heartbeat: %s", error)
-
-    thread = threading.Thread(target=loop, name="heartbeat", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def _targets(table: Mapping[str, list[float]] | None, names: list[str]) -> Targets | None:
@@ -101,5 +67,41 @@ def _targets(table: Mapping[str, list[float]] | None, names: list[str]) -> Targe
     return Targets(np.array(rows, np.float64), tuple(f"target {index}" for index in range(len(rows[0]))))
 
 
+def _fault_of(error: Exception) -> Fault:
+    """What is missing or does not fit is missing the next time; what is away comes back."""
+    if isinstance(error, ServiceError | StoreError) and not is_outage(error):
+        return InputFault(str(error))
+    fault = fault_of(error)
+    if isinstance(fault, UnforeseenFault):
+        log.exception("a fit failed")
+    return fault
+
+
+def _end_with_parent(received: Iterator[object]) -> None:
+    for _ in received:
+        pass
+    os._exit(0)
+
+
+def main() -> None:
+    """Serve the parent, under the settings of the environment."""
+    # An interrupt or a stop meant for all processes of a service is the parent's to act on.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    messages = Messages.of_parent()
+    settings = Settings.read()
+    logs.configure(settings)
+    received = messages.receive()
+    (request,) = next(received)
+    threading.Thread(target=_end_with_parent, args=(received,), name="listen", daemon=True).start()
+    try:
+        with open_chosen(settings) as store:
+            file = fit_to_file(store, request)
+    except Exception as error:
+        messages.send("fault", _fault_of(error))
+    else:
+        messages.send("file", file)
+
+
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    main()
