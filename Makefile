@@ -41,7 +41,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/ntv3_length.py
 	$(BIN)/python benchmarks/pooling.py
 	$(BIN)/python benchmarks/wide.py
-	$(BIN)/python benchmarks/evo2_length.py
+	$(BIN)/python -m benchmarks.evo2_length
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/annotation.py
 	$(BIN)/python benchmarks/serving.py

@@ -2,8 +2,8 @@
 
 Schedules run through the real executor and a local Dask cluster, with tasks that sleep in proportion to their
 cost (several workers on few cores would otherwise measure the cores). The price is measured in turn with a
-bare loop over the same forwards, without store, catalog or queue. A giant is run for real, by one worker and
-by two. The projection is arithmetic, with its assumptions beside it.
+bare loop over the same forwards, without store, catalog or queue. The projection is arithmetic, with its
+assumptions beside it.
 Give the FASTA and annotation of a genome to use its genes (every fourth is scheduled); without, only
 synthetic lengths are run.
 """
@@ -28,15 +28,16 @@ import torch
 from covpool.extractor import Genome, load_adapter
 from covpool.extractor.annotation.annotation import read_annotation
 from covpool.extractor.extraction.extract import extract_regions
-from covpool.extractor.extraction.packs import Shape
+from covpool.extractor.extraction.packs import Shape, packs
 from covpool.extractor.extraction.regions import Region
-from covpool.extractor.models.models import Model, Options, describe
-from covpool.extractor.sequences.sequences import Sequence
+from covpool.extractor.extraction.workload import Workload
+from covpool.extractor.models.models import Model, describe
+from covpool.extractor.models.options import Options
 from covpool.service.assemblies.plan import Locus, Plan, loci_of, make_plan
-from covpool.service.bulk.cluster import Cluster, EnginePlugin
-from covpool.service.bulk.one_process import OneProcess
+from covpool.service.bulk.cluster import Cluster, RunnerPlugin
+from covpool.service.bulk.executors import Local
 from covpool.service.bulk.run import drive, run_plan
-from covpool.service.extraction.work import Died, Member, Outcome, Spec, Work
+from covpool.service.extraction.work import Outcome, Spec, Work
 from covpool.store import Store
 
 WORKERS = (1, 2, 4)
@@ -46,11 +47,9 @@ SYNTHETIC = 160
 SAMPLE = 200
 TASKS = 100_000
 BARE_ROUNDS = 13
-#: Bases of the giant that workers share.
-GIANT = 2_000_000
 
 
-class SleepingPlugin(EnginePlugin):
+class SleepingPlugin(RunnerPlugin):
     """A worker whose work is to sleep."""
 
     def setup(self, worker: Any) -> None:
@@ -58,31 +57,32 @@ class SleepingPlugin(EnginePlugin):
         seconds_per_base, turn = float(self.spec.model), threading.Lock()
 
         def run(work: Work) -> Outcome:
-            # A device has one user at a time, as that of the real engine.
+            # A device has one user at a time, as that of the real runner.
             with turn:
                 time.sleep(work.cost * seconds_per_base)
-            return Outcome({}, (), work.cost * seconds_per_base)
+            return Outcome({}, 0, work.cost * seconds_per_base)
 
-        self.engine: Any = SimpleNamespace(run=run, close=lambda: None)
+        self.runner: Any = SimpleNamespace(run=run, stop=lambda: None, close=lambda: None)
 
 
 def sleeping(workers: int, seconds_per_base: float) -> Cluster:
     """A cluster of workers that sleep."""
-    spec = Spec("", None, str(seconds_per_base), "", (), Options())
+    spec = Spec("", None, str(seconds_per_base), "")
     return Cluster(spec, workers=workers, plugin=SleepingPlugin)
 
 
 def works_of(lengths: list[int], model: Model) -> list[Work]:
     """Work of these lengths, packed and ordered as a plan's."""
-    by_shape: dict[Shape, list[int]] = {}
-    for index, length in enumerate(lengths):
-        by_shape.setdefault(Shape.of(model, length, "cpu"), []).append(index)
-    works = [
-        Work(tuple(Member(i, str(i), str(i), ()) for i in indices[start : start + shape.rows]), shape)
-        for shape, indices in by_shape.items()
-        for start in range(0, len(indices), shape.rows)
-    ]
+    works = []
+    for pack in packs(lengths, model, "cpu"):
+        shape = Shape.of(model, lengths[pack[0]], "cpu")
+        works.append(Work({index: nothing(index) for index in pack}, shape.rows * shape.bases))
     return sorted(works, key=lambda work: -work.cost)
+
+
+def nothing(index: int) -> Workload:
+    """A workload that nobody computes."""
+    return Workload(str(index), "", 1, "A", (Region.whole(1),), ())
 
 
 def schedules(label: str, lengths: list[int], model: Model) -> None:
@@ -94,10 +94,8 @@ def schedules(label: str, lengths: list[int], model: Model) -> None:
         ideal = max(SLEEP_S[label], works[0].cost * seconds_per_base)
         busy: list[float] = []
 
-        def settle(work: Work, result: Outcome | Died, busy: list[float] = busy) -> list[Work]:
-            assert isinstance(result, Outcome)
-            busy.append(result.busy_s)
-            return []
+        def settle(work: Work, outcome: Outcome, busy: list[float] = busy) -> None:
+            busy.append(outcome.busy_s)
 
         with sleeping(workers, seconds_per_base) as cluster:
             begun = time.perf_counter()
@@ -135,7 +133,7 @@ def price(fasta: Path, annotation: Path, model: Model) -> None:
                     works = [plan.work(pack) for pack in plan.packs()]
                     if round_ % 2:
                         loops.append(bare(works, model))
-                    report = run_plan(plan, store, location, partial(OneProcess, spec))
+                    report = run_plan(plan, store, location, partial(Local, spec))
                     if not round_ % 2:
                         loops.append(bare(works, model))
                     runs.append(report.wall_s)
@@ -148,30 +146,6 @@ def price(fasta: Path, annotation: Path, model: Model) -> None:
                 f"{BARE_ROUNDS} pairs, half of them from {low:.2f} to {high:.2f}; of the sums "
                 f"{sum(loops) / sum(runs):.2f}); worker idle {100 * np.median(idle):.1f} %"
             )
-
-
-def giant(model: Model) -> None:
-    """One long sequence on one worker and shared by two, of a real cluster."""
-    bases = "".join(np.random.default_rng(0).choice(list("ACGT"), GIANT))
-    spent: dict[int, float] = {}
-    with tempfile.TemporaryDirectory() as name:
-        fasta, annotation = Path(name, "g.fa"), Path(name, "g.gff3")
-        fasta.write_text(f">c\n{bases}\n")
-        annotation.write_text(f"##gff-version 3\nc\tb\tgene\t1\t{GIANT}\t.\t+\t.\tID=giant\n")
-        with Genome(fasta) as genome:
-            genes = read_annotation(annotation, genome.contigs)
-            loci = list(loci_of(genes, genome, flank=0, classes=("whole",)))
-            for workers in (1, 2):
-                location = str(Path(name, f"{workers}.covpool"))
-                with Store.open(location) as store:
-                    plan, spec = planned(store, location, loci, genome, model)
-                    report = run_plan(plan, store, location, partial(Cluster, spec, workers=workers))
-                    assert report.done == 1, report.failed
-                    spent[workers] = report.wall_s
-    print(
-        f"one sequence of {GIANT / 1e6:.0f} Mb: {spent[1]:.1f} s on one worker, {spent[2]:.1f} s shared by "
-        f"two, {spent[1] / spent[2]:.2f} times as fast"
-    )
 
 
 def planned(
@@ -190,43 +164,40 @@ def planned(
         dtype="float32",
         device="cpu",
     )
-    return plan, Spec(location, None, model.name, model.weights, plan.layers, options, device="cpu")
+    return plan, Spec(location, None, model.name, model.weights, device="cpu")
 
 
 def bare(works: list[Work], model: Model) -> float:
     """Seconds of the bare loop, in a process of its own."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        return process.submit(_bare, works, model.name, model.default_layer).result()
+        return process.submit(_bare, works, model.name).result()
 
 
-def _bare(works: list[Work], model: str, layer: str) -> float:
+def _bare(works: list[Work], model: str) -> float:
     torch.set_num_threads(1)
     adapter = load_adapter(model, device="cpu")
     begun = time.perf_counter()
     for work in works:
-        given = [(Sequence(one.name, one.bases), one.regions) for one in work.members]
-        extract_regions(adapter, given, [layer], Options())
+        extract_regions(adapter, list(work.workloads.values()))
     return time.perf_counter() - begun
 
 
 def scheduler_memory(tasks: int) -> None:
     """Growth of the process that holds the scheduler, over so many tasks through the window."""
-    shape = Shape(1, 1)
 
     def works() -> Iterator[Work]:
         for index in range(tasks):
-            yield Work((Member(index, str(index), str(index), (Region("r", ((0, 1),)),)),), shape)
+            yield Work({index: nothing(index)}, 1)
 
     process = psutil.Process(os.getpid())
     with sleeping(2, 0.0) as cluster:
         before, begun, most, done = process.memory_info().rss, time.perf_counter(), 0, 0
 
-        def settle(work: Work, result: Outcome | Died) -> list[Work]:
+        def settle(work: Work, outcome: Outcome) -> None:
             nonlocal most, done
             done += 1
             if done % 500 == 0:
                 most = max(most, process.memory_info().rss)
-            return []
 
         drive(works(), cluster, settle)
         spent = time.perf_counter() - begun
@@ -272,8 +243,6 @@ def main() -> None:
         schedules("genome", lengths[::4], model)
         print()
         price(fasta, annotation, model)
-    print()
-    giant(model)
     print()
     scheduler_memory(int(sys.argv[3]) if len(sys.argv) > 3 else TASKS)
     print()

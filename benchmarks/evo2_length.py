@@ -7,8 +7,8 @@ on a GPU; beside it stands the plan's estimate, which counts tensors and not wha
 peers are the naive forward of the same network in one piece, at the lengths where it fits, and the floor: the
 point's matrix products and attention at the rates that the device reaches on those alone.
 
-    python benchmarks/evo2_length.py --fasta genome.fa.gz
-    python benchmarks/evo2_length.py --device cuda --dtype bfloat16 --shape 7b   # not run so far
+    python -m benchmarks.evo2_length --fasta genome.fa.gz
+    python -m benchmarks.evo2_length --device cuda --dtype bfloat16 --shape 7b   # not run so far
 """
 
 import argparse
@@ -22,19 +22,19 @@ from pathlib import Path
 
 import psutil
 import torch
+from tests.extractor.random_evo2 import random_weights
 from torch import Tensor
 from torch.nn import functional as F
 
 from covpool.extractor import Layer, Model, SecondMoment, read_fasta
 from covpool.extractor.adapters.evo2 import MOST_TOKENS, Evo2Adapter
 from covpool.extractor.models.checkpoints import Checkpoint
-from covpool.extractor.models.models import FAMILIES
+from covpool.extractor.models.families import FAMILIES
 from covpool.extractor.networks.evo2.attention import attend
 from covpool.extractor.networks.evo2.config import Evo2Config
 from covpool.extractor.networks.evo2.filters import LongHyena
 from covpool.extractor.networks.evo2.plan import Schedule, Work, estimate
 from covpool.extractor.networks.evo2.published import PUBLISHED
-from covpool.extractor.networks.evo2.random import random_weights
 from covpool.extractor.networks.evo2.weights import load
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "ecoli_320kb.fa.gz"
@@ -211,12 +211,12 @@ def _bases(fasta: Path, length: int) -> str:
 
 def _described(config: Evo2Config) -> Model:
     layers = tuple(Layer(*layer) for layer in config.layers)
-    nowhere = Checkpoint("random", Path(), Path(), {}, (), {})
-    return Model("random", FAMILIES["evo2"], nowhere, config, layers, "")
+    nowhere = Checkpoint("random", Path(), Path(), {}, FAMILIES["evo2"], (), {})
+    return Model("random", nowhere, config, layers, "")
 
 
 def _in_fresh_process(options: argparse.Namespace, length: int, mode: str) -> dict[str, float]:
-    command = [sys.executable, __file__, "--point", str(length), "--mode", mode]
+    command = [sys.executable, "-m", "benchmarks.evo2_length", "--point", str(length), "--mode", mode]
     for name in ("shape", "dtype", "device", "fasta", "piece"):
         command += [f"--{name}", str(getattr(options, name))]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout

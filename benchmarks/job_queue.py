@@ -21,7 +21,7 @@ import httpx
 import numpy as np
 
 from covpool.extractor import Options, extract_many, load_adapter, normalise
-from covpool.service.queue import Queue, Request
+from covpool.service.queue import JobQueue, Request
 from covpool.store import MomentsKey, Store, sequence_digest
 from covpool.store.testing import example_key
 
@@ -34,7 +34,8 @@ LENGTHS = (300, 3000)
 
 CLAIMER = """
 import sys
-from covpool.service.queue import Queue
+from covpool.service.queue import TaskLeases
+from covpool.service.queue.leases import finish_task
 from covpool.store import Store
 store, catalog, name, count = sys.argv[1:]
 with Store.open(store, catalog=catalog) as opened:
@@ -43,8 +44,8 @@ with Store.open(store, catalog=catalog) as opened:
     sys.stdin.readline()
     while tasks := queue.claim(name, tokens=1 << 40, count=int(count)):
         for task in tasks:
-            with opened.catalog.writing() as connection:
-                Queue.finish(connection, task.key.digest, name)
+            with opened.database.writing() as connection:
+                finish_task(connection, task.id, name)
     print("done", flush=True)
 """
 
@@ -57,7 +58,7 @@ with Store.open(store, catalog=catalog) as opened:
     print("ready", flush=True)
     sys.stdin.readline()
     for number in range(int(count)):
-        with opened.catalog.writing() as connection:
+        with opened.database.writing() as connection:
             connection.execute(sa.text("INSERT INTO bench VALUES (:name)"), {"name": f"{name} {number}"})
     print("done", flush=True)
 """
@@ -88,16 +89,17 @@ def main() -> None:
 def _claims(store: Path, url: str, processes: int, batch: int) -> float:
     recipe = example_key("a").recipe
     with Store.open(store, catalog=url) as opened:
-        queue = Queue(opened.catalog, lease_s=1000)
+        queue = JobQueue(opened.database)
         texts = [f"{processes} {batch} {number}" for number in range(TASKS)]
         queue.submit(
-            recipe, [Request(t, MomentsKey(sequence_digest(t), 1, recipe), "A" * 1000, 1000) for t in texts]
+            recipe,
+            [Request.of_key(t, MomentsKey(sequence_digest(t), 1, recipe), "A" * 1000, 1000) for t in texts],
         )
     return TASKS / _together(CLAIMER, store, url, processes, str(batch))
 
 
 def _commits(store: Path, url: str, processes: int) -> float:
-    with Store.open(store, catalog=url) as opened, opened.catalog.writing() as connection:
+    with Store.open(store, catalog=url) as opened, opened.database.writing() as connection:
         connection.exec_driver_sql("DROP TABLE IF EXISTS bench")
         connection.exec_driver_sql("CREATE TABLE bench (name TEXT PRIMARY KEY)")
     return TASKS / _together(COMMITTER, store, url, processes, str(TASKS // processes))

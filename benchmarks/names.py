@@ -38,7 +38,7 @@ def _row(database: str, catalog: str | None) -> None:
     names = [_name(number) for number in range(NAMES)]
     ours, ratios, again = [], [], []
     with tempfile.TemporaryDirectory() as directory, Store.open(directory, catalog=catalog) as store:
-        engine = store.catalog.engine
+        engine = store.database.engine
         for _ in range(ROUNDS):
             _empty(engine)
             ours.append(_seconds(lambda: store.names.add(names)))

@@ -25,7 +25,6 @@ import httpx
 import numpy as np
 
 from covpool.clients import Client
-from covpool.service.schemas.wire import RegionClass
 from covpool.store import Store
 
 LENGTHS = (
@@ -49,7 +48,7 @@ LENGTHS = (
     17_000,
     40_000,
 )
-CLASSES: tuple[RegionClass, ...] = ("whole", "CDS")
+CLASSES = ("whole", "CDS")
 COVPOOL = [str(Path(sys.executable).parent / "covpool")]
 
 

@@ -209,7 +209,7 @@ def _matrices(clients: ProcessPoolExecutor, key: str, held: int, read: int, peer
 
 def _embeddings(clients: ProcessPoolExecutor, directory: Path, served: Served, port: int) -> None:
     bodies = [
-        json.dumps({"input": gene, "model": served.model, "layer": "transformer.0", "bottleneck": "wide-32"})
+        json.dumps({"input": gene, "model": served.model, "layer": "transformer.0", "pooling": "wide-32"})
         for gene in served.genes
     ]
     with Store.open(directory / "store") as store:

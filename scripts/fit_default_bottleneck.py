@@ -14,8 +14,10 @@ from pathlib import Path
 from xopen import xopen
 
 from covpool.extractor import Sequence, describe, normalise, read_fasta, reverse_complement
+from covpool.extractor.extraction.workload import Workload
 from covpool.extractor.fitting.fits import METHODS
-from covpool.service.extraction.tasks import Extraction
+from covpool.service.extraction.caching import cache
+from covpool.service.extraction.engine import Engine
 from covpool.service.fitting.stored_moments import StoredMoments
 from covpool.store import Store
 from covpool.store.poolings.fitted import FittedPooling
@@ -43,7 +45,11 @@ def main() -> None:
     model = describe(MODEL)
     recipe = model.recipe()
     with Store.open("memory://") as store:
-        keys = sorted(set(Extraction(store).run(model, recipe, genes)), key=str)
+        workloads = [Workload.of(gene, [recipe]) for gene in genes]
+        for _, fault in cache(Engine(store), model, workloads):
+            if fault is not None:
+                raise fault
+        keys = sorted(store.keys(), key=str)
         source = StoredMoments(lambda: store, keys)
         print(f"{len(keys)} distinct genes: {origin}", flush=True)
         fitted = []

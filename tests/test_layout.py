@@ -5,51 +5,48 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("extractor", "store", "service", "clients")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
-#: One forbidden import per contract: the file it is added to, the line, and the contract it must break.
+STORE, EXTRACTOR, SERVICE, CLIENTS = (
+    f"the wings of the {room}" for room in ("store", "extractor", "service", "clients")
+)
+CIRCLE = "no import circle, within wings either"
+ONE_WAY = "data flows one way: clients -> service -> extractor -> store"
+VALUES_ONLY = "the extractor computes and never stores: it sees only the store's value types"
+WIRE_ONLY = "clients see the wire contract and nothing else of ours"
+TORCH_FREE = "the API process never loads torch"
+
+#: Forbidden imports: the module that one is added to, what it imports, and the contract it must break.
 VIOLATIONS = [
-    (
-        "store/covpool/store/values/moments.py",
-        "import covpool.extractor.sequences.sequences",
-        "data flows one way: service -> extractor -> store",
-    ),
-    (
-        "extractor/covpool/extractor/sequences/sequences.py",
-        "import covpool.service.schemas",
-        "data flows one way: service -> extractor -> store",
-    ),
-    (
-        "extractor/covpool/extractor/extraction/extract.py",
-        "import covpool.store.store",
-        "the extractor computes and never stores: it sees only the store's value types",
-    ),
-    (
-        "clients/covpool/clients/client.py",
-        "import covpool.store.values.moments",
-        "clients see the wire contract and nothing else of ours",
-    ),
-    (
-        "service/covpool/service/schemas/requests.py",
-        "import covpool.store.values.keys",
-        "the wire contract imports nothing of ours",
-    ),
-    (
-        "service/covpool/service/http/routes/health.py",
-        "import torch",
-        "the API process never loads torch",
-    ),
-    (
-        "extractor/covpool/extractor/sequences/fasta.py",
-        "import covpool.extractor.extraction.accumulate",
-        "the API process never loads torch",
-    ),
+    ("store.values.moments", "covpool.extractor.sequences.sequences", ONE_WAY),
+    ("extractor.sequences.sequences", "covpool.service.schemas", ONE_WAY),
+    ("service.submission.offered", "covpool.clients.arrays", ONE_WAY),
+    ("store.maintenance.gc", "covpool.store.store", STORE),
+    ("store.storage.objects", "covpool.store.arrays.schema", STORE),
+    ("store.catalog.catalog", "covpool.store.standing", STORE),
+    ("extractor.networks.ntv3.network", "covpool.extractor.adapters.adapter", EXTRACTOR),
+    ("extractor.extraction.extract", "covpool.extractor.evaluation.ridge", EXTRACTOR),
+    ("extractor.sequences.fasta", "covpool.extractor.annotation.annotation", EXTRACTOR),
+    ("service.queue.tables", "covpool.service.worker.loop", SERVICE),
+    ("service.http.app", "covpool.service.worker.loop", SERVICE),
+    ("clients.transport", "covpool.clients.client", CLIENTS),
+    ("extractor.extraction.accumulate", "covpool.extractor.extraction.extract", CIRCLE),
+    ("extractor.extraction.extract", "covpool.store.store", VALUES_ONLY),
+    ("extractor.files.digests", "covpool.store.storage.objects", VALUES_ONLY),
+    ("store.values.packing", "zarr", "the store's value types are light"),
+    ("clients.client", "covpool.store.values.moments", WIRE_ONLY),
+    ("clients.client", "covpool.service.errors", WIRE_ONLY),
+    ("service.schemas.requests", "covpool.store.values.keys", "the wire contract imports nothing of ours"),
+    ("service.http.routes.health", "torch", TORCH_FREE),
+    ("extractor.sequences.fasta", "covpool.extractor.extraction.accumulate", TORCH_FREE),
 ]
 
 
@@ -75,6 +72,32 @@ def test_modules_stay_readable() -> None:
         if (lines := path.read_text().count("\n")) > 400
     }
     assert not long
+
+
+def test_folders_stay_readable() -> None:
+    full = {
+        str(folder.relative_to(ROOT)): len(modules)
+        for room in ROOMS
+        for folder in (ROOT / room / "covpool").rglob("*/")
+        if len(modules := [path for path in folder.glob("*.py") if path.name != "__init__.py"]) > 15
+    }
+    assert not full
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_tests_lie_in_the_wing_that_they_test(room: str) -> None:
+    wings = {path.name for path in (ROOT / room / "covpool" / room).iterdir() if path.is_dir()}
+    assert {path.name for path in (ROOT / "tests" / room).iterdir() if path.is_dir()} - {
+        "__pycache__"
+    } <= wings
+
+
+def test_no_module_imports_itself_by_others() -> None:
+    # The contracts compare folders; a folder's own `__init__` and what lies in it are compared here.
+    graph = grimp.build_graph(*(f"covpool.{room}" for room in ROOMS), cache_dir=None)
+    TopologicalSorter(
+        {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
+    ).prepare()
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -124,17 +147,35 @@ def test_the_import_contracts_hold(copy: Path) -> None:
     assert found.returncode == 0, found.stdout
 
 
-@pytest.mark.parametrize(("file", "line", "contract"), VIOLATIONS)
-def test_each_contract_catches_its_violation(copy: Path, file: str, line: str, contract: str) -> None:
-    path = copy / file
-    clean = path.read_text()
+def _broken_by(copy: Path, module: str, text: str) -> str:
+    """What the contracts say of a tree with `text` added to a module, or in a new one."""
+    path = copy / module.partition(".")[0] / "covpool" / f"{module.replace('.', '/')}.py"
+    clean = path.read_text() if path.exists() else None
     try:
-        path.write_text(f"{clean}\n\n{line}\n")
+        path.write_text(f"{clean or ''}\n\n{text}\n")
         found = _lint(copy)
     finally:
-        path.write_text(clean)
-    assert found.returncode == 1
-    assert f"{contract} BROKEN" in found.stdout
+        if clean is None:
+            path.unlink()
+        else:
+            path.write_text(clean)
+    assert found.returncode == 1, found.stdout + found.stderr
+    return found.stdout
+
+
+@pytest.mark.parametrize(("module", "imported", "contract"), VIOLATIONS)
+def test_each_contract_catches_its_violation(copy: Path, module: str, imported: str, contract: str) -> None:
+    assert f"{contract} BROKEN" in _broken_by(copy, module, f"import {imported}")
+
+
+def test_imports_for_types_alone_count(copy: Path) -> None:
+    text = "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    import covpool.store.store"
+    assert f"{STORE} BROKEN" in _broken_by(copy, "store.maintenance.gc", text)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_new_wing_has_to_be_entered(copy: Path, room: str) -> None:
+    assert f"the wings of the {room} BROKEN" in _broken_by(copy, f"{room}.attic", "")
 
 
 def test_every_contract_has_a_violation_test() -> None:

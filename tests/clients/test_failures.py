@@ -33,17 +33,17 @@ def run(*arguments: str | Path, url: str = "") -> Result:
 
 
 @pytest.mark.parametrize("square", [False, True])
-@pytest.mark.parametrize("bottleneck", [None, "mean"])
+@pytest.mark.parametrize("pooling", ["bottleneck", "mean"])
 def test_one_bad_sequence_of_seven_costs_the_others_nothing(
-    client: Client, square: bool, bottleneck: str | None
+    client: Client, square: bool, pooling: str
 ) -> None:
     with pytest.raises(JobFailedError, match=r"1 of 7 records failed, first sequence 3: .*gaps") as caught:
-        client.embed(SEVEN, square=square, bottleneck=bottleneck)
+        client.embed(SEVEN, square=square, pooling=pooling)
     assert [record.name for record in caught.value.failed] == ["sequence 3"]
     assert len(caught.value.job.records) == 7
     rows = caught.value.embeddings
     assert rows is not None
-    expected = client.embed(GOOD, square=square, bottleneck=bottleneck)
+    expected = client.embed(GOOD, square=square, pooling=pooling)
     assert np.array_equal(np.delete(rows, 2, axis=0), expected)
     assert rows.dtype == np.float32
     assert np.isnan(rows[2]).all()
@@ -69,7 +69,7 @@ def test_embed_writes_the_good_and_names_the_bad(service: Running, seven: Path, 
         assert written["names"].tolist() == ["g0", "g1", "g3", "g4", "g5", "g6"]
         assert written["embeddings"].shape == (6, 16, 16)
         assert np.isfinite(written["embeddings"]).all()
-    lines = run("embed", seven, "--json", "--bottleneck", "mean+std", url=service.url).stdout.splitlines()
+    lines = run("embed", seven, "--json", "--pooling", "mean+std", url=service.url).stdout.splitlines()
     assert [json.loads(line)["name"] for line in lines] == ["g0", "g1", "g3", "g4", "g5", "g6"]
 
 
@@ -97,19 +97,19 @@ def test_extract_caches_the_good_and_names_the_bad(seven: Path, tmp_path: Path) 
         assert len(store) == 6
 
 
-@pytest.mark.parametrize("bottleneck", ["nosuch", "mean+nosuch", "ntv3-mini.up.6.k16"])
+@pytest.mark.parametrize("pooling", ["nosuch", "mean+nosuch", "ntv3-mini.up.6.k16"])
 def test_a_bottleneck_that_cannot_be_had_is_refused_before_any_work(
-    service: Running, client: Client, tmp_path: Path, bottleneck: str
+    service: Running, client: Client, tmp_path: Path, pooling: str
 ) -> None:
-    bases = "GTCCATG" * (10 + len(bottleneck))
+    bases = "GTCCATG" * (10 + len(pooling))
     count = "SELECT (SELECT count(*) FROM jobs) + (SELECT count(*) FROM tasks)"
     before = service.rows(count)
     # The last is there, and fitted on another layer.
     with pytest.raises(ProblemError, match="bottleneck"):
-        client.embed(bases, layer="stem", bottleneck=bottleneck)
+        client.embed(bases, layer="stem", pooling=pooling)
     fasta = tmp_path / "g.fa"
     fasta.write_text(f">a\n{bases}\n")
-    found = run("embed", fasta, "--layer", "stem", "--bottleneck", bottleneck, url=service.url)
+    found = run("embed", fasta, "--layer", "stem", "--pooling", pooling, url=service.url)
     assert found.exit_code == 1
     with pytest.raises(ProblemError, match="no bottleneck fits model ntv3-mini, layer stem"):
         client.embed(bases, layer="stem")

@@ -52,7 +52,7 @@ def on_a_terminal(*arguments: str | Path, **settings: str) -> tuple[int, str]:
 
 
 def test_a_vector_is_shown_on_a_terminal_with_the_progress_of_its_job(service: Running, fasta: Path) -> None:
-    code, shown = on_a_terminal("embed", fasta, "--bottleneck", "mean", url=service.url)
+    code, shown = on_a_terminal("embed", fasta, "--pooling", "mean", url=service.url)
     assert code == 0, shown
     assert "3 of 3 sequences" in shown
     assert "0 of 0" not in shown
@@ -61,16 +61,16 @@ def test_a_vector_is_shown_on_a_terminal_with_the_progress_of_its_job(service: R
     assert all(re.fullmatch(r"\w\t[0-9a-f]{64}\t64\t(\S+ ){4}\.\.\.", line.rstrip()) for line in lines), lines
 
 
-@pytest.mark.parametrize("bottleneck", [FITTED, *KINDS, "mean+std", f"mean+{FITTED}", "ntv3-mini.up.6.s136"])
+@pytest.mark.parametrize("pooling", [FITTED, *KINDS, "mean+std", f"mean+{FITTED}", "ntv3-mini.up.6.s136"])
 def test_every_kind_of_pooling_is_shown_and_written(
-    bottleneck: str, service: Running, client: Client, fasta: Path, tmp_path: Path
+    pooling: str, service: Running, client: Client, fasta: Path, tmp_path: Path
 ) -> None:
-    expected = client.embed(fasta, square=True, bottleneck=bottleneck)
+    expected = client.embed(fasta, square=True, pooling=pooling)
     assert expected.shape[0] == 3
 
     def run(*options: str) -> str:
         found = CliRunner().invoke(
-            covpool, ["embed", str(fasta), "--bottleneck", bottleneck, "--url", service.url, *options]
+            covpool, ["embed", str(fasta), "--pooling", pooling, "--url", service.url, *options]
         )
         assert found.exit_code == 0, found.output
         return found.stdout
@@ -81,14 +81,25 @@ def test_every_kind_of_pooling_is_shown_and_written(
     with np.load(tmp_path / "o.npz") as written:
         assert np.array_equal(written["embeddings"], expected)
     assert len(run("--json").splitlines()) == 3
-    flat = client.embed(fasta, bottleneck=bottleneck)
+    flat = client.embed(fasta, pooling=pooling)
     assert np.array_equal(flat, expected.reshape(3, -1))
+
+
+def test_the_option_and_argument_of_0_1_are_understood_and_called_deprecated(
+    service: Running, client: Client, fasta: Path
+) -> None:
+    with pytest.warns(DeprecationWarning, match="use pooling="):
+        old = client.embed(fasta, bottleneck="root")
+    assert np.array_equal(old, client.embed(fasta, pooling="root"))
+    found = CliRunner().invoke(covpool, ["embed", str(fasta), "--bottleneck", "root", "--url", service.url])
+    assert (found.exit_code, len(found.stdout.splitlines())) == (0, 3)
+    assert "'bottleneck' is deprecated" in found.stderr
 
 
 def test_one_sequence_is_shown_as_one_line(service: Running, tmp_path: Path) -> None:
     fasta = tmp_path / "one.fa"
     fasta.write_text(">only\nATGGCGTAA\n")
-    code, shown = on_a_terminal("embed", fasta, "--bottleneck", "covariance", url=service.url)
+    code, shown = on_a_terminal("embed", fasta, "--pooling", "covariance", url=service.url)
     assert code == 0, shown
     assert sum(line.startswith("only\t") for line in shown.splitlines()) == 1
     code, shown = on_a_terminal("status", url=service.url)

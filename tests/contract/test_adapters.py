@@ -1,12 +1,13 @@
 """What every adapter must do; a new model family is added to `ADAPTERS` and has to pass."""
 
+import pickle
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from covpool.extractor import Adapter, LayerError, SequenceError, load_adapter
+from covpool.extractor import Adapter, LayerError, SequenceError, describe, load_adapter
 from tests.extractor import golden_evo2
 from tests.extractor.golden import checkpoint
 
@@ -93,3 +94,8 @@ def test_a_batch_gives_each_sequence_what_it_gets_alone(name_or_path: str) -> No
             alone = torch.cat([b.values for b in adapter.activations(text, layers=[name])])
             found = torch.cat(together[index, name])
             torch.testing.assert_close(found, alone, rtol=0, atol=1e-10 * alone.abs().max().item())
+
+
+def test_a_described_model_is_the_same_in_another_process(name_or_path: str) -> None:
+    model = describe(name_or_path)
+    assert pickle.loads(pickle.dumps(model)) == model

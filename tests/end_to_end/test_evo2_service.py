@@ -11,10 +11,10 @@ from safetensors.torch import save_file
 from covpool.clients import Client
 from covpool.extractor import Options, describe, extract, load_adapter, normalise
 from covpool.extractor.networks.evo2.config import Evo2Config
-from covpool.extractor.networks.evo2.random import random_weights
 from covpool.service.commands.extract import extract as extract_command
 from covpool.store import MomentsKey, Store
 from tests.extractor.golden_evo2 import config
+from tests.extractor.random_evo2 import random_weights
 from tests.service.running import running_service
 
 BASES = {

@@ -89,7 +89,7 @@ def test_what_killed_writers_acknowledged_reads_back_and_nothing_is_damaged(
     def abandoned() -> bool:
         a_while_ago = datetime.now(UTC) - timedelta(seconds=5)
         with Store.open(tmp_path, catalog=database_url) as store:
-            return bool(Ledger(store.catalog).entries(RESERVED, before=a_while_ago))
+            return bool(Ledger(store.database).entries(RESERVED, before=a_while_ago))
 
     reader = threading.Thread(target=read)
     reader.start()

@@ -22,9 +22,10 @@ from covpool.store import (
     StoreError,
 )
 from covpool.store.arrays.rows import encode_row
-from covpool.store.arrays.schema import CATALOG_FILE, Namespace, Record
+from covpool.store.arrays.schema import Namespace, Record
 from covpool.store.arrays.zarr_arrays import NamespaceArrays
 from covpool.store.catalog.entries import Written
+from covpool.store.storage.locations import CATALOG_FILE
 from covpool.store.testing import example_key, example_moments
 from tests.store.places import Place
 
@@ -273,7 +274,7 @@ def test_nothing_is_readable_when_the_shared_transaction_fails(place: Place) -> 
         with pytest.raises(ZeroDivisionError):
             store.put(example_key("a"), example_moments("a"), also=also)
         assert example_key("a") not in store
-        assert not sa.inspect(store.catalog.engine).has_table("beside")
+        assert not sa.inspect(store.database.engine).has_table("beside")
 
 
 @pytest.mark.parametrize("spoil", ["nan", "inf", "mean", "asymmetric"])

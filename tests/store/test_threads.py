@@ -11,7 +11,6 @@ from threadpoolctl import threadpool_limits
 from covpool.store import Moments
 from covpool.store.codecs.factor import factorise
 from covpool.store.interpretation.neighbours import nearest_neighbours
-from covpool.store.interpretation.similarity import cosine
 from covpool.store.interpretation.spectrum import spectrum
 from covpool.store.poolings.kinds import pooling
 from covpool.store.poolings.projection import two_sided
@@ -81,9 +80,6 @@ def test_a_product_has_one_thread_too() -> None:
     left = np.ones((64, 4)).view(Watched)
     two_sided(left, one.second_moment, left)
     assert seen and set(seen) == {1}
-    with watched("norm") as norms:
-        cosine(one, moments(seed=1))
-    assert set(norms) == {1}
 
 
 def test_a_large_matrix_alone_keeps_all_threads_and_side_by_side_has_one() -> None:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from covpool.store import Store
 from covpool.store.arrays.schema import Namespace
-from covpool.store.database.engines import open_engine, writing
+from covpool.store.database.database import Database
 from covpool.store.testing import example_key, example_moments
 
 NAMES = list("abcdefghij")
@@ -42,7 +42,7 @@ def assert_whole(store: Store, names: Iterable[str], width: int = 8) -> None:
 
 def backup_of(store: Store) -> dict[str, list[dict[str, Any]]]:
     """Every row of the catalog's database by table, from one snapshot."""
-    with store.catalog.reading() as connection:
+    with store.database.reading() as connection:
         known = sa.MetaData()
         known.reflect(connection)
         return {
@@ -53,12 +53,12 @@ def backup_of(store: Store) -> dict[str, list[dict[str, Any]]]:
 
 def restore(url: str, backup: dict[str, list[dict[str, Any]]]) -> None:
     """Make a database hold what it held when the backup was taken."""
-    engine, known = open_engine(url), sa.MetaData()
-    known.reflect(engine)
-    with writing(engine) as connection:
+    database, known = Database.open(url), sa.MetaData()
+    known.reflect(database.engine)
+    with database.writing() as connection:
         for table in reversed(known.sorted_tables):
             connection.execute(sa.delete(table))
         for table in known.sorted_tables:
             if rows := backup[table.name]:
                 connection.execute(sa.insert(table), rows)
-    engine.dispose()
+    database.close()

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from covpool.clients.errors import ClientError, ProblemError, UnreachableError
-from covpool.service.schemas import Embedding
+from covpool.service.schemas import Embedding, EmbeddingResponse, Job
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,3 +98,17 @@ def _metadata(body: bytes) -> dict[str, str]:
     size = int.from_bytes(body[:8], "little")
     found: dict[str, str] = json.loads(body[8 : 8 + size]).get("__metadata__", {})
     return found
+
+
+def rows_of(job: Job, answer: EmbeddingResponse, *, square: bool) -> NDArray[np.float32]:
+    """Embeddings of a job that has ended, one row a record; NaN where there is no result.
+
+    Args:
+        job: with its records.
+        answer: its embeddings.
+        square: in their own shape instead of flat.
+    """
+    found = decode_embeddings(answer.data)
+    rows = np.full((len(job.records), *found.shape[1:]), np.nan, np.float32)
+    rows[[one.index for one in answer.data]] = found
+    return rows if square else rows.reshape(len(rows), -1)

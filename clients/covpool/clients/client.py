@@ -1,6 +1,7 @@
 """Client: a covpool service from Python, over HTTP."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import TracebackType
@@ -11,7 +12,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from covpool.clients.arrays import FetchedMoments, decode_embeddings, decode_moments
+from covpool.clients.arrays import FetchedMoments, decode_moments, rows_of
 from covpool.clients.errors import JobFailedError, JobTimeoutError, ProblemError, was_lost
 from covpool.clients.inputs import Input, can_be_read_again, request_of
 from covpool.clients.transport import Transport, check_digest
@@ -28,8 +29,6 @@ from covpool.service.schemas import (
     JobPage,
     Model,
     ModelPage,
-    Pooling,
-    RegionClass,
     Strand,
 )
 
@@ -61,6 +60,7 @@ class Client:
         *,
         model: str | None = None,
         layer: str | None = None,
+        pooling: str = "bottleneck",
         bottleneck: str | None = None,
         strand: Strand = "+",
         skip_tokens: int = 0,
@@ -75,8 +75,10 @@ class Client:
         Args:
             sequences: bases as text, or several; FASTA as a `Path` (plain or compressed, or a pipe), as
                 bytes, as text, or as a file object.
-            model, layer, bottleneck: names; the service's defaults when omitted. They are checked before
-                anything is computed.
+            model, layer: names; the service's defaults when omitted.
+            pooling: a bottleneck, a plain kind (mean, covariance, root, …), or several joined with +; the
+                model's default bottleneck when omitted. It is checked before anything is computed.
+            bottleneck: deprecated spelling of `pooling`.
             strand: "+", "-" or "both".
             skip_tokens: leading tokens to leave out, per strand.
             species: for a model that is conditioned on one.
@@ -95,10 +97,13 @@ class Client:
                 `embeddings` is this array with rows of NaN for those in `failed`.
             JobTimeoutError, UnreachableError: see their own words.
         """
+        if bottleneck is not None:
+            warnings.warn("bottleneck= is deprecated: use pooling=", DeprecationWarning, stacklevel=2)
+        embeddings = partial(self.embeddings, pooling=pooling, bottleneck=bottleneck)
         submit = partial(
             self.submit,
             sequences,
-            pooling="bottleneck",
+            pooling=pooling,
             bottleneck=bottleneck,
             model=model,
             layer=layer,
@@ -110,10 +115,10 @@ class Client:
         while True:
             try:
                 job = self.wait(submit(), timeout_s=timeout_s, progress=progress)
-                return self._rows(job, bottleneck, square=square)
+                return rows_of(job, embeddings(job), square=square)
             except JobFailedError as error:
                 if error.job.records_done:
-                    rows = self._rows(error.job, bottleneck, square=square)
+                    rows = rows_of(error.job, embeddings(error.job, skip_failed=True), square=square)
                     raise JobFailedError(error.job, rows) from None
                 raise
             except ProblemError as error:
@@ -121,13 +126,18 @@ class Client:
                     raise
 
     def embeddings(
-        self, job: Job | str, *, bottleneck: str | None = None, skip_failed: bool = False
+        self,
+        job: Job | str,
+        *,
+        pooling: str = "bottleneck",
+        bottleneck: str | None = None,
+        skip_failed: bool = False,
     ) -> EmbeddingResponse:
         """Embeddings of a job's records with their names and keys; waits shortly for a running job.
 
         Args:
             job: an id, or the job.
-            bottleneck: as in `embed`.
+            pooling, bottleneck: as in `embed`.
             skip_failed: leave out records that have no result, instead of refusing the job for them; the
                 `index` of an embedding is the place of its record in the job.
 
@@ -135,13 +145,8 @@ class Client:
             ProblemError: the service refused, for example because a record failed.
             JobTimeoutError: the job is still running.
         """
-        body = {
-            "job": _id(job),
-            "bottleneck": bottleneck,
-            "encoding_format": "base64",
-            "skip_failed": skip_failed,
-        }
-        response = self._service.request("POST", "/v1/embeddings", json=body)
+        body = {"job": _id(job), "pooling": pooling, "bottleneck": bottleneck, "skip_failed": skip_failed}
+        response = self._service.request("POST", "/v1/embeddings", json=body | {"encoding_format": "base64"})
         if response.status_code == httpx.codes.ACCEPTED:
             raise JobTimeoutError(f"job {_id(job)} is still running; wait for it first")
         return self._service.read(EmbeddingResponse, response.content)
@@ -156,7 +161,7 @@ class Client:
         skip_tokens: int = 0,
         species: str | None = None,
         beyond_context: bool = False,
-        pooling: Pooling | None = None,
+        pooling: str | None = None,
         bottleneck: str | None = None,
     ) -> Job:
         """Queue sequences and return at once; the same request is the same job.
@@ -214,7 +219,7 @@ class Client:
         self,
         assembly: str,
         *,
-        regions: list[RegionClass] | None = None,
+        regions: list[str] | None = None,
         flank: int = 0,
         model: str | None = None,
         layers: list[str] | None = None,
@@ -368,14 +373,6 @@ class Client:
         path = f"/v1/genomes/{quote(assembly, safe='')}/genes"
         for page in self._service.pages(GenePage, path, name=name, region=region):
             yield from page.data
-
-    def _rows(self, job: Job, bottleneck: str | None, *, square: bool) -> NDArray[np.float32]:
-        """Embeddings of a job that has ended, one row a record; NaN where there is no result."""
-        data = self.embeddings(job, bottleneck=bottleneck, skip_failed=job.state != "done").data
-        found = decode_embeddings(data)
-        rows = np.full((len(job.records), *found.shape[1:]), np.nan, np.float32)
-        rows[[one.index for one in data]] = found
-        return rows if square else rows.reshape(len(rows), -1)
 
     def close(self) -> None:
         """Close the connections."""

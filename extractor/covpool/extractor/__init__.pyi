@@ -24,9 +24,9 @@ from .extraction.extract import extract_many as extract_many
 from .extraction.regions import Region as Region
 from .models.models import Layer as Layer
 from .models.models import Model as Model
-from .models.models import Options as Options
 from .models.models import bundled_models as bundled_models
 from .models.models import describe as describe
+from .models.options import Options as Options
 from .sequences.fasta import read_fasta as read_fasta
 from .sequences.genome import Genome as Genome
 from .sequences.sequences import Sequence as Sequence

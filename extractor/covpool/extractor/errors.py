@@ -9,9 +9,12 @@ ExtractionError
 ├── CheckpointError (ValueError)    a checkpoint's files are missing, damaged or of another shape
 ├── LayerError (LookupError)        the model has no layer of that name
 ├── ConditionError (ValueError)     the model needs a species, knows another, or takes none
+├── FitError (ValueError)           moments, targets or settings that a pooling cannot be fitted with
 ├── EvaluationError (ValueError)    annotation, labels or tracks that do not fit or are damaged
 ├── ActivationError (ArithmeticError) activations overflowed or held NaN, or did not arrive in full
-└── CapacityError (MemoryError)     a sequence does not fit into the memory there is
+├── CapacityError (MemoryError)     a sequence does not fit into the memory there is
+├── OutOfMemoryError (MemoryError)  memory ran out; less at a time may fit
+└── DeviceError (RuntimeError)      the device failed
 """
 
 
@@ -51,6 +54,10 @@ class ConditionError(ExtractionError, ValueError):
     """A species that does not fit the model."""
 
 
+class FitError(ExtractionError, ValueError):
+    """Moments, targets or settings that a pooling cannot be fitted with."""
+
+
 class EvaluationError(ExtractionError, ValueError):
     """Annotation, labels or tracks that an evaluation cannot use."""
 
@@ -61,3 +68,11 @@ class ActivationError(ExtractionError, ArithmeticError):
 
 class CapacityError(ExtractionError, MemoryError):
     """A sequence that does not fit into the memory of a device, whatever the schedule."""
+
+
+class OutOfMemoryError(ExtractionError, MemoryError):
+    """Memory of a device or of the host ran out; less at a time may fit."""
+
+
+class DeviceError(ExtractionError, RuntimeError):
+    """A device failed, whatever it was given."""

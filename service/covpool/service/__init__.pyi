@@ -1,3 +1,3 @@
 from .http.app import create_app as create_app
-from .queue import Queue as Queue
+from .queue import JobQueue as JobQueue
 from .settings import Settings as Settings

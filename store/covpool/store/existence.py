@@ -7,14 +7,13 @@ import os
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Engine
 from zarr.abc.store import Store as ZarrStorage
 
-from covpool.store.arrays.schema import ARRAYS, CATALOG_FILE
+from covpool.store.arrays.schema import ARRAYS
 from covpool.store.catalog.tables import TABLES
-from covpool.store.database.engines import reading, shown
+from covpool.store.database.database import Database
 from covpool.store.errors import LocationError, ReadOnlyError, StoreNotFoundError
-from covpool.store.storage.locations import MEMORY
+from covpool.store.storage.locations import CATALOG_FILE, MEMORY
 from covpool.store.storage.objects import Objects
 
 #: What to do with a store that can only be read.
@@ -49,7 +48,7 @@ def require_place(location: str | Path, catalog: str | None = None, *, lost_cata
         if catalog is None and not (own or lost_catalog):
             raise LocationError(
                 f"{location}: has arrays and no {CATALOG_FILE}; give the right --catalog, or make it again "
-                f"with: covpool store rebuild {location}"
+                f"with: covpool store rebuild --store {location}"
             )
     if catalog is not None and not lost_catalog:
         require_catalog_file(catalog)
@@ -80,18 +79,18 @@ def require_writable_place(location: str | Path) -> None:
         raise ReadOnlyError(f"{location}: {why}; {READ_ONLY_REMEDY}")
 
 
-def require_catalog(engine: Engine, location: str | Path) -> None:
+def require_catalog(database: Database, location: str | Path) -> None:
     """Refuse a database in which no catalog was made.
 
     Raises:
         StoreNotFoundError: there is none.
         CatalogError: the database cannot be reached, or refused.
     """
-    with reading(engine) as connection:
+    with database.reading() as connection:
         found = TABLES.found(connection)
     if found is None:
         raise StoreNotFoundError(
-            f"there is no store at {location}: database {shown(engine.url)} holds no catalog; check the "
+            f"there is no store at {location}: database {database.name} holds no catalog; check the "
             "location and --catalog (COVPOOL_CATALOG)"
         )
 

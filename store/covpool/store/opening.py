@@ -1,17 +1,16 @@
 """Opening: the arrays and the catalog of a store, checked against each other; made where they may be."""
 
 from collections.abc import Mapping
-from json import JSONDecodeError
 from pathlib import Path
 
 from zarr.abc.store import Store as ZarrStorage
 
 from covpool.store.arrays.layout import stored_namespaces
-from covpool.store.arrays.zarr_arrays import open_root
+from covpool.store.arrays.zarr_arrays import DAMAGED_METADATA, open_root
 from covpool.store.catalog.catalog import Catalog
 from covpool.store.catalog.ledger import Ledger
 from covpool.store.catalog.rooms import kept_catalog, readable
-from covpool.store.database.engines import open_engine
+from covpool.store.database.database import Database
 from covpool.store.errors import CatalogError, LocationError, StorageError, StoreError
 from covpool.store.existence import (
     READ_ONLY_REMEDY,
@@ -44,18 +43,18 @@ def open_parts(
         catalog_url(location, catalog)
     storage = open_storage(location, options, read_only=read_only)
     kept = kept_catalog(storage, str(location)) if read_only and in_bucket(location, catalog) else None
-    engine = kept or open_engine(catalog_url(location, catalog), durability, read_only=read_only)
+    database = kept or Database.open(catalog_url(location, catalog), durability, read_only=read_only)
     try:
         if read_only or not create:
             require_arrays(storage, location)
             if not lost_catalog:
-                require_catalog(engine, location)
+                require_catalog(database, location)
         if read_only:
-            engine = readable(engine)
-        found = Catalog(engine, str(location))
+            database = readable(database)
+        found = Catalog(database, str(location))
         open_root(storage, str(location))
-        older = outdated(found, storage, str(location))
-        if not lost_catalog and _knows_none(found, storage):
+        older = outdated(database, storage, str(location))
+        if not lost_catalog and _knows_none(database, storage):
             told = f" ({older})" if older else ""
             raise LocationError(
                 f"{location}: has arrays, and a catalog that knows none of them{told}; give the right "
@@ -63,17 +62,17 @@ def open_parts(
             )
         if not (lost_catalog or older or read_only):
             try:
-                opened_for_writing(found, storage, str(location))
+                opened_for_writing(database, storage, str(location))
             except (CatalogError, StorageError) as error:
                 raise type(error)(f"{error}; {READ_ONLY_REMEDY}") from error
     except StoreError as error:
-        engine.dispose()
+        database.close()
         # Of a database that nobody named the reader knows only the location.
         if isinstance(error, CatalogError) and catalog is None:
             raise LocationError(f"{location}: the catalog cannot be opened; {error}") from error
         raise
-    except (OSError, JSONDecodeError, KeyError) as error:
-        engine.dispose()
+    except (*DAMAGED_METADATA, OSError) as error:
+        database.close()
         raise LocationError(
             f"{location}: the arrays cannot be opened ({first_line(error)}); "
             "check the permissions, the free space, and that nothing else wrote there"
@@ -81,9 +80,9 @@ def open_parts(
     return storage, found, older
 
 
-def _knows_none(catalog: Catalog, storage: ZarrStorage) -> bool:
+def _knows_none(database: Database, storage: ZarrStorage) -> bool:
     """Whether there are arrays, and the catalog has not heard of any."""
-    ledger = Ledger(catalog)
+    ledger = Ledger(database)
     # Asked again at last: another process may just be making the first.
     return not ledger.namespaces() and bool(stored_namespaces(storage)) and not ledger.namespaces()
 

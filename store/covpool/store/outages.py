@@ -6,18 +6,15 @@ Whoever meets one waits and tries again; nothing that was being computed is to b
 import errno
 import os
 import sqlite3
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from sqlalchemy.exc import DataError, IntegrityError, NotSupportedError, ProgrammingError
 
 from covpool.store.arrays.schema import ARRAYS
 from covpool.store.errors import CatalogError, OutdatedCatalogError, StorageError
+from covpool.store.opened import OpenedStore
 from covpool.store.standing import require_arrays_of
 from covpool.store.storage.whole_files import PARTIAL
-
-if TYPE_CHECKING:
-    from covpool.store.store import Store
 
 #: On a full disk an empty file can still be made, and one of a few bytes may be.
 _LOCAL_BYTES, _REMOTE_BYTES = 1 << 16, 1 << 10
@@ -59,7 +56,7 @@ def _is_wrong(error: CatalogError) -> bool:
     return wrong or code == sqlite3.SQLITE_ERROR
 
 
-def probe(store: "Store") -> None:
+def probe(store: OpenedStore) -> None:
     """Write an object, read it back and remove it.
 
     Raises:
@@ -72,7 +69,7 @@ def probe(store: "Store") -> None:
     # Where rows are written; `gc` sweeps one that was left by a process that died.
     path = f"{ARRAYS}/probe.{uuid4().hex}{PARTIAL}"
     try:
-        require_arrays_of(store.catalog, store.storage, store.where)
+        require_arrays_of(store.database, store.storage, store.where)
         try:
             store.objects.write(path, content)
             found = store.objects.read(path)

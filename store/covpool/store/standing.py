@@ -21,11 +21,11 @@ from covpool.store.arrays.compacted_arrays import SEALED, is_marked
 from covpool.store.arrays.compacted_arrays import USED as USED_MARK
 from covpool.store.arrays.layout import generations
 from covpool.store.arrays.schema import MEAN, RECORD, Namespace, chunk_path, generation_path
-from covpool.store.catalog.catalog import Catalog, entry_of, select_entries
+from covpool.store.catalog.catalog import entry_of, select_entries
 from covpool.store.catalog.copies import Copies
 from covpool.store.catalog.ledger import Ledger
 from covpool.store.catalog.tables import BUILDING, READY, entries, meta
-from covpool.store.database.engines import alone
+from covpool.store.database.database import Database, advisory_lock
 from covpool.store.errors import CorruptEntryError, LocationError, StorageError
 from covpool.store.storage.objects import Objects
 
@@ -54,14 +54,14 @@ class Standing:
     unfinished: bool = False
 
 
-def outdated(catalog: Catalog, storage: ZarrStorage, where: str) -> str | None:
+def outdated(database: Database, storage: ZarrStorage, where: str) -> str | None:
     """Why catalog and arrays are not of the same moment, in one sentence; None where nothing says so.
 
     Raises:
         LocationError: the catalog is that of another store.
     """
     objects = Objects(storage)
-    of_arrays, of_catalog = _of_arrays(objects, where), _of_catalog(catalog)
+    of_arrays, of_catalog = _of_arrays(objects, where), _of_catalog(database)
     if of_arrays is not None:
         if of_catalog is not None and of_catalog.store != of_arrays.store:
             raise LocationError(
@@ -76,21 +76,21 @@ def outdated(catalog: Catalog, storage: ZarrStorage, where: str) -> str | None:
                 f"the store was opened for writing {of_arrays.serial - opened} time(s) since the catalog was"
             )
         # So it is also where a process died between the two; then the rows are there.
-        if opened > of_arrays.serial and (lost := _lost(catalog, objects)):
+        if opened > of_arrays.serial and (lost := _lost(database, objects)):
             return f"{lost} of the rows that the catalog made ready last are not there: the arrays are older"
     if not objects.is_local:
         # A row that was handed out is noticed when it is written: looking for it costs requests.
         return None
-    return next(_unknown_to(catalog, storage, objects), None)
+    return next(_unknown_to(database, storage, objects), None)
 
 
-def require_arrays_of(catalog: Catalog, storage: ZarrStorage, where: str) -> None:
+def require_arrays_of(database: Database, storage: ZarrStorage, where: str) -> None:
     """Refuse to take for damage what is the absence of the arrays: an unmounted disk, an emptied folder.
 
     Raises:
         StorageError: the arrays that belong to this catalog are not there.
     """
-    here, known = _of_arrays(Objects(storage), where), _of_catalog(catalog)
+    here, known = _of_arrays(Objects(storage), where), _of_catalog(database)
     if here is None or known is None or here.store != known.store:
         raise StorageError(
             f"{where}: the arrays of this store are not there ({STORE_FILE} is missing, or another's); "
@@ -98,12 +98,12 @@ def require_arrays_of(catalog: Catalog, storage: ZarrStorage, where: str) -> Non
         )
 
 
-def opened_for_writing(catalog: Catalog, storage: ZarrStorage, where: str) -> None:
+def opened_for_writing(database: Database, storage: ZarrStorage, where: str) -> None:
     """Count this opening in the catalog, on disk for good, and then beside the arrays."""
     objects = Objects(storage)
     found = _of_arrays(objects, where)
-    with catalog.writing(durable=True) as connection:
-        alone(connection, "covpool store serial")
+    with database.writing(durable=True) as connection:
+        advisory_lock(connection, "covpool store serial")
         known = _read(connection)
         store = known.store if known else found.store if found else uuid4().hex
         standing = Standing(store, max(known.serial if known else 0, found.serial if found else 0) + 1)
@@ -121,7 +121,7 @@ def declare_outdated(storage: ZarrStorage, where: str) -> None:
         _write(objects, Standing(found.store, found.serial + 1), where)
 
 
-def declare_unfinished(catalog: Catalog, storage: ZarrStorage, where: str) -> None:
+def declare_unfinished(database: Database, storage: ZarrStorage, where: str) -> None:
     """Have every opening of these arrays find that a copy of a catalog's store into them has not ended.
 
     Until they are opened for writing when it has.
@@ -130,7 +130,7 @@ def declare_unfinished(catalog: Catalog, storage: ZarrStorage, where: str) -> No
         LocationError: they are those of another store.
     """
     objects = Objects(storage)
-    of_catalog, there = _of_catalog(catalog), _of_arrays(objects, where)
+    of_catalog, there = _of_catalog(database), _of_arrays(objects, where)
     if of_catalog is not None and there is not None and there.store != of_catalog.store:
         raise LocationError(f"{where}: holds store {there.store[:8]}, not a backup of {of_catalog.store[:8]}")
     store = of_catalog.store if of_catalog else there.store if there else uuid4().hex
@@ -145,9 +145,9 @@ def is_unfinished(storage: ZarrStorage, where: str) -> bool:
     return there is not None and there.unfinished
 
 
-def has_standing(catalog: Catalog, storage: ZarrStorage, where: str) -> tuple[bool, bool]:
+def has_standing(database: Database, storage: ZarrStorage, where: str) -> tuple[bool, bool]:
     """Whether a catalog, and arrays, say which store they are of."""
-    return _of_catalog(catalog) is not None, _of_arrays(Objects(storage), where) is not None
+    return _of_catalog(database) is not None, _of_arrays(Objects(storage), where) is not None
 
 
 def _write(objects: Objects, standing: Standing, where: str) -> None:
@@ -169,8 +169,8 @@ def _of_arrays(objects: Objects, where: str) -> Standing | None:
         ) from error
 
 
-def _of_catalog(catalog: Catalog) -> Standing | None:
-    with catalog.reading() as connection:
+def _of_catalog(database: Database) -> Standing | None:
+    with database.reading() as connection:
         return _read(connection)
 
 
@@ -180,10 +180,10 @@ def _read(connection: Connection) -> Standing | None:
     return Standing(found[_STORE], int(found[_SERIAL])) if len(found) == 2 else None
 
 
-def _lost(catalog: Catalog, objects: Objects) -> int:
+def _lost(database: Database, objects: Objects) -> int:
     """How many of the rows made ready last lie in no array."""
     query = select_entries().where(entries.c.state == READY).order_by(entries.c.since.desc()).limit(_LATEST)
-    with catalog.reading() as connection:
+    with database.reading() as connection:
         latest = [entry_of(row).place for row in connection.execute(query)]
     paths = [
         f"{generation_path(place.namespace, place.generation)}/zarr.json"
@@ -194,9 +194,9 @@ def _lost(catalog: Catalog, objects: Objects) -> int:
     return sum(not objects.exists(path) for path in paths)
 
 
-def _unknown_to(catalog: Catalog, storage: ZarrStorage, objects: Objects) -> Iterator[str]:
+def _unknown_to(database: Database, storage: ZarrStorage, objects: Objects) -> Iterator[str]:
     """Rows and copies that the catalog has not handed out."""
-    ledger = Ledger(catalog)
+    ledger = Ledger(database)
     for name, (namespace, next_row) in ledger.namespaces().items():
         for row in (next_row + step for step in _PROBED):
             # Written by a living writer, the row has been handed out since.
@@ -211,7 +211,7 @@ def _unknown_to(catalog: Catalog, storage: ZarrStorage, objects: Objects) -> Ite
             except CorruptEntryError:
                 # It tells nothing of the catalog; who reads from the copy has it mended.
                 continue
-            state = Copies(catalog).states(name).get(generation)
+            state = Copies(database).states(name).get(generation)
             if complete and (state is None or (read_from and state == BUILDING)):
                 yield f"{path} was made after it"
 

@@ -1,187 +1,28 @@
 """Store: moments by key, in Zarr arrays behind a catalog."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from itertools import islice
-from json import JSONDecodeError
-from pathlib import Path
-from threading import Lock
-from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import Connection
-from zarr.abc.store import Store as ZarrStorage
 
-from covpool.store.arrays.compacted_arrays import CompactedArrays
-from covpool.store.arrays.partial_files import Partials
-from covpool.store.arrays.stored_files import StoredFiles
-from covpool.store.arrays.zarr_arrays import NamespaceArrays, RowArrays
-from covpool.store.catalog.catalog import Catalog
-from covpool.store.catalog.entries import Entry, Place
 from covpool.store.catalog.listing import list_entries
-from covpool.store.catalog.names import Names
-from covpool.store.codecs import codec_id
-from covpool.store.errors import (
-    CorruptEntryError,
-    KeyNotFoundError,
-    OutdatedCatalogError,
-    ReadOnlyError,
-    StorageError,
-)
 from covpool.store.maintenance.verify import Problem, verify
-from covpool.store.opening import first_line, open_parts
-from covpool.store.standing import declare_outdated, opened_for_writing, outdated
-from covpool.store.storage.durability import Durability
-from covpool.store.storage.objects import Objects
+from covpool.store.opened import OpenedStore
+from covpool.store.threads import in_order
 from covpool.store.values.keys import MomentsKey
 from covpool.store.values.moments import Moments
 from covpool.store.writer import put_all
-
-T = TypeVar("T")
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class Store:
+class Store(OpenedStore):
     """A cache of moments: what is put under a key reads back bit for bit, or raises.
 
     Any number of processes may read and write the same directory at once.
     """
-
-    def __init__(
-        self,
-        storage: ZarrStorage,
-        catalog: Catalog,
-        codec: str = "lossless",
-        durability: Durability = "process",
-        *,
-        outdated: str | None = None,
-        where: str = "the store",
-    ) -> None:
-        self.catalog = catalog
-        #: Why catalog and arrays are known not to be of the same moment; None where they are.
-        self.outdated = outdated
-        self.where = where
-        self.names = Names(catalog)
-        #: The Zarr hierarchy's files as they lie there, for readers elsewhere.
-        self.files = StoredFiles(storage)
-        self.codec = codec_id(codec)
-        self.durability = durability
-        self.storage = storage
-        self.objects = Objects(storage)
-        #: What is known of sequences that are not finished.
-        self.partials = Partials(self.objects)
-        self._arrays: dict[tuple[str, int], RowArrays] = {}
-        self._lock = Lock()
-
-    @classmethod
-    def open(
-        cls,
-        location: str | Path,
-        *,
-        catalog: str | None = None,
-        codec: str = "lossless",
-        options: Mapping[str, str] | None = None,
-        durability: Durability = "process",
-        lost_catalog: bool = False,
-        create: bool = True,
-        read_only: bool = False,
-    ) -> Self:
-        """Open a store, or create one in an empty or new directory or prefix.
-
-        Args:
-            location: a directory, "s3://bucket/prefix", or "memory://" for one that lives in this process.
-            catalog: database URL (sqlite:///path, postgresql://user:password@host/name); by default SQLite
-                inside the directory. Object storage needs one.
-            codec: how new keys are stored: "lossless", "cold" (exact, mostly smaller, slower to write), or
-                "bounded:1e-4" (lossy, with that relative Frobenius error at most; see `Entry.error`).
-                Reading needs none, and a key that has a row keeps the codec of that row.
-            options: of object storage (endpoint, region, access_key_id, secret_access_key, …); what is not
-                named comes from the environment (AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID, …).
-            durability: "process", or "power-loss" to force a directory's chunks and catalog to the disk
-                before `put` returns (see `storage.durability`); object storage and database servers
-                see to that themselves.
-            lost_catalog: take arrays without a catalog, for `maintenance.rebuild` to make it again.
-            create: False where a store must be there already: nothing is made of a mistyped path.
-            read_only: for reading only; implies `create=False`. Nothing is written, locked or made, so that
-                a read-only mount or bucket will do, and a server whose role may only select. Whatever would
-                write raises `ReadOnlyError`. A SQLite catalog of an earlier covpool is read as it is; of one
-                that is being written to elsewhere each look-up sees what is committed.
-
-        Raises:
-            ReadOnlyError: the directory may only be read, and is to be opened for writing.
-            StoreNotFoundError: there is no store, and none is to be created.
-            LocationError: the location is of no supported kind, is a file, or cannot be created.
-            CatalogError: the database named by `catalog` cannot be reached, or refused.
-            StorageError: the object storage cannot be reached, or refused.
-            FormatVersionError: it was written in another format, or its catalog is of another revision.
-            ValueError: there is no such codec or durability.
-        """
-        codec_id(codec)
-        storage, found, older = open_parts(
-            location,
-            catalog=catalog,
-            options=options,
-            durability=durability,
-            lost_catalog=lost_catalog,
-            create=create,
-            read_only=read_only,
-        )
-        return cls(storage, found, codec, durability, outdated=older, where=str(location))
-
-    @property
-    def read_only(self) -> bool:
-        """Whether it was opened for reading only."""
-        return self.catalog.read_only
-
-    def require_writable(self) -> None:
-        """Refuse to write into a store that is open for reading only, or through an outdated catalog.
-
-        Raises:
-            ReadOnlyError, OutdatedCatalogError: it is; the message says by what it is known.
-        """
-        self.require_open_for_writing()
-        self.require_current()
-
-    def require_open_for_writing(self) -> None:
-        """Refuse to write into a store that is open for reading only.
-
-        Raises:
-            ReadOnlyError: it is.
-        """
-        if self.read_only:
-            raise ReadOnlyError(
-                f"{self.where}: is open for reading only; nothing was changed. Open it for writing where "
-                "that is allowed"
-            )
-
-    def require_current(self) -> None:
-        """Refuse what cannot be done where catalog and arrays are not of the same moment.
-
-        Raises:
-            OutdatedCatalogError: it is; the message says by what it is known.
-        """
-        if self.outdated is not None:
-            # Somebody may have rebuilt it since.
-            self.outdated = outdated(self.catalog, self.storage, self.where)
-        if self.outdated is not None:
-            raise OutdatedCatalogError(
-                f"{self.where}: catalog and arrays are not of the same moment ({self.outdated}), as after "
-                "one of them was restored; the store is read-only until: covpool store rebuild"
-            )
-
-    def found_outdated(self, error: OutdatedCatalogError) -> None:
-        """Stop writing, here and wherever the store is opened next."""
-        self.outdated = str(error)
-        declare_outdated(self.storage, self.where)
-
-    def rebuilt(self) -> None:
-        """Write again: the catalog has been brought up to the arrays."""
-        opened_for_writing(self.catalog, self.storage, self.where)
-        self.outdated = None
 
     def put(
         self,
@@ -227,15 +68,6 @@ class Store:
         """
         put_all(self, items, also, replace=replace)
 
-    def get(self, key: MomentsKey | str) -> Moments:
-        """The moments of a key, given whole or as its digest.
-
-        Raises:
-            KeyNotFoundError: there is no ready entry.
-            CorruptEntryError: there is one, and it does not read back intact.
-        """
-        return self._stored(key, lambda arrays, entry: arrays.read(entry.row, entry.key))
-
     def get_many(self, keys: Iterable[MomentsKey | str], *, threads: int = 2) -> Iterator[Moments]:
         """Moments of many keys, in their order, read ahead on several threads.
 
@@ -247,19 +79,7 @@ class Store:
         """
         if threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
-        return self._read_ahead(iter(keys), threads)
-
-    def _read_ahead(self, keys: Iterator[MomentsKey | str], threads: int) -> Iterator[Moments]:
-        pool = ThreadPoolExecutor(threads, thread_name_prefix="covpool-get")
-        try:
-            waiting = deque(pool.submit(self.get, key) for key in islice(keys, 2 * threads))
-            while waiting:
-                moments = waiting.popleft().result()
-                waiting.extend(pool.submit(self.get, key) for key in islice(keys, 1))
-                yield moments
-        finally:
-            # Whoever stops early waits for the reads under way, as the store may be closed next.
-            pool.shutdown(cancel_futures=True)
+        return in_order(self.get, keys, threads=threads, ahead=2 * threads)
 
     def chunk(self, key: MomentsKey | str) -> bytes:
         """The second moment's chunk of a key as its namespace encodes it, its checksum tested.
@@ -272,17 +92,6 @@ class Store:
             CorruptEntryError: the chunk is missing, damaged, or another key's.
         """
         return self._stored(key, lambda arrays, entry: arrays.read_chunk(entry.row, entry.key))
-
-    def entry(self, key: MomentsKey | str) -> Entry:
-        """The catalog's ready entry of a key.
-
-        Raises:
-            KeyNotFoundError: there is none.
-        """
-        found = self.catalog.find(str(key))
-        if found is None:
-            raise KeyNotFoundError(f"{key}: not in the store; extract it first")
-        return found
 
     def __contains__(self, key: MomentsKey | str) -> bool:
         return self.catalog.find(str(key)) is not None
@@ -314,7 +123,7 @@ class Store:
         `pyarrow.parquet.write_table(store.table(), path)` makes a Parquet file of it.
         """
         return list_entries(
-            self.catalog,
+            self.database,
             model=model,
             layer=layer,
             selection=selection,
@@ -326,61 +135,3 @@ class Store:
     def verify(self) -> list[Problem]:
         """Read every ready entry back, and compare the catalog with the arrays; see `maintenance.verify`."""
         return verify(self)
-
-    def close(self) -> None:
-        """Release the database connections."""
-        self.catalog.engine.dispose()
-        self.storage.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _stored(self, key: MomentsKey | str, take: Callable[[RowArrays, Entry], T]) -> T:
-        entry = self.entry(key)
-        while True:
-            try:
-                return take(self.arrays_of(entry.place), entry)
-            except CorruptEntryError:
-                # Replaced since the catalog was asked, and the old row swept: the new one is read.
-                current = self.catalog.find(entry.key)
-                if current is None or current.place == entry.place:
-                    raise
-                entry = current
-
-    def arrays_of(self, place: Place) -> RowArrays:
-        """The arrays that a place lies in.
-
-        Raises:
-            CorruptEntryError: their metadata are damaged or missing.
-        """
-        which = (place.namespace.id, place.generation)
-        with self._lock:
-            if which not in self._arrays:
-                try:
-                    self._arrays[which] = (
-                        CompactedArrays(self.storage, place.namespace, place.generation)
-                        if place.generation
-                        else NamespaceArrays(self.storage, place.namespace)
-                    )
-                except StorageError:
-                    raise
-                except (JSONDecodeError, KeyError, FileNotFoundError) as error:
-                    raise CorruptEntryError(
-                        f"namespace {place.namespace.id}: array metadata is damaged ({first_line(error)}); "
-                        "its zarr.json files are written anew by: covpool store verify --repair"
-                    ) from error
-                except OSError as error:
-                    raise StorageError(
-                        f"namespace {place.namespace.id}: its arrays cannot be opened "
-                        f"({first_line(error)}); check disk, permissions and limits, and try again "
-                        "(repeating is harmless)"
-                    ) from error
-            return self._arrays[which]

@@ -69,23 +69,37 @@ def side_by_side(
         side: of the matrices; of wide ones so many are under way as `MEMORY_BYTES` hold.
     """
     most = min(cores(), max(1, MEMORY_BYTES // (8 * COPIES * side * side)))
-    left = iter(items)
 
     def alone(item: Item) -> Result:
         with one_thread():
             return work(item)
 
     with one_thread():
-        pool = ThreadPoolExecutor(most, thread_name_prefix="covpool-matrix")
-        try:
-            waiting = deque(pool.submit(alone, one) for one in islice(left, most + 1))
-            while waiting:
-                result = waiting.popleft().result()
-                waiting.extend(pool.submit(alone, one) for one in islice(left, 1))
-                yield result
-        finally:
-            # Whoever stops early waits for what is under way, as a store may be closed next.
-            pool.shutdown(cancel_futures=True)
+        yield from in_order(alone, items, threads=most, ahead=most + 1)
+
+
+def in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], *, threads: int, ahead: int
+) -> Generator[Result, None, None]:
+    """`work` of every item, in their order, on several threads.
+
+    Args:
+        work: must bear being called by several threads.
+        items: read here, as they are wanted.
+        threads: that work at once.
+        ahead: items that are begun, or done, before the first is taken.
+    """
+    left = iter(items)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="covpool")
+    try:
+        waiting = deque(pool.submit(work, one) for one in islice(left, ahead))
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(work, one) for one in islice(left, 1))
+            yield result
+    finally:
+        # Whoever stops early waits for what is under way, as a store may be closed next.
+        pool.shutdown(cancel_futures=True)
 
 
 def cores() -> int:

@@ -7,7 +7,6 @@ read a key once must not find other bits under it. They are replaced where they 
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import Connection
 
@@ -16,17 +15,15 @@ from covpool.store.arrays.schema import Namespace
 from covpool.store.arrays.zarr_arrays import NamespaceArrays
 from covpool.store.catalog.entries import Entry, Place, Written
 from covpool.store.errors import CatalogError, CorruptEntryError, OutdatedCatalogError
+from covpool.store.opened import OpenedStore
 from covpool.store.values.keys import MomentsKey
 from covpool.store.values.moments import Moments
 
 log = logging.getLogger(__name__)
 
-if TYPE_CHECKING:
-    from covpool.store.store import Store
-
 
 def put_all(
-    store: "Store",
+    store: OpenedStore,
     items: Iterable[tuple[MomentsKey, Moments]],
     also: Callable[[Connection], None] | None,
     *,
@@ -50,7 +47,7 @@ def put_all(
             if written:
                 store.catalog.flip_ready(written, replace=replace, also=also)
             elif also is not None:
-                with store.catalog.writing() as connection:
+                with store.database.writing() as connection:
                     also(connection)
         except BaseException:
             # Whoever interrupts leaves no reservation behind either.
@@ -69,7 +66,7 @@ def put_all(
 
 
 def _rows(
-    store: "Store",
+    store: OpenedStore,
     wanted: list[tuple[MomentsKey, Namespace]],
     given: dict[str, tuple[MomentsKey, Moments]],
     reserved: list[Place],
@@ -87,7 +84,7 @@ def _rows(
             yield key.digest, reserved[-1], one.place
 
 
-def _write(store: "Store", key: MomentsKey, moments: Moments, place: Place, old: Place | None) -> Written:
+def _write(store: OpenedStore, key: MomentsKey, moments: Moments, place: Place, old: Place | None) -> Written:
     arrays = store.arrays_of(place)
     assert isinstance(arrays, NamespaceArrays)
     record = arrays.write(place.row, key, moments)
@@ -96,7 +93,7 @@ def _write(store: "Store", key: MomentsKey, moments: Moments, place: Place, old:
     return Written(key, place, record, old)
 
 
-def _stays(store: "Store", entry: Entry, key: MomentsKey, moments: Moments, *, replace: bool) -> bool:
+def _stays(store: OpenedStore, entry: Entry, key: MomentsKey, moments: Moments, *, replace: bool) -> bool:
     """Whether what is stored there stays: it is intact, and the same, or other moments that are to stay."""
     if (moments.width, str(moments.dtype)) != (entry.namespace.width, entry.namespace.dtype):
         return False

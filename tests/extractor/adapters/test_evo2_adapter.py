@@ -262,8 +262,9 @@ def test_the_loss_of_the_check_is_that_of_the_logits(
     assert read_prompts(prompts) == texts
     found = check(adapter, prompts)
     # The logits are compared in float32.
-    assert found.loss == pytest.approx(np.mean(losses), rel=1e-6)
-    assert (found.sequences, found.expected, found.passed) == (3, None, None)
+    (row,) = found.rows
+    assert row["loss"] == pytest.approx(np.mean(losses), rel=1e-6)
+    assert (row["sequences"], row["expected"], found.passed) == (3, None, None)
 
 
 def test_a_check_without_prompts_says_where_they_come_from(adapter: Evo2Adapter, tmp_path: Path) -> None:

@@ -9,9 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from covpool.extractor import CheckpointError, ExtractionError, LayerError, Options, describe, load_adapter
+from covpool.extractor import CheckpointError, LayerError, Options, describe, load_adapter
 from covpool.extractor.adapters.evo2 import Evo2Adapter
-from covpool.extractor.adapters.evo2_vortex import contained
 from covpool.extractor.networks.evo2.config import Evo2Config
 from covpool.extractor.networks.evo2.network import Evo2
 from covpool.extractor.networks.evo2.published import PUBLISHED
@@ -215,32 +214,6 @@ def test_the_7b_shape_runs_without_fp8_whatever_its_config_allows() -> None:
     seven = config(hidden_size=4096, hcl_filter_groups=4096, num_layers=32, use_fp8_input_projections=True)
     seven |= {"attn_layer_idxs": [3], "hcs_layer_idxs": [*range(4, 32)], "hcm_layer_idxs": [1, 0]}
     assert not Evo2Config.from_mapping(seven | {"hcl_layer_idxs": [2]}).float8_projections
-
-
-def test_the_published_vortex_backend_says_what_it_lacks(tmp_path: Path) -> None:
-    where = checkpoint(tmp_path / "m")
-    with pytest.raises(ExtractionError, match="backend vortex needs evo2, vortex, flash_attn_2_cuda"):
-        load_adapter(str(where), backend="vortex")
-    with pytest.raises(ExtractionError, match="no backend 'other'; beside covpool's own: vortex"):
-        load_adapter(str(where), backend="other")
-    with pytest.raises(ExtractionError, match="beside covpool's own: none"):
-        load_adapter("ntv3-mini", backend="vortex")
-
-
-def test_a_package_that_logs_on_import_leaves_no_trace(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import logging
-
-    monkeypatch.chdir(tmp_path)
-    before, level = list(logging.getLogger().handlers), logging.getLogger().level
-    with contained():
-        logging.getLogger().addHandler(logging.FileHandler("activations_debug.log"))
-        logging.getLogger().setLevel(logging.DEBUG)
-    assert logging.getLogger().handlers == before
-    assert logging.getLogger().level == level
-    assert Path.cwd() == tmp_path
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

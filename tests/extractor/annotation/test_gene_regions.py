@@ -16,7 +16,9 @@ from covpool.extractor import (
     read_annotation,
     reverse_complement,
 )
-from covpool.extractor.annotation.gene_regions import CLASSES, PARTITION
+from covpool.extractor.annotation.selections import selections
+
+PARTITION = selections().keys() - {"gene", "exon"}
 
 CODING = Transcript("t", ((10, 40), (60, 100)), ((20, 40), (60, 72)))
 EXPECTED = {
@@ -142,7 +144,7 @@ def test_a_partition_holds_every_base_once(
             for base in range(start, end):
                 covered[base] += 1
     assert set(covered) == {1}
-    assert list(found.classes) == [name for name in CLASSES if name in found.classes]
+    assert list(found.classes) == [name for name in selections() if name in found.classes]
     for name, intervals in found.classes.items():
         assert Region(name, intervals).intervals == intervals
 

@@ -151,6 +151,7 @@ class _Truncating:
             inner.device,
         )
         self.budget = inner.budget
+        self.part = inner.part
         self.recipe = inner.recipe
 
     def activations(

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from covpool.extractor import (
     Adapter,
     Layer,
-    Options,
     RegionError,
     Sequence,
     SequenceError,
@@ -26,6 +25,7 @@ from covpool.extractor.adapters.ntv3 import NTv3Adapter
 from covpool.extractor.extraction.extract import extract_regions
 from covpool.extractor.extraction.packs import PACK_BASES, Shape, packs
 from covpool.extractor.extraction.regions import Region
+from covpool.extractor.extraction.workload import Workload
 from covpool.store.values.keys import selection_digest
 from covpool.store.values.moments import Moments, merge
 from tests.extractor.golden import checkpoint
@@ -215,8 +215,9 @@ def test_a_packed_sequence_has_the_same_bits_whoever_shares_its_forward(mini: Ad
     ]
 
     def run(members: list[Sequence]) -> list[tuple[int, bytes, bytes]]:
-        given = [(one, classes if one is mine else (Region.whole(len(one)),)) for one in members]
-        found = extract_regions(mini, given, ["up.6"], Options())
+        recipes = [mini.recipe("up.6")]
+        given = [Workload.of(one, recipes, classes if one is mine else None) for one in members]
+        found = extract_regions(mini, given)
         return [bits(one) for one in found[members.index(mine)]["up.6"].values()]
 
     alone = run([mine])

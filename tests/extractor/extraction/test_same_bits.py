@@ -75,6 +75,15 @@ def test_other_layers_and_classes_in_the_same_forward_change_no_bit(
         assert bits(found[layer]["whole"]) == expected
 
 
+def test_a_layer_has_the_same_bits_alone_and_beside_deeper_ones_in_several_tiles(adapter: Adapter) -> None:
+    """Tiles of 16 kb: what one of them spans must not follow from the layers that are wanted."""
+    bases = "".join(np.random.default_rng(0).choice(list("ACGT"), 70_000 if adapter.part else 2000))
+    names = [adapter.layers[index].name for index in (0, 1, -5, -1)]
+    together = extract(adapter, bases, names)
+    for name in names:
+        assert bits(extract(adapter, bases, [name])[name]) == bits(together[name]), name
+
+
 def test_free_memory_changes_no_bit(
     adapter: Adapter, sequences: list[Sequence], alone: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

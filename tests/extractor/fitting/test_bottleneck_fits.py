@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from covpool.extractor.errors import FitError
 from covpool.extractor.fitting.losses import reconstruction_losses
 from covpool.extractor.fitting.methods.autoencoder import fit_autoencoder, reconstruction_norms
 from covpool.extractor.fitting.methods.glram import fit_glram
 from covpool.extractor.fitting.methods.mean_eigenvectors import fit_mean_eigenvectors
 from covpool.extractor.fitting.source import MomentsList, MomentsSource, sweep
 from covpool.extractor.fitting.summary import Scaling
-from covpool.store import Bottleneck, Moments, PoolingError
+from covpool.store import Bottleneck, Moments
 from covpool.store.testing import example_key, example_moments
 from tests.extractor.real_moments import real_moments
 
@@ -158,12 +159,12 @@ def test_a_resumed_fit_does_not_repeat_its_sweeps(tmp_path: Path) -> None:
 
 def test_the_state_of_another_fit_is_refused(tmp_path: Path) -> None:
     fit_glram(SMALL, k=3, name="c", state=tmp_path)
-    with pytest.raises(PoolingError, match="state of another fit"):
+    with pytest.raises(FitError, match="state of another fit"):
         fit_glram(SMALL, k=4, name="c", state=tmp_path)
-    with pytest.raises(PoolingError, match="state of another fit"):
+    with pytest.raises(FitError, match="state of another fit"):
         fit_glram(MomentsList(SMALL.moments[1:], RECIPE), k=3, name="c", state=tmp_path)
     (tmp_path / "state.safetensors").write_bytes(b"damaged")
-    with pytest.raises(PoolingError, match="not a readable fit state"):
+    with pytest.raises(FitError, match="not a readable fit state"):
         fit_glram(SMALL, k=3, name="c", state=tmp_path)
 
 
@@ -194,5 +195,5 @@ def test_the_autoencoder_is_the_same_for_a_seed_and_another_for_another() -> Non
 @pytest.mark.parametrize("fit", [fit_glram, fit_autoencoder])
 @pytest.mark.parametrize(("count", "k"), [(0, 2), (5, 0), (5, 11)])
 def test_what_cannot_be_fitted_is_refused(fit: Any, count: int, k: int) -> None:
-    with pytest.raises(PoolingError, match=f"cannot fit k={k}|no moments to fit"):
+    with pytest.raises(FitError, match=f"cannot fit k={k}|no moments to fit"):
         fit(MomentsList(SMALL.moments[:count], RECIPE), k=k, name="c")

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from covpool.extractor.errors import FitError
 from covpool.extractor.fitting.methods.mean_eigenvectors import fit_mean_eigenvectors
 from covpool.extractor.fitting.source import MomentsList
-from covpool.store import PoolingError
 from covpool.store.testing import example_key, example_moments
 
 RECIPE = example_key("any").recipe
@@ -59,5 +59,5 @@ def test_with_rms_scaling_the_units_of_a_feature_do_not_matter() -> None:
 
 @pytest.mark.parametrize(("moments", "k"), [([], 2), (MOMENTS, 0), (MOMENTS, 13)])
 def test_what_cannot_be_fitted_is_refused(moments: list[object], k: int) -> None:
-    with pytest.raises(PoolingError, match=f"cannot fit k={k}|no moments to fit"):
+    with pytest.raises(FitError, match=f"cannot fit k={k}|no moments to fit"):
         fit_mean_eigenvectors(MomentsList(moments, RECIPE), k=k, name="b")  # type: ignore[arg-type]

@@ -10,13 +10,14 @@ import pytest
 import scipy.linalg
 from numpy.typing import NDArray
 
+from covpool.extractor.errors import FitError
 from covpool.extractor.fitting.features import localised
 from covpool.extractor.fitting.methods.principal import principal_axes
 from covpool.extractor.fitting.methods.principal_scores import fit_principal_scores
 from covpool.extractor.fitting.methods.reduced_rank import choose_penalty, fit_reduced_rank_ridge
 from covpool.extractor.fitting.source import MomentsList
 from covpool.extractor.fitting.targets import Targets
-from covpool.store import Moments, PoolingError
+from covpool.store import Moments
 from covpool.store.poolings.half_vector import half_vector
 from covpool.store.poolings.projection import project
 from covpool.store.poolings.scores import LinearScores
@@ -139,9 +140,9 @@ def test_a_constant_column_is_left_alone() -> None:
 
 @pytest.mark.parametrize(("count", "k"), [(0, 1), (5, 5), (5, 0), (300, 22)])
 def test_what_cannot_be_fitted_is_refused(count: int, k: int) -> None:
-    with pytest.raises(PoolingError, match=f"cannot fit k={k} scores|no moments to fit"):
+    with pytest.raises(FitError, match=f"cannot fit k={k} scores|no moments to fit"):
         fit_principal_scores(MomentsList(MOMENTS[:count], RECIPE), k=k, name="s")
-    with pytest.raises(PoolingError, match="7 directions"):
+    with pytest.raises(FitError, match="7 directions"):
         fit_principal_scores(SOURCE, k=2, name="s", directions=7)
 
 
@@ -224,7 +225,7 @@ def test_the_penalty_is_the_best_of_the_held_out_block_and_never_at_an_edge() ->
     ],
 )
 def test_targets_that_do_not_fit_are_refused(values: Any, message: str) -> None:
-    with pytest.raises(PoolingError, match=message):
+    with pytest.raises(FitError, match=message):
         fit_reduced_rank_ridge(SOURCE, Targets(values, ("a", "b")), k=2, name="r")
-    with pytest.raises(PoolingError, match="rank 13"):
+    with pytest.raises(FitError, match="rank 13"):
         fit_reduced_rank_ridge(SOURCE, planted(), k=13, name="r")

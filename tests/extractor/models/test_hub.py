@@ -73,8 +73,8 @@ def test_what_is_never_loaded_by_hub_id_is_not_told_to_be_downloaded(
     other = {"config.json": b'{"model_type": "esm"}', "model.safetensors": b"x"}
     shards = {"config.json": files["config.json"], "pytorch_model.bin": b"x"}
     for name, held, words in (
-        ("owner/evo2_7b", pickled, r"without config\.json; an Evo 2 model is given as a directory"),
-        ("owner/esm", other, "model_type 'esm' is not one of ntv3"),
+        ("owner/evo2_7b", pickled, r"without config\.json; a model of family evo2 is given as a directory"),
+        ("owner/esm", other, "model_type 'esm' is not one of evo2, ntv3; install"),
         ("owner/ntv3", shards, r"without model\.safetensors; by hub id .* other files as a directory"),
     ):
         with hub(held) as (url, asked):

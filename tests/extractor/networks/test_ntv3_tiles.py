@@ -132,7 +132,8 @@ def test_batch_mates_and_padding_do_not_matter(
 
 
 @pytest.mark.parametrize(
-    ("shrunk", "tap"), [(Reach(stem=6), "stem"), (Reach(down=1), "transformer.0"), (Reach(up=0), "last up")]
+    ("shrunk", "tap"),
+    [(Reach(stem=6), "transformer.0"), (Reach(down=1), "transformer.0"), (Reach(up=0), "last up")],
 )
 @pytest.mark.parametrize("upsampling", ["repeat+conv", "conv_transpose"])
 @pytest.mark.parametrize("downsamples", [3, 5, 7])
@@ -143,7 +144,7 @@ def test_a_halo_one_position_too_small_is_not_exact(
     ids = _ids(8 * network.config.multiple, 2)
     name = f"up.{downsamples - 1}" if tap == "last up" else tap
     found = _tiled(network, ids, 2 * network.config.multiple, frozenset([name]), reach=shrunk)[name]
-    assert relative_error(found, dict(network.stages(ids))[name]) > 1e-4
+    assert relative_error(found, dict(network.stages(ids))[name]) > 1000 * EXACT
 
 
 def _blocks_run(network: NTv3, names: frozenset[str]) -> set[str]:

@@ -49,7 +49,7 @@ def location(tmp_path: Path, recipe: Recipe) -> Path:
     )
     other = describe("ntv3-mini").recipe("up.5")
     with Store.open(tmp_path / "store") as store:
-        Genomes(store.catalog).add("toy", tmp_path / "g.fa", tmp_path / "a.gff3")
+        Genomes(store.database).add("toy", tmp_path / "g.fa", tmp_path / "a.gff3")
         for seed, (name, (start, end, strand)) in enumerate(GENES.items()):
             for layer in (recipe, other) if name != "c" else (recipe,):
                 one = key(layer, BASES[start:end])
@@ -98,7 +98,7 @@ def test_anndata_holds_genes_with_coordinates_and_their_embeddings(location: Pat
 def test_parquet_holds_the_same_and_null_where_a_gene_has_no_moments(location: Path, recipe: Recipe) -> None:
     target = location.parent / "toy.parquet"
     ran = CliRunner().invoke(
-        export, [str(target), "--assembly", "toy", "--bottleneck", "mean", "--store", str(location)]
+        export, [str(target), "--assembly", "toy", "--pooling", "mean", "--store", str(location)]
     )
     assert ran.exit_code == 0, ran.output
     assert "up.5:whole: 1 of 3 genes have no moments" in ran.stderr

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from covpool.extractor.annotation.annotation import read_annotation
-from covpool.extractor.models.models import Options, describe
+from covpool.extractor.models.models import describe
+from covpool.extractor.models.options import Options
 from covpool.extractor.sequences.genome import Genome
 from covpool.service.assemblies.plan import loci_of, make_plan, names_of
 from covpool.service.assemblies.registry import Genomes
@@ -71,7 +72,7 @@ class Case:
     def register(self, genes: dict[str, Place], circular: bool = False) -> None:
         """As `covpool genome add` does."""
         with Store.open(self.location) as store:
-            Genomes(store.catalog).add("R", self.fasta, self.annotation(genes, circular))
+            Genomes(store.database).add("R", self.fasta, self.annotation(genes, circular))
 
     def compute(
         self,
@@ -92,7 +93,7 @@ class Case:
             )  # fmt: skip
             store.names.add(names_of(plan))
             for item in plan.items:
-                for (_, name), key in item.keys(plan.recipes, MODEL, Options()).items():
+                for (_, name), key in item.workload.keys(MODEL).items():
                     found |= {(locus.gene.id, name): key.digest for locus in item.loci}
                     if key not in store:
                         store.put(key, moments(key.digest))
@@ -309,14 +310,14 @@ def test_an_assembly_that_is_not_registered_takes_the_newest_place_and_tells(cas
 def test_a_registration_without_digests_is_told_from_the_fasta_file(case: Case) -> None:
     case.register(V1)
     first = case.compute(V1)
-    with Store.open(case.location) as store, store.catalog.writing() as connection:
+    with Store.open(case.location) as store, store.database.writing() as connection:
         for row in connection.execute(sa.select(table)).all():
             older = {name: one for name, one in json.loads(row.classes).items() if name != "digest"}
             connection.execute(sa.update(table).where(table.c.id == row.id).values(classes=json.dumps(older)))
     rows, told = case.export()
     assert {name: key(row) for name, row in rows.items()} == {name: first[name, "whole"] for name in V1}
     assert not told
-    with Store.open(case.location) as store, store.catalog.writing() as connection:
+    with Store.open(case.location) as store, store.database.writing() as connection:
         connection.execute(sa.update(table).values(classes=None))
     rows, _ = case.export()
     assert key(rows["g0"]) == first["g0", "whole"]

@@ -64,7 +64,7 @@ def location(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "g.fa").write_text(f">chr/1\n{BASES}\n")
     (folder / "a.bed").write_text(f"chr/1\t0\t{len(BASES)}\tg/0:%\nchr/1\t0\t9\t..\n")
     with Store.open(folder / "store") as store:
-        Genomes(store.catalog).add("R", folder / "g.fa", folder / "a.bed")
+        Genomes(store.database).add("R", folder / "g.fa", folder / "a.bed")
         keys = [
             (name, MomentsKey(sequence_digest(bases), len(bases), recipe))
             for recipe in recipes()
@@ -83,7 +83,7 @@ def location(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", params=[".h5ad", ".parquet"])
 def exported(location: Path, request: pytest.FixtureRequest) -> Path:
     target = location.parent / f"m{request.param}"
-    arguments = [str(target), "--assembly", "R", "--bottleneck", "mean", "--store", str(location)]
+    arguments = [str(target), "--assembly", "R", "--pooling", "mean", "--store", str(location)]
     ran = CliRunner().invoke(export, arguments, catch_exceptions=False)
     assert ran.exit_code == 0 and not ran.stderr, ran.output
     return target
@@ -165,7 +165,7 @@ def test_a_file_appears_whole_and_readable_as_the_umask_says(location: Path, tmp
     before = os.umask(0o027)
     try:
         for name in ("m.parquet", "m.h5ad"):
-            arguments = [str(tmp_path / name), "--assembly", "R", "--bottleneck", "mean", "--layer", "a/b"]
+            arguments = [str(tmp_path / name), "--assembly", "R", "--pooling", "mean", "--layer", "a/b"]
             ran = CliRunner().invoke(export, [*arguments, "--store", str(location)], catch_exceptions=False)
             assert ran.exit_code == 0, ran.output
             assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o640

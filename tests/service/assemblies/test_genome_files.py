@@ -16,9 +16,9 @@ from click.testing import CliRunner
 from starlette.testclient import TestClient
 
 from covpool.extractor import Genome, describe, read_annotation
-from covpool.extractor.models.models import Options
+from covpool.extractor.models.options import Options
 from covpool.service.assemblies.plan import loci_of, make_plan
-from covpool.service.bulk.one_process import OneProcess
+from covpool.service.bulk.executors import Local
 from covpool.service.bulk.run import run_plan
 from covpool.service.commands.extract import extract
 from covpool.service.commands.genome import genome as command
@@ -141,8 +141,8 @@ def test_genes_of_a_file_that_was_cut_off_meanwhile_fail(tmp_path: Path) -> None
         plan = make_plan(store, loci, genome, assembly="x", model=model, layers=layers, options=Options(),
                          dtype="float32", device="cpu")  # fmt: skip
         os.truncate(fasta, 605)
-        spec = Spec(str(tmp_path / "s"), None, "ntv3-mini", model.weights, layers, Options(), device="cpu")
-        report = run_plan(plan, store, str(tmp_path / "s"), partial(OneProcess, spec))
+        spec = Spec(str(tmp_path / "s"), None, "ntv3-mini", model.weights, device="cpu")
+        report = run_plan(plan, store, str(tmp_path / "s"), partial(Local, spec))
     assert (report.done, sorted(report.failed)) == (0, ["a", "b", "c"])
     for gene, why in report.failed.items():
         assert f"{gene}: its FASTA file has changed since it was opened" in why
@@ -153,7 +153,7 @@ def test_an_assembly_that_lost_contigs_when_it_was_registered_is_registered_anew
     (tmp_path / "g.fa").write_text(f">c\n{BASES}\n>d\n{BASES}\n")
     (tmp_path / "g.bed").write_text("d\t10\t50\tg\t0\t+\n")
     run("add", "old", "--fasta", str(tmp_path / "g.fa"), "--store", str(tmp_path / "s"))
-    with Store.open(tmp_path / "s") as store, store.catalog.writing() as connection:
+    with Store.open(tmp_path / "s") as store, store.database.writing() as connection:
         connection.execute(sa.update(table).values(contigs=json.dumps({"c": 604})))
     with in_process(tmp_path / "s") as api:
         response = api.post("/v1/jobs", json={"assembly": "old", "region": "c:0-9"})

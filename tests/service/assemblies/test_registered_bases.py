@@ -13,12 +13,11 @@ from starlette.testclient import TestClient
 
 from covpool.extractor import Genome, describe, read_annotation
 from covpool.extractor.errors import GenomeFileError
-from covpool.extractor.models.models import Options
+from covpool.extractor.models.options import Options
 from covpool.extractor.sequences import genome as genome_module
 from covpool.service.assemblies.plan import Plan, loci_of, make_plan
 from covpool.service.assemblies.registry import Genomes
-from covpool.service.bulk.executors import Executor
-from covpool.service.bulk.one_process import OneProcess
+from covpool.service.bulk.executors import Executor, Local
 from covpool.service.bulk.run import run_plan
 from covpool.service.extraction.work import Spec
 from covpool.store import Store
@@ -64,7 +63,7 @@ def fasta(tmp_path: Path) -> Path:
 @pytest.fixture
 def api(tmp_path: Path, fasta: Path) -> Iterator[TestClient]:
     with Store.open(tmp_path / "s") as store:
-        Genomes(store.catalog).add("a", fasta, tmp_path / "g.bed")
+        Genomes(store.database).add("a", fasta, tmp_path / "g.bed")
     with in_process(tmp_path / "s") as client:
         yield client
 
@@ -136,13 +135,11 @@ def test_a_file_changed_under_a_bulk_run_gives_no_name_other_bases(
     location = tmp_path / "bulk"
     with Store.open(location) as store, Genome(fasta) as genome:
         plan = planned(store, genome, tmp_path / "g.bed")
-        keys = {item.digest for item in plan.items}
-        spec = Spec(
-            str(location), None, "ntv3-mini", plan.model.weights, plan.layers, Options(), device="cpu"
-        )
+        keys = {item.workload.digest for item in plan.items}
+        spec = Spec(str(location), None, "ntv3-mini", plan.model.weights, device="cpu")
 
         def start() -> Executor:
-            found = OneProcess(spec)
+            found = Local(spec)
             in_place(fasta, text(1))
             return found
 
@@ -151,7 +148,7 @@ def test_a_file_changed_under_a_bulk_run_gives_no_name_other_bases(
         assert all("changed" in why for why in report.failed.values())
         assert len(store) == 0
         in_place(fasta, text(0))
-        report = run_plan(plan, store, str(location), partial(OneProcess, spec))
+        report = run_plan(plan, store, str(location), partial(Local, spec))
         assert (report.done, {key.sequence for key in list(store.keys())}) == (GENES, keys)
 
 

@@ -37,7 +37,7 @@ GENES = [
     (16000, 450, "+", "kill"),
     (17000, 401, "+", None),
     (18000, 900, "+", "overflow"),
-    (19000, 901, "+", None),
+    (19000, 901, "+", "kill Dask worker"),
     (20000, 2600, "+", "sleep once"),
     (23000, 30, "+", None),
     (24980, 20, "-", None),
@@ -278,6 +278,20 @@ def test_a_killed_worker_costs_nothing_and_a_killing_gene_only_itself(
     assert "overflowed" in report["failed"]["g7"]
     assert report["done"] == len(GENES) - 2
     assert_same(case, name, undisturbed, without={"g5", "g7"})
+
+
+@pytest.mark.slow
+def test_a_gene_that_kills_the_dask_worker_itself_is_the_only_one_blamed(
+    case: Case, undisturbed: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "f").mkdir()
+    for flag in ("sleep-once", "no-kill", "kill-once", "kill-Dask-worker"):
+        (tmp_path / "f" / flag).touch()
+    code, report, err = outcome(case.start("hosts", "--workers", "2", faults=tmp_path / "f"))
+    assert code == 1 and report, err
+    assert set(report["failed"]) == {"g7", "g8"}, report["failed"]
+    assert report["failed"]["g8"] == "every Dask worker that tried it was killed"
+    assert_same(case, "hosts", undisturbed, without={"g7", "g8"})
 
 
 @pytest.mark.slow

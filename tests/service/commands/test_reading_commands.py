@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 
 from covpool.clients.cli import covpool
 from covpool.store import LocationError, Store
+from covpool.store.storage.locations import CATALOG_FILE
 from tests.service.running import environment
 
 READING = [
@@ -22,6 +23,9 @@ READING = [
     ["genome", "remove", "R64"],
     ["token", "list"],
     ["token", "revoke", "ann"],
+    *(["store", name] for name in ("ls", "verify", "scrub", "rebuild", "compact", "gc", "migrate")),
+    ["store", "backup", "{out}/b"],
+    ["store", "export", "{out}/e.npz"],
 ]
 
 
@@ -52,15 +56,6 @@ def test_a_mistyped_store_is_named_and_not_made(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", ["ls", "verify", "rebuild", "compact", "gc", "export", "migrate"])
-def test_nor_do_those_that_look_after_a_store(command: str, tmp_path: Path) -> None:
-    rest = [str(tmp_path / "out.npz")] if command == "export" else []
-    found = run("store", command, str(tmp_path / "nope"), *rest)
-    assert found.exit_code == 1
-    assert "there is no store at" in str(found.exception)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_worker_that_was_never_started_leaves_no_database(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,6 +70,12 @@ def test_what_writes_makes_the_store(tmp_path: Path) -> None:
     assert run("token", "create", "ann", "--scope", "read", "--store", str(tmp_path / "a")).exit_code == 0
     fasta = str(tmp_path / "g.fa")
     assert run("genome", "add", "g", "--fasta", fasta, "--store", str(tmp_path / "b")).exit_code == 0
+    found = run(
+        "extract", fasta, COVPOOL_STORE=str(tmp_path / "c"), COVPOOL_CATALOG=f"sqlite:///{tmp_path}/d"
+    )
+    assert found.exit_code == 0
+    assert (tmp_path / "d").is_file()
+    assert not (tmp_path / "c" / CATALOG_FILE).exists()
     for name in "ab":
         Store.open(tmp_path / name, create=False).close()
     assert "ann" in run("token", "list", "--store", str(tmp_path / "a")).stdout

@@ -23,7 +23,7 @@ from tests.service.in_process import OFFERED, fill, in_process
 
 def make(directory: Path, name: str, *scopes: Scope) -> str:
     with Store.open(directory) as store:
-        return Tokens(store.catalog).create(name, scopes)
+        return Tokens(store.database).create(name, scopes)
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -120,7 +120,7 @@ def test_a_reading_token_embeds_what_is_cached_and_no_more(tmp_path: Path) -> No
 def test_a_revoked_token_is_refused_and_revoking_the_last_does_not_open_the_service(tmp_path: Path) -> None:
     token = make(tmp_path, "alice", "read")
     with Store.open(tmp_path) as store:
-        Tokens(store.catalog).revoke("alice")
+        Tokens(store.database).revoke("alice")
     with in_process(tmp_path) as api:
         assert api.get("/v1/models", headers=bearer(token)).status_code == 401
         assert api.get("/v1/models").status_code == 401
@@ -143,7 +143,7 @@ def test_names_are_checked_and_not_used_twice(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="no scope"):
         make(tmp_path, "bob")
     with Store.open(tmp_path) as store, pytest.raises(RequestError, match="covpool token list"):
-        Tokens(store.catalog).revoke("bob")
+        Tokens(store.database).revoke("bob")
 
 
 def test_the_command_makes_lists_and_revokes(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_the_command_makes_lists_and_revokes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "127.0.0.1", "::1", "localhost"])
 def test_a_service_that_others_can_reach_needs_tokens_or_force(tmp_path: Path, host: str) -> None:
     with Store.open(tmp_path) as store:
-        tokens = Tokens(store.catalog)
+        tokens = Tokens(store.database)
         here = Settings(store=str(tmp_path), host=host)
         if host in ("127.0.0.1", "::1", "localhost"):
             check_public(here, tokens)

@@ -1,6 +1,8 @@
 """POST /v1/bottlenecks: a fit from cached moments is a durable job, and what it gives is applied by name."""
 
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,12 @@ import httpx
 import numpy as np
 import pytest
 
-from covpool.service.errors import RequestError
-from covpool.service.fitting.fits import Fits
+from covpool.service.errors import LeaseLostError, RequestError
+from covpool.service.fitting.fits import Fits, keep_file
+from covpool.service.queue import FitTask, JobQueue, Request, Task, TaskLeases
+from covpool.service.queue.leases import finish_task
 from covpool.store import Store, load_pooling
+from covpool.store.testing import example_key
 
 GENES = [("ACGT" * 9)[shift : shift + 20 + shift] + "GATTACA" * shift for shift in range(12)]
 
@@ -36,7 +41,7 @@ def test_a_fit_is_a_job_and_its_result_embeds_by_name(http: httpx.Client, tmp_pa
     assert found["bottleneck"]["fit"]["sequences"] == 12
     assert http.post("/v1/bottlenecks", json=asked).json() == found
     assert "fit.one" in [one["name"] for one in http.get("/v1/bottlenecks").json()["data"]]
-    answer = http.post("/v1/embeddings", json={"job": job["id"], "bottleneck": "fit.one"})
+    answer = http.post("/v1/embeddings", json={"job": job["id"], "pooling": "fit.one"})
     scores = np.array([one["embedding"] for one in answer.json()["data"]])
     assert scores.shape == (12, 5)
     # Principal scores of the very moments they were fitted on are centred.
@@ -78,21 +83,87 @@ def test_names_that_are_taken_and_requests_that_lack_something_are_refused(http:
     assert http.get("/v1/bottlenecks/tea").status_code == 404
 
 
-def test_a_fit_whose_runner_fell_silent_is_taken_over_until_it_was_tried_too_often() -> None:
-    with Store.open("memory://") as store:
-        fits = Fits(store.catalog, lease_s=0.0, max_attempts=2)
-        fits.submit("f", {"k": 1})
-        assert [one.name for one in (fits.claim("a"), fits.claim("b")) if one] == ["f", "f"]
-        fits.finish("f", "a", b"late")
+REQUEST = {"name": "f", "recipe": example_key("a").recipe.to_json(), "k": 1}
+
+
+@pytest.fixture
+def store(tmp_path: Path, database_url: str) -> Iterator[Store]:
+    with Store.open(tmp_path, catalog=database_url) as opened:
+        yield opened
+
+
+def test_a_fit_is_leased_as_other_tasks_are_until_it_was_tried_too_often(store: Store) -> None:
+    fits, leases = Fits(store.database), TaskLeases(store.database, lease_s=0.05, max_attempts=2)
+    fits.submit("f", REQUEST)
+    for worker, attempt in (("a", 1), ("b", 2)):
+        (task,) = leases.claim(worker, ["0" * 64], tokens=1000, count=100)
+        assert isinstance(task, FitTask)
+        assert (task.request, task.attempts) == (REQUEST, attempt)
+        assert leases.heartbeat(worker, {task.id: 0}) == set()
         assert fits.one("f").state == "running"
-        assert fits.claim("c") is None
-        assert fits.one("f").state == "failed"
-        assert fits.submit("f", {"k": 2}).state == "queued"
+        assert leases.claim("other") == []
+        time.sleep(0.06)
+        assert leases.sweep() == 1
+    found = fits.one("f")
+    assert (found.state, found.error) == (
+        "failed",
+        "2 attempts, then set aside; the last error: its lease expired",
+    )
+    with pytest.raises(LeaseLostError), store.database.writing() as connection:
+        finish_task(connection, task.id, "b")
+    assert fits.submit("f", REQUEST | {"k": 2}).state == "queued"
 
 
-def test_one_name_is_one_request() -> None:
-    with Store.open("memory://") as store:
-        fits = Fits(store.catalog)
-        assert fits.submit("f", {"k": 1}) == fits.submit("f", {"k": 1})
-        with pytest.raises(RequestError, match="choose another name"):
-            fits.submit("f", {"k": 2})
+def test_a_fit_is_done_in_the_transaction_that_keeps_its_file(store: Store) -> None:
+    fits, leases = Fits(store.database), TaskLeases(store.database)
+    fits.submit("f", REQUEST)
+    (task,) = leases.claim("w")
+    with pytest.raises(ZeroDivisionError), store.database.writing() as connection:
+        finish_task(connection, task.id, "w")
+        keep_file(connection, "f", b"file")
+        raise ZeroDivisionError
+    assert (fits.one("f").state, fits.file("f")) == ("running", None)
+    with store.database.writing() as connection:
+        finish_task(connection, task.id, "w")
+        keep_file(connection, "f", b"file")
+    assert (fits.one("f").state, fits.file("f")) == ("done", b"file")
+    assert fits.submit("f", REQUEST).state == "done"
+
+
+def test_a_fit_does_not_wait_behind_a_genome_nor_comes_with_other_tasks(store: Store) -> None:
+    fits, leases = Fits(store.database), TaskLeases(store.database)
+    recipe = example_key("a").recipe
+    requests = [Request.of_key(name, example_key(name), "ACGT", 4) for name in "ab"]
+    JobQueue(store.database).submit(recipe, requests)
+    fits.submit("f", REQUEST)
+    claimed = [leases.claim("w", [recipe.weights], tokens=1000, count=100) for _ in range(3)]
+    assert [[type(task) for task in tasks] for tasks in claimed] == [[FitTask], [Task, Task], []]
+
+
+def test_an_outage_costs_a_fit_no_attempt(store: Store) -> None:
+    fits, leases = Fits(store.database), TaskLeases(store.database, max_attempts=1)
+    fits.submit("f", REQUEST)
+    for _ in range(3):
+        (task,) = leases.claim("w")
+        leases.give_back("w", [task.id])
+        assert (task.attempts, fits.one("f").state) == (1, "queued")
+
+
+def test_one_name_is_one_request(store: Store) -> None:
+    fits = Fits(store.database)
+    assert fits.submit("f", REQUEST) == fits.submit("f", REQUEST)
+    with pytest.raises(RequestError, match="choose another name"):
+        fits.submit("f", REQUEST | {"k": 2})
+
+
+def test_of_two_who_take_a_name_at_once_one_is_told_so(store: Store) -> None:
+    fits = Fits(store.database)
+
+    def take(k: int) -> str:
+        try:
+            return fits.submit("f", REQUEST | {"k": k}).state
+        except RequestError:
+            return "refused"
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(take, range(8))) == ["queued", *["refused"] * 7]

@@ -21,7 +21,7 @@ def test_a_request_decomposes_on_one_thread_and_the_process_gets_its_own_back(tm
     with threadpool_limits(2, user_api="blas"):
         with in_process(tmp_path) as client, watched("eigh") as seen:
             assert blas_threads() == {1}, "of the whole process, so that no request sets it"
-            answer = client.post("/v1/embeddings", json={"input": BASES, "bottleneck": "root"})
+            answer = client.post("/v1/embeddings", json={"input": BASES, "pooling": "root"})
             assert answer.status_code == 200, answer.text
         assert seen == [1]
         assert blas_threads() == {2}

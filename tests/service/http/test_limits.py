@@ -171,7 +171,7 @@ def test_sequences_are_never_logged(tmp_path: Path, caplog: pytest.LogCaptureFix
                 api.post(route, json=body, headers={"Prefer": "wait=0"})
         upload(api, f">a\n{secret}\n".encode())
         # A database that refuses must not tell the values it was given.
-        with api.app.state.context.store.catalog.writing() as connection:  # type: ignore[attr-defined]
+        with api.app.state.context.store.database.writing() as connection:  # type: ignore[attr-defined]
             connection.exec_driver_sql("DROP TABLE tasks")
         failed = api.post(JOBS, json={"input": secret[::-1]})
         assert failed.status_code in (500, 503)

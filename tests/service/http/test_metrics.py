@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from covpool.extractor import Sequence
 from covpool.service import logs
 from covpool.service.database.tokens import Tokens
-from covpool.service.queue import Request, WorkerState
+from covpool.service.queue import Request, TaskLeases, WorkerState
 from covpool.service.settings import Settings
 from covpool.store import MomentsKey
 from covpool.store.testing import example_key, example_moments
@@ -78,11 +78,11 @@ def test_hits_and_misses_of_both_caches_are_counted(tmp_path: Path) -> None:
 
 def test_queue_and_workers_on_any_host_are_told_of(tmp_path: Path) -> None:
     with in_process(tmp_path) as api:
-        queue = api.app.state.context.queue  # type: ignore[attr-defined]
-        requests = [Request(name, example_key(name), "ACGT", 8) for name in "abc"]
-        queue.submit(example_key("a").recipe, requests)
-        assert len(queue.claim("gpu-host-1")) == 1
-        queue.announce(WorkerState("gpu-host-1", "cuda:0", 30, 80, 5, 700, 2, 3.5, 4, 600, 2.0))
+        context = api.app.state.context  # type: ignore[attr-defined]
+        requests = [Request.of_key(name, example_key(name), "ACGT", 8) for name in "abc"]
+        context.queue.submit(example_key("a").recipe, requests)
+        assert len(TaskLeases(context.store.database).claim("gpu-host-1")) == 1
+        context.workers.announce(WorkerState("gpu-host-1", "cuda:0", 30, 80, 5, 700, 2, 3.5, 4, 600, 2.0))
         time.sleep(0.05)
         found = values(api)
     assert value(found, "covpool_database_up") == 1
@@ -109,7 +109,7 @@ def test_queue_and_workers_on_any_host_are_told_of(tmp_path: Path) -> None:
 
 def test_without_its_database_a_service_still_tells_of_itself(tmp_path: Path) -> None:
     with in_process(tmp_path) as api:
-        with api.app.state.context.store.catalog.writing() as connection:  # type: ignore[attr-defined]
+        with api.app.state.context.store.database.writing() as connection:  # type: ignore[attr-defined]
             connection.exec_driver_sql("DROP TABLE tasks")
         found = values(api)
     assert value(found, "covpool_database_up") == 0
@@ -118,7 +118,7 @@ def test_without_its_database_a_service_still_tells_of_itself(tmp_path: Path) ->
 
 def test_metrics_need_a_token_where_there_are_tokens(tmp_path: Path) -> None:
     with in_process(tmp_path) as api:
-        made = Tokens(api.app.state.context.store.catalog).create("prometheus", ["read"])  # type: ignore[attr-defined]
+        made = Tokens(api.app.state.context.store.database).create("prometheus", ["read"])  # type: ignore[attr-defined]
         time.sleep(2.1)
         assert api.get("/metrics").status_code == 401
         assert values(api, headers={"Authorization": f"Bearer {made}"})

@@ -101,13 +101,19 @@ def test_the_rejected_sequence_is_not_repeated_in_the_answer(http: httpx.Client)
 @pytest.mark.parametrize(
     ("options", "status", "words"),
     [
-        ({"bottleneck": "tea"}, 422, ["there is no bottleneck 'tea'", "ntv3-mini.up.6.k16", "covariance"]),
+        ({"bottleneck": "tea"}, 422, ["there is no pooling 'tea'", "ntv3-mini.up.6.k16", "covariance"]),
         ({"bottleneck": "mean+tea"}, 422, ["'tea'", "ntv3-mini.up.6.k16"]),
-        ({"bottleneck": "tea", "layer": "stem"}, 422, ["'tea'", "only the plain kinds mean", "stem"]),
-        ({"bottleneck": "ntv3-mini.up.6.k16", "layer": "stem"}, 409, ["layer", "only the plain kinds mean"]),
+        ({"bottleneck": "tea", "layer": "stem"}, 422, ["'tea'", "only the plain kinds covariance", "stem"]),
+        (
+            {"bottleneck": "ntv3-mini.up.6.k16", "layer": "stem"},
+            409,
+            ["layer", "only the plain kinds covariance"],
+        ),
         ({"pooling": "bottleneck", "layer": "stem"}, 422, ["no bottleneck fits", "stem", "fit a bottleneck"]),
         ({"pooling": "mean", "bottleneck": "std"}, 422, ["takes no bottleneck"]),
-        ({"pooling": "median"}, 422, ["pooling"]),
+        ({"pooling": "median"}, 422, ["there is no pooling 'median'", "ntv3-mini.up.6.k16"]),
+        ({"pooling": "mean+tea"}, 422, ["there is no pooling 'tea'"]),
+        ({"pooling": "ntv3-mini.up.6.k16", "layer": "stem"}, 409, ["layer", "only the plain kinds"]),
     ],
     ids=str,
 )

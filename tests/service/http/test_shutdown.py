@@ -100,16 +100,16 @@ def ready(api: TestClient) -> tuple[int, str]:
 
 
 def test_a_service_is_ready_while_a_worker_is_heard_of_anywhere(api: TestClient) -> None:
-    queue = api.app.state.context.queue  # type: ignore[attr-defined]
+    workers = api.app.state.context.workers  # type: ignore[attr-defined]
     assert ready(api) == (503, "workers: 0 of 0 here alive, 0 heard of")
-    queue.announce(WorkerState("elsewhere-1"))
+    workers.announce(WorkerState("elsewhere-1"))
     assert ready(api) == (200, "workers: 0 of 0 here alive, 1 heard of")
-    queue.leave("elsewhere-1")
+    workers.leave("elsewhere-1")
     assert ready(api)[0] == 503
 
 
 def test_a_service_without_its_arrays_is_not_ready(api: TestClient, tmp_path: Path) -> None:
-    api.app.state.context.queue.announce(WorkerState("elsewhere-1"))  # type: ignore[attr-defined]
+    api.app.state.context.workers.announce(WorkerState("elsewhere-1"))  # type: ignore[attr-defined]
     assert ready(api)[0] == 200
     shutil.rmtree(tmp_path / "store" / "arrays")
     status, detail = ready(api)
@@ -118,8 +118,8 @@ def test_a_service_without_its_arrays_is_not_ready(api: TestClient, tmp_path: Pa
 
 
 def test_a_service_without_its_database_is_not_ready(api: TestClient) -> None:
-    catalog = api.app.state.context.store.catalog  # type: ignore[attr-defined]
-    with catalog.writing() as connection:
+    database = api.app.state.context.store.database  # type: ignore[attr-defined]
+    with database.writing() as connection:
         connection.exec_driver_sql("DROP TABLE workers")
     status, detail = ready(api)
     assert status == 503
@@ -128,7 +128,7 @@ def test_a_service_without_its_database_is_not_ready(api: TestClient) -> None:
 
 def test_a_service_that_stops_is_not_ready(api: TestClient) -> None:
     context = api.app.state.context  # type: ignore[attr-defined]
-    context.queue.announce(WorkerState("elsewhere-1"))
+    context.workers.announce(WorkerState("elsewhere-1"))
     context.shutdown.begin()
     assert ready(api) == (503, "stopping")
     assert api.get("/health/live").status_code == 200

@@ -90,9 +90,9 @@ def test_the_time_to_come_again_follows_the_work_that_is_left_and_is_bounded(
     tmp_path: Path, tokens_per_s: float, expected: int
 ) -> None:
     with in_process(tmp_path, max_wait_s=0.0) as api:
-        queue = api.app.state.context.queue  # type: ignore[attr-defined]
+        workers = api.app.state.context.workers  # type: ignore[attr-defined]
         worker = WorkerState("one", batches=1, batch_tasks=1, batch_tokens=int(1e9))
-        queue.announce(replace(worker, batch_s=1e9 / tokens_per_s))
+        workers.announce(replace(worker, batch_s=1e9 / tokens_per_s))
         answer = ask(api, input="ACGTA" * 200)
     assert int(answer.headers["retry-after"]) == expected
     assert "no worker" not in answer.json()["detail"]

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from covpool.service.queue import Queue
+from covpool.service.queue import JobQueue, TaskLeases
 from covpool.service.queue.tables import TABLES
 from covpool.store import MomentsKey, Store, sequence_digest
 from covpool.store.errors import FormatVersionError
 from covpool.store.testing import example_key
+from tests.service.queue.claimed import claim_tasks, key_of
 
 RECIPE = example_key("a").recipe
 FIRST = (
@@ -31,8 +32,8 @@ FIRST = (
 def test_jobs_of_the_first_revision_go_on(tmp_path: Path, database_url: str) -> None:
     key, job = MomentsKey(sequence_digest("ACGT"), 4, RECIPE), "0" * 64
     with Store.open(tmp_path, catalog=database_url) as store:
-        blob = "BLOB" if store.catalog.engine.dialect.name == "sqlite" else "BYTEA"
-        with store.catalog.writing() as connection:
+        blob = "BLOB" if store.database.engine.dialect.name == "sqlite" else "BYTEA"
+        with store.database.writing() as connection:
             for statement in FIRST:
                 connection.execute(sa.text(statement.format(bytes=blob)))
             connection.execute(
@@ -58,12 +59,12 @@ def test_jobs_of_the_first_revision_go_on(tmp_path: Path, database_url: str) -> 
                 {"job": job, "key": key.digest},
             )
         with pytest.raises(FormatVersionError, match="covpool store migrate"):
-            Queue(store.catalog)
-        assert TABLES.migrate(store.catalog.engine) == ("0001", TABLES.revision)
-        queue = Queue(store.catalog)
+            JobQueue(store.database)
+        assert TABLES.migrate(store.database) == ("0001", TABLES.revision)
+        queue, leases = JobQueue(store.database), TaskLeases(store.database)
         (record,) = queue.job(job).records
         assert (record.name, record.state, record.cost) == ("gene", "queued", 4)
-        (task,) = queue.claim("w")
-        assert (task.key, task.bases, task.attempts) == (key, "ACGT", 2)
-        queue.fail(key.digest, "w", "bad", retry=False)
+        (task,) = claim_tasks(leases, "w")
+        assert (key_of(task.workload), task.workload.text, task.attempts) == (key, "ACGT", 2)
+        leases.fail(key.digest, "w", "bad", retry=False)
         assert queue.job(job).state == "failed"

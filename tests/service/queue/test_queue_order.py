@@ -9,10 +9,12 @@ import pytest
 from sqlalchemy.engine import Connection
 
 from covpool.service.errors import JobNotFoundError, LeaseLostError
-from covpool.service.queue import Queue, Request, Unfit, WorkerState
+from covpool.service.queue import JobQueue, Request, TaskLeases, Unfit, Workers, WorkerState
+from covpool.service.queue.leases import finish_task
 from covpool.store import MomentsKey, Store, sequence_digest
 from covpool.store.testing import example_key, example_moments
 from covpool.store.values.keys import Recipe
+from tests.service.queue.claimed import claim_tasks
 
 RECIPE = example_key("a").recipe
 OTHER = dataclasses.replace(RECIPE, layer="layer.1")
@@ -25,13 +27,18 @@ def store(tmp_path: Path, database_url: str) -> Iterator[Store]:
 
 
 @pytest.fixture
-def queue(store: Store) -> Queue:
-    return Queue(store.catalog, lease_s=1000)
+def queue(store: Store) -> JobQueue:
+    return JobQueue(store.database)
+
+
+@pytest.fixture
+def leases(store: Store) -> TaskLeases:
+    return TaskLeases(store.database, lease_s=1000)
 
 
 def requests(*sequences: str, recipe: Recipe = RECIPE) -> list[Request | Unfit]:
     return [
-        Request(bases, MomentsKey(sequence_digest(bases), len(bases), recipe), bases, len(bases))
+        Request.of_key(bases, MomentsKey(sequence_digest(bases), len(bases), recipe), bases, len(bases))
         for bases in sequences
     ]
 
@@ -40,130 +47,144 @@ def key(bases: str) -> MomentsKey:
     return MomentsKey(sequence_digest(bases), len(bases), RECIPE)
 
 
-def claimed(queue: Queue, tokens: int = 1000, count: int = 100, worker: str = "w") -> list[str]:
-    return [task.bases for task in queue.claim(worker, tokens=tokens, count=count)]
+def claimed(leases: TaskLeases, tokens: int = 1000, count: int = 100, worker: str = "w") -> list[str]:
+    return [task.workload.text for task in claim_tasks(leases, worker, tokens=tokens, count=count)]
 
 
 def finish(store: Store, bases: str, worker: str = "w") -> None:
     def ending(connection: Connection) -> None:
-        Queue.finish(connection, key(bases).digest, worker)
+        finish_task(connection, key(bases).digest, worker)
 
     store.put(key(bases), example_moments(bases), also=ending)
 
 
-def test_interactive_tasks_come_before_bulk_ones(queue: Queue) -> None:
+def test_interactive_tasks_come_before_bulk_ones(queue: JobQueue, leases: TaskLeases) -> None:
     queue.submit(RECIPE, requests("AAA", "CCC"))
     queue.submit(RECIPE, requests("GGG"), priority="interactive")
-    assert claimed(queue, count=1) == ["GGG"]
+    assert claimed(leases, count=1) == ["GGG"]
 
 
-def test_an_interactive_request_for_a_queued_bulk_task_hurries_it_and_never_the_reverse(queue: Queue) -> None:
+def test_an_interactive_request_for_a_queued_bulk_task_hurries_it_and_never_the_reverse(
+    queue: JobQueue, leases: TaskLeases
+) -> None:
     queue.submit(RECIPE, requests("AAA"))
     queue.submit(RECIPE, requests("CCC"))
     queue.submit(RECIPE, requests("CCC"), priority="interactive")
     queue.submit(RECIPE, requests("CCC", "TTT"), priority="bulk")
-    assert claimed(queue, count=1) == ["CCC"]
+    assert claimed(leases, count=1) == ["CCC"]
 
 
-def test_a_claim_takes_tasks_of_one_recipe_up_to_its_tokens_and_count(queue: Queue) -> None:
+def test_a_claim_takes_tasks_of_one_recipe_up_to_its_tokens_and_count(
+    queue: JobQueue, leases: TaskLeases
+) -> None:
     queue.submit(RECIPE, requests("A", "CC", "GGG", "TTTT"))
     queue.submit(OTHER, requests("A", recipe=OTHER))
-    assert claimed(queue, tokens=5, count=3) == ["TTTT", "A"]
-    assert claimed(queue, count=1) == ["GGG"]
-    assert claimed(queue, tokens=1000) == ["CC"]
-    assert claimed(queue, tokens=1000) == ["A"]
+    assert claimed(leases, tokens=5, count=3) == ["TTTT", "A"]
+    assert claimed(leases, count=1) == ["GGG"]
+    assert claimed(leases, tokens=1000) == ["CC"]
+    assert claimed(leases, tokens=1000) == ["A"]
     assert queue.stats().tasks == {"running": 5}
 
 
-def test_of_one_submission_the_costliest_come_first_and_an_older_one_before_it(queue: Queue) -> None:
+def test_of_one_submission_the_costliest_come_first_and_an_older_one_before_it(
+    queue: JobQueue, leases: TaskLeases
+) -> None:
     queue.submit(RECIPE, requests("A"))
     queue.submit(RECIPE, requests("GGG", "TTTTT", "CC", "TTTTTTT"))
-    assert [claimed(queue, count=1) for _ in range(3)] == [["A"], ["TTTTTTT"], ["TTTTT"]]
-    assert claimed(queue) == ["GGG", "CC"]
+    assert [claimed(leases, count=1) for _ in range(3)] == [["A"], ["TTTTTTT"], ["TTTTT"]]
+    assert claimed(leases) == ["GGG", "CC"]
 
 
-def test_no_claim_mixes_recipes(queue: Queue) -> None:
+def test_no_claim_mixes_recipes(queue: JobQueue, leases: TaskLeases) -> None:
     queue.submit(RECIPE, requests("A", "C"))
     queue.submit(OTHER, requests("A", "C", recipe=OTHER))
     for _ in range(2):
-        tasks = queue.claim("w", tokens=1000, count=100)
+        tasks = claim_tasks(leases, "w", tokens=1000, count=100)
         assert len(tasks) == 2
-        assert len({task.key.recipe for task in tasks}) == 1
+        assert len({task.workload.recipes for task in tasks}) == 1
 
 
-def test_a_task_that_costs_more_than_a_claim_takes_comes_alone(queue: Queue) -> None:
+def test_a_task_that_costs_more_than_a_claim_takes_comes_alone(queue: JobQueue, leases: TaskLeases) -> None:
     queue.submit(RECIPE, requests("A" * 50))
     queue.submit(RECIPE, requests("C"))
-    assert claimed(queue, tokens=10) == ["A" * 50]
+    assert claimed(leases, tokens=10) == ["A" * 50]
 
 
-def test_a_task_that_was_under_way_when_its_worker_died_is_tried_alone(queue: Queue) -> None:
+def test_a_task_that_was_under_way_when_its_worker_died_is_tried_alone(
+    queue: JobQueue, leases: TaskLeases
+) -> None:
     queue.submit(RECIPE, requests("A", "C", "G"))
-    assert len(claimed(queue, worker="dies")) == 3
-    queue.release("dies")
-    assert [len(claimed(queue)) for _ in range(4)] == [1, 1, 1, 0]
+    assert len(claimed(leases, worker="dies")) == 3
+    leases.release("dies")
+    assert [len(claimed(leases)) for _ in range(4)] == [1, 1, 1, 0]
 
 
-def test_tasks_given_back_unharmed_keep_their_attempts(queue: Queue) -> None:
+def test_tasks_given_back_unharmed_keep_their_attempts(queue: JobQueue, leases: TaskLeases) -> None:
     queue.submit(RECIPE, requests("A", "C"))
-    tasks = queue.claim("w", tokens=10, count=2)
-    queue.give_back("w", [task.key.digest for task in tasks])
-    assert [task.attempts for task in queue.claim("v", tokens=10, count=2)] == [1, 1]
+    tasks = claim_tasks(leases, "w", tokens=10, count=2)
+    leases.give_back("w", [task.id for task in tasks])
+    assert [task.attempts for task in claim_tasks(leases, "v", tokens=10, count=2)] == [1, 1]
 
 
-def test_cancelling_ends_what_is_queued_and_asks_for_what_runs(queue: Queue, store: Store) -> None:
+def test_cancelling_ends_what_is_queued_and_asks_for_what_runs(
+    queue: JobQueue, leases: TaskLeases, store: Store
+) -> None:
     job = queue.submit(RECIPE, requests("A", "CC", "GGG"))
-    first, second = (task.bases for task in queue.claim("w", tokens=10, count=2))
+    first, second = (task.workload.text for task in claim_tasks(leases, "w", tokens=10, count=2))
     finish(store, first)
     queue.cancel(job)
     running = key(second).digest
-    assert queue.heartbeat("w", {running: 1}) == {running}
-    queue.give_back("w", [running])
+    assert leases.heartbeat("w", {running: 1}) == {running}
+    leases.give_back("w", [running])
     found = queue.job(job)
     assert found.state == "cancelled"
     assert sorted(record.state for record in found.records) == ["cancelled", "cancelled", "done"]
-    assert claimed(queue) == []
+    assert claimed(leases) == []
     assert queue.stats().tasks == {"done": 1, "cancelled": 2}
 
 
-def test_cancelling_spares_what_another_job_wants(queue: Queue) -> None:
+def test_cancelling_spares_what_another_job_wants(queue: JobQueue, leases: TaskLeases) -> None:
     one = queue.submit(RECIPE, requests("A", "CC"))
     other = queue.submit(RECIPE, requests("CC", "GGG"))
     queue.cancel(one)
     assert queue.job(one).state == "cancelled"
     assert queue.job(other).state == "queued"
-    assert sorted(claimed(queue)) == ["CC", "GGG"]
+    assert sorted(claimed(leases)) == ["CC", "GGG"]
     queue.cancel(other)
-    assert queue.heartbeat("w", {key("CC").digest: 0}) == {key("CC").digest}
+    assert leases.heartbeat("w", {key("CC").digest: 0}) == {key("CC").digest}
 
 
-def test_a_cancelled_job_goes_on_when_it_is_submitted_again(queue: Queue, store: Store) -> None:
+def test_a_cancelled_job_goes_on_when_it_is_submitted_again(
+    queue: JobQueue, leases: TaskLeases, store: Store
+) -> None:
     job = queue.submit(RECIPE, requests("A", "CC"))
-    (running,) = claimed(queue, count=1)
+    (running,) = claimed(leases, count=1)
     queue.cancel(job)
     assert queue.submit(RECIPE, requests("A", "CC")) == job
     assert queue.job(job).state == "running"
-    assert queue.heartbeat("w", {key(running).digest: 1}) == set()
+    assert leases.heartbeat("w", {key(running).digest: 1}) == set()
     finish(store, running)
-    (left,) = claimed(queue)
+    (left,) = claimed(leases)
     finish(store, left)
     assert queue.job(job).state == "done"
 
 
-def test_a_cancelled_task_whose_worker_dies_is_not_tried_again(queue: Queue) -> None:
+def test_a_cancelled_task_whose_worker_dies_is_not_tried_again(queue: JobQueue, leases: TaskLeases) -> None:
     job = queue.submit(RECIPE, requests("A"))
-    claimed(queue)
+    claimed(leases)
     queue.cancel(job)
-    queue.release("w")
-    assert claimed(queue) == []
+    leases.release("w")
+    assert claimed(leases) == []
     assert queue.stats().tasks == {"cancelled": 1}
 
 
-def test_a_result_of_a_worker_that_lost_its_lease_ends_nothing(queue: Queue, store: Store) -> None:
+def test_a_result_of_a_worker_that_lost_its_lease_ends_nothing(
+    queue: JobQueue, leases: TaskLeases, store: Store
+) -> None:
     job = queue.submit(RECIPE, requests("A"))
-    claimed(queue, worker="slow")
-    queue.release("slow")
-    claimed(queue, worker="quick")
+    claimed(leases, worker="slow")
+    leases.release("slow")
+    claimed(leases, worker="quick")
     with pytest.raises(LeaseLostError, match="no longer leased to slow"):
         finish(store, "A", "slow")
     assert key("A") not in store
@@ -175,39 +196,41 @@ def test_a_result_of_a_worker_that_lost_its_lease_ends_nothing(queue: Queue, sto
 
 
 def test_a_sweep_frees_what_expired_and_quarantines_what_has_no_attempts_left(store: Store) -> None:
-    queue = Queue(store.catalog, lease_s=0.05, max_attempts=2)
+    queue, leases = JobQueue(store.database), TaskLeases(store.database, lease_s=0.05, max_attempts=2)
     job = queue.submit(RECIPE, requests("A"))
-    claimed(queue)
-    assert queue.sweep() == 0
+    claimed(leases)
+    assert leases.sweep() == 0
     time.sleep(0.06)
-    assert queue.sweep() == 1
+    assert leases.sweep() == 1
     assert queue.job(job).state == "queued"
-    assert claimed(queue) == ["A"]
+    assert claimed(leases) == ["A"]
     time.sleep(0.06)
-    assert queue.sweep() == 1
+    assert leases.sweep() == 1
     (record,) = queue.job(job).records
     assert (record.state, queue.job(job).state) == ("quarantined", "failed")
-    assert record.error == "2 attempts, then set aside; the last error: its worker fell silent"
+    assert record.error == "2 attempts, then set aside; the last error: its lease expired"
     queue.submit(RECIPE, requests("A"))
-    assert claimed(queue) == ["A"]
+    assert claimed(leases) == ["A"]
 
 
-def test_an_unfit_record_fails_alone(queue: Queue, store: Store) -> None:
+def test_an_unfit_record_fails_alone(queue: JobQueue, leases: TaskLeases, store: Store) -> None:
     job = queue.submit(RECIPE, [Unfit("protein", "protein: not DNA"), *requests("A")])
     found = queue.job(job)
     assert [record.state for record in found.records] == ["failed", "queued"]
     assert (found.records[0].key, found.records[0].error) == ("", "protein: not DNA")
     assert found.state == "queued"
-    claimed(queue)
+    claimed(leases)
     finish(store, "A")
     assert [record.state for record in queue.job(job).records] == ["failed", "done"]
     assert queue.job(job).state == "failed"
     assert queue.progress(job).counts == {"failed": 1, "done": 1}
 
 
-def test_progress_counted_in_the_database_is_that_of_the_records(queue: Queue, store: Store) -> None:
+def test_progress_counted_in_the_database_is_that_of_the_records(
+    queue: JobQueue, leases: TaskLeases, store: Store
+) -> None:
     queue.submit(RECIPE, requests("TTT"))
-    claimed(queue)
+    claimed(leases)
     finish(store, "TTT")
     records = ["A", "CC", "GGG", "TTT", "AAAAA", "CCCCC"]
     job = queue.submit(RECIPE, [*requests(*records), Unfit("x", "bad")])
@@ -220,17 +243,17 @@ def test_progress_counted_in_the_database_is_that_of_the_records(queue: Queue, s
         assert counted.state == shown.state
 
     check()
-    tasks = [task.bases for task in queue.claim("w", tokens=100, count=4)]
-    check(lambda: queue.heartbeat("w", {key(bases).digest: len(bases) - 1 for bases in tasks}))
+    tasks = [task.workload.text for task in claim_tasks(leases, "w", tokens=100, count=4)]
+    check(lambda: leases.heartbeat("w", {key(bases).digest: len(bases) - 1 for bases in tasks}))
     check(lambda: finish(store, tasks[0]))
-    check(lambda: queue.fail(key(tasks[1]).digest, "w", "bad", retry=False))
-    check(lambda: queue.fail(key(tasks[2]).digest, "w", "bad", retry=True))
+    check(lambda: leases.fail(key(tasks[1]).digest, "w", "bad", retry=False))
+    check(lambda: leases.fail(key(tasks[2]).digest, "w", "bad", retry=True))
     check(lambda: queue.cancel(job))
-    check(lambda: queue.give_back("w", [key(tasks[3]).digest]))
+    check(lambda: leases.give_back("w", [key(tasks[3]).digest]))
     assert queue.progress(job).counts["cancelled"] == 3
 
 
-def test_jobs_are_listed_newest_first_a_page_at_a_time(queue: Queue) -> None:
+def test_jobs_are_listed_newest_first_a_page_at_a_time(queue: JobQueue) -> None:
     ids = [queue.submit(RECIPE, requests("A" * n)) for n in range(1, 8)]
     first = queue.jobs(3)
     second = queue.jobs(3, after=first[-1].id)
@@ -242,7 +265,7 @@ def test_jobs_are_listed_newest_first_a_page_at_a_time(queue: Queue) -> None:
         queue.jobs(3, after="0" * 64)
 
 
-def test_depth_and_age_are_told(queue: Queue) -> None:
+def test_depth_and_age_are_told(queue: JobQueue) -> None:
     assert (queue.stats().tasks, queue.stats().oldest_queued_s) == ({}, 0.0)
     queue.submit(RECIPE, requests("AAA", "CC"))
     time.sleep(0.02)
@@ -252,12 +275,12 @@ def test_depth_and_age_are_told(queue: Queue) -> None:
 
 
 def test_workers_are_there_while_they_are_heard_of(store: Store) -> None:
-    queue = Queue(store.catalog, lease_s=0.2)
-    queue.announce(WorkerState("one", device="cpu", tasks=3))
-    queue.announce(WorkerState("two"))
-    queue.announce(WorkerState("one", device="cpu", tasks=4))
-    assert [(worker.name, worker.tasks) for worker in queue.workers()] == [("one", 4), ("two", 0)]
-    queue.leave("two")
-    assert [worker.name for worker in queue.workers()] == ["one"]
+    workers = Workers(store.database, lease_s=0.2)
+    workers.announce(WorkerState("one", device="cpu", tasks=3))
+    workers.announce(WorkerState("two"))
+    workers.announce(WorkerState("one", device="cpu", tasks=4))
+    assert [(worker.name, worker.tasks) for worker in workers.present()] == [("one", 4), ("two", 0)]
+    workers.leave("two")
+    assert [worker.name for worker in workers.present()] == ["one"]
     time.sleep(0.25)
-    assert queue.workers() == []
+    assert workers.present() == []

@@ -196,7 +196,7 @@ def hurt(directory: Path, catalog: str | None, kills: int, pause: tuple[float, f
 def _kind(process: psutil.Process) -> str:
     with contextlib.suppress(psutil.NoSuchProcess):
         words = " ".join(process.cmdline())
-        return "API" if " serve" in words else "computing" if "extracting" in words else "worker"
+        return "API" if " serve" in words else "computing" if "engine_program" in words else "worker"
     return "gone"
 
 
@@ -225,7 +225,7 @@ def check(
             assert found.count == direct.count
             assert np.array_equal(found.mean, direct.mean), bases
             assert np.array_equal(found.second_moment, direct.second_moment), bases
-        with store.catalog.reading() as connection:
+        with store.database.reading() as connection:
             entries = connection.execute(sa.text("SELECT key, namespace, row, state FROM entries")).all()
             counted = connection.execute(sa.text("SELECT state, count(*) FROM tasks GROUP BY state")).all()
     states = {str(state): int(number) for state, number in counted}

@@ -207,7 +207,7 @@ def test_object_storage_that_cannot_be_reached_costs_no_attempt(
         wait_until(lambda: httpx.get(f"{url}/{job}").json()["state"] == "done", "the job to go on")
         wait_until(lambda: ready(service)[0] == 200, "readiness to be back")
     with Store.open(bucket, catalog=catalog) as store:
-        with store.catalog.reading() as connection:
+        with store.database.reading() as connection:
             (found,) = connection.exec_driver_sql("SELECT max(attempts), count(*) FROM tasks").all()
         assert tuple(found) == (1, 12)
         assert store.verify() == []

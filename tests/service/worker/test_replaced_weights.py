@@ -137,9 +137,9 @@ def test_answers_tell_the_digest_of_the_bottleneck_that_was_applied(service: Run
     digest = Bottleneck.load(file).digest
     with httpx.Client(base_url=service.url, timeout=60) as http:
         name = Bottleneck.load(file).name
-        asked = {"input": "ACGT" * 40, "bottleneck": name}
+        asked = {"input": "ACGT" * 40, "pooling": name}
         assert http.post("/v1/embeddings", json=asked).json()["fitted"] == {name: digest}
-        asked |= {"bottleneck": f"mean+{name}"}
+        asked |= {"pooling": f"mean+{name}"}
         assert http.post("/v1/embeddings", json=asked).json()["fitted"] == {name: digest}
         listed = http.get("/v1/bottlenecks").json()["data"]
         assert digest in [one["digest"] for one in listed]

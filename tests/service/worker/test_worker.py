@@ -10,12 +10,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-import torch
 
 from covpool.extractor import Sequence, describe
 from covpool.extractor.models.models import Model
-from covpool.service.extraction.tasks import Extraction, out_of_memory
-from covpool.service.queue import Queue, Request
+from covpool.service.extraction.loaded_models import LoadedModels
+from covpool.service.queue import JobQueue, Request, Workers
 from covpool.store import MomentsKey, Store
 from covpool.store.errors import CatalogError
 from tests.extractor.golden import checkpoint
@@ -31,7 +30,7 @@ class Bench:
     """A store with its queue, and a worker process over it."""
 
     store: Store
-    queue: Queue
+    queue: JobQueue
     model: Model
     worker: psutil.Process
 
@@ -41,7 +40,9 @@ class Bench:
         return self.queue.submit(
             recipe,
             [
-                Request(bases, MomentsKey(Sequence("", bases).digest, len(bases), recipe), bases, len(bases))
+                Request.of_key(
+                    bases, MomentsKey(Sequence("", bases).digest, len(bases), recipe), bases, len(bases)
+                )
                 for bases in sequences
             ],
         )
@@ -53,7 +54,7 @@ class Bench:
 
     def attempts(self, bases: str) -> int:
         """How often a task was claimed."""
-        with self.store.catalog.reading() as connection:
+        with self.store.database.reading() as connection:
             query = f"SELECT attempts FROM tasks WHERE sequence = '{Sequence('', bases).digest}'"
             return int(connection.exec_driver_sql(query).scalar_one())
 
@@ -72,7 +73,7 @@ def working(directory: Path, catalog: str | None = None, **settings: str) -> Ite
     if catalog is not None:
         chosen["catalog"] = catalog
     with Store.open(directory / "store", catalog=catalog) as store:
-        queue = Queue(store.catalog, max_attempts=2, lease_s=float(settings.get("lease_s", "30")))
+        queue = JobQueue(store.database)
         with (directory / "worker.log").open("wb") as log:
             process = subprocess.Popen(
                 [COVPOOL, "worker"],
@@ -173,7 +174,10 @@ def test_a_running_task_is_cancelled(tmp_path: Path, postgres_url: str) -> None:
         assert [entry.length for entry in bench.store.catalog.entries()] == [4], "it was not cached"
 
         def told() -> list[tuple[str, int, int]]:
-            return [(worker.device, worker.tasks, worker.tokens) for worker in bench.queue.workers()]
+            return [
+                (worker.device, worker.tasks, worker.tokens)
+                for worker in Workers(bench.store.database).present()
+            ]
 
         wait_until(lambda: told() == [("cpu", 1, 4)], "the worker to tell what it did")
 
@@ -195,7 +199,7 @@ def test_a_database_that_crashes_and_recovers_costs_no_task(
         assert bench.worker.is_running()
 
 
-def answers(queue: Queue) -> bool:
+def answers(queue: JobQueue) -> bool:
     try:
         queue.stats()
     except CatalogError:
@@ -213,7 +217,7 @@ def test_a_worker_told_to_stop_finishes_or_gives_back_what_it_runs(
         time.sleep(0.5)
         bench.worker.terminate()
         bench.worker.wait(30)
-    assert bench.queue.workers() == []
+    assert Workers(bench.store.database).present() == []
     assert bench.queue.job(job).state == state
     assert bench.attempts(HARMS["slow"]) == (1 if state == "done" else 0)
 
@@ -221,22 +225,12 @@ def test_a_worker_told_to_stop_finishes_or_gives_back_what_it_runs(
 def test_models_used_least_recently_make_room(tmp_path: Path) -> None:
     models = [describe(str(checkpoint(tmp_path / name))) for name in ("one", "two", "three")]
     size = (tmp_path / "one" / "model.safetensors").stat().st_size
-    with Store.open(tmp_path / "store") as store:
-        extraction = Extraction(store, device="cpu", model_memory=int(2.5 * size))
-        for turn in (0, 1, 0, 2, 0):
-            recipe = models[turn].recipe("up.2", dtype="float32")
-            list(extraction.run(models[turn], recipe, [Sequence("s", "ACGT")]))
-        # One weights' digest may stand for several names: they share an adapter.
-        assert len(extraction.loaded) <= 2
-        small = Extraction(store, device="cpu", model_memory=1)
-        for model in models:
-            list(small.run(model, model.recipe("up.2"), [Sequence("s", "ACGTT")]))
-        assert len(small.loaded) == 1, "the model in use is kept whatever it takes"
-
-
-def test_torchs_own_words_for_want_of_memory_are_understood() -> None:
-    with pytest.raises(RuntimeError) as caught:
-        torch.empty(1 << 60, dtype=torch.uint8)
-    assert out_of_memory(caught.value)
-    assert out_of_memory(MemoryError())
-    assert not out_of_memory(RuntimeError("shapes do not fit"))
+    loaded = LoadedModels("cpu", int(2.5 * size))
+    for turn in (0, 1, 0, 2, 0):
+        loaded.adapter(models[turn], "float32")
+    # One weights' digest may stand for several names: they share an adapter.
+    assert len(loaded.names) <= 2
+    small = LoadedModels("cpu", 1)
+    for model in models:
+        small.adapter(model, "float32")
+    assert len(small.names) == 1, "the model in use is kept whatever it takes"

@@ -1,15 +1,16 @@
 """Worker: tasks with several results, in processes that are killed: nothing is lost, nothing done twice."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from covpool.extractor import Model, Options, Region, Sequence, describe, extract, load_adapter
-from covpool.extractor.extraction.regions import keys_of
-from covpool.service.extraction.tasks import Extraction
-from covpool.service.queue import Asks, Queue, Request
+from covpool.extractor import Model, Region, Sequence, describe, extract, load_adapter
+from covpool.extractor.extraction.workload import Workload
+from covpool.service.extraction.engine import Engine
+from covpool.service.queue import JobQueue, Request, TaskLeases
 from covpool.store import MomentsKey, Store
 from tests.extractor.golden import checkpoint
 from tests.service.running import wait_until
@@ -25,20 +26,19 @@ def regions(bases: str) -> tuple[Region, ...]:
     return Region.whole(len(bases)), *(Region(name, (span,)) for name, span in spans.items())
 
 
+def workload(model: Model, bases: str) -> Workload:
+    return Workload.of(Sequence("", bases), [model.recipe(layer) for layer in LAYERS], regions(bases))
+
+
 def keys(model: Model, bases: str) -> dict[tuple[str, str], MomentsKey]:
-    recipes = {layer: model.recipe(layer) for layer in LAYERS}
-    digest = Sequence("", bases).digest
-    return keys_of(regions(bases), digest, len(bases), recipes, model, Options())
+    return workload(model, bases).keys(model)
 
 
 def asking(model: Model, bases: str) -> Request:
-    cost = sum(model.layer(layer).tokens(len(bases)) for layer in LAYERS)
-    whole = MomentsKey(Sequence("", bases).digest, len(bases), model.recipe(LAYERS[0]))
-    asks = Asks(LAYERS, regions(bases), tuple(key.digest for key in keys(model, bases).values()))
-    return Request(bases, whole, bases, cost, asks)
+    return Request.of(replace(workload(model, bases), name=bases), model)
 
 
-def submit(queue: Queue, model: Model, *texts: str) -> str:
+def submit(queue: JobQueue, model: Model, *texts: str) -> str:
     return queue.submit(model.recipe(LAYERS[0]), [asking(model, bases) for bases in texts])
 
 
@@ -69,16 +69,13 @@ def test_a_task_whose_worker_died_between_two_results_goes_on_with_the_others(
     model = describe(str(checkpoint(tmp_path / "tiny")))
     (bases,) = genes(1, 90)
     with Store.open(tmp_path / "store", catalog=database_url) as store:
-        queue = Queue(store.catalog, lease_s=1000)
+        queue, leases = JobQueue(store.database), TaskLeases(store.database, lease_s=1000)
         job = submit(queue, model, bases)
-        assert len(queue.claim("dies")) == 1
-        recipe, sequence = model.recipe(LAYERS[0]), Sequence("", bases)
-        ((_, found),) = Extraction(store, device="cpu").moments(
-            model, recipe, [sequence], layers=LAYERS, regions=[regions(bases)]
-        )
+        assert len(leases.claim("dies")) == 1
+        ((_, found),) = Engine(store, device="cpu").moments(model, [workload(model, bases)])
         for key in list(found)[:5]:
-            store.put(key, found[key].astype("float32"))
-        queue.release("dies")
+            store.put(key, found[key])
+        leases.release("dies")
         before = created(store)
         assert (len(before), queue.job(job).state) == (5, "queued")
     with working(tmp_path, database_url) as bench:
@@ -107,7 +104,7 @@ def test_what_overflows_or_wants_memory_harms_no_mate(bench: Bench) -> None:
 def test_a_layer_that_is_there_is_not_computed_again(bench: Bench) -> None:
     (bases,) = genes(1, 77)
     one = MomentsKey(Sequence("", bases).digest, len(bases), bench.model.recipe(LAYERS[1]))
-    single = bench.queue.submit(one.recipe, [Request(bases, one, bases, len(bases))])
+    single = bench.queue.submit(one.recipe, [Request.of_key(bases, one, bases, len(bases))])
     bench.end(single)
     made = created(bench.store)[one.digest]
     assert bench.end(submit(bench.queue, bench.model, bases)) == {bases: ("done", None)}

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from covpool.service.queue import Queue, Request
+from covpool.service.queue import JobQueue, Request
 from covpool.service.submission.offered import Offered
 from covpool.store import MomentsKey, Store, sequence_digest
 from tests.service.running import COVPOOL, environment, wait_until
@@ -39,12 +39,14 @@ def traced(tmp_path: Path) -> Traced:
     bases = ["ACGTTGAC" * (20 + number) for number in range(TASKS)]
     keys = [MomentsKey(sequence_digest(one), len(one), recipe) for one in bases]
     with Store.open(location) as store:
-        queue = Queue(store.catalog)
+        queue = JobQueue(store.database)
         found = zip(keys, bases, strict=True)
-        job = queue.submit(recipe, [Request("s", key, one, len(one)) for key, one in found])
+        job = queue.submit(recipe, [Request.of_key("s", key, one, len(one)) for key, one in found])
         tracer = subprocess.Popen(
             ["strace", "-f", "-y", "-s", "200", "-o", str(log), "-e", CALLS, COVPOOL, "worker"],
-            env=environment(store=str(location), durability="power-loss", batch_records="1"),
+            env=environment(
+                store=str(location), durability="power-loss", batch_records="1", log_level="debug"
+            ),
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -69,8 +71,8 @@ def traced(tmp_path: Path) -> Traced:
 def test_no_task_is_done_before_its_matrix_and_the_catalog_are_on_the_disk(tmp_path: Path) -> None:
     found = traced(tmp_path)
     for key, row in found.rows.items():
-        # What the child tells the worker when the task's transaction has ended.
-        (done,) = found.which(rf"write\(.*done.*{key}")
+        # What the worker logs when the task's transaction has ended.
+        (done,) = found.which(rf"write\(2.*done: task {key}")
         ends = [place for place in found.which(r"pwrite64\(\d+<[^>]*catalog\.sqlite-wal>") if place < done]
         flushed = found.which(r"f(data)?sync\(\d+<[^>]*catalog\.sqlite-wal>")
         assert any(ends[-1] < place < done for place in flushed), "the catalog was not forced"

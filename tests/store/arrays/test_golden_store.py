@@ -13,7 +13,7 @@ from covpool.store import Store
 from covpool.store.catalog.tables import TABLES
 from covpool.store.codecs import codec_id
 from covpool.store.codecs.header import Header, Mode
-from covpool.store.database.engines import open_engine
+from covpool.store.database.database import Database
 from covpool.store.storage.locations import catalog_url
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden" / "store_2_0"
@@ -24,9 +24,9 @@ EXPECTED: dict[str, dict[str, Any]] = json.loads((GOLDEN / "expected.json").read
 def golden(tmp_path: Path) -> Iterator[Store]:
     """Opened as a copy, brought to this version's tables: it was written before these bore a revision."""
     shutil.copytree(GOLDEN / "store", tmp_path / "store")
-    engine = open_engine(catalog_url(tmp_path / "store"))
-    TABLES.migrate(engine)
-    engine.dispose()
+    database = Database.open(catalog_url(tmp_path / "store"))
+    TABLES.migrate(database)
+    database.close()
     with Store.open(tmp_path / "store") as store:
         yield store
 

@@ -27,7 +27,7 @@ def location(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def migrated(location: Path) -> Iterator[Store]:
-    ran = CliRunner().invoke(command, ["migrate", str(location)])
+    ran = CliRunner().invoke(command, ["migrate", "--store", str(location)])
     assert ran.exit_code == 0, ran.output
     with Store.open(location) as store:
         yield store

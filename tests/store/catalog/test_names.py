@@ -103,7 +103,7 @@ def test_keys_that_share_their_names_are_each_found_by_all_of_them(store: Store)
             replace(one, key=key.digest, also=()) for one in sorted(names, key=lambda one: one.name)
         ]
     # Rows do not grow with the keys.
-    with store.catalog.reading() as connection:
+    with store.database.reading() as connection:
         assert connection.scalar(sa.select(sa.func.count()).select_from(table)) == 2
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from covpool.store import LocationError, Store
-from covpool.store.arrays.schema import CATALOG_FILE
 from covpool.store.errors import OutdatedCatalogError
 from covpool.store.maintenance.compact import compact
 from covpool.store.maintenance.gc import collect
 from covpool.store.maintenance.rebuild import rebuild
 from covpool.store.standing import STORE_FILE
+from covpool.store.storage.locations import CATALOG_FILE
 from covpool.store.testing import example_key, example_moments
 from tests.store.tools import NAMES, assert_whole, backup_of, fill, namespace_of, restore, soon
 
@@ -101,7 +101,7 @@ def test_a_copy_of_a_store_without_its_write_ahead_log_is_noticed(tmp_path: Path
     with Store.open(tmp_path / "store") as store:
         fill(store, NAMES)
         left_out = shutil.ignore_patterns("*-wal", "*-shm")
-        store.catalog.engine.dispose()
+        store.database.close()
         with Store.open(tmp_path / "store") as other:
             fill(other, ["new"])
             shutil.copytree(tmp_path / "store", tmp_path / "copy", ignore=left_out)
@@ -161,7 +161,7 @@ def test_two_copies_of_the_arrays_used_in_turn_with_one_catalog_are_noticed(
 def test_processes_that_die_between_the_two_halves_of_opening_cost_nothing(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         fill(store, NAMES)
-        with store.catalog.writing() as connection:
+        with store.database.writing() as connection:
             connection.exec_driver_sql("UPDATE store_meta SET value = '5' WHERE name = 'serial'")
     with Store.open(tmp_path) as store:
         assert store.outdated is None
@@ -179,7 +179,7 @@ def test_a_damaged_store_file_is_named(tmp_path: Path) -> None:
 def test_a_store_of_before_gets_its_identity_when_it_is_opened(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         fill(store, NAMES)
-        with store.catalog.writing() as connection:
+        with store.database.writing() as connection:
             connection.exec_driver_sql("DELETE FROM store_meta WHERE name IN ('store', 'serial')")
     (tmp_path / STORE_FILE).unlink()
     with Store.open(tmp_path) as store:

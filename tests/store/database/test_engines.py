@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.engine import Engine
 
 from covpool.store import CatalogError, LocationError, Store
-from covpool.store.database.engines import alone, insert_if_absent, open_engine, reading, shown, writing
+from covpool.store.database.database import Database, advisory_lock
+from covpool.store.database.engines import redacted
+from covpool.store.database.inserts import insert_if_absent
 from covpool.store.testing import example_key, example_moments
 from tests.postgres import PASSWORD, PostgresServer
 
@@ -19,51 +20,51 @@ NUMBERS = sa.Table("numbers", TABLES, sa.Column("number", sa.Integer, primary_ke
 
 
 @pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    """An engine over a database with an empty table."""
-    opened = open_engine(database_url)
-    with writing(opened) as connection:
+def database(database_url: str) -> Iterator[Database]:
+    """A database with an empty table."""
+    opened = Database.open(database_url)
+    with opened.writing() as connection:
         TABLES.create_all(connection)
     yield opened
-    opened.dispose()
+    opened.close()
 
 
-def numbers(engine: Engine) -> list[int]:
-    with reading(engine) as connection:
+def numbers(database: Database) -> list[int]:
+    with database.reading() as connection:
         return sorted(connection.scalars(sa.select(NUMBERS.c.number)))
 
 
-def test_a_transaction_that_raises_leaves_nothing(engine: Engine) -> None:
-    with pytest.raises(ZeroDivisionError), writing(engine) as connection:
+def test_a_transaction_that_raises_leaves_nothing(database: Database) -> None:
+    with pytest.raises(ZeroDivisionError), database.writing() as connection:
         connection.execute(sa.insert(NUMBERS).values(number=1))
         raise ZeroDivisionError
-    assert numbers(engine) == []
+    assert numbers(database) == []
 
 
-def test_a_reader_sees_one_snapshot_while_another_writes(engine: Engine) -> None:
-    with reading(engine) as reader:
+def test_a_reader_sees_one_snapshot_while_another_writes(database: Database) -> None:
+    with database.reading() as reader:
         assert reader.scalar(sa.select(sa.func.count()).select_from(NUMBERS)) == 0
-        with writing(engine) as connection:
+        with database.writing() as connection:
             connection.execute(sa.insert(NUMBERS).values(number=1))
         assert reader.scalar(sa.select(sa.func.count()).select_from(NUMBERS)) == 0
-    assert numbers(engine) == [1]
+    assert numbers(database) == [1]
 
 
-def test_rows_already_there_are_skipped_and_the_new_ones_counted(engine: Engine) -> None:
-    with writing(engine) as connection:
+def test_rows_already_there_are_skipped_and_the_new_ones_counted(database: Database) -> None:
+    with database.writing() as connection:
         assert insert_if_absent(connection, NUMBERS, [{"number": 1}, {"number": 2}]) == 2
         assert insert_if_absent(connection, NUMBERS, [{"number": 2}, {"number": 3}]) == 1
         assert insert_if_absent(connection, NUMBERS, []) == 0
-    assert numbers(engine) == [1, 2, 3]
+    assert numbers(database) == [1, 2, 3]
 
 
-def test_transactions_that_want_to_be_alone_wait_for_each_other(engine: Engine) -> None:
+def test_transactions_that_want_to_be_alone_wait_for_each_other(database: Database) -> None:
     """Each of 8 threads reads the highest number and inserts the next one, 5 times."""
 
     def count_on() -> None:
         for _ in range(5):
-            with writing(engine) as connection:
-                alone(connection, "counting")
+            with database.writing() as connection:
+                advisory_lock(connection, "counting")
                 highest = connection.scalar(sa.select(sa.func.max(NUMBERS.c.number)))
                 connection.execute(sa.insert(NUMBERS).values(number=(highest or 0) + 1))
 
@@ -72,7 +73,7 @@ def test_transactions_that_want_to_be_alone_wait_for_each_other(engine: Engine) 
         thread.start()
     for thread in threads:
         thread.join()
-    assert numbers(engine) == list(range(1, 41))
+    assert numbers(database) == list(range(1, 41))
 
 
 def test_threads_reserving_the_same_keys_share_one_row_each(place_of_catalog: Store) -> None:
@@ -101,7 +102,7 @@ def place_of_catalog(tmp_path: Path, database_url: str) -> Iterator[Store]:
 
 
 def test_a_password_is_never_shown() -> None:
-    assert shown("postgresql://me:secret@host/name") == "postgresql://me:***@host/name"
+    assert redacted("postgresql://me:secret@host/name") == "postgresql://me:***@host/name"
 
 
 def test_a_wrong_password_is_refused_without_printing_it(tmp_path: Path, postgres: PostgresServer) -> None:
@@ -144,13 +145,13 @@ def test_a_connection_lost_while_putting_leaves_nothing_readable(tmp_path: Path,
 
 def hang_up(url: str) -> None:
     """Make the server close every other connection to the database."""
-    engine = open_engine(url)
-    with writing(engine) as connection:
+    database = Database.open(url)
+    with database.writing() as connection:
         connection.exec_driver_sql(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-    engine.dispose()
+    database.close()
 
 
 @pytest.mark.parametrize(
@@ -170,4 +171,4 @@ def test_a_url_of_no_catalog_is_refused(tmp_path: Path, url: str, message: str) 
 def test_without_the_driver_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("covpool.store.database.engines.find_spec", lambda name: None)
     with pytest.raises(LocationError, match=r"pip install 'covpool\[postgres\]'"):
-        open_engine("postgresql://me@host/name")
+        Database.open("postgresql://me@host/name")

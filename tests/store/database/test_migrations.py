@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from covpool.store import FormatVersionError, Name, Store
 from covpool.store.catalog.tables import TABLES
 from covpool.store.commands.group import store as command
-from covpool.store.database.engines import open_engine, reading, writing
+from covpool.store.database.database import Database
 from covpool.store.database.migrations import FIRST, RoomTables
 from covpool.store.testing import example_key, example_moments
 from covpool.store.values.keys import canonical_json, sha256
@@ -27,16 +27,16 @@ def at_revision(tmp_path: Path, url: str, revision: str = FIRST, *, recorded: bo
     with Store.open(tmp_path, catalog=url) as store:
         for name in "abc":
             store.put(example_key(name), example_moments(name))
-        with store.catalog.reading() as connection:
+        with store.database.reading() as connection:
             rows = {
                 table: [dict(row._mapping) for row in connection.execute(sa.select(known[table]))]
                 for table in ("store_meta", "namespaces", "entries")
             }
-    engine = open_engine(url)
+    database = Database.open(url)
     everything = sa.MetaData()
-    everything.reflect(engine)
+    everything.reflect(database.engine)
     older = RoomTables("store", sa.MetaData(), TABLES.folder, revision)
-    with writing(engine) as connection:
+    with database.writing() as connection:
         everything.drop_all(connection)
         versions = sa.Table("store_revision", sa.MetaData(), sa.Column("version_num", sa.String(32)))
         versions.create(connection)
@@ -49,11 +49,11 @@ def at_revision(tmp_path: Path, url: str, revision: str = FIRST, *, recorded: bo
                 sa.insert(there),
                 [{column.name: row[column.name] for column in there.columns} for row in found],
             )
-    engine.dispose()
+    database.close()
 
 
 def test_a_new_database_is_made_at_the_newest_revision(tmp_path: Path, database_url: str) -> None:
-    with Store.open(tmp_path, catalog=database_url) as store, store.catalog.reading() as connection:
+    with Store.open(tmp_path, catalog=database_url) as store, store.database.reading() as connection:
         assert TABLES.found(connection) == TABLES.revision
 
 
@@ -71,7 +71,7 @@ def test_an_older_database_is_refused_and_migrating_keeps_every_row(
     at_revision(tmp_path, database_url, recorded=recorded)
     with pytest.raises(FormatVersionError, match=r"store tables are of revision 0001.*covpool store migrate"):
         Store.open(tmp_path, catalog=database_url)
-    ran = CliRunner().invoke(command, ["migrate", str(tmp_path), "--catalog", database_url])
+    ran = CliRunner().invoke(command, ["migrate", "--store", str(tmp_path), "--catalog", database_url])
     assert ran.exit_code == 0, ran.output
     assert f"store: 0001 -> {TABLES.revision}" in ran.output
     with Store.open(tmp_path, catalog=database_url) as store:
@@ -81,7 +81,7 @@ def test_an_older_database_is_refused_and_migrating_keeps_every_row(
         store.put(example_key("d"), example_moments("d"))
         assert store.entry(example_key("d")).row == 3
         assert store.verify() == []
-    again = CliRunner().invoke(command, ["migrate", str(tmp_path), "--catalog", database_url])
+    again = CliRunner().invoke(command, ["migrate", "--store", str(tmp_path), "--catalog", database_url])
     assert f"store: {TABLES.revision}\n" in again.output
 
 
@@ -92,15 +92,15 @@ def test_names_of_an_older_database_lead_where_they_led(tmp_path: Path, database
         Name(name=name, kind=kind, key=example_key(key).digest, **place)  # type: ignore[arg-type]
         for name, kind, key in (("thrA", "symbol", "a"), ("thrA", "symbol", "b"), ("b2", "gene_id", "a"))
     ]
-    engine = open_engine(database_url)
-    with writing(engine) as connection:
+    database = Database.open(database_url)
+    with database.writing() as connection:
         there = sa.Table("names", sa.MetaData(), autoload_with=connection)
         for name in names:
             row = {field: value for field, value in asdict(name).items() if field != "also"}
             more = {"id": sha256(canonical_json(row)), "folded": name.name.casefold()}
             connection.execute(sa.insert(there), row | more)
-    TABLES.migrate(engine)
-    engine.dispose()
+    TABLES.migrate(database)
+    database.close()
     with Store.open(tmp_path, catalog=database_url) as store:
         assert {one.entry.key for one in store.names.find("thrA")} == {names[0].key, names[1].key}
         assert store.names.of(example_key("a")) == [names[2], names[0]]
@@ -109,19 +109,19 @@ def test_names_of_an_older_database_lead_where_they_led(tmp_path: Path, database
 
 def test_a_migrated_database_has_the_tables_of_a_new_one(tmp_path: Path, database_url: str) -> None:
     at_revision(tmp_path, database_url, recorded=True)
-    engine = open_engine(database_url)
-    TABLES.migrate(engine)
+    database = Database.open(database_url)
+    TABLES.migrate(database)
     ours = {"include_name": lambda name, kind, _: kind != "table" or name in TABLES.metadata.tables}
-    with engine.connect() as connection:
+    with database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection, opts=ours), TABLES.metadata) == []
-    engine.dispose()
+    database.close()
 
 
 def test_a_migration_that_fails_changes_nothing(
     tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_revision(tmp_path, database_url, recorded=True)
-    engine = open_engine(database_url)
+    database = Database.open(database_url)
     upgrade = RoomTables.upgrade
 
     def failing(tables: RoomTables, connection: sa.Connection) -> None:
@@ -131,27 +131,27 @@ def test_a_migration_that_fails_changes_nothing(
     with monkeypatch.context() as patched:
         patched.setattr(RoomTables, "upgrade", failing)
         with pytest.raises(ZeroDivisionError):
-            TABLES.migrate(engine)
-    with reading(engine) as connection:
+            TABLES.migrate(database)
+    with database.reading() as connection:
         assert TABLES.found(connection) == FIRST
         assert not sa.inspect(connection).has_table("names")
-    assert TABLES.migrate(engine) == (FIRST, TABLES.revision)
-    engine.dispose()
+    assert TABLES.migrate(database) == (FIRST, TABLES.revision)
+    database.close()
 
 
 def test_a_newer_database_is_refused_and_left_alone(tmp_path: Path, database_url: str) -> None:
     Store.open(tmp_path, catalog=database_url).close()
-    engine = open_engine(database_url)
-    with writing(engine) as connection:
+    database = Database.open(database_url)
+    with database.writing() as connection:
         connection.exec_driver_sql("UPDATE store_revision SET version_num = '9999'")
-    for refused in (lambda: Store.open(tmp_path, catalog=database_url), lambda: TABLES.migrate(engine)):
+    for refused in (lambda: Store.open(tmp_path, catalog=database_url), lambda: TABLES.migrate(database)):
         with pytest.raises(FormatVersionError, match=r"revision 9999.*upgrade covpool"):
             refused()
-    engine.dispose()
+    database.close()
 
 
 def test_migrating_where_there_is_no_store_is_refused_and_makes_none(tmp_path: Path) -> None:
-    ran = CliRunner().invoke(command, ["migrate", str(tmp_path / "typo")])
+    ran = CliRunner().invoke(command, ["migrate", "--store", str(tmp_path / "typo")])
     assert ran.exit_code != 0
     assert not (tmp_path / "typo").exists()
 

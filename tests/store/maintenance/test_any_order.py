@@ -28,22 +28,25 @@ from hypothesis.stateful import (
 )
 
 from covpool.store import CorruptEntryError, KeyNotFoundError, LocationError, Moments, Store, StoreError
-from covpool.store.arrays.schema import CATALOG_FILE, Namespace
+from covpool.store.arrays.schema import Namespace
 from covpool.store.catalog.entries import Written
 from covpool.store.catalog.ledger import Ledger
-from covpool.store.database.engines import open_engine
+from covpool.store.database.database import Database
 from covpool.store.errors import OutdatedCatalogError
 from covpool.store.maintenance.backup import back_up
 from covpool.store.maintenance.compact import compact
 from covpool.store.maintenance.gc import AGE, collect
 from covpool.store.maintenance.rebuild import rebuild
+from covpool.store.storage.locations import CATALOG_FILE
 from covpool.store.storage.objects import Objects
 from covpool.store.testing import example_key, example_moments
+from covpool.store.values.partial_sums import PartialSums
 from tests.store.tools import backup_of, restore
 
 #: Runs of thirty steps on SQLite; a third of them on Postgres. More of them by hand, with other seeds.
 EXAMPLES = int(os.environ.get("COVPOOL_EXAMPLES", "14"))
 KEYS = st.sampled_from("abcd")
+SUMS = (np.zeros(2), np.zeros(3), np.zeros((0, 2)))
 #: Of gc: younger than all, the default, older than all.
 AGES = st.sampled_from([timedelta(seconds=-60), AGE, timedelta(days=400)])
 #: Which change of an object ends in a crash; most operations make fewer.
@@ -99,10 +102,10 @@ class Tools(RuleBasedStateMachine):
 
     def _clear(self) -> None:
         if self.url is not None:
-            engine, known = open_engine(self.url), sa.MetaData()
-            known.reflect(engine)
-            known.drop_all(engine)
-            engine.dispose()
+            database, known = Database.open(self.url), sa.MetaData()
+            known.reflect(database.engine)
+            known.drop_all(database.engine)
+            database.close()
 
     def _open(self, *, lost_catalog: bool = False) -> Store:
         return Store.open(
@@ -194,7 +197,7 @@ class Tools(RuleBasedStateMachine):
     @precondition(lambda self: not self.store.outdated)
     def keep_sums(self, name: str, at: int) -> None:
         """Sums of a sequence under way are no row; gc takes those of keys that are there."""
-        self.store.partials.put_tokens(example_key(name), f"encoded.0.{at}", np.arange(3.0))
+        self.store.partials.put(example_key(name), PartialSums(at, 0, *SUMS, "float32"))
 
     @rule(codec=st.sampled_from(["lossless", "cold"]))
     def choose_a_codec(self, codec: str) -> None:
@@ -240,7 +243,7 @@ class Tools(RuleBasedStateMachine):
             with Store.open(self.copies / "backup", lost_catalog=True) as backup:
                 back_up(store, backup, progress=progress)
         else:
-            for namespace, _ in Ledger(store.catalog).namespaces().values():
+            for namespace, _ in Ledger(store.database).namespaces().values():
                 compact(store, namespace, shard_rows=2, progress=progress)
 
     @rule()
@@ -314,14 +317,14 @@ class Tools(RuleBasedStateMachine):
                 with self._open() as other:
                     collect(other, age=age)
 
-        for namespace, _ in Ledger(self.store.catalog).namespaces().values():
+        for namespace, _ in Ledger(self.store.database).namespaces().values():
             with suppress(StoreError):
                 compact(self.store, namespace, shard_rows=2, every=every, progress=progress)
 
     @rule(every=st.booleans(), after=CRASHES)
     def compact_and_crash(self, every: bool, after: int) -> None:
         """Compact, or go on with a copy that was begun, and may be killed."""
-        for namespace, _ in Ledger(self.store.catalog).namespaces().values():
+        for namespace, _ in Ledger(self.store.database).namespaces().values():
             with suppress(Crash, OutdatedCatalogError), crashing(after):
                 compact(self.store, namespace, shard_rows=2, every=every)
         self._reopen()

@@ -17,13 +17,13 @@ from click.testing import CliRunner, Result
 
 from covpool.clients.cli import covpool
 from covpool.store import LocationError, Store
-from covpool.store.arrays.schema import CATALOG_FILE
 from covpool.store.catalog.rooms import rooms
-from covpool.store.database.engines import open_engine, reading
+from covpool.store.database.database import Database
 from covpool.store.errors import OutdatedCatalogError, ReadOnlyError
 from covpool.store.maintenance.backup import back_up
 from covpool.store.maintenance.compact import compact
 from covpool.store.standing import STORE_FILE
+from covpool.store.storage.locations import CATALOG_FILE
 from covpool.store.testing import example_key, example_moments
 from tests.postgres import PostgresServer
 from tests.s3 import S3Server
@@ -45,7 +45,7 @@ with Store.open(location, catalog=catalog) as store:
         report(f"g{number}")
         number += 1
         if number % 40 == 0:
-            for namespace, _ in Ledger(store.catalog).namespaces().values():
+            for namespace, _ in Ledger(store.database).namespaces().values():
                 compact(store, namespace, shard_rows=8)
             collect(store, age=timedelta(seconds=-60))
 """
@@ -71,25 +71,25 @@ def test_a_backup_and_its_restoration_are_commands(tmp_path: Path) -> None:
         fill(opened, NAMES)
         compact(opened, namespace_of(opened), shard_rows=4)
         fill(opened, ["later"])
-    done = run("backup", store, backup, "--json")
+    done = run("backup", "--store", store, backup, "--json")
     assert done.exit_code == 0, told(done)
     first = json.loads(done.output)
     assert (first["entries"], first["problems"]) == (len(NAMES) + 1, [])
     with Store.open(store) as opened:
         fill(opened, ["new"])
-    second = json.loads(run("backup", store, backup, "--json").output)
+    second = json.loads(run("backup", "--store", store, backup, "--json").output)
     # One row, and what says how the arrays are read.
     assert second["objects"] < first["objects"]
     with read_only_view(tmp_path / "backup", tmp_path / "view") as view:
-        assert run("verify", str(view)).exit_code == 0
-        assert run("restore", str(view), again).exit_code == 0
+        assert run("verify", "--store", str(view)).exit_code == 0
+        assert run("restore", str(view), "--store", again).exit_code == 0
     with Store.open(again) as restored:
         assert restored.outdated is None
         assert_whole(restored, [*NAMES, "later", "new"])
         assert restored.verify() == []
         fill(restored, ["and more"])
     # A store that was restored goes on; its backup is as good as that of the first.
-    assert run("backup", again, str(tmp_path / "other")).exit_code == 0
+    assert run("backup", "--store", again, str(tmp_path / "other")).exit_code == 0
 
 
 def test_where_something_is_nothing_is_written(tmp_path: Path, postgres_url: str) -> None:
@@ -100,19 +100,19 @@ def test_where_something_is_nothing_is_written(tmp_path: Path, postgres_url: str
     photographs = tmp_path / "photographs"
     photographs.mkdir()
     (photographs / "cat.jpg").write_bytes(b"cat")
-    assert run("backup", one, str(tmp_path / "backup")).exit_code == 0
+    assert run("backup", "--store", one, str(tmp_path / "backup")).exit_code == 0
     with Store.open(tmp_path / "live", catalog=postgres_url) as live:
         fill(live, ["live"])
     backup, new = str(tmp_path / "backup"), str(tmp_path / "new")
     refused = {
-        "is the store itself": run("backup", one, one),
-        "not a backup of": run("backup", one, other),
-        "holds other things": run("backup", one, str(photographs)),
-        "that of a store elsewhere": run("backup", one, new, "--target-catalog", postgres_url),
-        "holds a store already": run("restore", backup, other),
-        "holds other things;": run("restore", backup, str(photographs)),
-        "holds a catalog already": run("restore", backup, f"{new}2", "--catalog", postgres_url),
-        "there is no store at": run("restore", str(tmp_path / "none"), new),
+        "is the store itself": run("backup", "--store", one, one),
+        "not a backup of": run("backup", "--store", one, other),
+        "holds other things": run("backup", "--store", one, str(photographs)),
+        "that of a store elsewhere": run("backup", "--store", one, new, "--target-catalog", postgres_url),
+        "holds a store already": run("restore", backup, "--store", other),
+        "holds other things;": run("restore", backup, "--store", str(photographs)),
+        "holds a catalog already": run("restore", backup, "--store", f"{new}2", "--catalog", postgres_url),
+        "there is no store at": run("restore", str(tmp_path / "none"), "--store", new),
     }
     for words, result in refused.items():
         assert result.exit_code == 1
@@ -140,13 +140,13 @@ def test_the_store_itself_is_recognised_under_other_names(
     with Store.open(bucket, catalog=f"sqlite:///{tmp_path / 'bucket.sqlite'}") as opened:
         fill(opened, NAMES)
     backup = str(tmp_path / "backup")
-    assert run("backup", str(store), backup, "--catalog", postgres_url).exit_code == 0
+    assert run("backup", "--store", str(store), backup, "--catalog", postgres_url).exit_code == 0
+    of_bucket = f"sqlite:///{tmp_path / 'bucket.sqlite'}"
+    there = ["--store", str(store), "--catalog"]
     refused = [
-        run("backup", str(store), str(link), "--catalog", postgres_url),
-        run(
-            "backup", str(store), str(tmp_path / "backup"), "--catalog", url, "--target-catalog", postgres_url
-        ),
-        run("backup", bucket, f"{bucket}/", "--catalog", f"sqlite:///{tmp_path / 'bucket.sqlite'}"),
+        run("backup", *there, postgres_url, str(link)),
+        run("backup", *there, url, str(tmp_path / "backup"), "--target-catalog", postgres_url),
+        run("backup", "--store", bucket, f"{bucket}/", "--catalog", of_bucket),
     ]
     for result in refused:
         assert isinstance(result.exception, LocationError), told(result)
@@ -165,10 +165,10 @@ def test_a_backup_in_a_bucket_needs_no_database(s3: S3Server, tmp_path: Path, po
     for later in (["later"], ["new"]):
         with Store.open(store, catalog=postgres_url) as opened:
             fill(opened, later)
-        done = run("backup", store, backup, "--catalog", postgres_url)
+        done = run("backup", "--store", store, backup, "--catalog", postgres_url)
         assert done.exit_code == 0, told(done)
-    assert run("verify", backup).exit_code == 0
-    done = run("restore", backup, str(tmp_path / "again"))
+    assert run("verify", "--store", backup).exit_code == 0
+    done = run("restore", backup, "--store", str(tmp_path / "again"))
     assert done.exit_code == 0, told(done)
     with Store.open(tmp_path / "again") as restored:
         assert_whole(restored, [*NAMES, "later", "new"])
@@ -267,7 +267,7 @@ def test_a_backup_beside_a_busy_process_is_whole(
             while len(file.read_text().split()) < 30 * (number + 1):
                 time.sleep(0.01)
             before = file.read_text().split("\n")[:-1]
-            done = run("backup", str(store), str(tmp_path / "backup"), "--catalog", database_url)
+            done = run("backup", "--store", str(store), str(tmp_path / "backup"), "--catalog", database_url)
             assert done.exit_code == 0, told(done)
             with Store.open(tmp_path / "backup") as backup:
                 assert backup.outdated is None
@@ -314,10 +314,10 @@ def is_whole(copy: Path, names: list[str]) -> bool:
 def test_a_damaged_backup_is_mended_by_the_next(tmp_path: Path) -> None:
     with Store.open(tmp_path / "store") as store:
         fill(store, NAMES)
-    assert run("backup", str(tmp_path / "store"), str(tmp_path / "backup")).exit_code == 0
+    assert run("backup", "--store", str(tmp_path / "store"), str(tmp_path / "backup")).exit_code == 0
     for path in sorted(tmp_path.glob("backup/arrays/*/mean/c.*"))[:3]:
         path.write_bytes(b"damaged")
-    assert run("backup", str(tmp_path / "store"), str(tmp_path / "backup")).exit_code == 0
+    assert run("backup", "--store", str(tmp_path / "store"), str(tmp_path / "backup")).exit_code == 0
     with Store.open(tmp_path / "backup") as backup:
         assert_whole(backup, NAMES)
 
@@ -327,13 +327,13 @@ def test_a_store_that_went_another_way_is_backed_up_as_it_is(tmp_path: Path) -> 
     store, backup, again = (tmp_path / name for name in ("store", "backup", "again"))
     with Store.open(store) as opened:
         fill(opened, NAMES)
-    assert run("backup", str(store), str(backup)).exit_code == 0
-    assert run("restore", str(backup), str(again)).exit_code == 0
+    assert run("backup", "--store", str(store), str(backup)).exit_code == 0
+    assert run("restore", str(backup), "--store", str(again)).exit_code == 0
     for which in (store, again):
         with Store.open(which) as opened:
             fill(opened, [f"{which.name}{number}" for number in range(5)])
             compact(opened, namespace_of(opened), shard_rows=4)
-        assert run("backup", str(which), str(backup)).exit_code == 0
+        assert run("backup", "--store", str(which), str(backup)).exit_code == 0
         with Store.open(backup) as opened:
             assert_whole(opened, [*NAMES, *(f"{which.name}{number}" for number in range(5))])
             assert opened.verify() == []
@@ -376,8 +376,8 @@ def test_every_table_of_every_room_comes_through_both_databases(
     with Store.open(tmp_path / "one") as store, postgres.database() as url:
         tables = [table for room in rooms().values() for table in room.metadata.sorted_tables]
         for room in rooms().values():
-            room.ensure(store.catalog.engine)
-        with store.catalog.writing() as connection:
+            room.ensure(store.database)
+        with store.database.writing() as connection:
             connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
             for table in tables:
                 if table.name not in ("store_meta", "namespaces", "entries", "copies"):
@@ -391,20 +391,20 @@ def test_every_table_of_every_room_comes_through_both_databases(
             back_up(store, two)
             with Store.open(tmp_path / "three", lost_catalog=True) as three:
                 back_up(two, three)
-        engines = [open_engine(f"sqlite:///{tmp_path / 'one' / CATALOG_FILE}"), open_engine(url)]
-        engines.append(open_engine(f"sqlite:///{tmp_path / 'three' / CATALOG_FILE}"))
+        databases = [Database.open(f"sqlite:///{tmp_path / 'one' / CATALOG_FILE}"), Database.open(url)]
+        databases.append(Database.open(f"sqlite:///{tmp_path / 'three' / CATALOG_FILE}"))
         for table in tables:
             if table.name == "store_meta":
                 continue
-            held = [contents(engine, table) for engine in engines]
+            held = [contents(one, table) for one in databases]
             assert held[0] == held[1] == held[2], table.name
             assert held[0] or table.name == "copies"
-        for engine in engines:
-            engine.dispose()
+        for one in databases:
+            one.close()
 
 
-def contents(engine: sa.Engine, table: sa.Table) -> list[tuple[object, ...]]:
-    with reading(engine) as connection:
+def contents(database: Database, table: sa.Table) -> list[tuple[object, ...]]:
+    with database.reading() as connection:
         rows = connection.execute(sa.select(table).order_by(*table.primary_key)).all()
     return [
         tuple(one.replace(tzinfo=UTC) if isinstance(one, datetime) else one for one in row) for row in rows
@@ -414,7 +414,7 @@ def contents(engine: sa.Engine, table: sa.Table) -> list[tuple[object, ...]]:
 def test_versions_are_those_of_the_moment(tmp_path: Path) -> None:
     with Store.open(tmp_path / "store") as store:
         store.put(example_key("a"), example_moments("first"))
-        assert run("backup", str(tmp_path / "store"), str(tmp_path / "backup")).exit_code == 0
+        assert run("backup", "--store", str(tmp_path / "store"), str(tmp_path / "backup")).exit_code == 0
         store.put(example_key("a"), example_moments("second"), replace=True)
     with Store.open(tmp_path / "backup") as backup:
         assert backup.get(example_key("a")).mean.tobytes() == example_moments("first").mean.tobytes()

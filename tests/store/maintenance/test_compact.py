@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -172,7 +173,7 @@ def test_an_interrupted_compaction_leaves_nothing_half_and_goes_on(
             compact(store, namespace_of(store), shard_rows=4, progress=progress)
         assert [entry.place for entry in store.catalog.entries()] == before
         assert_whole(store, NAMES)
-        assert set(collect(store, dry_run=True).as_dict().values()) == {0}
+        assert set(asdict(collect(store, dry_run=True)).values()) == {0}
         # One of the planned keys is put anew before the compaction goes on.
         store.put(example_key("c"), example_moments("other"), replace=True)
     with Store.open(tmp_path) as store:

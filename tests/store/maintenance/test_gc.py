@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,10 +10,10 @@ import pytest
 
 from covpool.store import Store, StoreError
 from covpool.store.arrays.rows import encode_row
-from covpool.store.arrays.schema import CATALOG_FILE
 from covpool.store.catalog.entries import Written
 from covpool.store.errors import OutdatedCatalogError
 from covpool.store.maintenance.gc import collect
+from covpool.store.storage.locations import CATALOG_FILE
 from covpool.store.testing import example_key, example_moments
 from tests.store.places import Place
 from tests.store.tools import NAMES, assert_whole, fill, namespace_of, soon
@@ -21,7 +22,7 @@ from tests.store.tools import NAMES, assert_whole, fill, namespace_of, soon
 def test_a_clean_store_keeps_everything(place: Place) -> None:
     with place.open() as store:
         fill(store, NAMES)
-        assert set(collect(store, age=soon()).as_dict().values()) == {0}
+        assert set(asdict(collect(store, age=soon())).values()) == {0}
         assert_whole(store, NAMES)
 
 
@@ -62,7 +63,7 @@ def test_a_young_reservation_is_left_alone_and_its_writer_goes_on(place: Place) 
             shape = ".0.0" if array == "second_moment" else ".0"
             path = f"arrays/{where.namespace.id}/{array}/c.{where.row}{shape}"
             store.objects.write(path, getattr(row, array))
-        assert set(collect(store).as_dict().values()) == {0}
+        assert set(asdict(collect(store)).values()) == {0}
         store.catalog.flip_ready([Written(key, where, record)])
         assert_whole(store, [*NAMES, "x"])
 

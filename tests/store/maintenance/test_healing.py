@@ -203,14 +203,14 @@ def test_verify_repairs_what_it_finds_when_asked(tmp_path: Path) -> None:
         held[20] ^= 1
         copy.write_bytes(held)
         chunk(store, "mean", len(NAMES), "*").unlink()
-    told = CliRunner().invoke(command, ["verify", str(tmp_path)])
+    told = CliRunner().invoke(command, ["verify", "--store", str(tmp_path)])
     assert told.exit_code == 1
     assert "2 problem(s)." in told.output
-    repaired = CliRunner().invoke(command, ["verify", str(tmp_path), "--repair"])
+    repaired = CliRunner().invoke(command, ["verify", "--store", str(tmp_path), "--repair"])
     assert repaired.exit_code == 1, "a key is lost, and was named"
     assert "2 problem(s), 1 of them repaired" in repaired.output
     assert example_key("later").digest in repaired.output
-    again = CliRunner().invoke(command, ["verify", str(tmp_path), "--repair"])
+    again = CliRunner().invoke(command, ["verify", "--store", str(tmp_path), "--repair"])
     assert again.exit_code == 0, again.output
     with Store.open(tmp_path) as store:
         assert_whole(store, NAMES)
@@ -230,7 +230,7 @@ def test_a_repair_beside_a_writer_that_mends_the_key_retires_nothing_good(tmp_pa
 
 
 def scrubbed(*arguments: str) -> Result:
-    return CliRunner().invoke(command, ["scrub", *arguments])
+    return CliRunner().invoke(command, ["scrub", "--store", *arguments])
 
 
 def test_a_scrub_finds_and_repairs_what_is_damaged_beside_a_writer(tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_a_scrub_that_was_ended_goes_on_where_it_was(tmp_path: Path) -> None:
         fill(store, NAMES, 24)
     cursor = tmp_path / "cursor"
     run = [sys.executable, "-c", "from covpool.store.commands.group import store; store()", "scrub"]
-    slow = [*run, str(tmp_path), "--rate", "2kB/s", "--every", "7d", "--cursor", str(cursor)]
+    slow = [*run, "--store", str(tmp_path), "--rate", "2kB/s", "--every", "7d", "--cursor", str(cursor)]
     process = subprocess.Popen(slow, stderr=subprocess.DEVNULL)
     with process:
         deadline = time.monotonic() + 30

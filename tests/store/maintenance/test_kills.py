@@ -52,7 +52,7 @@ def run(store):
         elif what == "gc":
             collect(store, age=chance.choice(AGES))
         elif what == "compact":
-            for namespace, _ in Ledger(store.catalog).namespaces().values():
+            for namespace, _ in Ledger(store.database).namespaces().values():
                 codec = chance.choice([None, "cold"])
                 compact(store, namespace, shard_rows=8, every=chance.random() < 0.3, codec=codec)
         elif what == "rebuild":

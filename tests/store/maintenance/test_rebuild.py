@@ -8,12 +8,12 @@ import pytest
 import sqlalchemy as sa
 
 from covpool.store import LocationError, Store
-from covpool.store.arrays.schema import CATALOG_FILE
-from covpool.store.database.engines import open_engine
+from covpool.store.database.database import Database
 from covpool.store.errors import OutdatedCatalogError
 from covpool.store.maintenance.compact import compact
 from covpool.store.maintenance.gc import collect
 from covpool.store.maintenance.rebuild import rebuild
+from covpool.store.storage.locations import CATALOG_FILE
 from covpool.store.testing import example_key, example_moments
 from tests.store.places import Place
 from tests.store.tools import NAMES, assert_whole, fill, namespace_of, soon
@@ -25,11 +25,11 @@ def lose(place: Place) -> None:
         for path in Path(place.location).glob(f"{CATALOG_FILE}*"):
             path.unlink()
         return
-    engine = open_engine(place.catalog)
+    database = Database.open(place.catalog)
     found = sa.MetaData()
-    found.reflect(engine)
-    found.drop_all(engine)
-    engine.dispose()
+    found.reflect(database.engine)
+    found.drop_all(database.engine)
+    database.close()
 
 
 def rows(store: Store) -> set[tuple[Any, ...]]:

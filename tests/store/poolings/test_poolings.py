@@ -22,7 +22,7 @@ from covpool.store import (
     load_pooling,
     pooling,
 )
-from covpool.store.poolings.half_vector import from_half_vector, half_vector
+from covpool.store.poolings.half_vector import half_vector
 from covpool.store.poolings.projection import project
 from covpool.store.poolings.roots import matrix_log, matrix_root, newton_schulz_root
 from covpool.store.poolings.scores import LinearScores
@@ -60,19 +60,12 @@ def test_dot_products_of_half_vectors_are_those_of_the_matrices(width: int, seed
     a, b = np.random.default_rng(seed).normal(size=(2, width, width))
     a, b = a + a.T, b + b.T
     np.testing.assert_allclose(half_vector(a) @ half_vector(b), np.vdot(a, b), rtol=1e-12, atol=1e-11)
-    np.testing.assert_allclose(from_half_vector(half_vector(a)), a, rtol=1e-15)
 
 
 def test_half_vectors_of_a_stack_are_those_of_each() -> None:
     three = [example_moments(name, dtype="float64").second_moment for name in "abc"]
     stack: NDArray[np.float64] = np.array(three, np.float64)
     assert np.array_equal(half_vector(stack), [half_vector(one) for one in three])
-    np.testing.assert_allclose(from_half_vector(half_vector(stack)), stack, rtol=1e-15)
-
-
-def test_a_length_that_is_no_half_matrix_is_refused() -> None:
-    with pytest.raises(ValueError, match="5 numbers"):
-        from_half_vector(np.zeros(5))
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_chunks_and_their_folders_are_forced_to_the_disk_before_the_flip(
 
 def test_the_catalog_waits_for_the_disk_only_when_asked_to(tmp_path: Path) -> None:
     for durability, expected in (("process", 1), ("power-loss", 2)):
-        with Store.open(tmp_path, durability=durability) as store, store.catalog.reading() as connection:  # type: ignore[arg-type]
+        with Store.open(tmp_path, durability=durability) as store, store.database.reading() as connection:  # type: ignore[arg-type]
             assert connection.execute(sa.text("PRAGMA synchronous")).scalar() == expected
 
 

@@ -133,7 +133,7 @@ def test_bad_input_and_damage_are_no_outage(tmp_path: Path) -> None:
 def test_a_database_that_refuses_what_it_is_asked_is_no_outage(tmp_path: Path, database_url: str) -> None:
     with Store.open(tmp_path, catalog=database_url) as store:
         fill(store, NAMES)
-        with store.catalog.writing() as connection:
+        with store.database.writing() as connection:
             connection.exec_driver_sql("ALTER TABLE entries RENAME TO gone")
         for act in (store.get, store.entry):
             with pytest.raises(CatalogError, match="entries") as met:

@@ -13,12 +13,12 @@ from click.testing import CliRunner, Result
 
 from covpool.clients.cli import covpool
 from covpool.store import CatalogError, Name, StorageError, Store, StoreError, StoreNotFoundError
-from covpool.store.arrays.schema import CATALOG_FILE
 from covpool.store.errors import ReadOnlyError
 from covpool.store.maintenance.backup import back_up
 from covpool.store.maintenance.compact import compact
 from covpool.store.maintenance.gc import collect
 from covpool.store.maintenance.rebuild import rebuild
+from covpool.store.storage.locations import CATALOG_FILE
 from covpool.store.testing import example_key, example_moments
 from tests.postgres import PostgresServer
 from tests.s3 import S3Server
@@ -104,13 +104,12 @@ def test_a_store_on_a_read_only_mount_is_read(tmp_path: Path, writer: str) -> No
             assert store.outdated is None
             assert_reads_and_refuses(store, NAMES)
             for command in ("ls", "verify"):
-                assert run("store", command, str(view)).exit_code == 0
-            done = run(
-                "store", "export", str(view), str(tmp_path / "one.npz"), "--key", str(example_key("a"))
-            )
+                assert run("store", command, "--store", str(view)).exit_code == 0
+            key, target = str(example_key("a")), str(tmp_path / "one.npz")
+            done = run("store", "export", target, "--key", key, "--store", str(view))
             assert done.exit_code == 0, done.output
             for command in ("gc", "compact", "rebuild"):
-                told = str(run("store", command, str(view)).exception)
+                told = str(run("store", command, "--store", str(view)).exception)
                 assert "can only be read" in told and "--read-only" in told
             if writer == "alive":
                 os.kill(pid, signal.SIGKILL)
@@ -140,7 +139,7 @@ def test_what_was_read_while_the_file_was_written_does_not_count(tmp_path: Path)
         read_only_view(tmp_path / "store", tmp_path / "view") as view,
         Store.open(view, read_only=True) as reader,
         pytest.raises(CatalogError, match="was written while it was read; try again"),
-        reader.catalog.reading() as connection,
+        reader.database.reading() as connection,
     ):
         connection.execute(sa.text("SELECT count(*) FROM entries")).scalar()
         with Store.open(tmp_path / "store") as store:
@@ -182,7 +181,7 @@ def test_a_catalog_older_than_its_arrays_is_said_to_be_so(tmp_path: Path) -> Non
         assert_whole(store, NAMES)
     assert (
         "Notice: catalog and arrays are not of the same moment"
-        in run("store", "ls", str(tmp_path / "store")).stderr
+        in run("store", "ls", "--store", str(tmp_path / "store")).stderr
     )
 
 
@@ -194,7 +193,7 @@ def test_a_store_of_covpool_0_1_is_read_as_it_is(tmp_path: Path) -> None:
         assert store.verify() == []
         with pytest.raises(ReadOnlyError):
             fill(store, ["new"])
-    assert run("store", "verify", str(tmp_path / "store")).exit_code == 0
+    assert run("store", "verify", "--store", str(tmp_path / "store")).exit_code == 0
     assert tree(tmp_path / "store") == before
 
 
@@ -219,7 +218,7 @@ def test_a_postgres_role_that_may_only_select_will_do(
 ) -> None:
     with Store.open(tmp_path / "store", catalog=postgres_url) as store:
         fill(store, NAMES)
-        with store.catalog.writing() as connection:
+        with store.database.writing() as connection:
             connection.exec_driver_sql("DROP ROLE IF EXISTS reader")
             connection.exec_driver_sql("CREATE ROLE reader LOGIN PASSWORD 'reads'")
             connection.exec_driver_sql("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
@@ -236,7 +235,7 @@ def test_a_postgres_role_that_may_only_select_will_do(
     finally:
         with (
             Store.open(tmp_path / "store", catalog=postgres_url) as store,
-            store.catalog.writing() as connection,
+            store.database.writing() as connection,
         ):
             connection.exec_driver_sql("DROP OWNED BY reader")
             connection.exec_driver_sql("DROP ROLE reader")
@@ -256,7 +255,7 @@ def test_a_bucket_that_may_only_be_read_will_do(
             monkeypatch.setenv(name, value)
         with Store.open(location, catalog=postgres_url, read_only=True) as store:
             assert_reads_and_refuses(store, NAMES)
-        assert run("store", "verify", location, "--catalog", postgres_url).exit_code == 0
+        assert run("store", "verify", "--store", location, "--catalog", postgres_url).exit_code == 0
         with pytest.raises(StorageError, match=r"403 Forbidden.*--read-only"):
             Store.open(location, catalog=postgres_url)
     assert {one["path"]: one["e_tag"] for batch in s3.objects(bucket).list() for one in batch} == held

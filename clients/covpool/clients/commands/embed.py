@@ -32,16 +32,19 @@ _SHOWN = 4
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write names, keys and embeddings (.npz)."
 )
 @click.option(
-    "--bottleneck",
+    "--pooling",
+    default="bottleneck",
     help="A name from /v1/bottlenecks, a plain kind (mean, covariance, root, …), or several joined with +; "
-    "the model's default one when omitted.",
+    "the model's default bottleneck when omitted.",
 )
+@click.option("--bottleneck", hidden=True, help="Deprecated spelling of --pooling.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per sequence on standard output.")
 @extraction_options
 @service_options
 def embed(
     fasta: Input,
     out: Path | None,
+    pooling: str,
     bottleneck: str | None,
     as_json: bool,
     url: str,
@@ -60,13 +63,13 @@ def embed(
         check_output(out, ".npz")
     with Client(url, token) as client:
         while True:
-            job = client.submit(fasta, pooling="bottleneck", bottleneck=bottleneck, **extraction)
+            job = client.submit(fasta, pooling=pooling, bottleneck=bottleneck, **extraction)
             job = ended(client, job)
             show_failed(job)
             if not job.records_done:
                 raise click.exceptions.Exit(1)
             try:
-                answer = client.embeddings(job, bottleneck=bottleneck, skip_failed=True)
+                answer = client.embeddings(job, pooling=pooling, bottleneck=bottleneck, skip_failed=True)
                 break
             except ProblemError as error:
                 if not (was_lost(error) and can_be_read_again(fasta)):

@@ -3,18 +3,18 @@
 from collections.abc import Iterator
 from collections.abc import Sequence as Names
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from covpool.extractor.extraction.parts import Step
-from covpool.extractor.models.models import Layer, Model, Options
+from covpool.extractor.models.models import Layer, Model
+from covpool.extractor.models.options import Options
 from covpool.extractor.sequences.sequences import Sequence
 from covpool.store.values.keys import Recipe
 
-#: Name of the blocks that a step of a divided forward leaves to the next stage.
-HANDED_ON = ""
+#: Bases of a part of a long sequence: a multiple of every tile that a forward chooses, on any device.
+PART_BASES = 262_144
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,15 +33,22 @@ class Block:
 
 
 class Adapter(Protocol):
-    """What every model family offers; `tests/contract` holds the suite that each must pass."""
+    """What every model family offers; `tests/contract` holds the suite that each must pass.
 
-    @property
-    def model(self) -> Model:
-        """The description of the model this adapter runs."""
+    Attributes:
+        model: the description of the model this adapter runs.
+        part: bases of a part of a sequence: the sums of each part are made apart and added up in order. None
+            where the sums of a sequence of any length are made at once, because a forward that goes on later
+            could leave nothing out.
+    """
+
+    model: Model
+    part: int | None = None
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         """Every tap, in the order they are computed."""
+        return self.model.layers
 
     @property
     def dtype(self) -> torch.dtype:
@@ -57,6 +64,7 @@ class Adapter(Protocol):
 
     def recipe(self, layer: str | None = None, options: Options | None = None) -> Recipe:
         """The recipe of moments that this adapter computes, its compute dtype included."""
+        return self.model.recipe(layer, options, dtype=str(self.dtype).removeprefix("torch."))
 
     def activations(
         self, sequence: str | Sequence, *, layers: Names[str], condition: str = ""
@@ -76,6 +84,7 @@ class Adapter(Protocol):
             LayerError: the model has no such layer.
             ConditionError: the model needs a species, knows another, or takes none.
         """
+        return (block for _, block in self.batch([sequence], layers=layers, condition=condition))
 
     def batch(
         self, sequences: Names[str | Sequence], *, layers: Names[str], condition: str = "", start: int = 0
@@ -86,36 +95,4 @@ class Adapter(Protocol):
         `activations`; sequences may interleave. Arguments and errors as there, and `start`: a base before
         which no token is needed any more. A model that can leaves out what only such tokens take, so that the
         first block of a layer may begin later than at 0, but not behind that base.
-        """
-
-
-@runtime_checkable
-class Divisible(Adapter, Protocol):
-    """An adapter whose forward over one sequence can be run step by step; see `extraction.parts`."""
-
-    @property
-    def part(self) -> int:
-        """Bases of a part."""
-
-    def step(
-        self,
-        sequence: Sequence,
-        *,
-        layers: Names[str],
-        condition: str = "",
-        step: Step,
-        given: Tensor | None = None,
-    ) -> Iterator[Block]:
-        """Activations of the tokens and layers that a step passes: to the bit those of `activations`.
-
-        Args:
-            sequence: as the strand is read.
-            layers: names of all taps that are wanted, as in the other steps.
-            condition: as in `activations`.
-            step: its stage and part.
-            given: the blocks called `HANDED_ON` of the stage before, joined along the tokens: of all parts
-                for "attend".
-
-        Yields:
-            Blocks of the taps of its stage in token order, and blocks called `HANDED_ON` for the next.
         """

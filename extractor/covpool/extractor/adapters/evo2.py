@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from covpool.extractor.adapters.adapter import Block
+from covpool.extractor.adapters.adapter import Adapter, Block
 from covpool.extractor.adapters.batching import MEMORY_SHARE, free_bytes, token_budget, usable_bytes
+from covpool.extractor.adapters.device_errors import is_out_of_memory
 from covpool.extractor.errors import CapacityError
-from covpool.extractor.models.models import Layer, Model, Options
+from covpool.extractor.models.models import Model
 from covpool.extractor.networks.evo2.config import Evo2Config
 from covpool.extractor.networks.evo2.network import Evo2
 from covpool.extractor.networks.evo2.plan import (
@@ -29,7 +30,6 @@ from covpool.extractor.networks.evo2.schedules import Stage, run
 from covpool.extractor.networks.evo2.weights import load
 from covpool.extractor.networks.weights.checkpoint_weights import read_weights
 from covpool.extractor.sequences.sequences import Sequence, as_sequence
-from covpool.store.values.keys import Recipe
 
 #: The published tokeniser reads bytes as they are; this one is its padding.
 PAD = 1
@@ -47,7 +47,7 @@ def token_ids(bases: str, length: int) -> Tensor:
     return torch.from_numpy(found)
 
 
-class Evo2Adapter:
+class Evo2Adapter(Adapter):
     """Runs an Evo 2 network over sequences of any length, piece by piece with carried state, exactly.
 
     One token is one base. Nothing is put before the sequence, and what pads the shorter members of a batch
@@ -110,11 +110,6 @@ class Evo2Adapter:
         return cls(model, network)
 
     @property
-    def layers(self) -> tuple[Layer, ...]:
-        """Every tap, in the order they are computed."""
-        return self.model.layers
-
-    @property
     def dtype(self) -> torch.dtype:
         """Compute dtype of the forward."""
         return self.network.embedding_layer.weight.dtype
@@ -141,16 +136,6 @@ class Evo2Adapter:
             return self.piece
         per_token = bytes_per_token(self.network.config, self.dtype.itemsize)
         return token_budget(self.device, per_token, MOST_TOKENS)
-
-    def recipe(self, layer: str | None = None, options: Options | None = None) -> Recipe:
-        """The recipe of moments that this adapter computes; see `Adapter.recipe`."""
-        return self.model.recipe(layer, options, dtype=str(self.dtype).removeprefix("torch."))
-
-    def activations(
-        self, sequence: str | Sequence, *, layers: Names[str], condition: str = ""
-    ) -> Iterator[Block]:
-        """Activations of one sequence; see `Adapter.activations`."""
-        return (block for _, block in self.batch([sequence], layers=layers, condition=condition))
 
     @torch.inference_mode()
     def batch(
@@ -216,7 +201,7 @@ class Evo2Adapter:
                         yield Stage(stage.name, stage.start + known, stage.values[:, known:])
                 return
             except (MemoryError, RuntimeError) as error:
-                if not _out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 failure = str(error).partition("\n")[0]
             # Outside the handler: the error holds on to the activations of the frames it went through.
@@ -231,10 +216,3 @@ class Evo2Adapter:
             f"{free_bytes(self.device) / 2**30:.1f} GiB are free: use a larger device, smaller pieces, or an "
             "earlier layer"
         )
-
-
-def _out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    # The CPU allocator has no error class of its own.
-    return "DefaultCPUAllocator" in str(error)

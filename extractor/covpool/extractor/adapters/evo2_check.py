@@ -2,7 +2,6 @@
 
 import csv
 from collections.abc import Iterable
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from torch.nn import functional as F
 
 from covpool.extractor.adapters.evo2 import Evo2Adapter, token_ids
 from covpool.extractor.errors import ExtractionError
+from covpool.extractor.models.families import Report
 from covpool.extractor.networks.evo2.published import PUBLISHED
 
 #: The publisher's tolerance.
@@ -18,28 +18,8 @@ TOLERANCE = 1e-3
 PROMPTS = "prompts.csv"
 
 
-@dataclass(frozen=True)
-class Checked:
-    """Outcome of a check.
-
-    Attributes:
-        sequences: how many were run.
-        loss: mean over sequences of their mean cross-entropy, nats per token.
-        expected: what the publisher gives for a model of this name; None for any other.
-    """
-
-    sequences: int
-    loss: float
-    expected: float | None
-
-    @property
-    def passed(self) -> bool | None:
-        """Whether the loss is the published one; None where there is none to compare with."""
-        return None if self.expected is None else abs(self.loss - self.expected) <= TOLERANCE
-
-
-def check(adapter: Evo2Adapter, prompts: Path | None = None) -> Checked:
-    """Run the forward test.
+def check(adapter: Evo2Adapter, prompts: Path | None = None) -> Report:
+    """The mean over sequences of their mean cross-entropy, nats per token, beside the published one.
 
     Args:
         adapter: a loaded model.
@@ -50,8 +30,14 @@ def check(adapter: Evo2Adapter, prompts: Path | None = None) -> Checked:
         ExtractionError: there are no prompts.
     """
     texts = read_prompts(prompts or _packaged())
-    published = PUBLISHED.get(adapter.model.name)
-    return Checked(len(texts), mean_loss(adapter, texts), None if published is None else published.loss)
+    name, loss = adapter.model.name, mean_loss(adapter, texts)
+    published = PUBLISHED.get(name)
+    expected = None if published is None else published.loss
+    passed = None if expected is None else abs(loss - expected) <= TOLERANCE
+    told = "none published" if expected is None else f"{expected} ± {TOLERANCE}"
+    line = f"{name}: mean loss {loss:.4f} nats per token over {len(texts)} sequences; expected {told}"
+    row = {"model": name, "loss": loss, "expected": expected, "sequences": len(texts), "passed": passed}
+    return Report((line,), (row,), passed)
 
 
 def read_prompts(path: Path) -> list[str]:

@@ -9,16 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from covpool.extractor.adapters.adapter import HANDED_ON, Block
+from covpool.extractor.adapters.adapter import PART_BASES, Adapter, Block
 from covpool.extractor.adapters.batching import token_budget
-from covpool.extractor.extraction.parts import PART_BASES, Step
-from covpool.extractor.models.models import Layer, Model, Options
+from covpool.extractor.models.models import Model
 from covpool.extractor.networks.ntv3.config import NTv3Config
 from covpool.extractor.networks.ntv3.network import NTv3
-from covpool.extractor.networks.ntv3.tiles import POOLED, TiledForward
+from covpool.extractor.networks.ntv3.tiles import TiledForward
 from covpool.extractor.networks.weights.checkpoint_weights import fill, read_weights
 from covpool.extractor.sequences.sequences import Sequence, as_sequence
-from covpool.store.values.keys import Recipe
 
 #: Published vocabulary: the order is A, T, C, G, N, not alphabetical.
 TOKEN_IDS = {"A": 6, "T": 7, "C": 8, "G": 9, "N": 10}
@@ -51,7 +49,7 @@ def published_key(config: NTv3Config, key: str) -> str | None:
     return None if config.conditions_vocab_size and ours.startswith(_TASK_HEADS) else ours
 
 
-class NTv3Adapter:
+class NTv3Adapter(Adapter):
     """Runs an NTv3 network over sequences of any length, tile by tile, exactly.
 
     A sequence is padded with N to a multiple of 2^num_downsamples, and the padding's tokens are dropped:
@@ -83,11 +81,6 @@ class NTv3Adapter:
         return cls(model, network.cast(device, dtype))
 
     @property
-    def layers(self) -> tuple[Layer, ...]:
-        """Every tap, in the order they are computed."""
-        return self.model.layers
-
-    @property
     def dtype(self) -> torch.dtype:
         """Compute dtype of the forward."""
         return self.network.embed_layer.weight.dtype
@@ -104,16 +97,6 @@ class NTv3Adapter:
             return self.tile
         widest = max(self.network.config.widths[:2])
         return token_budget(self.device, _LIVE_ACTIVATIONS * widest * self.dtype.itemsize)
-
-    def recipe(self, layer: str | None = None, options: Options | None = None) -> Recipe:
-        """The recipe of moments that this adapter computes; see `Adapter.recipe`."""
-        return self.model.recipe(layer, options, dtype=str(self.dtype).removeprefix("torch."))
-
-    def activations(
-        self, sequence: str | Sequence, *, layers: Names[str], condition: str = ""
-    ) -> Iterator[Block]:
-        """Activations of one sequence; see `Adapter.activations`."""
-        return (block for _, block in self.batch([sequence], layers=layers, condition=condition))
 
     @torch.inference_mode()
     def batch(
@@ -132,40 +115,6 @@ class NTv3Adapter:
                 own = taps[stage.name].tokens(len(bases)) - stage.span[0]
                 if own > 0:
                     yield index, Block(stage.name, stage.span[0], stage.values[index, :own])
-
-    @torch.inference_mode()
-    def step(
-        self,
-        sequence: Sequence,
-        *,
-        layers: Names[str],
-        condition: str = "",
-        step: Step,
-        given: Tensor | None = None,
-    ) -> Iterator[Block]:
-        """Activations of a step of a divided forward; see `Divisible.step`."""
-        taps = {layer.name: layer for layer in map(self.model.layer, layers)}
-        multiple = self.network.config.multiple
-        length = -(-len(sequence) // multiple) * multiple
-        ids = token_ids(sequence.bases, length).to(self.device)[None]
-        forward, species, names = self._forward(1), self._species(condition, 1), frozenset(taps)
-        (span, *_) = step.spans(length, self.part)
-        before = torch.empty(0) if given is None else given.to(self.device, self.dtype)[None]
-        handed_on: str | None = None
-        match step.stage:
-            case "encode":
-                stages, handed_on = forward.encode(ids, names, species, span), POOLED
-            case "attend":
-                stages = forward.attend(ids, names, species, before)
-                handed_on = f"transformer.{self.network.config.num_layers - 1}"
-            case "decode":
-                stages = forward.decode(ids, names, species, span, before)
-        for stage in stages:
-            if stage.name in taps:
-                own = taps[stage.name].tokens(len(sequence)) - stage.span[0]
-                yield Block(stage.name, stage.span[0], stage.values[0, :own])
-            if stage.name == handed_on:
-                yield Block(HANDED_ON, stage.span[0], stage.values[0])
 
     def _forward(self, members: int) -> TiledForward:
         return TiledForward(self.network, max(1, self.budget // members), part=self.part)

@@ -1,13 +1,14 @@
 """From a model's name to a loaded adapter; families are imported on demand."""
 
 import logging
-from importlib import import_module
 
 import torch
 
 from covpool.extractor.adapters.adapter import Adapter
+from covpool.extractor.adapters.device_errors import own_errors
 from covpool.extractor.errors import ExtractionError
-from covpool.extractor.models.models import DTYPES, Model, describe, untrained_notice
+from covpool.extractor.models.models import Model, describe, untrained_notice
+from covpool.extractor.models.options import DTYPES
 
 _DEFAULT_DTYPE = {"cuda": "bfloat16"}
 
@@ -21,7 +22,6 @@ def load_adapter(
     dtype: str | torch.dtype | None = None,
     revision: str | None = None,
     download: bool = False,
-    backend: str | None = None,
 ) -> Adapter:
     """A model ready to run.
 
@@ -32,15 +32,13 @@ def load_adapter(
             default bfloat16 on CUDA and float32 elsewhere. It is part of the recipe.
         revision: branch, tag or commit of a hub id.
         download: fetch a hub id that is not in the local hub cache.
-        backend: other people's code to run the model with, for comparison ("vortex" for Evo 2); by default
-            covpool's own.
 
     Raises:
         ModelNotFoundError, CheckpointError: see `covpool.extractor.models.checkpoints.locate`.
-        ExtractionError: dtype, device or backend is not available.
+        ExtractionError: dtype or device is not available.
     """
     model = describe(name, revision=revision, download=download)
-    return load_model(model, device=device, dtype=dtype, backend=backend)
+    return load_model(model, device=device, dtype=dtype)
 
 
 def load_model(
@@ -48,7 +46,6 @@ def load_model(
     *,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    backend: str | None = None,
 ) -> Adapter:
     """A described model ready to run; arguments and errors as in `load_adapter`.
 
@@ -69,12 +66,7 @@ def load_model(
         raise ExtractionError("device 'cuda' was asked for, but torch sees no CUDA device; use 'cpu'")
     if not model.trained:
         log.warning(untrained_notice(model))
-    if backend is not None and backend not in model.family.backends:
-        known = ", ".join(model.family.backends) or "none"
-        raise ExtractionError(f"model {model.name}: no backend {backend!r}; beside covpool's own: {known}")
-    runs = model.family.adapter if backend is None else model.family.backends[backend]
-    module, _, attribute = runs.partition(":")
-    adapter: Adapter = getattr(import_module(module), attribute).load(
-        model, device=where, dtype=getattr(torch, named or _DEFAULT_DTYPE.get(where.type, "float32"))
-    )
+    chosen = named or _DEFAULT_DTYPE.get(where.type, "float32")
+    with own_errors():
+        adapter: Adapter = model.family.load(model, device=where, dtype=getattr(torch, chosen))
     return adapter

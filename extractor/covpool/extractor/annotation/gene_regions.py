@@ -9,23 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from covpool.extractor.annotation.genes import Gene, Transcript
-from covpool.extractor.annotation.spans import Spans, joined, within, without
+from covpool.extractor.annotation.selections import Parts, selections
+from covpool.extractor.annotation.spans import Spans, joined
 from covpool.extractor.errors import RegionError
-
-#: Classes that overlap none of each other and together are the whole sequence.
-PARTITION = (
-    "upstream",
-    "five_prime_UTR",
-    "CDS",
-    "three_prime_UTR",
-    "noncoding_exon",
-    "intron",
-    "unspliced",
-    "downstream",
-)
-
-#: Every class there is: the partition, the gene body, and all of its exons.
-CLASSES = ("gene", "exon", *PARTITION)
 
 Reading = Literal["canonical", "union"]
 
@@ -38,8 +24,8 @@ class GeneRegion:
         gene: the gene.
         start, end: with flanks, on `gene.chrom`; on a circular contig `end` may lie behind its end, and the
             stretch goes on at its first base.
-        classes: intervals in the sequence read from it, by name, in the order of `CLASSES`; those without a
-            base are left out.
+        classes: intervals in the sequence read from it, by name, in the order of `selections()`; those
+            without a base are left out.
     """
 
     gene: Gene
@@ -98,7 +84,8 @@ def own_classes(
         transcripts: its own, of `Annotation.transcripts`.
         reading: "canonical" or "union".
     """
-    return {name: spans for name, spans in _classes(gene, _chosen(transcripts, reading)).items() if spans}
+    parts = Parts(gene, _chosen(transcripts, reading))
+    return {name: spans for name, one in selections().items() if (spans := one.own(parts))}
 
 
 def stretch(
@@ -141,11 +128,11 @@ def stretch(
     if not circular:
         start, end = max(start, 0), min(end, length)
     flanks = ((start, gene.start),), ((gene.end, end),)
-    up, down = flanks if gene.strand == "+" else reversed(flanks)
-    spans = {**own, "upstream": up, "downstream": down}
+    sides = dict(zip(("upstream", "downstream"), flanks[:: 1 if gene.strand == "+" else -1], strict=True))
     classes = {}
-    for name in CLASSES:
-        placed = tuple((one - start, other - start) for one, other in spans.get(name, ()) if one < other)
+    for name, selection in selections().items():
+        spans = own.get(name, ()) if selection.flank is None else sides[selection.flank]
+        placed = tuple((one - start, other - start) for one, other in spans if one < other)
         if gene.strand == "-":
             placed = tuple((end - start - other, end - start - one) for one, other in reversed(placed))
         if placed:
@@ -166,32 +153,3 @@ def _chosen(transcripts: Sequence[Transcript], reading: Reading) -> Sequence[Tra
 
 def _bases(spans: Spans) -> int:
     return sum(end - start for start, end in joined(spans))
-
-
-def _classes(gene: Gene, transcripts: Sequence[Transcript]) -> dict[str, Spans]:
-    """Classes of the gene's own bases, on the contig."""
-    body: Spans = ((gene.start, gene.end),)
-    exon = joined(span for one in transcripts for span in (*one.exons, *one.cds))
-    cds = joined(span for one in transcripts for span in one.cds)
-    reach = joined((one.exons[0][0], max(end for _, end in one.exons)) for one in transcripts if one.exons)
-    before: list[tuple[int, int]] = []
-    behind: list[tuple[int, int]] = []
-    for one in transcripts:
-        if one.cds:
-            coding = joined(one.cds)
-            exons = joined(one.exons)
-            before += within(exons, gene.start, coding[0][0])
-            behind += within(exons, coding[-1][1], gene.end)
-    five, three = (before, behind) if gene.strand == "+" else (behind, before)
-    five_prime = without(joined(five), cds)
-    three_prime = without(joined(three), joined((*cds, *five_prime)))
-    return {
-        "gene": body,
-        "exon": exon,
-        "five_prime_UTR": five_prime,
-        "CDS": cds,
-        "three_prime_UTR": three_prime,
-        "noncoding_exon": without(exon, joined((*cds, *five_prime, *three_prime))),
-        "intron": without(reach, exon),
-        "unspliced": without(body, joined((*reach, *exon))),
-    }

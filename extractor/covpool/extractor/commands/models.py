@@ -1,21 +1,22 @@
-"""List the models that ship with covpool, describe a checkpoint, plan or check an Evo 2 model."""
+"""List the models that ship with covpool, describe a checkpoint, plan a run or check a model."""
 
 import json
 from pathlib import Path
 
 import click
 
-from covpool.extractor.errors import ExtractionError
-from covpool.extractor.models.models import DTYPES, Model, bundled_models, describe
-from covpool.extractor.networks.evo2.config import Evo2Config
-
-GIB = 2**30
+from covpool.extractor.errors import ExtractionError, LayerError
+from covpool.extractor.models.families import FAMILIES, Family, ModelConfig, Report
+from covpool.extractor.models.models import Model, bundled_models, describe
+from covpool.extractor.models.options import DTYPES
 
 
 @click.command
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="JSON, one model per line.")
-@click.option("--plan", metavar="MODEL", help="Memory and arithmetic an Evo 2 model would take.")
+@click.option(
+    "--plan", metavar="MODEL", help="Memory and arithmetic that a run would take, where its family tells."
+)
 @click.option(
     "--length", type=click.IntRange(min=1), default=1_000_000, show_default=True, help="To plan, bp."
 )
@@ -28,7 +29,9 @@ GIB = 2**30
     help="To plan: of weights and activations.",
 )
 @click.option("--piece", type=click.IntRange(min=1), default=8192, show_default=True, help="Tokens per step.")
-@click.option("--check", metavar="MODEL", help="Run the published forward test of an Evo 2 checkpoint.")
+@click.option(
+    "--check", metavar="MODEL", help="Run the publisher's test of a checkpoint, where there is one."
+)
 @click.option(
     "--prompts", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its prompts.csv."
 )
@@ -47,8 +50,9 @@ def models(
 ) -> None:
     """List the bundled models, or describe NAME (bundled, a directory, a hub id) with its layers.
 
-    --plan prints what an Evo 2 run will need before anything runs; published models are known by name.
+    --plan prints what a run will need before anything runs; published models are known by name.
     --check loads a checkpoint and compares its loss on the publisher's prompts with the published one.
+    Of the families here, Evo 2 has both.
 
     Example: covpool models ntv3-mini; covpool models --plan evo2_7b --length 1000000
     """
@@ -97,87 +101,47 @@ def _body(model: Model) -> dict[str, object]:
 
 
 def _plan(name: str, length: int, layer: str | None, dtype: str, piece: int, as_json: bool) -> None:
-    from covpool.extractor.networks.evo2.plan import Work, estimate, schedules
-
-    config = _shape(name)
-    deepest = layer or config.default_layer
-    if deepest not in {tap for tap, _, _ in config.layers}:
-        raise click.UsageError(f"{name} has no layer {deepest!r}; try {config.default_layer}")
-    itemsize = {"float64": 8, "float32": 4, "bfloat16": 2}[dtype]
-    rows = [
-        (streamed, estimate(Work(config, length, (deepest,), 1, itemsize, streamed), schedule))
-        for schedule in schedules(piece, on_device=True)
-        for streamed in (False, True)
-        if not streamed or schedule.order == "layer-major"
-    ]
-    work = Work(config, length, (deepest,), 1, itemsize)
-    if as_json:
-        for streamed, row in rows:
-            told = {
-                "schedule": row.schedule.order,
-                "host_residual": row.schedule.host_residual,
-                "streamed_weights": streamed,
-                "weights": row.weights,
-                "cache": row.cache,
-                "residual": row.residual,
-                "working": row.working,
-                "device": row.device,
-                "host": row.host,
-                "matmul_flops": work.matmul_flops,
-                "attention_flops": work.attention_flops,
-            }
-            click.echo(json.dumps(told))
-        return
-    click.echo(
-        f"{name}: {config.parameter_count / 1e9:.2f} billion parameters, {length:,} tokens up to {deepest}, "
-        f"{dtype}, pieces of {piece:,}; documented for {config.context:,}"
-    )
-    click.echo(
-        f"arithmetic: matrix products {work.matmul_flops / 1e15:.2f} PFLOP, "
-        f"causal attention {work.attention_flops / 1e15:.2f} PFLOP"
-    )
-    click.echo("GiB      weights  keys+values  residual  working  on the device  on the host  schedule")
-    for streamed, row in rows:
-        click.echo(
-            f"{'':8}{row.weights / GIB:8.1f}{row.cache / GIB:13.1f}{row.residual / GIB:10.1f}"
-            f"{row.working / GIB:9.1f}{row.device / GIB:15.1f}{row.host / GIB:13.1f}  "
-            f"{row.schedule}{', weights streamed' if streamed else ''}"
-        )
-
-
-def _shape(name: str) -> Evo2Config:
-    from covpool.extractor.networks.evo2.published import PUBLISHED
-
-    if name in PUBLISHED:
-        return PUBLISHED[name].config
+    family, config = _family_and_config(name)
+    if family.plan is None:
+        able = ", ".join(one.name for one in FAMILIES.values() if one.plan is not None)
+        raise click.UsageError(f"{name}: models of family {family.name} have no plan; those of {able} have")
     try:
-        config = describe(name).config
+        _show(
+            family.plan(name, config, length=length, layer=layer, dtype=dtype, piece=piece), as_json=as_json
+        )
+    except LayerError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _family_and_config(name: str) -> tuple[Family, ModelConfig]:
+    for family in FAMILIES.values():
+        if name in family.published:
+            return family, family.published[name]
+    try:
+        model = describe(name)
     except LookupError as error:
-        raise click.UsageError(f"{error}; published models are {', '.join(PUBLISHED)}") from error
-    if not isinstance(config, Evo2Config):
-        raise click.UsageError(f"{name} is no Evo 2 model; others have no schedules to choose from")
-    return config
+        known = ", ".join(name for family in FAMILIES.values() for name in family.published)
+        raise click.UsageError(f"{error}; published models are {known}") from error
+    return model.family, model.config
 
 
 def _check(name: str, prompts: Path | None, device: str | None, as_json: bool) -> None:
-    from covpool.extractor.adapters.evo2 import Evo2Adapter
-    from covpool.extractor.adapters.evo2_check import TOLERANCE, check
-    from covpool.extractor.adapters.registry import load_adapter
+    from covpool.extractor.adapters.registry import load_model
 
-    adapter = load_adapter(name, device=device)
-    if not isinstance(adapter, Evo2Adapter):
-        raise click.UsageError(f"{name} is no Evo 2 model; there is no published test of it")
-    found = check(adapter, prompts)
-    if as_json:
-        told = {"model": adapter.model.name, "loss": found.loss, "expected": found.expected}
-        click.echo(json.dumps(told | {"sequences": found.sequences, "passed": found.passed}))
-    else:
-        expected = "none published" if found.expected is None else f"{found.expected} ± {TOLERANCE}"
-        click.echo(
-            f"{adapter.model.name}: mean loss {found.loss:.4f} nats per token over {found.sequences} "
-            f"sequences; expected {expected}"
+    model = describe(name)
+    if model.family.check is None:
+        able = ", ".join(one.name for one in FAMILIES.values() if one.check is not None)
+        raise click.UsageError(
+            f"{name}: models of family {model.family.name} have no test; those of {able} have"
         )
+    found = model.family.check(load_model(model, device=device), prompts)
+    _show(found, as_json=as_json)
     if found.passed is False:
         raise ExtractionError(
-            f"{adapter.model.name}: the loss is not the published one; weights, dtype or device are unsound"
+            f"{model.name}: the loss is not the published one; weights, dtype or device are unsound"
         )
+
+
+def _show(report: Report, *, as_json: bool) -> None:
+    for line in map(json.dumps, report.rows) if as_json else report.lines:
+        click.echo(line)

@@ -5,14 +5,17 @@ from collections.abc import Sequence as Ordered
 from dataclasses import replace
 from typing import overload
 
-from covpool.extractor.adapters.adapter import Adapter, Divisible
+from covpool.extractor.adapters.adapter import Adapter
 from covpool.extractor.adapters.batching import usable_bytes
+from covpool.extractor.adapters.device_errors import own_errors
 from covpool.extractor.errors import RegionError
 from covpool.extractor.extraction.packs import Shape, packs
 from covpool.extractor.extraction.regions import REVERSES, WHOLE, Region
 from covpool.extractor.extraction.sums import Sums
 from covpool.extractor.extraction.threads import forward_threads
-from covpool.extractor.models.models import Layer, Options
+from covpool.extractor.extraction.workload import Workload
+from covpool.extractor.models.models import Layer
+from covpool.extractor.models.options import Options
 from covpool.extractor.sequences.sequences import Sequence, as_sequence, reverse_complement
 from covpool.store.values.keys import Strand
 from covpool.store.values.moments import Moments
@@ -21,8 +24,6 @@ from covpool.store.values.partial_sums import PartialSums
 Progress = Callable[[int], None]
 #: Partial sums by layer and region class.
 Partial = Mapping[tuple[str, str], PartialSums]
-#: The same to go on with, each following the one before.
-Kept = Mapping[tuple[str, str], Ordered[PartialSums]]
 #: Called after every block with a function that takes the sums of the parts that are whole.
 Keep = Callable[[Callable[[], Partial]], None]
 
@@ -94,14 +95,16 @@ def extract(
         LayerError, ConditionError: the model has no such layer or species.
         ActivationError: activations overflowed, or did not arrive in full: a partial result is never
             returned as a whole one.
+        OutOfMemoryError, CapacityError: memory ran out, or would under any schedule.
+        DeviceError: the device failed.
     """
     options = Options(
         strand=strand, skip_tokens=skip_tokens, condition=condition, beyond_context=beyond_context
     )
-    one = as_sequence(sequence)
-    asked = (Region.whole(len(one)),) if regions is None else regions
-    (found,) = extract_regions(adapter, [(one, asked)], layers, options, progress)
-    return _whole(found) if regions is None else found
+    recipes = [adapter.recipe(name, options) for name in layers]
+    (found,) = extract_regions(adapter, [Workload.of(as_sequence(sequence), recipes, regions)], progress)
+    named = {name: found[recipe.layer] for name, recipe in zip(layers, recipes, strict=True)}
+    return _whole(named) if regions is None else named
 
 
 @overload
@@ -143,17 +146,35 @@ def extract_many(
     `extract`, to the bit. `regions` are the classes of each sequence; other arguments, result and errors as
     there.
     """
-    asked = regions or [(Region.whole(len(sequence)),) for sequence in sequences]
-    classes = max(map(len, asked), default=1)
-    sums = classes * sum(adapter.model.layer(name).width ** 2 for name in layers)
+    recipes = [adapter.recipe(name, options) for name in layers]
+    workloads = [
+        Workload.of(sequence, recipes, None if regions is None else regions[index])
+        for index, sequence in enumerate(sequences)
+    ]
+    for group in forward_groups(adapter, workloads):
+        several = extract_regions(adapter, [workloads[index] for index in group], progress)
+        for index, found in zip(group, several, strict=True):
+            named = {name: found[recipe.layer] for name, recipe in zip(layers, recipes, strict=True)}
+            yield index, named if regions is not None else _whole(named)
+
+
+def forward_groups(adapter: Adapter, workloads: Ordered[Workload]) -> list[list[int]]:
+    """Indices of workloads by the forward they share, the largest first.
+
+    What shares one is a pack (see `extraction.packs`), or a part of it where the sums of all do not fit into
+    memory.
+    """
+    if not workloads:
+        return []
+    classes = max(len(one.regions) for one in workloads)
+    sums = classes * sum(adapter.model.layer(layer).width ** 2 for layer in workloads[0].layers)
     # A member holds its float64 sums and, at the end, its float64 result.
-    most = usable_bytes(adapter.device) // max(1, 16 * sums)
-    for pack in packs(map(len, sequences), adapter.model, adapter.device.type):
-        for start in range(0, len(pack), max(1, most)):
-            group = pack[start : start + max(1, most)]
-            members = [(sequences[index], asked[index]) for index in group]
-            found = extract_regions(adapter, members, layers, options or Options(), progress)
-            yield from zip(group, found if regions is not None else map(_whole, found), strict=True)
+    most = max(1, usable_bytes(adapter.device) // max(1, 16 * sums))
+    return [
+        pack[start : start + most]
+        for pack in packs([one.length for one in workloads], adapter.model, adapter.device.type)
+        for start in range(0, len(pack), most)
+    ]
 
 
 def _whole(found: Mapping[str, Mapping[str, Moments]]) -> dict[str, Moments]:
@@ -162,58 +183,68 @@ def _whole(found: Mapping[str, Mapping[str, Moments]]) -> dict[str, Moments]:
 
 def extract_regions(
     adapter: Adapter,
-    sequences: Ordered[tuple[Sequence, Ordered[Region]]],
-    layers: Ordered[str],
-    options: Options,
+    workloads: Ordered[Workload],
     progress: Progress | None = None,
     *,
-    kept: Kept | None = None,
+    kept: Partial | None = None,
     keep: Keep | None = None,
 ) -> list[dict[str, dict[str, Moments]]]:
-    """Moments by layer and region class of sequences that share every forward.
+    """Moments by layer and region class of workloads that share every forward.
 
     Args:
-        adapter, layers, options, progress: as in `extract`.
-        sequences: each with its classes; of one pack (see `extraction.packs`), which is filled up.
+        adapter, progress: as in `extract`.
+        workloads: of the same recipes, and of one pack (see `extraction.packs`), which is padded to its
+            shape.
         kept: partial sums of the one sequence there is, to go on with; what of its forward only they needed
             is left out where the model can.
         keep: called after each block, so that the sums of the one sequence there is may be kept; there are
-            none before its first part is whole, nor of a model that cannot be divided.
+            none before its first part is whole, nor of a model that leaves nothing out.
 
     Raises:
         As `extract`.
     """
-    taps = {name: adapter.model.layer(name) for name in layers}
-    for sequence, regions in sequences:
-        _check(sequence, regions)
-        for tap in taps.values():
+    with own_errors():
+        return _extracted(adapter, workloads, progress, kept or {}, keep)
+
+
+def _extracted(
+    adapter: Adapter,
+    workloads: Ordered[Workload],
+    progress: Progress | None,
+    kept: Partial,
+    keep: Keep | None,
+) -> list[dict[str, dict[str, Moments]]]:
+    options = workloads[0].options
+    taps = [adapter.model.layer(layer) for layer in workloads[0].layers]
+    members = [one.sequence for one in workloads]
+    for one, sequence in zip(workloads, members, strict=True):
+        _check(sequence, one.regions)
+        for tap in taps:
             adapter.model.check(len(sequence), sequence.name, tap, options)
-    of_layer = _by_layer(kept or {})
-    part = adapter.part if isinstance(adapter, Divisible) else None
+    of_layer = _by_layer(kept)
     sums = [
         {
             tap.name: Sums(
                 sequence,
                 tap,
-                regions,
+                one.regions,
                 options,
                 device=adapter.device,
-                part=part,
+                part=adapter.part,
                 kept=of_layer.get(tap.name),
             )
-            for tap in taps.values()
+            for tap in taps
         }
-        for sequence, regions in sequences
+        for one, sequence in zip(workloads, members, strict=True)
     ]
     if progress is not None and kept:
         progress(sum(one.position for one in sums[0].values()))
-    members = [sequence for sequence, _ in sequences]
-    # What may be divided is alone.
-    if part is None or len(members[0]) <= part:
+    # A sequence of several parts is alone.
+    if adapter.part is None or len(members[0]) <= adapter.part:
         members += _shape(adapter, members).filler(len(members))
     with forward_threads():
-        _run(adapter, members, sums, list(taps.values()), options, progress, keep)
-        return [{name: found[tap.name].moments() for name, tap in taps.items()} for found in sums]
+        _run(adapter, members, sums, taps, options, progress, keep)
+        return [{tap.name: found[tap.name].moments() for tap in taps} for found in sums]
 
 
 def _shape(adapter: Adapter, members: Ordered[Sequence]) -> Shape:
@@ -261,10 +292,10 @@ def _check(sequence: Sequence, regions: Ordered[Region]) -> None:
         region.check(sequence)
 
 
-def _by_layer(kept: Kept) -> dict[str, dict[str, Ordered[PartialSums]]]:
-    found: dict[str, dict[str, Ordered[PartialSums]]] = {}
-    for (layer, name), chain in kept.items():
-        found.setdefault(layer, {})[name] = chain
+def _by_layer(kept: Partial) -> dict[str, dict[str, PartialSums]]:
+    found: dict[str, dict[str, PartialSums]] = {}
+    for (layer, name), partial in kept.items():
+        found.setdefault(layer, {})[name] = partial
     return found
 
 

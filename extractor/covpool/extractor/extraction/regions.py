@@ -17,7 +17,8 @@ from functools import lru_cache
 from typing import Self
 
 from covpool.extractor.errors import RegionError
-from covpool.extractor.models.models import Layer, Model, Options
+from covpool.extractor.models.models import Layer
+from covpool.extractor.models.options import Options
 from covpool.extractor.sequences.sequences import Sequence
 from covpool.store.values.keys import MomentsKey, Recipe, Strand, selection_digest
 
@@ -125,30 +126,6 @@ class Region:
             for reverse in REVERSES[options.strand]
             for first, last in self.tokens(layer, length, reverse=reverse, skip=options.skip_tokens)
         )
-
-
-def keys_of(
-    regions: Iterable[Region],
-    digest: str,
-    length: int,
-    recipes: Mapping[str, Recipe],
-    model: Model,
-    options: Options,
-) -> dict[tuple[str, str], MomentsKey]:
-    """Keys by layer and class of one sequence, of the classes that have a token at the layer.
-
-    Args:
-        regions: its classes.
-        digest, length: of the sequence.
-        recipes: of the whole, by layer.
-        model, options: what the recipes were made of.
-    """
-    return {
-        (layer, region.name): region.key_of(digest, length, recipe)
-        for region in regions
-        for layer, recipe in recipes.items()
-        if region.count(model.layer(layer), length, options)
-    }
 
 
 @lru_cache(maxsize=1024)

@@ -3,9 +3,8 @@
 Convention: a position counts tokens over the strands that are run, one after the other.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Ordered
-from dataclasses import replace
 
 import torch
 
@@ -13,7 +12,8 @@ from covpool.extractor.adapters.adapter import Block
 from covpool.extractor.errors import ActivationError
 from covpool.extractor.extraction.accumulate import SecondMoment
 from covpool.extractor.extraction.regions import Region
-from covpool.extractor.models.models import Layer, Options
+from covpool.extractor.models.models import Layer
+from covpool.extractor.models.options import Options
 from covpool.extractor.sequences.sequences import Sequence
 from covpool.store.values.moments import Moments
 from covpool.store.values.partial_sums import PartialSums
@@ -23,8 +23,8 @@ class Sums:
     """Second moments in the making of one sequence at one layer.
 
     Blocks arrive in token order; each token is added to every class it belongs to, so that all of them cost
-    one forward. Of a sequence longer than a part, the sums of each part are made apart and added up in order
-    (see `covpool.extractor.extraction.parts`).
+    one forward. Of a sequence longer than a part, the sums of each part are made apart and added up in order:
+    who goes on with the sums of some parts ends in the same bits.
 
     Args:
         sequence: whose tokens arrive.
@@ -33,9 +33,7 @@ class Sums:
         options: leading tokens to skip.
         device: where blocks arrive.
         part: bases of a part; None does not cut.
-        kept: partial sums by class to go on with, each following the one before; a class that has none
-            begins anew.
-        begin: position at which these sums begin, where those before are another's.
+        kept: partial sums by class to go on with; a class that has none begins anew.
     """
 
     def __init__(
@@ -47,20 +45,24 @@ class Sums:
         *,
         device: torch.device,
         part: int | None = None,
-        kept: Mapping[str, Ordered[PartialSums]] | None = None,
-        begin: int = 0,
+        kept: Mapping[str, PartialSums] | None = None,
     ) -> None:
         self._where = f"{sequence.name}: layer {layer.name}"
         self._layer, self._length, self._skip = layer, len(sequence), options.skip_tokens
         self._regions = regions
         self._tokens = layer.tokens(len(sequence))
         self._cut = None if part is None or len(sequence) <= part else part // layer.bases_per_token
-        self._device, self._begin = device, begin
-        found = {region.name: (kept or {}).get(region.name, ()) for region in regions}
+        self._device = device
+        known = kept or {}
         #: Of whole parts, and of the part under way.
-        self._whole = {name: joined(chain, device) for name, chain in found.items()}
-        self._open = {name: self._empty() for name in found}
-        self._added = {name: chain[-1].position if chain else begin for name, chain in found.items()}
+        self._whole = {
+            region.name: SecondMoment.resume(known[region.name], device=device)
+            if region.name in known
+            else None
+            for region in regions
+        }
+        self._open = {name: self._empty() for name in self._whole}
+        self._added = {name: known[name].position if name in known else 0 for name in self._whole}
         self._sealed = dict(self._added)
         # Position of the strand's first token.
         self._before = 0
@@ -107,20 +109,17 @@ class Sums:
         self._arrived = end
         return self.position - before
 
-    def end_strand(self, tokens: int | None = None) -> None:
-        """Take the strand, or its first `tokens`, for complete, or raise `ActivationError`."""
-        end = self._tokens if tokens is None else tokens
-        if self._needed < end and self._arrived != end:
+    def end_strand(self) -> None:
+        """Take the strand for complete, or raise `ActivationError`."""
+        if self._needed < self._tokens and self._arrived != self._tokens:
             raise ActivationError(
-                f"{self._where} gave {self._arrived or 0} of {end} tokens; nothing was kept"
+                f"{self._where} gave {self._arrived or 0} of {self._tokens} tokens; nothing was kept"
             )
 
     def partials(self) -> dict[str, PartialSums]:
         """The sums of whole parts so far, by class; of a class none of whose parts is whole, none."""
         return {
-            name: replace(sums.partial(self._sealed[name]), start=self._begin)
-            for name, sums in self._whole.items()
-            if sums is not None
+            name: sums.partial(self._sealed[name]) for name, sums in self._whole.items() if sums is not None
         }
 
     def moments(self) -> dict[str, Moments]:
@@ -153,15 +152,3 @@ class Sums:
 
     def _empty(self) -> SecondMoment:
         return SecondMoment(self._layer.width, device=self._device)
-
-
-def joined(chain: Iterable[PartialSums], device: torch.device) -> SecondMoment | None:
-    """Partial sums that follow each other, added up in their order; None for none."""
-    whole: SecondMoment | None = None
-    for partial in chain:
-        one = SecondMoment.resume(partial, device=device)
-        if whole is None:
-            whole = one
-        else:
-            whole.merge(one)
-    return whole

@@ -22,7 +22,31 @@ _KIND = "blocks"
 _SUM_BYTES = hashlib.sha256().digest_size
 
 
-class VerifiedFile(io.RawIOBase):
+class SeekableFile(io.RawIOBase):
+    """What readers of a known size share: the position, and how it moves."""
+
+    size: int
+    _at = 0
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+    def tell(self) -> int:
+        """The position."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a position."""
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
+        return self._at
+
+
+class VerifiedFile(SeekableFile):
     """A file of a checkpoint, open; reads raise where it is not what was described.
 
     Args:
@@ -48,25 +72,7 @@ class VerifiedFile(io.RawIOBase):
         except BaseException:
             self.close()
             raise
-        self._at = 0
         self._held: tuple[int, bytearray] | None = None
-
-    def readable(self) -> bool:
-        """Always."""
-        return True
-
-    def seekable(self) -> bool:
-        """Always."""
-        return True
-
-    def tell(self) -> int:
-        """The position."""
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a position."""
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
-        return self._at
 
     def readinto(self, buffer: Any) -> int:
         """Fill a buffer from the current position on.
@@ -131,17 +137,6 @@ class VerifiedFile(io.RawIOBase):
             raise changed(self._path)
         remember(_KIND, self._digest, found)
         return found
-
-
-def require_digest(path: Path, digest: str) -> None:
-    """Read a file whole, and refuse it where it is not what was described.
-
-    Raises:
-        CheckpointError: it has changed.
-    """
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-            raise changed(path)
 
 
 def changed(path: Path) -> CheckpointError:

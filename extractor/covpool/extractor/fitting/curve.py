@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from covpool.store.errors import PoolingError
+from covpool.extractor.errors import FitError
 from covpool.store.poolings.fitted import FittedPooling
 
 
@@ -10,11 +10,11 @@ def draw_fit(pooling: FittedPooling, path: Path) -> None:
     """Draw the fit's curve into an image file, whose format is that of its suffix.
 
     Raises:
-        PoolingError: the fit kept no curve.
+        FitError: the fit kept no curve.
     """
     curve = pooling.fit.get("curve")
     if not isinstance(curve, list) or not curve:
-        raise PoolingError(f"{pooling.name}: keeps no curve of its fit; fit it again")
+        raise FitError(f"{pooling.name}: keeps no curve of its fit; fit it again")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 3.2), layout="constrained")

@@ -12,10 +12,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from covpool.extractor.errors import FitError
 from covpool.extractor.fitting.source import MomentsSource, sweep, width_of
 from covpool.extractor.fitting.state import FitState
 from covpool.extractor.fitting.summary import Scaling, summarise
-from covpool.store.errors import PoolingError
 from covpool.store.poolings.kinds import pooling
 from covpool.store.poolings.projection import project
 from covpool.store.threads import one_thread
@@ -39,13 +39,13 @@ def projection_of(
         executor: computes parts of the pass in parallel.
 
     Raises:
-        PoolingError: c is not from 1 to the width.
+        FitError: c is not from 1 to the width.
     """
     width = width_of(source)
     if directions is None:
         directions = min(width, DIRECTIONS)
     if not 1 <= directions <= width:
-        raise PoolingError(f"cannot project width {width} to {directions} directions; choose 1 to {width}")
+        raise FitError(f"cannot project width {width} to {directions} directions; choose 1 to {width}")
     summary = summarise(source, executor)
     scale = summary.scale(scaling)
     if directions == width:

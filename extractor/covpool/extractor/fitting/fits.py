@@ -1,17 +1,24 @@
-"""The fits by name, and which of their settings a request may choose."""
+"""Fits by name, of every installed package: functions that make a fitted pooling from moments.
 
-from collections.abc import Mapping
+Packages offer those of moments alone in the entry-point group `covpool.fits`, called as
+`fit(source, *, k, name, ...)`, and those of moments and targets in `covpool.supervised_fits`, called as
+`fit(source, targets, *, k, name, ...)`. A fit is imported when it runs: some need torch.
+"""
+
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib import import_module
 from inspect import signature
 from typing import Any
 
+from covpool.extractor.errors import FitError
 from covpool.extractor.fitting.source import MomentsSource, width_of
 from covpool.extractor.fitting.targets import Targets
-from covpool.store.errors import PoolingError
 from covpool.store.poolings.fitted import FittedPooling
+from covpool.store.registry import Registry
 from covpool.store.threads import LARGE, cores
+
+Fit = Callable[..., FittedPooling]
 
 
 @dataclass(frozen=True)
@@ -20,17 +27,11 @@ class Method:
 
     Attributes:
         name: what requests call it.
-        function: "module:function", imported when it is used; two of them need torch.
-        summary: one line.
         supervised: whether it needs targets.
-        preset: arguments that make it this method.
     """
 
     name: str
-    function: str
-    summary: str
-    supervised: bool = False
-    preset: Mapping[str, Any] | None = None
+    supervised: bool
 
     def fit(self, source: MomentsSource, targets: Targets | None = None, **settings: Any) -> FittedPooling:
         """Fit; settings are the function's keyword arguments.
@@ -39,54 +40,31 @@ class Method:
         as there are cores; of wider ones one part at a time is, as the results of many would fill memory.
 
         Raises:
-            PoolingError: targets are missing or not wanted, a setting is unknown, or the fit refuses.
+            FitError: targets are missing or not wanted, a setting is unknown, or the fit refuses.
         """
         if self.supervised == (targets is None):
-            raise PoolingError(
+            raise FitError(
                 f"method {self.name!r} " + ("needs targets" if self.supervised else "takes no targets")
             )
-        module, _, function = self.function.partition(":")
-        call = getattr(import_module(f"covpool.extractor.fitting.methods.{module}"), function)
-        known = {
-            name for name, one in signature(call).parameters.items() if one.kind is one.KEYWORD_ONLY
-        } - set(self.preset or ())
+        call = (_SUPERVISED if self.supervised else _OF_MOMENTS)[self.name]
+        known = {name for name, one in signature(call).parameters.items() if one.kind is one.KEYWORD_ONLY}
+        known -= set(getattr(call, "keywords", ()))
         if unknown := set(settings) - known:
-            raise PoolingError(
+            raise FitError(
                 f"method {self.name!r}: takes no {', '.join(sorted(unknown))}; it takes "
                 f"{', '.join(sorted(known))}"
             )
         given = (source,) if targets is None else (source, targets)
-        preset = self.preset or {}
-        found: FittedPooling
         if "executor" not in known or settings.get("executor") is not None or width_of(source) >= LARGE:
-            found = call(*given, **preset, **settings)
-        else:
-            with ThreadPoolExecutor(cores()) as threads:
-                found = call(*given, **preset, **(settings | {"executor": threads}))
-        return found
+            return call(*given, **settings)
+        with ThreadPoolExecutor(cores()) as threads:
+            return call(*given, **(settings | {"executor": threads}))
 
+
+_OF_MOMENTS: Registry[Fit] = Registry("covpool.fits", callable, FitError)
+_SUPERVISED: Registry[Fit] = Registry("covpool.supervised_fits", callable, FitError)
 
 METHODS: Mapping[str, Method] = {
-    one.name: one
-    for one in (
-        Method("eigenvectors", "mean_eigenvectors:fit_mean_eigenvectors", "M; one pass, closed form"),
-        Method("glram", "glram:fit_glram", "M; least squared reconstruction loss, closed form"),
-        Method(
-            "glram-reweighted",
-            "glram:fit_glram",
-            "M; least unsquared loss, closed form",
-            preset={"reweighted": True},
-        ),
-        Method("autoencoder", "autoencoder:fit_autoencoder", "M; untied L, R by Adam, as published"),
-        Method("root-pca", "principal_scores:fit_principal_scores", "k scores; spectral-root PCA"),
-        Method(
-            "ridge",
-            "reduced_rank:fit_reduced_rank_ridge",
-            "k scores; reduced-rank ridge on targets",
-            supervised=True,
-        ),
-        Method(
-            "end-to-end", "end_to_end:fit_end_to_end", "M; L, R and a linear head on targets", supervised=True
-        ),
-    )
+    **{name: Method(name, supervised=False) for name in _OF_MOMENTS},
+    **{name: Method(name, supervised=True) for name in _SUPERVISED},
 }

@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from covpool.store.errors import PoolingError
+from covpool.extractor.errors import FitError
 from covpool.store.threads import one_thread
 from covpool.store.values.keys import Recipe, sha256
 from covpool.store.values.moments import Moments
@@ -68,10 +68,10 @@ def width_of(source: MomentsSource) -> int:
     """Number of features d.
 
     Raises:
-        PoolingError: the source is empty.
+        FitError: the source is empty.
     """
     if not len(source):
-        raise PoolingError("there are no moments to fit on; extract some, or choose others")
+        raise FitError("there are no moments to fit on; extract some, or choose others")
     return next(source.read([0])).width
 
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from covpool.extractor.errors import FitError
 from covpool.extractor.fitting.source import MomentsSource
-from covpool.store.errors import PoolingError
 from covpool.store.storage.whole_files import write_whole
 from covpool.store.values.keys import canonical_json
 
@@ -39,20 +39,20 @@ class FitState:
         """The arrays kept last; None when the fit has not begun.
 
         Raises:
-            PoolingError: they are of another fit, or damaged.
+            FitError: they are of another fit, or damaged.
         """
         if not self._path.exists():
             return None
         try:
             with safe_open(self._path, "numpy") as file:
                 if (file.metadata() or {}).get("identity") != self.identity:
-                    raise PoolingError(
+                    raise FitError(
                         f"{self._path}: state of another fit (method, settings or moments differ); give "
                         "another directory, or remove it"
                     )
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
-            raise PoolingError(f"{self._path}: not a readable fit state ({error}); remove it") from error
+            raise FitError(f"{self._path}: not a readable fit state ({error}); remove it") from error
 
     def save(self, **arrays: Array) -> None:
         """Keep arrays; in one step, so that a fit stopped while saving has the ones before."""

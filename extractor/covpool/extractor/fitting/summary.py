@@ -53,7 +53,7 @@ def summarise(source: MomentsSource, executor: Executor | None = None) -> Summar
     """One pass; holds one (d, d) sum in float64.
 
     Raises:
-        PoolingError: the source is empty.
+        FitError: the source is empty.
     """
     width = width_of(source)
     total, squares, tokens = np.zeros((width, width)), np.zeros(width), 0

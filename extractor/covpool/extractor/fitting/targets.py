@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from covpool.store.errors import PoolingError
+from covpool.extractor.errors import FitError
 
 Matrix = NDArray[np.float64]
 
@@ -22,7 +22,7 @@ class Targets:
         names: of the t columns.
 
     Raises:
-        PoolingError: a value is missing or a column is constant.
+        FitError: a value is missing or a column is constant.
     """
 
     values: Matrix
@@ -30,12 +30,12 @@ class Targets:
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.values.shape[1] != len(self.names) or not self.names:
-            raise PoolingError(f"targets {self.values.shape}: expected (n, {len(self.names)}), at least one")
+            raise FitError(f"targets {self.values.shape}: expected (n, {len(self.names)}), at least one")
         for name, column in zip(self.names, self.values.T, strict=True):
             if not np.isfinite(column).all():
-                raise PoolingError(f"target {name!r}: a value is missing; leave those sequences out")
+                raise FitError(f"target {name!r}: a value is missing; leave those sequences out")
             if np.ptp(column) == 0:
-                raise PoolingError(f"target {name!r}: is the same for every sequence; leave it out")
+                raise FitError(f"target {name!r}: is the same for every sequence; leave it out")
 
     @property
     def labels(self) -> bool:
@@ -46,12 +46,12 @@ class Targets:
         """Refuse targets of another number of sequences, or too few to hold some out.
 
         Raises:
-            PoolingError: naming both numbers.
+            FitError: naming both numbers.
         """
         if len(self.values) != n:
-            raise PoolingError(f"targets of {len(self.values)} sequences do not fit {n} moments")
+            raise FitError(f"targets of {len(self.values)} sequences do not fit {n} moments")
         if n < 10:
-            raise PoolingError(f"a supervised fit holds a fifth out and needs 10 sequences, there are {n}")
+            raise FitError(f"a supervised fit holds a fifth out and needs 10 sequences, there are {n}")
 
     def training(self) -> int:
         """How many sequences come before the held-out block."""

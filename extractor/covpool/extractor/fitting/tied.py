@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from covpool.extractor.errors import FitError
 from covpool.extractor.fitting.source import MomentsSource, width_of
-from covpool.store.errors import PoolingError
 from covpool.store.poolings.bottleneck import Bottleneck
 from covpool.store.values.keys import Recipe
 
@@ -28,8 +28,8 @@ def check_k(source: MomentsSource, k: int) -> None:
     """Refuse a k that no projection has.
 
     Raises:
-        PoolingError: there are no moments, or k is not from 1 to their width.
+        FitError: there are no moments, or k is not from 1 to their width.
     """
     width = width_of(source)
     if not 1 <= k <= width:
-        raise PoolingError(f"cannot fit k={k} on moments of width {width}; choose 1 to {width}")
+        raise FitError(f"cannot fit k={k} on moments of width {width}; choose 1 to {width}")

@@ -4,8 +4,7 @@ A name is a bundled model, a local directory, or a hub id; nothing is downloaded
 """
 
 import json
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -15,14 +14,12 @@ from typing import Any
 from covpool.extractor.errors import CheckpointError, ModelNotFoundError
 from covpool.extractor.files.digests import FileState, file_digest
 from covpool.extractor.files.unreadable import unreadable
-from covpool.extractor.models.hub import CONFIG, WEIGHTS, snapshot
+from covpool.extractor.models.families import Family, family_of
+from covpool.extractor.models.hub import CONFIG, snapshot
 from covpool.store.values.keys import canonical_json, sha256
 
 CONFIGS = (CONFIG, "config.yml", "config.yaml")
 CARD = "covpool.json"
-
-#: `torch.save` files as published for Evo 2: whole, or cut into parts that follow one another.
-_PICKLED = re.compile(r"(?P<name>.+\.pt)(\.part(?P<part>\d+))?")
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,8 @@ class Checkpoint:
         directory: where the files lie.
         config_file: `config.json` or `config.yml`.
         config: what it holds.
-        weights: the weight file; several when it is cut into parts, in their order.
+        family: that recognised it.
+        weights: its weight files, in the order that the family gives them.
         card: the parsed `covpool.json`, our notes beside a bundled model; {} elsewhere.
         states: of all these files, seen before they were read.
     """
@@ -43,6 +41,7 @@ class Checkpoint:
     directory: Path
     config_file: Path
     config: Mapping[str, Any]
+    family: Family
     weights: tuple[Path, ...]
     card: Mapping[str, Any]
     states: tuple[FileState | None, ...] = ()
@@ -55,7 +54,11 @@ class Checkpoint:
     @property
     def has_changed(self) -> bool:
         """Whether a file looks different from what was read."""
-        return self.states != _states(self.directory)
+        try:
+            weights = self.family.files(self.directory)
+        except CheckpointError:
+            return True
+        return self.states != _states(self.directory, weights)
 
     def read_again(self) -> "Checkpoint":
         """The checkpoint of this name that is there now; errors as `locate`."""
@@ -72,13 +75,7 @@ def bundled_names() -> tuple[str, ...]:
     return tuple(sorted(path.name for path in bundled_directory().iterdir() if path.is_dir()))
 
 
-def locate(
-    name: str,
-    *,
-    revision: str | None = None,
-    download: bool = False,
-    check: Callable[[Mapping[str, Any], str], object] = lambda config, where: None,
-) -> Checkpoint:
+def locate(name: str, *, revision: str | None = None, download: bool = False) -> Checkpoint:
     """The checkpoint called `name`: a bundled model, else a directory, else a hub id.
 
     Args:
@@ -86,12 +83,11 @@ def locate(
         revision: branch, tag or commit of a hub id.
         download: fetch a hub id that is not in the local hub cache; off, so that nothing reaches out
             unasked.
-        check: called with the configuration of a hub id and where it lies, before weights are downloaded.
 
     Raises:
         ModelNotFoundError: there is no such model here, or it could not be downloaded; the message says why.
         CheckpointError: the directory lacks configuration or weights, or holds several, or the
-            configuration is broken.
+            configuration is broken or of no family that is installed.
     """
     if name in bundled_names():
         return _read(name, bundled_directory() / name)
@@ -100,11 +96,11 @@ def locate(
         return _read(path.resolve().name, path)
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
 
-        def read_and_check(directory: Path) -> None:
+        def check(directory: Path) -> None:
             config = directory / CONFIG
-            check(read_json(config), str(config))
+            family_of(read_json(config), str(config))
 
-        return _read(name, snapshot(name, revision, download=download, check=read_and_check))
+        return _read(name, snapshot(name, revision, download=download, check=check))
     raise ModelNotFoundError(
         f"model {name!r}: neither a bundled model ({', '.join(bundled_names())}) nor a directory "
         "with configuration and weights"
@@ -117,52 +113,24 @@ def bundled_directory() -> Path:
 
 
 def _read(name: str, directory: Path) -> Checkpoint:
-    states = _states(directory)
-    config = next((directory / file for file in CONFIGS if (directory / file).is_file()), None)
-    if config is None:
+    before = _states(directory)
+    file = next((directory / file for file in CONFIGS if (directory / file).is_file()), None)
+    if file is None:
         raise CheckpointError(
             f"{directory}: config.json (or config.yml) is missing; give the publisher's directory"
         )
+    config = read_json(file) if file.suffix == ".json" else read_yaml(file)
     card = directory / CARD
-    return Checkpoint(
-        name,
-        directory,
-        config,
-        read_json(config) if config.suffix == ".json" else read_yaml(config),
-        _weights(directory),
-        read_json(card) if card.is_file() else {},
-        states,
-    )
+    notes = read_json(card) if card.is_file() else {}
+    family = family_of(config, str(file))
+    weights = family.files(directory)
+    states = (*before, *map(FileState.at, weights))
+    return Checkpoint(name, directory, file, config, family, weights, notes, states)
 
 
-def _states(directory: Path) -> tuple[FileState | None, ...]:
-    """Of every file that a checkpoint may be read from, there or not."""
-    pickled = sorted(path for path in directory.glob("*.pt*") if _PICKLED.fullmatch(path.name))
-    named = (directory / name for name in (*CONFIGS, CARD, WEIGHTS))
-    return tuple(FileState.at(path) for path in (*named, *pickled))
-
-
-def _weights(directory: Path) -> tuple[Path, ...]:
-    """The safetensors file, else the one `.pt` file or its parts."""
-    if (directory / WEIGHTS).is_file():
-        return (directory / WEIGHTS,)
-    parts: dict[str, dict[int, Path]] = {}
-    for path in directory.iterdir():
-        if found := _PICKLED.fullmatch(path.name):
-            parts.setdefault(found["name"], {})[int(found["part"] or -1)] = path
-    if not parts:
-        raise CheckpointError(
-            f"{directory}: {WEIGHTS} is missing, and no .pt file stands in for it; "
-            "give the publisher's directory"
-        )
-    if len(parts) > 1:
-        raise CheckpointError(f"{directory}: several checkpoints ({', '.join(sorted(parts))}); keep one")
-    ((name, found_parts),) = parts.items()
-    if -1 in found_parts:
-        return (found_parts[-1],)
-    if missing := sorted(set(range(max(found_parts) + 1)) - found_parts.keys()):
-        raise CheckpointError(f"{directory}: {name}.part{missing[0]} is missing; fetch it again")
-    return tuple(found_parts[part] for part in sorted(found_parts))
+def _states(directory: Path, weights: tuple[Path, ...] = ()) -> tuple[FileState | None, ...]:
+    """Of every file that a checkpoint is read from, there or not."""
+    return tuple(map(FileState.at, (*(directory / name for name in (*CONFIGS, CARD)), *weights)))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -8,12 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from covpool.extractor.errors import CheckpointError, ModelNotFoundError
+from covpool.extractor.models.families import FAMILIES
+from covpool.extractor.models.weight_files import WEIGHTS
 
 CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
-
-#: Models whose publishers ship `.pt` files, which are not fetched by hub id.
-_AS_FILES = ("evo2", "evo-2")
 
 _LATE = "it did not answer in time; try again, or raise HF_HUB_ETAG_TIMEOUT and HF_HUB_DOWNLOAD_TIMEOUT"
 _AWAY = "it cannot be reached; check the network, HTTPS_PROXY and HF_ENDPOINT"
@@ -149,7 +147,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _remedy(name: str, revision: str | None) -> str:
-    if _is_files(name):
+    if _family_as_files(name):
         return _as_files(name)
     at = f" --revision {revision}" if revision else ""
     return (
@@ -159,17 +157,21 @@ def _remedy(name: str, revision: str | None) -> str:
 
 
 def _as_files(name: str) -> str:
+    family = _family_as_files(name)
     files = (
-        "an Evo 2 model is given as a directory with its configuration (config.json or config.yml) and its "
-        ".pt file or parts"
-        if _is_files(name)
+        f"a model of family {family} is given as a directory with its configuration (config.json or "
+        "config.yml) and its .pt file or parts"
+        if family
         else f"by hub id {CONFIG} and one {WEIGHTS} are loaded, other files as a directory"
     )
     return f"{files} (hf download {name} --local-dir DIRECTORY fetches them)"
 
 
-def _is_files(name: str) -> bool:
-    return any(one in name.lower() for one in _AS_FILES)
+def _family_as_files(name: str) -> str:
+    """The family that such hub ids are of, and whose weights the hub has in other files; or none."""
+    return next(
+        (one.name for one in FAMILIES.values() if any(part in name.lower() for part in one.as_directory)), ""
+    )
 
 
 def _of(revision: str | None) -> str:

@@ -3,59 +3,18 @@
 No torch here: the API process answers from these descriptions.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from difflib import get_close_matches
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any
 
 from covpool.extractor.errors import CheckpointError, ConditionError, LayerError, SequenceError
 from covpool.extractor.models.checkpoints import CARD, Checkpoint, bundled_names, locate
-from covpool.extractor.networks.evo2.config import Evo2Config
-from covpool.extractor.networks.ntv3.config import NTv3Config
-from covpool.store.values.keys import STRANDS, Recipe, Strand
+from covpool.extractor.models.families import Family, ModelConfig
+from covpool.extractor.models.options import BEYOND, WHOLE, Options
+from covpool.store.values.keys import Recipe
 
-#: Compute dtypes an adapter can be asked for.
-DTYPES = ("float32", "float64", "bfloat16")
-#: `Recipe.context` of moments whose every token saw the whole sequence.
-WHOLE = "whole"
-#: The same for a request that allows sequences longer than the model is documented for.
-BEYOND = "whole, beyond the documented context"
 #: An error lists the layers of a model that has no more than this many.
 _LAYERS_SHOWN = 60
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What is run over each sequence, beside model and layer; each is part of the recipe.
-
-    Attributes:
-        strand: "+" as given, "-" its reverse complement, "both" the tokens of both (the moments add, the
-            count doubles).
-        skip_tokens: leading tokens of every layer to leave out, per strand.
-        condition: species of a model that takes one.
-        beyond_context: take sequences longer than the model is documented for.
-    """
-
-    strand: Strand = "+"
-    skip_tokens: int = 0
-    condition: str = ""
-    beyond_context: bool = False
-
-    def __post_init__(self) -> None:
-        if self.strand not in STRANDS:
-            raise ValueError(f"strand must be one of {', '.join(STRANDS)}, got {self.strand!r}")
-        if self.skip_tokens < 0:
-            raise ValueError(f"skip_tokens must not be negative, got {self.skip_tokens}")
-
-    @classmethod
-    def of(cls, recipe: Recipe) -> Self:
-        """The options that a recipe was made with."""
-        return cls(
-            strand=recipe.strand,
-            skip_tokens=recipe.skip_tokens,
-            condition=recipe.condition,
-            beyond_context=recipe.context == BEYOND,
-        )
 
 
 @dataclass(frozen=True)
@@ -71,95 +30,28 @@ class Layer:
         return -(-length // self.bases_per_token)
 
 
-class ModelConfig(Protocol):
-    """What a family's parsed configuration, a dataclass, must tell without weights."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-    @property
-    def layers(self) -> tuple[tuple[str, int, int], ...]: ...
-
-    @property
-    def conditions(self) -> tuple[str, ...]: ...
-
-    @property
-    def default_layer(self) -> str: ...
-
-    @property
-    def final_layer(self) -> str: ...
-
-    @property
-    def context(self) -> int: ...
-
-    @property
-    def numerics(self) -> str: ...
-
-    @property
-    def adapter_version(self) -> int: ...
-
-
-@dataclass(frozen=True)
-class Family:
-    """A model family: how its configuration is read, and which class runs it (imported on demand).
-
-    Attributes:
-        name: part of every recipe.
-        adapter: "module:class".
-        read_config: checks a parsed configuration.
-        licence: notice for checkpoints that bring none of their own.
-        backends: other people's code that can run the family, "module:class" by name.
-        stages: where the forward can be divided, the stage of each kind of tap (see `parts.py`).
-    """
-
-    name: str
-    adapter: str
-    read_config: Callable[[Mapping[str, Any], str], ModelConfig]
-    licence: str
-    backends: Mapping[str, str] = field(default_factory=dict)
-    stages: Mapping[str, Literal["encode", "attend", "decode"]] = field(default_factory=dict)
-
-
-_NTV3 = Family(
-    "ntv3",
-    "covpool.extractor.adapters.ntv3:NTv3Adapter",
-    NTv3Config.from_json,
-    "published NTv3 weights: InstaDeep Open Model Licence, non-commercial, which covers outputs too",
-    stages={"stem": "encode", "down": "encode", "transformer": "attend", "up": "decode"},
-)
-
-_EVO2 = Family(
-    "evo2",
-    "covpool.extractor.adapters.evo2:Evo2Adapter",
-    Evo2Config.from_mapping,
-    "published Evo 2 weights: Apache-2.0 by their model cards; the publisher's terms decide",
-    {"vortex": "covpool.extractor.adapters.evo2_vortex:VortexAdapter"},
-)
-
-#: By `model_type`; pre- and post-trained NTv3 share their network.
-FAMILIES: dict[str, Family] = {"ntv3": _NTV3, "ntv3_posttrained": _NTV3, "evo2": _EVO2}
-#: Published Evo 2 configurations name no `model_type`; this field is theirs alone.
-_EVO2_FIELD = "hcl_layer_idxs"
-
-
 @dataclass(frozen=True)
 class Model:
     """A described model.
 
     Attributes:
         name: bundled name, directory name or hub id.
-        family: its row of `FAMILIES`.
-        checkpoint: its files.
+        checkpoint: its files, and the family that reads them.
         config: the family's parsed configuration.
         layers: every tap, in the order they are computed.
         weights: digest of weights and configuration.
     """
 
     name: str
-    family: Family
     checkpoint: Checkpoint
     config: ModelConfig
     layers: tuple[Layer, ...]
     weights: str
+
+    @property
+    def family(self) -> Family:
+        """The family that reads and runs it."""
+        return self.checkpoint.family
 
     @property
     def default_layer(self) -> str:
@@ -287,17 +179,15 @@ def describe(name: str, *, revision: str | None = None, download: bool = False) 
     """The model called `name` (see `checkpoints.locate`), with the digest of its weights.
 
     Raises:
-        ModelNotFoundError, CheckpointError: see `checkpoints.locate`; also for a `model_type` that no
-            adapter reads.
+        ModelNotFoundError, CheckpointError: see `checkpoints.locate`.
     """
-    return _described(locate(name, revision=revision, download=download, check=_family))
+    return _described(locate(name, revision=revision, download=download))
 
 
 def _described(checkpoint: Checkpoint) -> Model:
     where = str(checkpoint.config_file)
-    family = _family(checkpoint.config, where)
     try:
-        config = family.read_config(checkpoint.config, where)
+        config = checkpoint.family.read_config(checkpoint.config, where)
         digest = checkpoint.digest(_shape(config))
     except (TypeError, ValueError, ArithmeticError) as error:
         if isinstance(error, CheckpointError):
@@ -306,25 +196,13 @@ def _described(checkpoint: Checkpoint) -> Model:
             f"{where}: a field is of the wrong kind ({error}); correct it, or fetch it again"
         ) from error
     layers = tuple(Layer(*layer) for layer in config.layers)
-    model = Model(checkpoint.name, family, checkpoint, config, layers, digest)
+    model = Model(checkpoint.name, checkpoint, config, layers, digest)
     try:
         model.layer()
         _ = model.max_bases
     except (LayerError, TypeError, ValueError) as error:
         raise CheckpointError(f"{checkpoint.directory / CARD}: {error}; correct or remove it") from error
     return model
-
-
-def _family(config: Mapping[str, Any], where: str) -> Family:
-    """The family whose configuration this is.
-
-    Raises:
-        CheckpointError: no adapter reads its `model_type`.
-    """
-    kind = config.get("model_type", "evo2" if _EVO2_FIELD in config else None)
-    if not isinstance(kind, str) or kind not in FAMILIES:
-        raise CheckpointError(f"{where}: model_type {kind!r} is not one of {', '.join(FAMILIES)}")
-    return FAMILIES[kind]
 
 
 def _shape(config: ModelConfig) -> dict[str, Any]:

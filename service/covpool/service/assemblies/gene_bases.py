@@ -15,6 +15,8 @@ from typing import Literal
 from covpool.extractor.annotation.annotation import Annotation
 from covpool.extractor.annotation.gene_regions import own_classes, stretch
 from covpool.extractor.annotation.genes import Gene
+from covpool.extractor.annotation.selections import selections
+from covpool.extractor.annotation.spans import Spans
 from covpool.extractor.errors import ExtractionError, GenomeFileError
 from covpool.extractor.extraction.regions import WHOLE
 from covpool.extractor.sequences.genome import Genome
@@ -23,9 +25,6 @@ from covpool.service.assemblies.registrations import KnownGene, Registration
 from covpool.service.errors import GenomeUnavailableError
 from covpool.store.catalog.names import Found
 from covpool.store.values.keys import selection_digest
-
-#: Classes that follow from a gene's interval alone.
-PLAIN = frozenset((WHOLE, "gene", "upstream", "downstream"))
 
 #: Sequences of genes whose digests are kept: a gene's keys come one after another.
 REMEMBERED = 4096
@@ -105,14 +104,13 @@ class GeneBases:
     def _locus(self, known: KnownGene, flank: int, selection: str) -> Locus | None:
         """What was read, with its class; None where the gene has no such class."""
         gene = known.gene
-        if known.classes is None and selection not in PLAIN:
+        if known.unknown([selection]):
             raise GenomeUnavailableError(
-                f"{self._assembly.name}: was registered before region classes were kept; register it anew"
+                f"{self._assembly.name}: was registered before {selection} was known; register it anew"
             )
-        own = {"gene": ((gene.start, gene.end),)} if known.classes is None else known.classes
         return locus_of(
             gene,
-            own,
+            known.own,
             self.contig(gene.id),
             circular=gene.chrom in self._assembly.circular,
             flank=flank,
@@ -146,6 +144,8 @@ def known_genes(genome: Genome, annotation: Annotation) -> list[KnownGene]:
         GenomeFileError: the file changes meanwhile.
     """
     found = []
+    # A class without a base is kept too: it tells that the class was known.
+    none: dict[str, Spans] = {name: () for name, one in selections().items() if one.flank is None}
     for gene in annotation.genes:
         locus = Locus(gene, gene.start, gene.end, gene.chrom in annotation.circular, ())
         try:
@@ -154,5 +154,5 @@ def known_genes(genome: Genome, annotation: Annotation) -> list[KnownGene]:
             raise
         except ExtractionError:
             digest = None
-        found.append(KnownGene(gene, own_classes(gene, annotation.transcripts(gene)), digest))
+        found.append(KnownGene(gene, {**none, **own_classes(gene, annotation.transcripts(gene))}, digest))
     return found

@@ -3,23 +3,26 @@
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as Ordered
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from covpool.extractor.annotation.annotation import Annotation
-from covpool.extractor.annotation.gene_regions import CLASSES, own_classes, stretch
+from covpool.extractor.annotation.gene_regions import own_classes, stretch
 from covpool.extractor.annotation.genes import Gene
+from covpool.extractor.annotation.selections import selections
 from covpool.extractor.annotation.spans import Spans
 from covpool.extractor.errors import ExtractionError, GenomeFileError, SequenceError
 from covpool.extractor.extraction.packs import Shape, packs
-from covpool.extractor.extraction.parts import Step, steps
-from covpool.extractor.extraction.regions import WHOLE, Region, keys_of
-from covpool.extractor.models.models import Model, Options
+from covpool.extractor.extraction.regions import WHOLE, Region
+from covpool.extractor.extraction.workload import Workload
+from covpool.extractor.models.models import Model
+from covpool.extractor.models.options import Options
 from covpool.extractor.sequences.genome import Genome
 from covpool.extractor.sequences.sequences import Sequence
-from covpool.service.extraction.work import Member, Work
+from covpool.service.extraction.work import Work
 from covpool.store.catalog.names import MAX_LENGTH, Name
 from covpool.store.maintenance.healing import is_cached
 from covpool.store.store import Store
-from covpool.store.values.keys import MomentsKey, Recipe, sequence_digest
+from covpool.store.values.keys import Recipe, sequence_digest
 
 #: Bytes of a stored number: moments are cached as float32.
 _ITEM_BYTES = 4
@@ -30,7 +33,7 @@ _BESIDE_BYTES = 4000
 GENE_KINDS = ("gene_id", "symbol", "alias")
 
 #: Every class that can be asked for; the whole includes the flanks.
-ALL_CLASSES = (WHOLE, *CLASSES)
+ALL_CLASSES = (WHOLE, *selections())
 
 
 @dataclass(frozen=True)
@@ -121,29 +124,15 @@ def locus_of(
 
 @dataclass(frozen=True)
 class Item:
-    """A sequence with its classes, and the loci that read so; one computation serves them all.
+    """What is wanted of a sequence, and the loci that read so; one computation serves them all.
 
     Attributes:
         loci: at least one.
-        digest, length: of the sequence.
-        regions: its classes.
+        workload: named after the first; reads its bases when it is its turn, and refuses changed ones.
     """
 
     loci: tuple[Locus, ...]
-    digest: str
-    length: int
-    regions: tuple[Region, ...]
-
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-        return self.loci[0].gene.id
-
-    def keys(
-        self, recipes: dict[str, Recipe], model: Model, options: Options
-    ) -> dict[tuple[str, str], MomentsKey]:
-        """Its keys by layer and class."""
-        return keys_of(self.regions, self.digest, self.length, recipes, model, options)
+    workload: Workload
 
 
 @dataclass
@@ -153,10 +142,11 @@ class Plan:
     Attributes:
         assembly: name under which the genes are found in the store.
         genome: where the bases come from.
-        model, layers, options, dtype: the recipes.
+        model: that is run.
+        recipes: of the whole sequences, one for each layer.
         device: kind of device, which decides what shares a forward.
         items: every distinct sequence.
-        missing: classes to compute, by index of the item.
+        missing: what is to be computed, by index of the item.
         notices: what was found damaged.
         refused: genes that cannot be read or run, with the reason.
         matrices, matrices_missing: how many results there are, and are to be computed.
@@ -165,21 +155,19 @@ class Plan:
     assembly: str
     genome: Genome
     model: Model
-    layers: tuple[str, ...]
-    options: Options
-    dtype: str
+    recipes: tuple[Recipe, ...]
     device: str
     items: list[Item] = field(default_factory=list)
-    missing: dict[int, tuple[Region, ...]] = field(default_factory=dict)
+    missing: dict[int, Workload] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
     matrices: int = 0
     matrices_missing: int = 0
 
     @property
-    def recipes(self) -> dict[str, Recipe]:
-        """By layer."""
-        return {layer: self.model.recipe(layer, self.options, dtype=self.dtype) for layer in self.layers}
+    def layers(self) -> tuple[str, ...]:
+        """All taken in one forward."""
+        return tuple(recipe.layer for recipe in self.recipes)
 
     @property
     def genes(self) -> int:
@@ -189,12 +177,12 @@ class Plan:
     @property
     def bases(self) -> int:
         """Of the distinct sequences, flanks included."""
-        return sum(item.length for item in self.items)
+        return sum(item.workload.length for item in self.items)
 
     @property
     def bases_missing(self) -> int:
         """Of the sequences to be run."""
-        return sum(self.items[index].length for index in self.missing)
+        return sum(one.length for one in self.missing.values())
 
     @property
     def cost(self) -> int:
@@ -210,20 +198,16 @@ class Plan:
 
     def packs(self) -> list[list[int]]:
         """Indices of the missing items by the forward they share; the most expensive forward first."""
-        indices = sorted(self.missing, key=lambda index: (-self.items[index].length, index))
-        found = packs([self.items[index].length for index in indices], self.model, self.device)
+        indices = sorted(self.missing, key=lambda index: (-self.missing[index].length, index))
+        found = packs([self.missing[index].length for index in indices], self.model, self.device)
         return sorted(
             ([indices[place] for place in pack] for pack in found), key=lambda pack: -self.cost_of(pack)
         )
 
-    def shape_of(self, pack: list[int]) -> Shape:
-        """The shape of a pack's forward."""
-        return Shape.of(self.model, self.items[pack[0]].length, self.device)
-
     def cost_of(self, pack: list[int]) -> int:
         """Bases that a pack's forward computes."""
-        shape = self.shape_of(pack)
-        return (2 if self.options.strand == "both" else 1) * shape.rows * shape.bases
+        shape = Shape.of(self.model, self.missing[pack[0]].length, self.device)
+        return (2 if self.recipes[0].strand == "both" else 1) * shape.rows * shape.bases
 
     def work(self, pack: list[int], unread: dict[int, str] | None = None) -> Work:
         """A pack with its bases, read now.
@@ -233,34 +217,28 @@ class Plan:
         Raises:
             ExtractionError: the same, without `unread`.
         """
-        members = []
+        found = {}
         for index in pack:
             try:
-                bases = self.bases_of(index)
+                found[index] = self.missing[index].read()
             except ExtractionError as error:
                 if unread is None:
                     raise
                 unread[index] = str(error)
-            else:
-                members.append(Member(index, self.items[index].name, bases, self.missing[index]))
-        return Work(tuple(members), self.shape_of(pack))
+        return Work(found, self.cost_of(pack))
 
-    def steps_of(self, index: int) -> list[list[Step]]:
-        """Steps that the forward over an item can be divided into; see `parts.steps`."""
-        return steps(self.model, self.layers, self.items[index].length, self.options)
 
-    def bases_of(self, index: int) -> str:
-        """The bases of an item, which are those that its keys and names were made of.
+def _bases(locus: Locus, genome: Genome, digest: str) -> str:
+    """The bases of a locus, which are those that its keys and names were made of.
 
-        Raises:
-            GenomeFileError: they are not there any more.
-            ExtractionError: as `Locus.read`.
-        """
-        item = self.items[index]
-        found = item.loci[0].read(self.genome)
-        if found.digest != item.digest:
-            raise changed_bases(item.name)
-        return found.bases
+    Raises:
+        GenomeFileError: they are not there any more.
+        ExtractionError: as `Locus.read`.
+    """
+    found = locus.read(genome)
+    if found.digest != digest:
+        raise changed_bases(locus.gene.id)
+    return found.bases
 
 
 def make_plan(
@@ -283,41 +261,42 @@ def make_plan(
     reason; the others are planned. With `verify`, what is cached is read back, and what is damaged counts
     as missing.
     """
-    plan = Plan(assembly, genome, model, layers, options, dtype, device)
+    recipes = tuple(model.recipe(layer, options, dtype=dtype) for layer in layers)
+    plan = Plan(assembly, genome, model, recipes, device)
     taps = [model.layer(layer) for layer in layers]
     found: dict[tuple[str, tuple[Region, ...]], Item] = {}
     for locus in loci:
+        gene = locus.gene.id
         try:
             if longest is not None and len(locus) > longest:
                 raise SequenceError(
-                    f"{locus.gene.id}: {len(locus):,} bases with its flanks; sequences of up to "
-                    f"{longest:,} are taken here"
+                    f"{gene}: {len(locus):,} bases with its flanks; sequences of up to {longest:,} are taken "
+                    "here"
                 )
             sequence = locus.read(genome)
             for tap in taps:
-                model.check(len(sequence), locus.gene.id, tap, options)
+                model.check(len(sequence), gene, tap, options)
         except ExtractionError as error:
-            plan.refused[locus.gene.id] = str(error)
+            plan.refused[gene] = str(error)
             continue
-        named = sequence.digest, locus.regions
-        known = found.get(named)
-        found[named] = (
-            Item((locus,), sequence.digest, len(sequence), locus.regions)
-            if known is None
-            else replace(known, loci=(*known.loci, locus))
-        )
+        digest, named = sequence.digest, (sequence.digest, locus.regions)
+        if named in found:
+            found[named] = replace(found[named], loci=(*found[named].loci, locus))
+        else:
+            bases = partial(_bases, locus, genome, digest)
+            workload = Workload(gene, digest, len(sequence), bases, locus.regions, recipes)
+            found[named] = Item((locus,), workload)
     plan.items = list(found.values())
-    recipes = plan.recipes
-    keys = [item.keys(recipes, model, options) for item in plan.items]
+    keys = [item.workload.keys(model) for item in plan.items]
     digests = {key.digest for of_item in keys for key in of_item.values()}
     ready = store.catalog.ready_among(sorted(digests))
     if verify:
         ready = {key for key in ready if is_cached(store, key, plan.notices.append)}
     plan.matrices, plan.matrices_missing = len(digests), len(digests) - len(ready)
     for index, (item, of_item) in enumerate(zip(plan.items, keys, strict=True)):
-        missing = {name for (_, name), key in of_item.items() if key.digest not in ready}
-        if missing:
-            plan.missing[index] = tuple(region for region in item.regions if region.name in missing)
+        lacking = item.workload.lacking(of_item, ready)
+        if lacking.regions:
+            plan.missing[index] = lacking
     return plan
 
 
@@ -326,9 +305,8 @@ def names_of(plan: Plan) -> Iterator[Name]:
 
     What cannot be printed, or is longer than a name, is left out.
     """
-    recipes = plan.recipes
     for item in plan.items:
-        keys = list(item.keys(recipes, plan.model, plan.options).values())
+        keys = list(item.workload.keys(plan.model).values())
         for locus in item.loci:
             gene = locus.gene
             of_id, of_symbol, of_alias = GENE_KINDS

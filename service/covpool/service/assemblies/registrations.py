@@ -1,7 +1,7 @@
 """Registrations: assemblies and their genes, and the rows of the tables that hold them."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,16 @@ from typing import Any
 from covpool.extractor.annotation.features.repairs import Finding
 from covpool.extractor.annotation.genes import Gene
 from covpool.extractor.annotation.spans import Spans
+from covpool.extractor.extraction.regions import WHOLE
 
 LONGEST_NAME = 255
+
+#: Classes that follow from a gene's interval alone.
+PLAIN = frozenset((WHOLE, "gene", "upstream", "downstream"))
+#: Classes that covpool 0.1 knew, which left them out where a gene has no base of them.
+FIRST = frozenset(
+    ("exon", "five_prime_UTR", "CDS", "three_prime_UTR", "noncoding_exon", "intron", "unspliced")
+)
 
 #: Where the digest of a gene's bases stands among its classes, none of which is called so.
 _DIGEST = "digest"
@@ -60,6 +68,16 @@ class KnownGene:
     gene: Gene
     classes: Mapping[str, Spans] | None
     digest: str | None
+
+    @property
+    def own(self) -> Mapping[str, Spans]:
+        """Spans of its own classes, as far as they are known."""
+        return {"gene": ((self.gene.start, self.gene.end),)} | dict(self.classes or {})
+
+    def unknown(self, asked: Iterable[str]) -> list[str]:
+        """Classes asked for that were not worked out when it was registered."""
+        known = PLAIN if self.classes is None else PLAIN | FIRST | self.classes.keys()
+        return [name for name in asked if name not in known]
 
 
 def gene_row(genome: str, known: KnownGene) -> dict[str, Any]:

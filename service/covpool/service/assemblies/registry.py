@@ -8,7 +8,6 @@ import json
 import logging
 import re
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,8 +40,8 @@ from covpool.service.database.tables import gene_names as _names
 from covpool.service.database.tables import genes as _genes
 from covpool.service.database.tables import genomes as _genomes
 from covpool.service.errors import GenomeNotFoundError, GenomeUnavailableError, RequestError
-from covpool.store.catalog.catalog import Catalog
 from covpool.store.catalog.rooms import with_tables
+from covpool.store.database.database import Database, seconds
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +52,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 class Genomes:
     """The assemblies of one database."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = with_tables(catalog, TABLES)
+    def __init__(self, database: Database) -> None:
+        self._database = with_tables(database, TABLES)
         self._open: dict[str, Genome] = {}
         self._opening = threading.Lock()
 
@@ -102,7 +101,7 @@ class Genomes:
                 others = known | others
                 rows = [gene_row(name, one) for one in known_genes(genome, found)]
         genes = found.genes if found is not None else ()
-        with self._catalog.writing() as connection:
+        with self._database.writing() as connection:
             _delete(connection, name)
             connection.execute(
                 sa.insert(_genomes).values(
@@ -117,7 +116,7 @@ class Genomes:
                     release=release,
                     report=json.dumps(as_json(found.report if found is not None else ())),
                     genes=len(genes),
-                    created=time.time(),
+                    created=seconds(connection),
                 )
             )
             if genes:
@@ -134,12 +133,12 @@ class Genomes:
             GenomeNotFoundError: none is called so.
         """
         self.get(name)
-        with self._catalog.writing() as connection:
+        with self._database.writing() as connection:
             _delete(connection, name)
 
     def all(self) -> list[Registration]:
         """Every assembly, by name."""
-        with self._catalog.reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(sa.select(_genomes).order_by(_genomes.c.name)).all()
         return [registration_of(row) for row in rows]
 
@@ -149,7 +148,7 @@ class Genomes:
         Raises:
             GenomeNotFoundError: none is called so; the message lists those there are.
         """
-        with self._catalog.reading() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(sa.select(_genomes).where(_genomes.c.name == name)).one_or_none()
         if row is None:
             known = ", ".join(one.name for one in self.all()) or "none; `covpool genome add` registers one"
@@ -185,7 +184,7 @@ class Genomes:
             query = query.where(_overlap(assembly, within))
         if after is not None:
             query = query.where(_genes.c.id > after)
-        with self._catalog.reading() as connection:
+        with self._database.reading() as connection:
             return [gene_of(row) for row in connection.execute(query)]
 
     def known_genes(self, name: str, called: str | None = None) -> Iterator[KnownGene]:
@@ -193,7 +192,7 @@ class Genomes:
         query = sa.select(_genes).where(_genes.c.genome == name).order_by(_genes.c.id)
         if called is not None:
             query = query.where(_genes.c.id.in_(_called(name, called)))
-        with self._catalog.reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(query).all()
         return map(known_gene_of, rows)
 
@@ -222,7 +221,7 @@ class Genomes:
             .where(_names.c.genome == name, _names.c.name == called)
             .order_by(_names.c.rank, _genes.c.id)
         )
-        with self._catalog.reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(query).all()
         if not rows:
             raise GenomeNotFoundError(

@@ -1,34 +1,30 @@
 """Cluster: bulk work on Dask, on this machine or behind a scheduler that runs elsewhere.
 
-One worker process per device, with one thread to compute and one to put. Priority is the cost: longest
-first. No resource annotations: they would pin tasks to workers when they are submitted. Tasks return keys,
-never matrices, and write what they compute into the store themselves, so that the scheduler holds nothing
-that could be lost.
+One worker process per device, with two threads (see `runner.LANES`). Priority is the cost: longest first. No
+resource annotations: they would pin tasks to workers when they are submitted. Tasks return keys, never
+matrices, so that the scheduler holds nothing that could be lost.
 """
 
 import logging
-import queue
 import time
-from collections import deque
-from collections.abc import Iterator
 from concurrent.futures import CancelledError
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
+from uuid import uuid4
 
 import dask
 from distributed import Client, LocalCluster, WorkerPlugin, get_worker
 from distributed.scheduler import KilledWorker
 
-from covpool.service.bulk.executors import AHEAD
+from covpool.service.bulk.runner import AHEAD, LANES, Runner
 from covpool.service.errors import BulkError
-from covpool.service.extraction.work import Died, Outcome, Spec, Work
+from covpool.service.extraction.work import Outcome, Spec, Work
+from covpool.service.processes.faults import UnforeseenFault
 from covpool.store.values.keys import sha256
 
 log = logging.getLogger(__name__)
 
-#: Threads of a worker: one computes, the other puts what was computed into the store.
-LANES = 2
 #: Seconds to wait for the first worker of a cluster.
 WAIT_S = 60
 #: Seconds to wait for an answer that is there, unless its worker has died since.
@@ -45,41 +41,33 @@ _SETTINGS = {
 }
 
 
-class EnginePlugin(WorkerPlugin):
-    """Loads model and store when a worker starts, once."""
+class RunnerPlugin(WorkerPlugin):
+    """Starts a runner when a worker starts."""
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
-        self.name = engine_name(spec)
+        # Runs of different specs may share a cluster.
+        self.name = f"covpool-{sha256(repr(spec))[:16]}"
 
     def setup(self, worker: Any) -> None:
-        """Load them."""
-        from covpool.service.extraction.engine import Engine
-
-        self.engine = Engine(self.spec)
+        """Load the model, open the store."""
+        self.runner = Runner(self.spec)
 
     def teardown(self, worker: Any) -> None:
-        """Release the store."""
-        self.engine.close()
-
-
-def engine_name(spec: Spec) -> str:
-    """Name of the plugin of a spec: runs of different specs may share a cluster."""
-    return f"covpool-{sha256(repr(spec))[:16]}"
+        """End the child, release the store."""
+        self.runner.stop()
+        self.runner.close()
 
 
 def run_on_worker(name: str, work: Work) -> Outcome:
     """The task: runs where the plugin of this name is."""
     plugin = get_worker().plugins[name]
-    assert isinstance(plugin, EnginePlugin)
-    return plugin.engine.run(work)
+    assert isinstance(plugin, RunnerPlugin)
+    return plugin.runner.run(work)
 
 
 class Cluster:
     """Runs work on the workers of a Dask scheduler.
-
-    Dask blames the death of a worker on every task it had been given, running or not. So what it gives up is
-    only suspected, and tried again with nothing else under way: what kills then is guilty.
 
     Args:
         spec: of the run.
@@ -97,9 +85,10 @@ class Cluster:
         *,
         scheduler: str | None = None,
         workers: int = 1,
-        plugin: type[EnginePlugin] = EnginePlugin,
+        plugin: type[RunnerPlugin] = RunnerPlugin,
     ) -> None:
-        self._name = engine_name(spec)
+        loading = plugin(spec)
+        self._name = loading.name
         self._open = ExitStack()
         with ExitStack() as opening:
             opening.enter_context(dask.config.set(_SETTINGS))
@@ -118,48 +107,49 @@ class Cluster:
             try:
                 self._client = opening.enter_context(Client(address))  # type: ignore[no-untyped-call]
                 self._client.wait_for_workers(1, timeout=WAIT_S)
-                self._client.register_plugin(plugin(spec))
+                self._client.register_plugin(loading)
             except (OSError, TimeoutError) as error:
                 where = scheduler or "this machine"
                 raise BulkError(_UNREACHED.format(where=where, error=error)) from error
             self._open = opening.pop_all()
-        self._work: dict[str, Work] = {}
-        self._ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._futures: set[Any] = set()
-        self._suspected: deque[Work] = deque()
-        self._alone: Work | None = None
+        self._under_way: set[Any] = set()
         self._seen_worker = time.monotonic()
         self._looked, self._workers = 0.0, 0
 
     @property
-    def workers(self) -> int:
-        """Workers there were within the last second."""
-        if time.monotonic() > self._looked + 1:
-            self._looked = time.monotonic()
-            self._workers = len(self._client.scheduler_info(n_workers=-1)["workers"])
-        return self._workers
-
-    @property
     def room(self) -> int:
-        """See `Executor.room`; none beside work that is tried alone."""
-        return 0 if self._alone else AHEAD * max(1, self.workers) + len(self._suspected)
+        """See `Executor.room`."""
+        return AHEAD * max(1, self._count())
 
-    def submit(self, work: Work) -> None:
+    def submit(self, work: Work) -> Any:
         """See `Executor.submit`."""
-        self._submit(work, work.key)
+        key = f"covpool-{uuid4().hex}"
+        future = self._client.submit(
+            run_on_worker, self._name, work, key=key, pure=False, retries=RETRIES, priority=work.cost
+        )
+        self._under_way.add(future)
+        return future
 
-    def settled(self, timeout: float) -> Iterator[tuple[Work, Outcome | Died]]:
-        """See `Executor.settled`."""
-        if self._suspected and not self._futures:
-            self._alone = self._suspected.popleft()
-            self._submit(self._alone, f"{self._alone.key}-alone")
-        with suppress(queue.Empty):
-            yield from self._result(self._ended.get(timeout=timeout))
-            while True:
-                yield from self._result(self._ended.get_nowait())
+    def outcome(self, future: Any) -> Outcome | None:
+        """See `Executor.outcome`."""
+        self._under_way.discard(future)
+        try:
+            found: Outcome = future.result(timeout=ANSWER_S)
+        except KilledWorker as error:
+            raise UnforeseenFault("every Dask worker that tried it was killed") from error
+        except TimeoutError:
+            # The worker that held the answer has died since.
+            self._under_way.add(future)
+            return None
+        except (CancelledError, OSError) as error:
+            raise BulkError(_LOST) from error
+        return found
+
+    def check(self) -> None:
+        """See `Executor.check`."""
         if self._client.status != "running":
             raise BulkError(_LOST)
-        if self.workers:
+        if self._count():
             self._seen_worker = time.monotonic()
         elif time.monotonic() > self._seen_worker + NO_WORKER_S:
             raise BulkError(f"no worker for {NO_WORKER_S} s; start one, then run the same command to go on")
@@ -171,8 +161,8 @@ class Cluster:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Give up what is under way, and end the cluster if it is ours."""
-        if self._futures and self._client.status == "running":
-            self._client.cancel(list(self._futures), force=True)
+        if self._under_way and self._client.status == "running":
+            self._client.cancel(list(self._under_way), force=True)
         try:
             self._open.close()
         except Exception as error:
@@ -180,35 +170,12 @@ class Cluster:
             # what they did is in the store, and the report of it must not be lost.
             log.warning("the cluster did not end cleanly: %s", error)
 
-    def _submit(self, work: Work, key: str) -> None:
-        self._work[key] = work
-        future = self._client.submit(
-            run_on_worker, self._name, work, key=key, pure=False, retries=RETRIES, priority=work.cost
-        )
-        self._futures.add(future)
-        future.add_done_callback(self._ended.put)
-
-    def _result(self, future: Any) -> Iterator[tuple[Work, Outcome | Died]]:
-        """What became of a task; nothing when it is only suspected, or under way again."""
-        work = self._work[future.key]
-        result: Outcome | Died | None
-        try:
-            result = future.result(timeout=ANSWER_S)
-        except KilledWorker:
-            result = Died("killed every worker that tried it alone") if work is self._alone else None
-        except TimeoutError:
-            future.add_done_callback(self._ended.put)
-            return
-        except (CancelledError, OSError) as error:
-            raise BulkError(_LOST) from error
-        self._futures.discard(future)
-        del self._work[future.key]
-        if result is None:
-            self._suspected.append(work)
-            return
-        if work is self._alone:
-            self._alone = None
-        yield work, result
+    def _count(self) -> int:
+        """Workers there were within the last second."""
+        if time.monotonic() > self._looked + 1:
+            self._looked = time.monotonic()
+            self._workers = len(self._client.scheduler_info(n_workers=-1)["workers"])
+        return self._workers
 
 
 _UNREACHED = (

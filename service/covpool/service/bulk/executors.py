@@ -1,37 +1,37 @@
-"""Executors: where bulk work runs. All give the same bits, and each survives the death of a worker."""
+"""Executors: where the packs of a bulk run are computed. Both give the same bits."""
 
-from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
-from covpool.service.extraction.work import Died, Outcome, Work
-
-#: Times that work may kill its worker before it is set aside.
-ATTEMPTS = 3
-#: Pieces of work that a worker has at once: one is computed, one put into the store, and one waits.
-AHEAD = 3
+from covpool.service.bulk.runner import AHEAD, LANES, Runner
+from covpool.service.extraction.work import Outcome, Spec, Work
 
 
 class Executor(Protocol):
     """Runs work somewhere; the caller keeps at most `room` pieces under way."""
 
     @property
-    def workers(self) -> int:
-        """Workers there are now."""
-
-    @property
     def room(self) -> int:
         """Pieces of work that may be under way, over all workers there are now."""
 
-    def submit(self, work: Work) -> None:
-        """Begin a piece of work as soon as a worker is free; of those waiting the costliest goes first."""
+    def submit(self, work: Work) -> Any:
+        """Run a piece of work as soon as a worker is free: a future with `add_done_callback`."""
 
-    def settled(self, timeout: float) -> Iterator[tuple[Work, Outcome | Died]]:
-        """Work that came to an end, waiting for the first at most `timeout` seconds.
+    def outcome(self, future: Any) -> Outcome | None:
+        """What came of the work of a future that is done; None when it is under way again.
 
         Raises:
-            StoreError: the store refused.
+            Fault: the worker died of it, as far as is known.
+            StoreError, OutsideFault: the store refused.
             BulkError: the workers or their scheduler are lost.
+        """
+
+    def check(self) -> None:
+        """Look whether there are workers still.
+
+        Raises:
+            BulkError: there are none.
         """
 
     def __enter__(self) -> Self: ...
@@ -40,3 +40,44 @@ class Executor(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Give up what is under way; nothing of it is lost that was cached."""
+
+
+class Local:
+    """One child process of this one.
+
+    Args:
+        spec: of the run.
+
+    Raises:
+        ExtractionError, Fault, StoreError: see `Runner`.
+    """
+
+    room = AHEAD
+
+    def __init__(self, spec: Spec) -> None:
+        self._runner = Runner(spec)
+        self._pool = ThreadPoolExecutor(LANES, thread_name_prefix="bulk")
+
+    def submit(self, work: Work) -> "Future[Outcome]":
+        """See `Executor.submit`."""
+        return self._pool.submit(self._runner.run, work)
+
+    def outcome(self, future: "Future[Outcome]") -> Outcome | None:
+        """See `Executor.outcome`."""
+        return future.result()
+
+    def check(self) -> None:
+        """See `Executor.check`: the next piece of work starts a child where there is none."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """See `Executor`."""
+        if kind is not None:
+            # Whoever interrupts does not wait for a forward.
+            self._runner.stop()
+        self._pool.shutdown(cancel_futures=True)
+        self._runner.close()

@@ -5,15 +5,18 @@ that ended in whatever way.
 """
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any
 
 from covpool.service.assemblies.plan import Plan, names_of
-from covpool.service.bulk.divided import Divided, is_giant
 from covpool.service.bulk.executors import Executor
 from covpool.service.bulk.report import Progress, Report, disk_bytes
 from covpool.service.extraction.patience import OutageLines
-from covpool.service.extraction.work import Died, Outcome, Work
+from covpool.service.extraction.work import Outcome, Work
+from covpool.service.processes.faults import Fault, OutsideFault
+from covpool.service.processes.isolation import isolate
 from covpool.store.store import Store
 
 #: Seconds that a look at the workers waits; also how soon an interrupt is acted on.
@@ -40,13 +43,13 @@ def run_plan(
 
     Raises:
         StoreError: the store refused; one that is away, full or read-only is waited for, and `write` told.
-        BulkError: the workers are lost. What was cached stays, and the same command goes on.
+        OutsideFault, BulkError: the workers are lost. What was cached stays, and the same command goes on.
     """
     report = Report(
         plan.assembly,
         plan.model.name,
         plan.layers,
-        tuple(dict.fromkeys(region.name for item in plan.items for region in item.regions)),
+        tuple(dict.fromkeys(region.name for item in plan.items for region in item.workload.regions)),
         genes=plan.genes + len(plan.refused),
         cached=sum(len(item.loci) for index, item in enumerate(plan.items) if index not in plan.missing),
         failed=dict(plan.refused),
@@ -58,7 +61,7 @@ def run_plan(
     try:
         with start() as executor:
             begun = time.perf_counter()
-            run = _Run(plan, report, Progress(plan.cost, bar, write), executor.workers)
+            run = _Run(plan, report, Progress(plan.cost, bar, write))
             try:
                 outages = OutageLines(store, write)
                 drive(run.works(), executor, run.settle, outages.look)
@@ -75,102 +78,104 @@ def run_plan(
 def drive(
     works: Iterable[Work],
     executor: Executor,
-    settle: Callable[[Work, Outcome | Died], Iterable[Work]],
+    settle: Callable[[Work, Outcome], None],
     look: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run work in the order given, so many pieces under way as the executor has room for.
+    """Run work in the order given, as many pieces at a time as the executor has room for.
+
+    An executor may blame the death of a worker on everything it had been given, running or not. So what it
+    blames is only suspected, and isolated at the end, with nothing else under way.
 
     Args:
         works: made when their turn comes, so that few sequences are in memory at once.
         executor: runs them.
-        settle: takes each result; what it gives back is run next.
+        settle: takes each result.
         look: called every now and then.
 
     Raises:
-        StoreError, BulkError: as from the executor.
+        StoreError, OutsideFault, BulkError: as from the executor.
     """
-    waiting, again, under_way = iter(works), deque[Work](), 0
-    ended = False
-    while not ended or again or under_way:
-        while under_way < executor.room and (again or not ended):
-            work = again.popleft() if again else next(waiting, None)
-            if work is None:
-                ended = True
+    waiting: Iterator[Work | None] = iter(works)
+    under_way: dict[Any, Work] = {}
+    ended: SimpleQueue[Any] = SimpleQueue()
+    suspected: list[Work] = []
+    work: Work | None = None
+    while True:
+        while len(under_way) < executor.room and (work := next(waiting, None)) is not None:
+            future = executor.submit(work)
+            under_way[future] = work
+            future.add_done_callback(ended.put)
+        if not under_way:
+            break
+        with suppress(Empty):
+            future = ended.get(timeout=LOOK_S)
+            try:
+                outcome = executor.outcome(future)
+            except OutsideFault:
+                raise
+            except Fault:
+                suspected.append(under_way.pop(future))
             else:
-                executor.submit(work)
-                under_way += 1
-        for work, result in executor.settled(LOOK_S) if under_way else ():
-            under_way -= 1
-            again.extend(settle(work, result))
+                if outcome is None:
+                    future.add_done_callback(ended.put)
+                else:
+                    settle(under_way.pop(future), outcome)
+        executor.check()
         look()
+    for work in suspected:
+        settle(work, _isolated(work, executor))
+
+
+def _isolated(work: Work, executor: Executor) -> Outcome:
+    """The result of work that nothing else runs beside."""
+    outcomes: list[Outcome] = []
+
+    def alone(indices: list[int], share: float) -> list[int]:
+        workloads = {index: work.workloads[index] for index in indices}
+        future = executor.submit(Work(workloads, work.cost))
+        while (found := executor.outcome(future)) is None:
+            executor.check()
+        outcomes.append(found)
+        return indices
+
+    blamed = {index: str(fault) for index, fault in isolate(work.workloads, alone) if fault is not None}
+    return Outcome(
+        blamed | {index: error for one in outcomes for index, error in one.errors.items()},
+        sum(one.matrices for one in outcomes),
+        sum(one.busy_s for one in outcomes),
+    )
 
 
 class _Run:
-    def __init__(self, plan: Plan, report: Report, progress: Progress, workers: int) -> None:
+    def __init__(self, plan: Plan, report: Report, progress: Progress) -> None:
         self._plan, self._report, self._progress = plan, report, progress
         self._packs = plan.packs()
         # What of each is not counted as done yet.
         self._costs = {index: plan.cost_of(pack) / len(pack) for pack in self._packs for index in pack}
-        self._strands = 2 if plan.options.strand == "both" else 1
-        self._total, self._workers = plan.cost, workers
-        self._divided: dict[int, Divided] = {}
+        self._strands = 2 if plan.recipes[0].strand == "both" else 1
 
     def works(self) -> Iterator[Work]:
-        """All work in its order, as far as it does not wait for other work."""
-        plan = self._plan
+        """All work in its order."""
         for pack in self._packs:
             unread: dict[int, str] = {}
-            whole = plan.work(pack, unread)
+            work = self._plan.work(pack, unread)
             for index, error in unread.items():
-                self._fail(index, error)
-                self._progress.add(self._costs.pop(index), self._report)
-            if not whole.members:
-                continue
-            giant = is_giant(plan.cost_of(pack), self._total, self._workers)
-            stages = plan.steps_of(pack[0]) if giant and len(pack) == 1 else []
-            if stages:
-                self._divided[pack[0]] = Divided(whole, stages)
-                yield from self._divided[pack[0]].go_on()
-            else:
-                yield whole
+                self._end(index, 0, error)
+            if work.workloads:
+                yield work
 
-    def settle(self, work: Work, result: Outcome | Died) -> list[Work]:
-        """Count a result; returns what is to run now.
+    def settle(self, work: Work, outcome: Outcome) -> None:
+        """Count a result."""
+        self._report.busy_s += outcome.busy_s
+        self._report.matrices += outcome.matrices
+        for index, workload in work.workloads.items():
+            self._end(index, workload.length, outcome.errors.get(index))
 
-        The members of what killed its worker are run again, each alone; a divided sequence goes on when a
-        stage is over.
-        """
-        if isinstance(result, Died) and len(work.members) > 1:
-            return work.split()
-        errors = {work.members[0].index: result.reason} if isinstance(result, Died) else result.errors
-        if isinstance(result, Outcome):
-            self._report.busy_s += result.busy_s
-            self._report.matrices += len(result.keys)
-        if work.step is not None:
-            return self._settle_step(work.members[0].index, errors)
-        self._end(work, errors)
-        return []
-
-    def _settle_step(self, index: int, errors: Mapping[int, str]) -> list[Work]:
-        divided = self._divided[index]
-        each = self._plan.cost_of([index]) / divided.steps
-        self._costs[index] -= each
-        self._progress.add(each, self._report)
-        if not divided.settle(errors.get(index)):
-            return []
-        if divided.error:
-            self._end(divided.whole, {index: divided.error})
-            return []
-        return divided.go_on()
-
-    def _end(self, work: Work, errors: Mapping[int, str]) -> None:
-        for member in work.members:
-            if member.index in errors:
-                self._fail(member.index, errors[member.index])
-            else:
-                self._report.done += len(self._plan.items[member.index].loci)
-                self._report.bases += self._strands * len(member.bases)
-        self._progress.add(sum(self._costs.pop(member.index) for member in work.members), self._report)
-
-    def _fail(self, index: int, error: str) -> None:
-        self._report.failed |= {one.gene.id: error for one in self._plan.items[index].loci}
+    def _end(self, index: int, bases: int, error: str | None) -> None:
+        loci = self._plan.items[index].loci
+        if error is None:
+            self._report.done += len(loci)
+            self._report.bases += self._strands * bases
+        else:
+            self._report.failed |= {one.gene.id: error for one in loci}
+        self._progress.add(self._costs.pop(index), self._report)

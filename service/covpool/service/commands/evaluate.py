@@ -15,7 +15,8 @@ from covpool.extractor.evaluation.inputs.tracks import track_targets
 from covpool.extractor.evaluation.intervals import interval
 from covpool.extractor.evaluation.report import write_report
 from covpool.extractor.evaluation.splits import FOLDS
-from covpool.extractor.models.models import DTYPES, Options, describe
+from covpool.extractor.models.models import describe
+from covpool.extractor.models.options import DTYPES, Options
 from covpool.extractor.sequences.fasta import read_fasta
 from covpool.service.assemblies.contig_names import ContigNames
 from covpool.service.commands.assembly_options import contig_options

@@ -26,7 +26,8 @@ _SUFFIXES = {"anndata": (".h5ad",), "parquet": (".parquet",)}
 @click.option(
     "--format", "form", type=click.Choice(list(_SUFFIXES)), help="What TARGET's name says, when omitted."
 )
-@click.option("--bottleneck", help="Name, kind or file; the default one of each recipe when omitted.")
+@click.option("--pooling", help="Name, kind or file; the default bottleneck of each recipe when omitted.")
+@click.option("--bottleneck", hidden=True, help="Deprecated spelling of --pooling.")
 @click.option("--model", help="Only of this model.")
 @click.option("--layer", help="Only of this layer.")
 @click.option("--selection", help="Only of this token selection (whole, CDS, …).")
@@ -42,6 +43,7 @@ def export(
     target: Path,
     assembly: str,
     form: str | None,
+    pooling: str | None,
     bottleneck: str | None,
     model: str | None,
     layer: str | None,
@@ -66,18 +68,21 @@ def export(
         raise click.UsageError(f"TARGET: {target} is there already, or its directory is not")
     if target.suffix in _SUFFIXES["anndata"] and find_spec("anndata") is None:
         raise click.ClickException("AnnData needs a library more: pip install 'covpool[anndata]'")
+    if bottleneck is not None:
+        click.echo("Notice: --bottleneck is deprecated: give the name with --pooling", err=True)
+    name = bottleneck if pooling is None else pooling
     offered = Offered.read(bottlenecks=bottlenecks)
-    file = load_pooling(Path(bottleneck)) if bottleneck and bottleneck.endswith(".safetensors") else None
+    file = load_pooling(Path(name)) if name and name.endswith(".safetensors") else None
 
     def pooling_for(recipe: Recipe) -> Pooling:
         if file is None:
-            return offered.bottleneck(bottleneck, recipe)
+            return offered.bottleneck(name, recipe)
         file.require(recipe)
         return file
 
     with (
         open_store(store) as opened,
-        closing(Genomes(opened.catalog)) as genomes,
+        closing(Genomes(opened.database)) as genomes,
         progress_of("export") as progress,
     ):
         table = assembly_table(

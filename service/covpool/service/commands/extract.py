@@ -11,13 +11,15 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from covpool.extractor.errors import ExtractionError, SequenceError
-from covpool.extractor.extraction.threads import compute_threads
-from covpool.extractor.models.models import DTYPES, Model, Options, describe
+from covpool.extractor.errors import SequenceError
+from covpool.extractor.extraction.workload import Workload
+from covpool.extractor.models.models import Model, describe
+from covpool.extractor.models.options import DTYPES, Options
 from covpool.extractor.sequences.fasta import Refused, read_records
 from covpool.extractor.sequences.sequences import Sequence
 from covpool.service.commands.stores import open_store, store_option, writing_options
-from covpool.service.extraction.tasks import Extraction
+from covpool.service.extraction.caching import cache
+from covpool.service.extraction.engine import Engine
 from covpool.store.maintenance.healing import is_cached
 from covpool.store.storage.durability import Durability
 from covpool.store.values.keys import MomentsKey, Recipe, Strand
@@ -88,7 +90,7 @@ def extract(
     options = Options(strand=strand, condition=species or "", beyond_context=beyond_context)
     recipe = described.recipe(layer, options, dtype=dtype)
     names: dict[MomentsKey, list[str]] = defaultdict(list)
-    missing: dict[MomentsKey, Sequence] = {}
+    missing: dict[MomentsKey, Workload] = {}
     console = Console(stderr=True)
     failed = 0
 
@@ -99,8 +101,7 @@ def extract(
 
     records = _records(fasta, described, recipe, options, fail)
     with (
-        compute_threads(threads),
-        open_store(store, create=True, durability=durability, codec=codec) as cache,
+        open_store(store, create=True, durability=durability, codec=codec) as cached,
         Progress(console=console, disable=not console.is_terminal) as bar,
     ):
 
@@ -117,27 +118,21 @@ def extract(
                 notice(told)
             key = MomentsKey(sequence.digest, len(sequence), recipe)
             names[key].append(sequence.name)
-            if again or not is_cached(cache, key.digest, notice):
-                missing[key] = sequence
+            if again or not is_cached(cached, key.digest, notice):
+                missing[key] = Workload.of(sequence, [recipe])
         for key in names:
             if key not in missing:
                 tell(key, cached=True)
-        strands = 2 if strand == "both" else 1
-        tokens = strands * sum(_tokens(described, recipe, sequence) for sequence in missing.values())
-        task = bar.add_task("tokens", total=tokens)
-        run = partial(
-            Extraction(cache, device=device).run,
-            described,
-            recipe,
-            replacing=again,
-            progress=partial(bar.advance, task),
-        )
-        for key, error in _each(run, missing):
-            if error is None:
-                tell(key, cached=False)
+        keys, workloads = list(missing), list(missing.values())
+        task = bar.add_task("tokens", total=sum(one.tokens(described) for one in workloads))
+        engine = Engine(cached, device=device, threads=threads)
+        progress = partial(bar.advance, task)
+        for index, fault in cache(engine, described, workloads, again=again, progress=progress):
+            if fault is None:
+                tell(keys[index], cached=False)
             else:
-                for name in names[key]:
-                    fail(name, error)
+                for name in names[keys[index]]:
+                    fail(name, str(fault))
     if failed:
         raise click.exceptions.Exit(1)
 
@@ -158,32 +153,3 @@ def _records(
             fail(record.name, str(error))
         else:
             yield record
-
-
-def _each(
-    run: Callable[[list[Sequence]], Iterator[MomentsKey]], sequences: dict[MomentsKey, Sequence]
-) -> Iterator[tuple[MomentsKey, str | None]]:
-    """Every key once it is cached, or with the reason why it is not.
-
-    Sequences share forwards: after an error those that are left are run one by one, which finds the one at
-    fault.
-    """
-    left = dict(sequences)
-    try:
-        for key in run(list(left.values())):
-            del left[key]
-            yield key, None
-    except ExtractionError as error:
-        if len(left) == 1:
-            yield next(iter(left)), str(error)
-            return
-    for key, sequence in left.items():
-        try:
-            for _ in run([sequence]):
-                yield key, None
-        except ExtractionError as error:
-            yield key, str(error)
-
-
-def _tokens(model: Model, recipe: Recipe, sequence: Sequence) -> int:
-    return model.layer(recipe.layer).tokens(len(sequence))

@@ -50,7 +50,7 @@ def add(
     Example: covpool genome add R64 --fasta R64.fa --annotation sgd.gff3.gz --aliases chrom_aliases.tsv
     """
     with open_store(store, create=True) as opened:
-        found = Genomes(opened.catalog).add(
+        found = Genomes(opened.database).add(
             name,
             fasta,
             annotation,
@@ -82,7 +82,7 @@ def list_genomes(as_json: bool, store: str | None) -> None:
     Example: covpool genome list --json
     """
     with open_store(store) as opened:
-        for one in Genomes(opened.catalog).all():
+        for one in Genomes(opened.database).all():
             row = _row(one)
             click.echo(json.dumps(row) if as_json else "\t".join(map(str, row.values())))
 
@@ -96,7 +96,7 @@ def remove(name: str, store: str | None) -> None:
     Example: covpool genome remove R64
     """
     with open_store(store, writing=True) as opened:
-        Genomes(opened.catalog).remove(name)
+        Genomes(opened.database).remove(name)
     click.echo(f"{name}: removed")
 
 

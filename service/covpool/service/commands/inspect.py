@@ -1,8 +1,9 @@
 """Look into cached second moments: spectra, feature pairs, similar genes, agreement of layers and models."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 import numpy as np
@@ -24,17 +25,28 @@ from covpool.store.poolings.kinds import Pooling, pooling
 from covpool.store.store import Store
 from covpool.store.values.keys import MomentsKey
 
+F = TypeVar("F", bound=Callable[..., object])
+
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FIGURE = click.Path(dir_okay=False, path_type=Path)
 
 #: Sequences whose pairs are listed.
 MOST_COMPARED = 500
 
-_fasta = click.option("--fasta", type=FILE, help="Names of sequences; without it they go by their keys.")
-_model = click.option("--model", help="Where the store has several.")
-_layer = click.option("--layer", help="Where the store has several.")
 _plot = click.option("--plot", type=FIGURE, help="Draw into this image file.")
 _json = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+
+
+def _sequences(command: F) -> F:
+    """Which sequences of a store, handed on to `_keys`."""
+    for option in (
+        click.option("--layer", help="Where the store has several."),
+        click.option("--model", help="Where the store has several."),
+        click.option("--fasta", type=FILE, help="Names of sequences; without it they go by their keys."),
+        store_option,
+    ):
+        command = option(command)
+    return command
 
 
 @click.group
@@ -47,22 +59,17 @@ def inspect() -> None:
 
 @inspect.command("spectrum")
 @click.argument("names", nargs=-1)
-@store_option
-@_fasta
-@_model
-@_layer
+@_sequences
 @click.option("--centred", is_flag=True, help="Of the covariance instead of the second moment.")
 @_plot
 @_json
 def spectrum_command(
     names: tuple[str, ...],
     store: str | None,
-    fasta: Path | None,
-    model: str | None,
-    layer: str | None,
     centred: bool,
     plot: Path | None,
     as_json: bool,
+    **which: Any,
 ) -> None:
     """Effective rank and spectrum of NAMES, or of everything.
 
@@ -70,7 +77,7 @@ def spectrum_command(
     """
     check_plot(plot)
     with open_store(store) as opened:
-        keys = _keys(opened, names, fasta, model, layer)
+        keys = _keys(opened, names, **which)
         found = {name: spectrum(opened.get(key), centred=centred) for name, key in keys.items()}
     for name, one in found.items():
         line = {
@@ -87,10 +94,7 @@ def spectrum_command(
 
 @inspect.command("pairs")
 @click.argument("name")
-@store_option
-@_fasta
-@_model
-@_layer
+@_sequences
 @click.option(
     "--by",
     type=click.Choice(["correlation", "covariance", "second_moment", "cosine"]),
@@ -104,13 +108,11 @@ def spectrum_command(
 def pairs_command(
     name: str,
     store: str | None,
-    fasta: Path | None,
-    model: str | None,
-    layer: str | None,
     by: Measure,
     count: int,
     plot: Path | None,
     as_json: bool,
+    **which: Any,
 ) -> None:
     """The features that are most active together in NAME.
 
@@ -118,7 +120,7 @@ def pairs_command(
     """
     check_plot(plot)
     with open_store(store) as opened:
-        (key,) = _keys(opened, (name,), fasta, model, layer).values()
+        (key,) = _keys(opened, (name,), **which).values()
         moments = opened.get(key)
     for pair in strongest_pairs(moments, count, by=by):
         _tell({"first": pair.first, "second": pair.second, by: float(f"{pair.value:.6g}")}, as_json)
@@ -129,20 +131,15 @@ def pairs_command(
 
 @inspect.command("similarity")
 @click.argument("names", nargs=-1)
-@store_option
-@_fasta
-@_model
-@_layer
+@_sequences
 @_plot
 @_json
 def similarity_command(
     names: tuple[str, ...],
     store: str | None,
-    fasta: Path | None,
-    model: str | None,
-    layer: str | None,
     plot: Path | None,
     as_json: bool,
+    **which: Any,
 ) -> None:
     """Cosines of the second moments of NAMES, or of everything, a line for each pair.
 
@@ -150,7 +147,7 @@ def similarity_command(
     """
     check_plot(plot)
     with open_store(store) as opened:
-        keys = _keys(opened, names, fasta, model, layer)
+        keys = _keys(opened, names, **which)
         listed = list(keys.values())
         if len(listed) > MOST_COMPARED:
             raise RequestError(
@@ -206,10 +203,7 @@ def cka_command(store: str | None, plot: Path | None, as_json: bool) -> None:
 
 @inspect.command("neighbours")
 @click.argument("name")
-@store_option
-@_fasta
-@_model
-@_layer
+@_sequences
 @click.option(
     "--pooling",
     "by",
@@ -222,12 +216,11 @@ def cka_command(store: str | None, plot: Path | None, as_json: bool) -> None:
 def neighbours_command(
     name: str,
     store: str | None,
-    fasta: Path | None,
-    model: str | None,
-    layer: str | None,
     by: str,
     count: int,
     as_json: bool,
+    fasta: Path | None,
+    **which: Any,
 ) -> None:
     """The cached sequences most similar to NAME, by the cosine of an embedding; exact.
 
@@ -235,7 +228,7 @@ def neighbours_command(
     """
     chosen = _pooling(by)
     with open_store(store) as opened:
-        (query,) = _keys(opened, (name,), fasta, model, layer).values()
+        (query,) = _keys(opened, (name,), fasta, **which).values()
         chosen.require(query.recipe)
         every = [key for key in opened.keys() if key.recipe == query.recipe]  # noqa: SIM118
         items = zip(every, opened.get_many(every), strict=True)

@@ -12,7 +12,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from covpool.extractor.annotation.annotation import read_annotation
 from covpool.extractor.files.digests import file_digest
-from covpool.extractor.models.models import DTYPES, Options, describe, untrained_notice
+from covpool.extractor.models.models import describe, untrained_notice
+from covpool.extractor.models.options import DTYPES, Options
 from covpool.extractor.sequences.genome import Genome
 from covpool.service.assemblies.contig_names import ContigNames
 from covpool.service.assemblies.plan import ALL_CLASSES, Plan, loci_of, make_plan
@@ -158,8 +159,6 @@ def precompute(
             settings.catalog,
             model,
             described.weights,
-            taps,
-            options,
             dtype,
             chosen,
             threads,
@@ -191,7 +190,7 @@ def _register(
     store: Store, assembly: str, fasta: Path, annotation: Path, contig_names: ContigNames, genome: Genome
 ) -> None:
     """Make the assembly known to the service, unless it is."""
-    genomes = Genomes(store.catalog)
+    genomes = Genomes(store.database)
     try:
         known = genomes.get(assembly)
     except GenomeNotFoundError:
@@ -227,9 +226,9 @@ def _register(
 
 def _start(spec: Spec, workers: int | None, scheduler: str | None) -> Executor:
     if workers is None and scheduler is None:
-        from covpool.service.bulk.one_process import OneProcess
+        from covpool.service.bulk.executors import Local
 
-        return OneProcess(spec)
+        return Local(spec)
     _need_dask()
     from covpool.service.bulk.cluster import Cluster
 

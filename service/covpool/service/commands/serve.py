@@ -84,7 +84,7 @@ def serve(
     if settings.store.startswith("memory://"):
         raise click.UsageError("--store memory:// cannot be shared with the workers; give a directory")
     with open_chosen(settings) as opened:
-        check_public(settings, Tokens(opened.catalog))
+        check_public(settings, Tokens(opened.database))
         if opened.outdated:
             click.echo(f"Notice: catalog and arrays are not of the same moment ({opened.outdated})", err=True)
     offered = Offered.read(settings.models, settings.bottlenecks)

@@ -35,7 +35,7 @@ def create(name: str, scopes: Sequence[str], store: str | None) -> None:
     Example: covpool token create alice --scope submit
     """
     with open_store(store, create=True) as opened:
-        click.echo(Tokens(opened.catalog).create(name, cast(Sequence[Scope], scopes)))
+        click.echo(Tokens(opened.database).create(name, cast(Sequence[Scope], scopes)))
 
 
 @token.command("list")
@@ -47,7 +47,7 @@ def list_tokens(as_json: bool, store: str | None) -> None:
     Example: covpool token list --json
     """
     with open_store(store) as opened:
-        for one in Tokens(opened.catalog).all():
+        for one in Tokens(opened.database).all():
             scopes = sorted(one.scopes, key=SCOPES.index)
             created = one.created.isoformat(timespec="seconds")
             revoked = one.revoked and one.revoked.isoformat(timespec="seconds")
@@ -65,5 +65,5 @@ def revoke(name: str, store: str | None) -> None:
     Example: covpool token revoke alice
     """
     with open_store(store, writing=True) as opened:
-        Tokens(opened.catalog).revoke(name)
+        Tokens(opened.database).revoke(name)
     click.echo(f"{name}: revoked")

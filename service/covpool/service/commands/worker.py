@@ -5,7 +5,7 @@ import os
 import click
 
 from covpool.service.commands.stores import chosen_settings, open_store, require_writing
-from covpool.service.queue import Queue
+from covpool.service.queue import Workers
 from covpool.service.worker.loop import main
 
 
@@ -25,7 +25,7 @@ def worker(check: bool) -> None:
         return
     host = os.uname().nodename
     with open_store(None) as store:
-        heard = Queue(store.catalog, lease_s=settings.lease_s).workers()
+        heard = Workers(store.database, lease_s=settings.lease_s).present()
     if not any(one.name.startswith(f"{host}-") for one in heard):
         raise click.ClickException(
             f"no worker of {host} was heard of for {settings.lease_s:g} s; see its log, and whether it "

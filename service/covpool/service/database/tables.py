@@ -1,6 +1,7 @@
-"""Tables of tokens, genomes and fits in the catalog's database; the queue has its own.
+"""Tables of tokens and genomes in the catalog's database; the queue has its own.
 
-Times are seconds since 1970. A change here needs a revision in `migrations/versions`.
+Times are seconds since 1970, by the database's clock. A change here needs a revision in
+`migrations/versions`.
 """
 
 from pathlib import Path
@@ -67,20 +68,4 @@ gene_names = sa.Table(
     sa.Column("rank", sa.Integer, nullable=False),
 )
 
-fits = sa.Table(
-    "fits",
-    metadata,
-    sa.Column("name", sa.String(128), primary_key=True),
-    # Canonical JSON of the request; the same one again is the same fit.
-    sa.Column("request", sa.Text, nullable=False),
-    sa.Column("state", sa.String(16), nullable=False),
-    sa.Column("created", sa.Float, nullable=False),
-    sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("worker", sa.String(128)),
-    sa.Column("lease_until", sa.Float),
-    sa.Column("error", sa.Text),
-    # The safetensors file, once it is done.
-    sa.Column("file", sa.LargeBinary),
-)
-
-TABLES = RoomTables("service", metadata, Path(__file__).parent / "migrations", "0004")
+TABLES = RoomTables("service", metadata, Path(__file__).parent / "migrations", "0005")

@@ -21,8 +21,8 @@ from starlette.exceptions import HTTPException
 from covpool.service.database.tables import TABLES
 from covpool.service.database.tables import tokens as _tokens
 from covpool.service.errors import RequestError
-from covpool.store.catalog.catalog import Catalog
 from covpool.store.catalog.rooms import with_tables
+from covpool.store.database.database import Database, seconds
 from covpool.store.values.keys import sha256
 
 Scope = Literal["read", "submit", "admin"]
@@ -61,8 +61,8 @@ class Token:
 class Tokens:
     """The tokens of one database."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = with_tables(catalog, TABLES)
+    def __init__(self, database: Database) -> None:
+        self._database = with_tables(database, TABLES)
         self._known: dict[str, tuple[Token, str]] = {}
         self._read = float("-inf")
 
@@ -81,10 +81,14 @@ class Tokens:
             raise RequestError(f"token {name!r} has no scope; give one or more of {', '.join(SCOPES)}")
         number = secrets.token_hex(8)
         text = f"covpool_{number}_{secrets.token_urlsafe(32)}"
-        with self._catalog.writing() as connection:
+        with self._database.writing() as connection:
             connection.execute(
                 sa.insert(_tokens).values(
-                    id=number, name=name, digest=sha256(text), scopes=" ".join(held), created=time.time()
+                    id=number,
+                    name=name,
+                    digest=sha256(text),
+                    scopes=" ".join(held),
+                    created=seconds(connection),
                 )
             )
         self._read = float("-inf")
@@ -96,11 +100,11 @@ class Tokens:
         Raises:
             RequestError: there is none in use.
         """
-        with self._catalog.writing() as connection:
+        with self._database.writing() as connection:
             ended = connection.execute(
                 sa.update(_tokens)
                 .where(_tokens.c.name == name, _tokens.c.revoked.is_(None))
-                .values(revoked=time.time())
+                .values(revoked=seconds(connection))
             )
             if ended.rowcount == 0:
                 raise RequestError(f"no token called {name!r} is in use; see `covpool token list`")
@@ -135,7 +139,7 @@ class Tokens:
             self._read = time.monotonic()
 
     def _rows(self) -> dict[str, tuple[Token, str]]:
-        with self._catalog.reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(sa.select(_tokens).order_by(_tokens.c.created, _tokens.c.id)).all()
         return {row.id: (_token(row), row.digest) for row in rows}
 

@@ -31,8 +31,9 @@ from covpool.extractor.evaluation.tokens import token_bins
 from covpool.extractor.fitting.fits import METHODS
 from covpool.extractor.fitting.source import MomentsList
 from covpool.extractor.fitting.targets import Targets as SupervisedTargets
-from covpool.extractor.models.models import Model, Options, describe
-from covpool.service.extraction.cached_moments import cached_moments
+from covpool.extractor.models.models import Model, describe
+from covpool.extractor.models.options import Options
+from covpool.service.extraction.caching import cached_moments
 from covpool.store.errors import PoolingError
 from covpool.store.poolings.kinds import Pooling
 from covpool.store.store import Store

@@ -1,177 +1,180 @@
-"""Engine: a bulk worker's model and store, loaded once; runs one piece of work at a time."""
+"""Engine: computes the moments that a store lacks; whoever asks for a key gets the same bits.
+
+The one place that knows what is ready, what is long and goes on from checkpoints, what shares a forward, on
+how many threads it runs and how results are cast. Short sequences share forwards of a fixed shape, see
+`covpool.extractor.extraction.packs`.
+"""
 
 import logging
-import os
-import threading
-import time
-from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
-from covpool.extractor.adapters.adapter import Divisible
-from covpool.extractor.adapters.registry import load_model
+from covpool.extractor.adapters.adapter import Adapter
+from covpool.extractor.adapters.batching import memory_share
 from covpool.extractor.errors import ExtractionError
-from covpool.extractor.extraction.extract import extract_regions
-from covpool.extractor.extraction.parts import PART_BASES, Step
-from covpool.extractor.extraction.regions import keys_of
+from covpool.extractor.extraction.extract import extract_regions, forward_groups
 from covpool.extractor.extraction.threads import compute_threads
-from covpool.extractor.models.models import describe
-from covpool.extractor.sequences.sequences import Sequence
-from covpool.service.extraction.keeping import Keeping, Keys
-from covpool.service.extraction.patience import patiently
-from covpool.service.extraction.putting import Computed, Row, put
-from covpool.service.extraction.stepping import Stepping
-from covpool.service.extraction.tasks import STORED_DTYPE, out_of_memory
-from covpool.service.extraction.work import Member, Outcome, Spec, Work
+from covpool.extractor.extraction.workload import Keys, Workload
+from covpool.extractor.models.models import Model
+from covpool.service.extraction.checkpoints import Checkpoints
+from covpool.service.extraction.loaded_models import LoadedModels
+from covpool.service.processes.faults import Fault, MemoryFault, OutageFault, UnforeseenFault, fault_of
 from covpool.store.errors import StoreError
+from covpool.store.outages import probe
+from covpool.store.store import Store
+from covpool.store.values.keys import MomentsKey
+from covpool.store.values.moments import Moments
+
+#: Dtype in which moments are cached; sums are float64 until then.
+STORED_DTYPE = "float32"
+
+Progress = Callable[[int], None]
 
 log = logging.getLogger(__name__)
 
 
 class Engine:
-    """Runs work under a spec; several threads may share it.
+    """Runs workloads; one at a time.
 
-    Raises:
-        ExtractionError: the model cannot be loaded here, or has other weights than the plan was made with.
-        StoreError: the store cannot be opened.
+    Args:
+        store: what it has is not computed again; of long sequences, sums are kept there on the way.
+        device: torch's name of it; CUDA where there is one, by default.
+        threads: of a forward on a CPU; rounding depends on them.
+        model_memory: bytes that the weights of loaded models may take, see `LoadedModels`.
+        checkpoint_s: how often the sums of a long sequence are kept, in seconds.
+
+    Attributes:
+        store: as given.
+        models: those in memory.
     """
 
-    def __init__(self, spec: Spec) -> None:
-        self._spec = spec
-        model = describe(spec.model)
-        if model.weights != spec.weights:
-            raise ExtractionError(
-                f"model {spec.model} has weights {model.weights[:12]} here, the plan was made with "
-                f"{spec.weights[:12]}; give every worker the same files"
-            )
-        self._adapter = load_model(model, device=spec.device or "cpu", dtype=spec.dtype)
-        self._recipes = {layer: model.recipe(layer, spec.options, dtype=spec.dtype) for layer in spec.layers}
-        self._store = spec.open_store()
-        self._keeping = Keeping(self._store, spec.keep_s)
-        # The device has one user at a time; what was computed is put while the next forward runs.
-        self._turn = threading.Lock()
+    def __init__(
+        self,
+        store: Store,
+        *,
+        device: str | None = None,
+        threads: int = 1,
+        model_memory: int | None = None,
+        checkpoint_s: float = 60.0,
+    ) -> None:
+        self.models = LoadedModels(device, model_memory)
+        self.store, self._threads = store, threads
+        self._checkpoints = Checkpoints(store, checkpoint_s)
 
-    def run(self, work: Work) -> Outcome:
-        """Compute and cache what is missing; what is ready already is not computed again.
+    def moments(
+        self,
+        model: Model,
+        workloads: Sequence[Workload],
+        *,
+        again: bool = False,
+        share: float = 1.0,
+        progress: Progress | None = None,
+    ) -> Iterator[tuple[int, dict[MomentsKey, Moments]]]:
+        """Index of each workload with those of its moments that the store lacks, in the dtype to be stored.
+
+        First come those of which nothing is lacking, then the longest.
+
+        Args:
+            model: that the recipes name.
+            workloads: of the same recipes; all layers are taken in one forward.
+            again: compute what is ready too.
+            share: of the memory that forwards usually take. Results of another share may differ in their
+                last bits.
+            progress: called with the number of tokens done since the last call, over layers and strands.
 
         Raises:
-            StoreError: the store refused: no sequence is at fault. An outage is waited for.
+            ExtractionError: the model's weights changed since the recipes were made, or a sequence or its
+                activations are at fault.
+            StoreError: store or catalog cannot be read, or a checkpoint cannot be written.
         """
-        computed = self.compute(work)
-        return patiently(self._store, lambda: put(self._store, computed))
+        if not workloads:
+            return
+        recipes = workloads[0].recipes
+        assert all(one.recipes == recipes for one in workloads), "several recipes"
+        _check_weights(model, workloads[0])
+        keys = [one.keys(model) for one in workloads]
+        digests = [key.digest for of_one in keys for key in of_one.values()]
+        ready = set() if again else self.store.catalog.ready_among(digests)
+        left: list[tuple[int, Workload]] = []
+        for index, one in enumerate(workloads):
+            lacking = one.lacking(keys[index], ready)
+            if lacking.regions:
+                left.append((index, lacking))
+            else:
+                yield index, {}
+        if not left:
+            return
+        adapter = self.models.adapter(model, recipes[0].dtype)
+        with memory_share(share):
+            groups = forward_groups(adapter, [one for _, one in left])
+        for group in groups:
+            indices, chosen = zip(*(left[place] for place in group), strict=True)
+            computed = self._forward(adapter, chosen, keys[indices[0]], share, progress)
+            for index, classes in zip(indices, computed, strict=True):
+                found = {
+                    key: classes[layer][name]
+                    for (layer, name), key in keys[index].items()
+                    # A class that only another layer lacked: what is being read is not written over.
+                    if key.digest not in ready
+                }
+                yield index, {key: moments.astype(STORED_DTYPE) for key, moments in found.items()}
 
-    def compute(self, work: Work) -> Computed:
-        """The first half of `run`; one at a time, whatever the thread."""
-        return patiently(self._store, lambda: self._compute(work))
+    @contextmanager
+    def faults(self) -> Iterator[None]:
+        """Raise what goes wrong in the body as a `Fault`."""
+        fault: Fault
+        try:
+            yield
+            return
+        except Exception as error:
+            fault = fault_of(error)
+            if isinstance(error, OSError) and self._is_out():
+                fault = OutageFault(str(fault))
+            if isinstance(fault, UnforeseenFault):
+                log.exception("extraction failed")
+        # Only now, when the exception no longer holds the tensors of its frames.
+        if isinstance(fault, MemoryFault):
+            self.models.free_memory()
+        raise fault
 
-    def _compute(self, work: Work) -> Computed:
-        with self._turn, compute_threads(self._spec.threads):
-            begun = time.perf_counter()
-            of_step = work.step is not None
-            keys = {one.index: self._keys(one) for one in work.members}
-            digests = {index: [key.digest for key in of_one.values()] for index, of_one in keys.items()}
-            ready = self._store.catalog.ready_among([key for of_one in digests.values() for key in of_one])
-            left = [_without(one, keys[one.index], ready) for one in work.members]
-            computed = Computed(f"{os.uname().nodename}:{os.getpid()}", {} if of_step else digests)
-            _each([one for one in left if one.regions], partial(self._forward, work, keys, ready), computed)
-            computed.kept = not of_step and _is_long(work)
-            computed.busy_s = time.perf_counter() - begun
-            return computed
-
-    def close(self) -> None:
-        """Release the store."""
-        self._store.close()
+    def _is_out(self) -> bool:
+        """Whether the storage is, by a look at it: an error of the system may come from anywhere."""
+        try:
+            probe(self.store)
+        except StoreError:
+            return True
+        return False
 
     def _forward(
-        self, work: Work, keys: dict[int, Keys], ready: set[str], members: list[Member]
-    ) -> dict[int, list[Row]]:
-        """What is to be put, by index."""
-        if work.step is not None:
-            # The member as all steps know it, whatever became ready meanwhile.
-            self._step(work.members[0], work.step, keys[work.members[0].index])
-            return {}
-        sequences = [(Sequence(one.name, one.bases), one.regions) for one in members]
-        wanted = [_of_regions(one, keys[one.index]) for one in members]
-        long = _is_long(work)
-        found = extract_regions(
-            self._adapter,
-            sequences,
-            self._spec.layers,
-            self._spec.options,
-            kept=self._keeping.kept(wanted[0]) if long else None,
-            keep=self._keeping.keep(wanted[0]) if long else None,
+        self,
+        adapter: Adapter,
+        workloads: Sequence[Workload],
+        first: Keys,
+        share: float,
+        progress: Progress | None,
+    ) -> list[dict[str, dict[str, Moments]]]:
+        """Moments of workloads that share a forward; one of several parts goes on from its checkpoints."""
+        long = adapter.part is not None and workloads[0].length > adapter.part
+        with memory_share(share), compute_threads(self._threads):
+            return extract_regions(
+                adapter,
+                workloads,
+                progress,
+                kept=self._checkpoints.kept(first) if long else None,
+                keep=self._checkpoints.keep(first) if long else None,
+            )
+
+
+def _check_weights(model: Model, workload: Workload) -> None:
+    """Refuse recipes of other weights than the model has.
+
+    Raises:
+        ExtractionError: saying what to do.
+    """
+    recipe = workload.recipes[0]
+    if model.recipe(recipe.layer, workload.options, dtype=recipe.dtype) != recipe:
+        raise ExtractionError(
+            f"the request asks for weights {recipe.weights[:12]} of {recipe.model}, this worker has "
+            f"{model.weights[:12]}: its files were replaced; submit again, and where that does not help "
+            "restart the service and its workers first"
         )
-        return {
-            member.index: [
-                (named[layer, name], moments.astype(STORED_DTYPE))
-                for layer, classes in of_member.items()
-                for name, moments in classes.items()
-                # A class that only another layer lacked: what is being read is not written over.
-                if named[layer, name].digest not in ready
-            ]
-            for member, of_member, named in zip(members, found, wanted, strict=True)
-        }
-
-    def _step(self, member: Member, step: Step, keys: Keys) -> None:
-        assert isinstance(self._adapter, Divisible)
-        Stepping(
-            self._adapter,
-            self._store,
-            Sequence(member.name, member.bases),
-            member.regions,
-            self._spec.layers,
-            self._spec.options,
-            keys,
-        ).run(step)
-
-    def _keys(self, member: Member) -> Keys:
-        sequence = Sequence(member.name, member.bases)
-        return keys_of(
-            member.regions,
-            sequence.digest,
-            len(sequence),
-            self._recipes,
-            self._adapter.model,
-            self._spec.options,
-        )
-
-
-def _each(
-    members: list[Member], forward: Callable[[list[Member]], dict[int, list[Row]]], computed: Computed
-) -> None:
-    """Rows or an error of each; when the forward of several fails, each runs alone in the same shape."""
-    if not members:
-        return
-    try:
-        computed.rows |= forward(members)
-        return
-    except ExtractionError as found:
-        error = str(found)
-    except StoreError:
-        raise
-    except Exception as found:
-        if not out_of_memory(found):
-            log.exception("%s failed", members[0].name)
-        error = f"{type(found).__name__}: {found}".partition("\n")[0]
-    if len(members) == 1:
-        computed.errors[members[0].index] = error
-    else:
-        for member in members:
-            _each([member], forward, computed)
-
-
-def _without(member: Member, keys: Keys, ready: set[str]) -> Member:
-    """The member with the classes that are missing at a layer."""
-    missing = {name for (_, name), key in keys.items() if key.digest not in ready}
-    return replace(member, regions=tuple(one for one in member.regions if one.name in missing))
-
-
-def _of_regions(member: Member, keys: Keys) -> Keys:
-    """Those of the classes it has."""
-    names = {one.name for one in member.regions}
-    return {which: key for which, key in keys.items() if which[1] in names}
-
-
-def _is_long(work: Work) -> bool:
-    """Whether it is one sequence of several parts, of which something may be kept on the way."""
-    return len(work.members[0].bases) > PART_BASES

@@ -1,11 +1,13 @@
 """Patience: bulk work waits for a storage that is away, full or read-only, and goes on by itself."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
 
+from covpool.service.processes.faults import OutageFault
 from covpool.store.errors import StoreError
 from covpool.store.outages import is_outage, probe
 from covpool.store.store import Store
@@ -19,24 +21,24 @@ LONGEST_S = 5.0
 T = TypeVar("T")
 
 
-def patiently(store: Store, act: Callable[[], T]) -> T:
-    """The result of `act`, tried again for as long as the storage is out.
+def patiently(store: Store, act: Callable[[], T], over: threading.Event) -> T:
+    """The result of `act`, tried again for as long as the storage is out and `over` is not set.
 
     Raises:
-        StoreError: for another reason than an outage.
+        StoreError: for another reason than an outage, or at the end.
+        OutageFault: at the end.
     """
     pause, told = FIRST_S, False
     while True:
         try:
             return act()
-        except StoreError as error:
-            if not is_outage(error):
+        except (StoreError, OutageFault) as error:
+            if over.is_set() or (isinstance(error, StoreError) and not is_outage(error)):
                 raise
             if not told:
                 log.warning("paused, goes on by itself: %s", error)
             told = True
-        while True:
-            time.sleep(pause)
+        while not over.wait(pause):
             pause = min(2 * pause, LONGEST_S)
             if works(store) is None:
                 break

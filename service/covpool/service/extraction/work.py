@@ -1,14 +1,11 @@
 """Work: what a bulk worker is told, and what it answers; small enough to travel, and never a matrix."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from covpool.extractor.extraction.packs import Shape
-from covpool.extractor.extraction.parts import Step
-from covpool.extractor.extraction.regions import Region
-from covpool.extractor.models.models import Options
+from covpool.extractor.extraction.workload import Workload
 from covpool.store.storage.durability import Durability
 from covpool.store.store import Store
-from covpool.store.values.keys import sha256
 
 
 @dataclass(frozen=True)
@@ -19,8 +16,6 @@ class Spec:
         store, catalog: where moments go, as `Store.open` takes them; every worker must reach both.
         model: bundled name, directory or hub id.
         weights: digest the model must have, so that all workers compute the same.
-        layers: names of taps, all taken in one forward.
-        options: strand, skipped tokens, species, context.
         dtype: compute dtype.
         device: torch's name of it; CUDA where there is one, by default.
         threads: of torch, on a CPU. Rounding depends on them: two runs agree to the bit when they are equal.
@@ -32,8 +27,6 @@ class Spec:
     catalog: str | None
     model: str
     weights: str
-    layers: tuple[str, ...]
-    options: Options
     dtype: str = "float32"
     device: str | None = None
     threads: int = 1
@@ -45,58 +38,18 @@ class Spec:
         """The store, as every process of the run opens it."""
         return Store.open(self.store, catalog=self.catalog, codec=self.codec, durability=self.durability)
 
-    @property
-    def device_kind(self) -> str:
-        """ "cpu" or "cuda", which decides what shares a forward; CUDA must be named."""
-        return (self.device or "cpu").partition(":")[0]
-
-
-@dataclass(frozen=True)
-class Member:
-    """One sequence of a piece of work.
-
-    Attributes:
-        index: of the plan's item.
-        name: what messages call it.
-        bases: normalised.
-        regions: the classes that are missing.
-    """
-
-    index: int
-    name: str
-    bases: str = field(repr=False)
-    regions: tuple[Region, ...]
-
 
 @dataclass(frozen=True)
 class Work:
-    """Sequences that share a forward, or a step of the forward over a long one.
+    """Workloads that share a forward.
 
     Attributes:
-        members: at least one; one where there is a step.
-        shape: of the forward.
-        step: None for all of it.
+        workloads: with their bases, by index of the plan's item; at least one.
+        cost: bases that the whole forward computes, filler included; time is linear in them.
     """
 
-    members: tuple[Member, ...]
-    shape: Shape
-    step: Step | None = None
-
-    @property
-    def cost(self) -> int:
-        """Bases that the whole forward computes, filler included; time is linear in them."""
-        return self.shape.rows * self.shape.bases
-
-    @property
-    def key(self) -> str:
-        """A name that the same work has in every run."""
-        told = "\n".join(f"{sha256(one.bases)} {one.regions}" for one in self.members)
-        step = "" if self.step is None else f"-{self.step.stage}-{self.step.strand}-{self.step.part}"
-        return f"covpool-{sha256(told)[:32]}{step}"
-
-    def split(self) -> list["Work"]:
-        """Each member alone, in a forward of the same shape: its bits stay."""
-        return [Work((member,), self.shape) for member in self.members]
+    workloads: Mapping[int, Workload]
+    cost: int
 
 
 @dataclass(frozen=True)
@@ -105,19 +58,10 @@ class Outcome:
 
     Attributes:
         errors: by index of the plan's item, those that failed by their own fault.
-        keys: digests of what is ready now.
+        matrices: that were put into the store.
         busy_s: seconds its device was taken.
-        worker: who did.
     """
 
-    errors: dict[int, str]
-    keys: tuple[str, ...]
+    errors: Mapping[int, str]
+    matrices: int
     busy_s: float
-    worker: str = ""
-
-
-@dataclass(frozen=True)
-class Died:
-    """The worker died of the work, several times."""
-
-    reason: str

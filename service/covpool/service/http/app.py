@@ -11,7 +11,6 @@ from starlette.concurrency import run_in_threadpool
 
 from covpool.service.assemblies.registry import Genomes
 from covpool.service.database.tokens import Tokens
-from covpool.service.fitting.fit_runner import FitRunner
 from covpool.service.fitting.fits import Fits
 from covpool.service.http import openapi, problems
 from covpool.service.http.body_cache import BodyCache
@@ -37,8 +36,8 @@ from covpool.service.http.routes import (
 from covpool.service.http.shutdown import Shutdown
 from covpool.service.http.storage_watch import StorageWatch
 from covpool.service.opening import open_chosen
-from covpool.service.processes.supervisor import Supervisor, settings_environment
-from covpool.service.queue import Queue
+from covpool.service.processes.supervisor import Supervisor
+from covpool.service.queue import JobQueue, TaskLeases, Workers
 from covpool.service.settings import Settings
 from covpool.service.submission.offered import Offered
 from covpool.store.threads import one_thread
@@ -60,35 +59,32 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Requests are what runs side by side here.
         with one_thread(), open_chosen(chosen) as store:
-            queue = Queue(store.catalog, lease_s=chosen.lease_s, max_attempts=chosen.max_attempts)
-            fits = Fits(store.catalog, lease_s=chosen.lease_s, max_attempts=chosen.max_attempts)
-            supervisor = Supervisor(chosen, queue)
-            runner = FitRunner(fits, settings_environment(chosen))
-            assemblies = Genomes(store.catalog)
+            queue, workers = JobQueue(store.database), Workers(store.database, lease_s=chosen.lease_s)
+            leases = TaskLeases(store.database, lease_s=chosen.lease_s, max_attempts=chosen.max_attempts)
+            fits = Fits(store.database)
+            supervisor = Supervisor(chosen, leases, workers)
+            assemblies = Genomes(store.database)
             storage = StorageWatch(store, write=not (store.read_only or chosen.ready_without_workers))
             app.state.context = Context(
                 chosen,
                 store,
                 queue,
+                workers,
                 fits,
                 replace(on_offer, fitted=fits.served),
                 supervisor,
-                Tokens(store.catalog),
+                Tokens(store.database),
                 assemblies,
                 BodyCache(chosen.body_cache),
                 metrics,
                 stopping,
                 storage,
             )
-            metrics.watch(queue, storage)
+            metrics.watch(queue, workers, storage)
             supervisor.start()
-            if chosen.workers:
-                runner.start()
             try:
                 yield
             finally:
-                if chosen.workers:
-                    await run_in_threadpool(runner.stop)
                 await run_in_threadpool(supervisor.stop)
                 assemblies.close()
 

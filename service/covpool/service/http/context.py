@@ -13,7 +13,7 @@ from covpool.service.http.metrics import Metrics
 from covpool.service.http.shutdown import Shutdown
 from covpool.service.http.storage_watch import StorageWatch
 from covpool.service.processes.supervisor import Supervisor
-from covpool.service.queue import Queue
+from covpool.service.queue import JobQueue, Workers
 from covpool.service.settings import Settings
 from covpool.service.submission.offered import Offered
 from covpool.store.store import Store
@@ -25,7 +25,8 @@ class Context:
 
     settings: Settings
     store: Store
-    queue: Queue
+    queue: JobQueue
+    workers: Workers
     fits: Fits
     offered: Offered
     supervisor: Supervisor

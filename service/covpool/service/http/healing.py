@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from covpool.service.errors import MatrixLostError
 from covpool.service.http.context import Context
-from covpool.service.queue import Queue
+from covpool.service.queue.losing import lose
 from covpool.store.errors import CatalogError, CorruptEntryError, StorageError, StoreError
 from covpool.store.maintenance.healing import Healing, heal
 
@@ -43,7 +43,7 @@ def read_whole(context: Context, key: str, read: Callable[[str], T]) -> T:
 def _healed(context: Context, key: str, error: CorruptEntryError) -> Healing:
     identity = context.store.entry(key).moments_key
     try:
-        healing = heal(context.store, key, also=partial(Queue.lose, key=identity, error=_SUBMIT_AGAIN))
+        healing = heal(context.store, key, also=partial(lose, key=identity, error=_SUBMIT_AGAIN))
     except (StorageError, CatalogError, CorruptEntryError):
         raise
     except StoreError as refused:

@@ -12,7 +12,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from covpool.service.http.storage_watch import StorageWatch
-from covpool.service.queue import Queue, WorkerState
+from covpool.service.queue import JobQueue, Workers, WorkerState
 from covpool.service.schemas import RecordState
 from covpool.store.errors import StoreError
 
@@ -51,9 +51,9 @@ class Metrics:
             registry=self._registry,
         )
 
-    def watch(self, queue: Queue, storage: StorageWatch) -> None:
+    def watch(self, queue: JobQueue, workers: Workers, storage: StorageWatch) -> None:
         """Tell of this queue and its workers too, and of the arrays."""
-        self._registry.register(_Database(queue, storage))
+        self._registry.register(_Database(queue, workers, storage))
 
     def began(self) -> None:
         """A request has come."""
@@ -82,8 +82,8 @@ class Metrics:
 class _Database(Collector):
     """Asked anew at every scrape; with the database away the rest is still told."""
 
-    def __init__(self, queue: Queue, storage: StorageWatch) -> None:
-        self._queue, self._storage = queue, storage
+    def __init__(self, queue: JobQueue, workers: Workers, storage: StorageWatch) -> None:
+        self._queue, self._workers, self._storage = queue, workers, storage
 
     def describe(self) -> list[Metric]:
         """Nothing beforehand: registering must not ask the database."""
@@ -95,7 +95,7 @@ class _Database(Collector):
         found: list[Metric] = []
         try:
             found += self._tasks()
-            found += _workers(self._queue.workers())
+            found += _workers(self._workers.present())
         except StoreError:
             up.add_metric([], 0)
         else:

@@ -1,5 +1,6 @@
 """The OpenAPI document: what FastAPI cannot see, described once (refusals, tokens, bodies read by hand)."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import FastAPI
@@ -36,9 +37,18 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": _WORDS[status], "content": content} for status in statuses}
 
 
-def body_of(kind: type[BaseModel], *, upload: bool = False) -> dict[str, Any]:
-    """OpenAPI entry of a JSON body read by hand; with `upload`, also of a form with a FASTA file."""
+def body_of(kind: type[BaseModel], *, upload: bool = False, **choices: Iterable[str]) -> dict[str, Any]:
+    """OpenAPI entry of a JSON body read by hand.
+
+    Args:
+        kind: of the body.
+        upload: it may also be a form with a FASTA file.
+        choices: of fields whose values packages offer, which the wire contract does not know.
+    """
     schema = kind.model_json_schema()
+    for name, values in choices.items():
+        field = schema["properties"][name]
+        field.get("items", field)["enum"] = list(values)
     examples = schema.pop("examples", [])
     content: dict[str, Any] = {"application/json": {"schema": schema}}
     if examples:

@@ -1,1 +1,1 @@
-"""Processes: children that are started, listened to, and ended with their parent."""
+"""Processes: how children are started, told and ended, and how the task at fault is found."""

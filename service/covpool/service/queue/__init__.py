@@ -1,8 +1,10 @@
 """Queue: durable jobs, and tasks leased to workers, in the catalog's database."""
 
-from covpool.service.queue.queue import Queue as Queue
-from covpool.service.queue.values import Asks as Asks
+from covpool.service.queue.jobs import JobQueue as JobQueue
+from covpool.service.queue.leases import TaskLeases as TaskLeases
+from covpool.service.queue.values import FitTask as FitTask
 from covpool.service.queue.values import Job as Job
+from covpool.service.queue.values import Leased as Leased
 from covpool.service.queue.values import Priority as Priority
 from covpool.service.queue.values import Progress as Progress
 from covpool.service.queue.values import Record as Record
@@ -11,3 +13,4 @@ from covpool.service.queue.values import Stats as Stats
 from covpool.service.queue.values import Task as Task
 from covpool.service.queue.values import Unfit as Unfit
 from covpool.service.queue.values import WorkerState as WorkerState
+from covpool.service.queue.workers import Workers as Workers

@@ -1,106 +1,236 @@
-"""Jobs: an ordered list of named records over shared tasks; looked at and cancelled."""
+"""Jobs: what the API does with the queue. A job is an ordered list of named records over shared tasks.
+
+A task computes the moments of one key, or of several of one sequence in one forward, and identical requests
+share it.
+"""
 
 import json
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from covpool.service.errors import JobNotFoundError
-from covpool.service.queue.tables import jobs, lock, now, records, tasks
-from covpool.service.queue.values import LIVE, Job, Progress, Record
+from covpool.service.queue.submitting import add_tasks
+from covpool.service.queue.tables import TABLES, jobs, lock, records, tasks
+from covpool.service.queue.values import LIVE, Job, Priority, Progress, Record, Request, Stats, Unfit
 from covpool.service.schemas import RecordState
-from covpool.store.catalog.catalog import Catalog
+from covpool.store.catalog.catalog import ready_among
+from covpool.store.catalog.rooms import with_tables
 from covpool.store.catalog.tables import READY, entries
-from covpool.store.values.keys import Recipe, is_digest
+from covpool.store.database.database import Database, seconds
+from covpool.store.database.inserts import insert_if_absent, insert_or_update
+from covpool.store.values.keys import Recipe, canonical_json, is_digest, sha256
 
 _WITHOUT_RESULT = ("failed", "quarantined", "cancelled")
 
 
-def get(catalog: Catalog, job: str) -> Job:
-    """See `Queue.job`."""
-    with catalog.reading() as connection:
-        return _load(catalog, connection, _head(connection, job))
+class JobQueue:
+    """The jobs of one database: submitted, looked at, cancelled and listed.
 
+    Args:
+        database: of the catalog, in which results become ready.
+    """
 
-def summary(catalog: Catalog, job: str) -> Job:
-    """See `Queue.summary`."""
-    with catalog.reading() as connection:
-        return _job(_head(connection, job), [])
+    def __init__(self, database: Database) -> None:
+        self._database = with_tables(database, TABLES)
 
+    def submit(
+        self,
+        recipe: Recipe,
+        requests: Sequence[Request | Unfit],
+        notices: Iterable[str] = (),
+        priority: Priority = "bulk",
+    ) -> str:
+        """Register a job and queue what is not cached yet; returns the job's id.
 
-def latest(catalog: Catalog, limit: int, after: str | None) -> list[Job]:
-    """See `Queue.jobs`."""
-    query = sa.select(jobs).order_by(jobs.c.created.desc(), jobs.c.id).limit(limit)
-    with catalog.reading() as connection:
-        if after is not None:
-            last = _head(connection, after)
-            same_time = sa.and_(jobs.c.created == last.created, jobs.c.id > last.id)
-            query = query.where(sa.or_(jobs.c.created < last.created, same_time))
-        return [_job(head, []) for head in connection.execute(query)]
-
-
-def progress(catalog: Catalog, job: str) -> Progress:
-    """See `Queue.progress`."""
-    with catalog.reading() as connection:
-        head = _head(connection, job)
-        # A record without a task was cached when it was submitted; one that failed may be cached since.
-        cached = sa.exists().where(entries.c.key == records.c.key, entries.c.state == READY)
-        state = sa.case(
-            (records.c.key.is_(None), "failed"),
-            (sa.and_(tasks.c.state.in_(_WITHOUT_RESULT), cached), "done"),
-            else_=sa.func.coalesce(tasks.c.state, "done"),
-        ).label("state")
-        counted = connection.execute(
-            sa.select(
-                state,
-                sa.func.count().label("number"),
-                sa.func.sum(records.c.cost).label("cost"),
-                sa.func.sum(tasks.c.tokens_done).label("tokens_done"),
-            )
-            .select_from(records.join(tasks, records.c.key == tasks.c.key, isouter=True))
-            .where(records.c.job == job)
-            .group_by(state)
-        ).all()
-        own = sa.select(records.c.key).where(records.c.job == job)
-        left = connection.scalar(
-            sa.select(sa.func.sum(tasks.c.cost - tasks.c.tokens_done)).where(
-                tasks.c.key.in_(own), tasks.c.state.in_(LIVE)
-            )
+        The same names, keys and notices in the same order are the same job (two spellings of a sequence,
+        U or T, share their key but not what is to be said of them). A task that had ended without a
+        result is tried anew, a cancelled job goes on, and the more urgent of two priorities holds.
+        """
+        said = list(notices)
+        job = sha256(canonical_json([[_identity(one) for one in requests], said]))
+        wanted = [one for one in requests if isinstance(one, Request)]
+        add_tasks(
+            self._database,
+            wanted,
+            priority,
+            lambda connection: _add_job(connection, job, recipe, requests, said),
         )
-    counts: dict[RecordState, int] = defaultdict(int)
-    for row in counted:
-        counts[_shown(row.state, cancelled=head.cancelled is not None)] += row.number
-    return Progress(
-        counts,
-        int(sum(row.cost for row in counted)),
-        int(sum((row.cost if row.state == "done" else row.tokens_done) or 0 for row in counted)),
-        0 if head.cancelled is not None else int(left or 0),
+        return job
+
+    def job(self, job: str) -> Job:
+        """A job with the state of each record.
+
+        Raises:
+            JobNotFoundError: there is none of that id.
+        """
+        with self._database.reading() as connection:
+            return _load(connection, _head(connection, job))
+
+    def summary(self, job: str) -> Job:
+        """A job without its records, of which there may be very many.
+
+        Raises:
+            JobNotFoundError: there is none of that id.
+        """
+        with self._database.reading() as connection:
+            return _job(_head(connection, job), [])
+
+    def jobs(self, limit: int, after: str | None = None) -> list[Job]:
+        """The latest jobs without their records, newest first; those that come after the job `after`.
+
+        Raises:
+            JobNotFoundError: there is no job `after`.
+        """
+        query = sa.select(jobs).order_by(jobs.c.created.desc(), jobs.c.id).limit(limit)
+        with self._database.reading() as connection:
+            if after is not None:
+                last = _head(connection, after)
+                same_time = sa.and_(jobs.c.created == last.created, jobs.c.id > last.id)
+                query = query.where(sa.or_(jobs.c.created < last.created, same_time))
+            return [_job(head, []) for head in connection.execute(query)]
+
+    def progress(self, job: str) -> Progress:
+        """How far a job is, counted in the database: cheap to ask often, however many records it has.
+
+        Raises:
+            JobNotFoundError: there is none of that id.
+        """
+        with self._database.reading() as connection:
+            head = _head(connection, job)
+            # A record without a task was cached when it was submitted; one that failed may be cached since.
+            cached = sa.exists().where(entries.c.key == records.c.key, entries.c.state == READY)
+            state = sa.case(
+                (records.c.key.is_(None), "failed"),
+                (sa.and_(tasks.c.state.in_(_WITHOUT_RESULT), cached), "done"),
+                else_=sa.func.coalesce(tasks.c.state, "done"),
+            ).label("state")
+            counted = connection.execute(
+                sa.select(
+                    state,
+                    sa.func.count().label("number"),
+                    sa.func.sum(records.c.cost).label("cost"),
+                    sa.func.sum(tasks.c.tokens_done).label("tokens_done"),
+                )
+                .select_from(records.join(tasks, records.c.key == tasks.c.key, isouter=True))
+                .where(records.c.job == job)
+                .group_by(state)
+            ).all()
+            own = sa.select(records.c.key).where(records.c.job == job)
+            left = connection.scalar(
+                sa.select(sa.func.sum(tasks.c.cost - tasks.c.tokens_done)).where(
+                    tasks.c.key.in_(own), tasks.c.state.in_(LIVE)
+                )
+            )
+        counts: dict[RecordState, int] = defaultdict(int)
+        for row in counted:
+            counts[_shown(row.state, cancelled=head.cancelled is not None)] += row.number
+        return Progress(
+            counts,
+            int(sum(row.cost for row in counted)),
+            int(sum((row.cost if row.state == "done" else row.tokens_done) or 0 for row in counted)),
+            0 if head.cancelled is not None else int(left or 0),
+        )
+
+    def cancel(self, job: str) -> None:
+        """Cancel a job: its queued tasks end now, its running ones at their worker's next heartbeat.
+
+        Tasks that another job wants go on for that one. What is done stays done.
+
+        Raises:
+            JobNotFoundError: there is none of that id.
+        """
+        with self._database.writing() as connection:
+            _head(connection, job)
+            own = sa.select(records.c.key).where(records.c.job == job, records.c.key.is_not(None))
+            # A submission that wants one of them waits for this, or this for it.
+            lock(connection, tasks.c.key.in_(own))
+            time = seconds(connection)
+            connection.execute(sa.update(jobs).where(jobs.c.id == job).values(cancelled=time))
+            others = (
+                sa.select(records.c.key)
+                .join(jobs, records.c.job == jobs.c.id)
+                .where(records.c.key == tasks.c.key, jobs.c.id != job, jobs.c.cancelled.is_(None))
+            )
+            unwanted = sa.and_(tasks.c.key.in_(own), ~sa.exists(others.correlate(tasks)))
+            connection.execute(
+                sa.update(tasks)
+                .where(unwanted, tasks.c.state == "queued")
+                .values(state="cancelled", bases=None, ended=time)
+            )
+            connection.execute(
+                sa.update(tasks).where(unwanted, tasks.c.state == "running").values(cancel=True)
+            )
+
+    def stats(self) -> Stats:
+        """Depth and age of the queue."""
+        with self._database.reading() as connection:
+            time = seconds(connection)
+            rows = connection.execute(
+                sa.select(
+                    tasks.c.state,
+                    sa.func.count().label("number"),
+                    sa.func.sum(tasks.c.cost).label("cost"),
+                    sa.func.min(tasks.c.created).label("oldest"),
+                ).group_by(tasks.c.state)
+            ).all()
+        of_state = {row.state: row for row in rows}
+
+        def age(state: str) -> float:
+            return max(0.0, time - of_state[state].oldest) if state in of_state else 0.0
+
+        return Stats(
+            {row.state: row.number for row in rows},
+            int(of_state["queued"].cost) if "queued" in of_state else 0,
+            age("queued"),
+            age("running"),
+        )
+
+    def waiting(self) -> int:
+        """Tasks that are queued."""
+        with self._database.reading() as connection:
+            query = sa.select(sa.func.count()).select_from(tasks).where(tasks.c.state == "queued")
+            return connection.scalar(query) or 0
+
+
+def _identity(one: Request | Unfit) -> list[str | None]:
+    return [one.name, one.task] if isinstance(one, Request) else [one.name, None, one.error]
+
+
+def _add_job(
+    connection: Connection,
+    job: str,
+    recipe: Recipe,
+    requests: Sequence[Request | Unfit],
+    notices: list[str],
+) -> None:
+    head = {
+        "id": job,
+        "recipe": recipe.to_json(),
+        "notices": json.dumps(notices),
+        "created": seconds(connection),
+        "cancelled": None,
+    }
+    insert_or_update(connection, jobs, [head], update=["cancelled"])
+    insert_if_absent(
+        connection,
+        records,
+        [
+            {
+                "job": job,
+                "position": position,
+                "name": one.name,
+                "key": one.task if isinstance(one, Request) else None,
+                "length": one.workload.length if isinstance(one, Request) else one.length,
+                "cost": one.cost if isinstance(one, Request) else 0,
+                "error": None if isinstance(one, Request) else one.error,
+            }
+            for position, one in enumerate(requests)
+        ],
     )
-
-
-def cancel(catalog: Catalog, job: str) -> None:
-    """See `Queue.cancel`."""
-    with catalog.writing() as connection:
-        _head(connection, job)
-        own = sa.select(records.c.key).where(records.c.job == job, records.c.key.is_not(None))
-        # A submission that wants one of them waits for this, or this for it.
-        lock(connection, tasks.c.key.in_(own))
-        time = now(connection)
-        connection.execute(sa.update(jobs).where(jobs.c.id == job).values(cancelled=time))
-        others = (
-            sa.select(records.c.key)
-            .join(jobs, records.c.job == jobs.c.id)
-            .where(records.c.key == tasks.c.key, jobs.c.id != job, jobs.c.cancelled.is_(None))
-        )
-        unwanted = sa.and_(tasks.c.key.in_(own), ~sa.exists(others.correlate(tasks)))
-        connection.execute(
-            sa.update(tasks)
-            .where(unwanted, tasks.c.state == "queued")
-            .values(state="cancelled", bases=None, ended=time)
-        )
-        connection.execute(sa.update(tasks).where(unwanted, tasks.c.state == "running").values(cancel=True))
 
 
 def _head(connection: Connection, job: str) -> "sa.Row[tuple[object, ...]]":
@@ -112,7 +242,7 @@ def _head(connection: Connection, job: str) -> "sa.Row[tuple[object, ...]]":
     return head
 
 
-def _load(catalog: Catalog, connection: Connection, head: "sa.Row[tuple[object, ...]]") -> Job:
+def _load(connection: Connection, head: "sa.Row[tuple[object, ...]]") -> Job:
     rows = connection.execute(
         sa.select(
             records,
@@ -127,7 +257,7 @@ def _load(catalog: Catalog, connection: Connection, head: "sa.Row[tuple[object, 
     ).all()
     # Of a task with several results its row tells the state; of the others the catalog.
     single = [row.key for row in rows if row.key is not None and row.first_result is None]
-    ready = catalog.ready_among(single, connection)
+    ready = ready_among(connection, single)
     cancelled = head.cancelled is not None
     return _job(head, [_record(row, cached=row.key in ready, cancelled=cancelled) for row in rows])
 

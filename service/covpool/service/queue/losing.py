@@ -3,16 +3,17 @@
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from covpool.service.queue.tables import lock, now, records, tasks
+from covpool.service.queue.tables import lock, records, tasks
 from covpool.service.queue.task_rows import task_row
 from covpool.service.queue.values import Request
-from covpool.store.database.engines import insert_if_absent
+from covpool.store.database.database import seconds
+from covpool.store.database.inserts import insert_if_absent
 from covpool.store.values.keys import MomentsKey
 
 
 def lose(connection: Connection, key: MomentsKey, error: str) -> None:
-    """See `Queue.lose`."""
-    time = now(connection)
+    """Have jobs say that a result which was there is lost, in the transaction that retires its row."""
+    time = seconds(connection)
     of_key = sa.or_(tasks.c.key == key.digest, tasks.c.first_result == key.digest)
     lock(connection, of_key)
     failed = {"state": "failed", "error": error, "tokens_done": 0, "ended": time}
@@ -20,5 +21,5 @@ def lose(connection: Connection, key: MomentsKey, error: str) -> None:
     cost = connection.scalar(sa.select(records.c.cost).where(records.c.key == key.digest).limit(1))
     if cost is not None:
         # Of what was cached when it was submitted there is no task yet.
-        row = task_row(Request("", key, "", cost), None, "bulk", time)
+        row = task_row(Request.of_key("", key, "", cost), None, "bulk", time)
         insert_if_absent(connection, tasks, [row | failed])

@@ -1,17 +1,14 @@
-"""Tables of the queue: the same on SQLite and Postgres; and the clock by which leases run out.
+"""Tables of the queue: the same on SQLite and Postgres.
 
 A change here needs a revision in `migrations/versions`.
 
-Times are seconds since 1970. A task's primary key is the key of its result, or the digest of its results
-where there are several, so identical requests share it.
+Times are seconds since 1970, by the database's clock. A task's primary key is the key of its result, or the
+digest of its results where there are several, so identical requests share it; of a fit that of its name.
 """
 
-import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from covpool.store.database.migrations import RoomTables
@@ -22,6 +19,8 @@ tasks = sa.Table(
     "tasks",
     metadata,
     sa.Column("key", sa.String(64), primary_key=True),
+    # extraction, or fit of a pooling
+    sa.Column("kind", sa.String(16), nullable=False, server_default="extraction"),
     # queued, running; done, failed, quarantined, cancelled
     sa.Column("state", sa.String(16), nullable=False),
     # 0 interactive, 1 bulk
@@ -29,6 +28,7 @@ tasks = sa.Table(
     sa.Column("created", sa.Float, nullable=False),
     sa.Column("recipe", sa.Text, nullable=False),
     sa.Column("recipe_digest", sa.String(64), nullable=False),
+    # Of the model it runs; empty where it runs none.
     sa.Column("weights", sa.String(64), nullable=False),
     sa.Column("sequence", sa.String(64), nullable=False),
     # bp
@@ -36,7 +36,7 @@ tasks = sa.Table(
     # tokens, over all layers and strands
     sa.Column("cost", sa.BigInteger, nullable=False),
     # Layers and region classes as JSON, and the key of the first result; null where the task's own key is
-    # all it computes.
+    # all it computes. The request, where it is a fit.
     sa.Column("asks", sa.Text),
     sa.Column("first_result", sa.String(64)),
     # The bases themselves, compressed; emptied as soon as the task has ended.
@@ -105,39 +105,19 @@ workers = sa.Table(
     sa.Column("paused_s", sa.Float, nullable=False, server_default="0"),
 )
 
-TABLES = RoomTables("queue", metadata, Path(__file__).parent / "migrations", "0005")
+#: Results of fits: safetensors files, by the names of the poolings.
+fitted = sa.Table(
+    "fitted",
+    metadata,
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("file", sa.LargeBinary, nullable=False),
+)
+
+TABLES = RoomTables("queue", metadata, Path(__file__).parent / "migrations", "0006")
 #: SQLite binds at most 32,766 values in one statement.
 MOST_VALUES = 10_000
-
-
-_CLOCK = sa.select(sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()), sa.Float))
-
-
-def now(connection: Connection) -> float:
-    """The time by which leases run out: the server's, where hosts whose clocks differ share a database."""
-    if connection.dialect.name == "postgresql":
-        return float(connection.execute(_CLOCK).scalar_one())
-    return time.time()
 
 
 def lock(connection: Connection, which: "sa.ColumnElement[bool]") -> None:
     """Hold tasks until the transaction ends; always in one order, so that no two wait for each other."""
     connection.execute(sa.select(tasks.c.key).where(which).order_by(tasks.c.key).with_for_update())
-
-
-def insert_or_update(
-    connection: Connection,
-    table: sa.Table,
-    rows: Sequence[Mapping[str, object]],
-    update: Sequence[str],
-    where: "sa.ColumnElement[bool] | None" = None,
-) -> None:
-    """Insert rows; where a primary key exists, take over the columns `update` if `where` holds for it."""
-    # One construct under two names; SQLAlchemy has no common type for them.
-    insert = postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
-    values = {name: insert.excluded[name] for name in update}
-    if rows:
-        connection.execute(
-            insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=values, where=where),
-            [dict(row) for row in rows],
-        )

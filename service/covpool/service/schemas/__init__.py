@@ -39,8 +39,6 @@ from covpool.service.schemas.wire import NPY as NPY
 from covpool.service.schemas.wire import PROBLEM as PROBLEM
 from covpool.service.schemas.wire import SAFETENSORS as SAFETENSORS
 from covpool.service.schemas.wire import STORED as STORED
-from covpool.service.schemas.wire import Pooling as Pooling
 from covpool.service.schemas.wire import RecordState as RecordState
-from covpool.service.schemas.wire import RegionClass as RegionClass
 from covpool.service.schemas.wire import State as State
 from covpool.service.schemas.wire import Strand as Strand

@@ -1,16 +1,26 @@
 """Answers: the bodies that the service sends."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, Field
 
-from covpool.service.schemas.wire import Body, Pooling, RecordState, State, Strand
+from covpool.service.schemas.wire import Body, RecordState, State, Strand
+
+T = TypeVar("T")
 
 _ETA = (
     "seconds left, if the workers heard of lately go on at the rate of their latest batches and have nothing "
     "else to do; null while that is not known, and at the end"
 )
+
+
+class Page(Body, Generic[T]):
+    """Some of a list."""
+
+    object: Literal["list"] = "list"
+    data: list[T]
+    next: str | None = Field(description="pass as `after` for the next page; null on the last")
 
 
 class Usage(Body):
@@ -38,8 +48,8 @@ class EmbeddingResponse(Body):
     data: list[Embedding]
     model: str
     layer: str
-    pooling: Pooling
-    bottleneck: str = Field(description="empty for the other kinds of pooling")
+    pooling: str = Field(description="as the request has it")
+    bottleneck: str = Field(description="what `bottleneck` stood for; empty for any other pooling")
     fitted: dict[str, str] = Field(
         default={}, description="digest of each fitted pooling that was applied, by name; see /v1/bottlenecks"
     )
@@ -82,12 +92,8 @@ class Job(Body):
     notices: list[str]
 
 
-class JobPage(Body):
+class JobPage(Page[Job]):
     """Jobs, newest first."""
-
-    object: Literal["list"] = "list"
-    data: list[Job]
-    next: str | None = Field(description="pass as `after` for the next page; null on the last")
 
 
 class JobProgress(Body):
@@ -131,12 +137,8 @@ class Model(Body):
     layers: list[Layer]
 
 
-class ModelPage(Body):
+class ModelPage(Page[Model]):
     """Models in the order of the service, the default first."""
-
-    object: Literal["list"] = "list"
-    data: list[Model]
-    next: str | None = Field(description="pass as `after` for the next page; null on the last")
 
 
 class Bottleneck(Body):
@@ -147,7 +149,7 @@ class Bottleneck(Body):
     layer: str
     width: int
     k: int = Field(description="side of M, or number of scores")
-    kind: str = Field(description="bottleneck (M = Lᵀ C R) or scores")
+    kind: str = Field(description="bottleneck (M = Lᵀ C R), scores, or one of another package")
     shape: list[int] = Field(description="of an embedding: [k, k] or [k]")
     digest: str = Field(default="", description="SHA-256 over all that is fitted")
     fit: dict[str, str | float | int | list[float]] = Field(
@@ -164,12 +166,8 @@ class BottleneckFit(Body):
     bottleneck: Bottleneck | None = Field(description="once it is done and served")
 
 
-class BottleneckPage(Body):
+class BottleneckPage(Page[Bottleneck]):
     """Bottlenecks in the order of the service."""
-
-    object: Literal["list"] = "list"
-    data: list[Bottleneck]
-    next: str | None = Field(description="pass as `after` for the next page; null on the last")
 
 
 class Repair(Body):
@@ -197,12 +195,8 @@ class Genome(Body):
     report: list[Repair] = Field(description="what of the annotation was repaired or skipped")
 
 
-class GenomePage(Body):
+class GenomePage(Page[Genome]):
     """Registered assemblies by name."""
-
-    object: Literal["list"] = "list"
-    data: list[Genome]
-    next: str | None = Field(description="pass as `after` for the next page; null on the last")
 
 
 class Gene(Body):
@@ -218,12 +212,8 @@ class Gene(Body):
     biotype: str
 
 
-class GenePage(Body):
+class GenePage(Page[Gene]):
     """Genes of an assembly by id."""
-
-    object: Literal["list"] = "list"
-    data: list[Gene]
-    next: str | None = Field(description="pass as `after` for the next page; null on the last")
 
 
 class IndexEntry(Body):

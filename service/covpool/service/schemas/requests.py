@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from covpool.service.schemas.wire import MOST_KEYS, Body, Pooling, RegionClass, Strand
+from covpool.service.schemas.wire import MOST_KEYS, Body, Strand
 
 _NO_TOKENS = (
     "holds token numbers, which say nothing of DNA here: send each sequence as text, and turn off the "
@@ -65,13 +65,15 @@ class JobRequest(ExtractionOptions):
     priority: Literal["interactive", "bulk"] = Field(
         "bulk", description="interactive comes first; an embedding request always is"
     )
-    pooling: Pooling | None = Field(
+    pooling: str | None = Field(
         None,
-        description="How the records are going to be embedded: checked before anything is computed, and no "
-        "part of the job. Alone, `bottleneck` stands for the default one.",
+        description="How the records are going to be embedded, as in an embedding request: checked before "
+        "anything is computed, and no part of the job.",
     )
     bottleneck: str | None = Field(
-        None, description="The bottleneck they are going to be embedded with; likewise only checked."
+        None,
+        description="Another spelling of `pooling`; give the name there.",
+        json_schema_extra={"deprecated": True},
     )
 
     @field_validator("input", mode="before")
@@ -111,7 +113,7 @@ class GenomeRequest(ModelOptions):
         max_length=64,
         description="Layers of that model, all taken in one forward; its default one when omitted.",
     )
-    regions: list[RegionClass] = Field(
+    regions: list[str] = Field(
         ["whole"],
         min_length=1,
         description="Classes of bases that get moments of their own; `whole` is the gene with its flanks.",
@@ -133,13 +135,11 @@ class EmbeddingRequest(JobRequest):
     )
 
     job: str | None = Field(None, description="Embed the records of this job; its options then hold.")
-    pooling: Pooling = Field(
-        "bottleneck", description="M = Lᵀ C R (k x k), the mean (d), or C itself (d x d)."
-    )
-    bottleneck: str | None = Field(
-        None,
-        description="A name from `/v1/bottlenecks`, a plain kind (mean, std, second_moment, covariance, "
-        "root, newton_schulz, log), or several joined with +; the model's default bottleneck when omitted.",
+    pooling: str = Field(
+        "bottleneck",
+        description="A name from `/v1/bottlenecks`, a plain kind (`mean`, `covariance`, `root`, …), or "
+        "several joined with +; `bottleneck` is the model's default one. Alone, `second_moment` is C itself, "
+        "(d, d); joined, it is the half-vector of C.",
     )
     skip_failed: bool = Field(
         False,
@@ -164,9 +164,9 @@ class BottleneckRequest(ExtractionOptions):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,128}$", description="what requests will call it")
-    method: Literal[
-        "eigenvectors", "glram", "glram-reweighted", "autoencoder", "root-pca", "ridge", "end-to-end"
-    ] = Field("eigenvectors", description="how it is fitted, as in `covpool train-bottleneck --method`")
+    method: str = Field(
+        "eigenvectors", description="how it is fitted, as in `covpool train-bottleneck --method`"
+    )
     k: int = Field(16, ge=1, le=4096, description="side of M, or number of scores")
     job: str | None = Field(None, description="train on the records of this job, in their order")
     scaling: Literal["rms", "none"] | None = Field(None, description="of features before the fit")

@@ -10,8 +10,6 @@ State = Literal["queued", "running", "done", "failed", "cancelled"]
 #: Of a record: a task whose attempts are used up is quarantined, with its last error.
 RecordState = Literal["queued", "running", "done", "failed", "quarantined", "cancelled"]
 
-Pooling = Literal["bottleneck", "mean", "second_moment"]
-
 NPY = "application/x-npy"
 SAFETENSORS = "application/x-safetensors"
 #: The second moment's chunk exactly as the store keeps it; `Covpool-Codec` says how to read it.
@@ -19,21 +17,6 @@ STORED = "application/vnd.covpool.chunk"
 #: Frames of a little-endian uint64 length and so many bytes of safetensors; a length of zero ends them.
 MOMENTS_STREAM = "application/vnd.covpool.moments-stream"
 PROBLEM = "application/problem+json"
-
-#: Classes of a gene's bases; together they are all of `covpool precompute --regions`.
-RegionClass = Literal[
-    "whole",
-    "gene",
-    "exon",
-    "upstream",
-    "five_prime_UTR",
-    "CDS",
-    "three_prime_UTR",
-    "noncoding_exon",
-    "intron",
-    "unspliced",
-    "downstream",
-]
 
 #: Keys that one request may ask for.
 MOST_KEYS = 10_000

@@ -12,7 +12,6 @@ from covpool.service.schemas import EmbeddingRequest
 from covpool.service.submission.offered import Offered
 from covpool.store.poolings.fitted import FittedPooling
 from covpool.store.poolings.kinds import Pooling
-from covpool.store.poolings.scores import LinearScores
 from covpool.store.values.keys import Recipe
 from covpool.store.values.moments import Moments
 
@@ -43,9 +42,7 @@ class Form:
         Raises:
             RequestError, BottleneckError: as `Offered.pooling`.
         """
-        sliceable = tuple(
-            one.name for one in offered.fitting(recipe) if isinstance(one, LinearScores) and one.ordered
-        )
+        sliceable = tuple(one.name for one in offered.fitting(recipe) if one.ordered)
         pooling = offered.pooling(request.pooling, request.bottleneck, recipe)
         return cls(pooling, request.dimensions, request.encoding_format or "float", sliceable)
 
@@ -75,7 +72,7 @@ class Form:
         name = "the second moment" if self.pooling is None else self.pooling.name
         if dimensions == size:
             return size
-        if not (isinstance(self.pooling, LinearScores) and self.pooling.ordered):
+        if not (isinstance(self.pooling, FittedPooling) and self.pooling.ordered):
             others = ", ".join(self.sliceable) or "one fitted by root-pca"
             raise RequestError(
                 f"dimensions={dimensions}: the {size:,} numbers of {name} are in no order that could be cut; "

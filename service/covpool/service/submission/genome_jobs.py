@@ -5,23 +5,21 @@ bases are read when it is their turn to be queued.
 """
 
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import replace
 
 from covpool.extractor.errors import SequenceError
-from covpool.extractor.extraction.regions import WHOLE
-from covpool.extractor.models.models import Options, untrained_notice
-from covpool.service.assemblies.gene_bases import PLAIN
-from covpool.service.assemblies.plan import ALL_CLASSES, Item, Locus, Plan, locus_of, make_plan
+from covpool.extractor.models.models import untrained_notice
+from covpool.extractor.models.options import Options
+from covpool.service.assemblies.plan import ALL_CLASSES, Locus, Plan, locus_of, make_plan
 from covpool.service.assemblies.registrations import Registration
 from covpool.service.assemblies.registry import Genomes
 from covpool.service.errors import RequestError
-from covpool.service.queue import Asks, Request, Unfit
+from covpool.service.queue import Request, Unfit
 from covpool.service.schemas import GenomeRequest
 from covpool.service.settings import Settings
 from covpool.service.submission.offered import Offered
 from covpool.service.submission.submission import Submission
 from covpool.store.store import Store
-from covpool.store.values.keys import MomentsKey
 
 
 def plan_genome(
@@ -46,6 +44,8 @@ def plan_genome(
         beyond_context=request.beyond_context,
     )
     model.check_condition(options.condition)
+    if unknown := [name for name in request.regions if name not in ALL_CLASSES]:
+        raise RequestError(f"regions: {unknown[0]!r} is not one of {', '.join(ALL_CLASSES)}")
     if request.flank > settings.max_sequence:
         raise RequestError(
             f"flank: this service takes sequences of up to {settings.max_sequence:,} bases; ask for fewer"
@@ -73,52 +73,39 @@ def prepare_genome(plan: Plan) -> Submission:
         SequenceError: not one of them can be run.
         RequestError: there is none.
     """
-    strands = 2 if plan.options.strand == "both" else 1
-    recipes = plan.recipes
     found: dict[str, Request | Unfit] = {}
-    for index, item in enumerate(plan.items):
-        cost = strands * sum(plan.model.layer(layer).tokens(item.length) for layer in plan.layers)
-        key = MomentsKey(item.digest, item.length, recipes[plan.layers[0]])
-        asks = _asks(plan, item)
+    for item in plan.items:
+        named = {name for _, name in item.workload.keys(plan.model)}
+        regions = tuple(region for region in item.workload.regions if region.name in named)
+        wanted = Request.of(replace(item.workload, regions=regions), plan.model)
         for locus in item.loci:
             gene = locus.gene.id
-            if asks is not None and not asks.keys:
-                why = f"{gene}: no token of {', '.join(plan.layers)} lies in the classes asked for"
-                found[gene] = Unfit(gene, why, item.length)
+            if wanted.keys:
+                found[gene] = replace(wanted, workload=replace(wanted.workload, name=gene))
             else:
-                found[gene] = Request(gene, key, partial(plan.bases_of, index), cost, asks)
+                why = f"{gene}: no token of {', '.join(plan.layers)} lies in the classes asked for"
+                found[gene] = Unfit(gene, why, item.workload.length)
     found |= {gene: Unfit(gene, reason) for gene, reason in plan.refused.items()}
     if not found:
         raise RequestError(f"{plan.assembly}: no gene of it has a base in the classes asked for")
     if not any(isinstance(one, Request) for one in found.values()):
         raise SequenceError(next(one.error for one in found.values() if isinstance(one, Unfit)))
     notices = [] if plan.model.trained else [untrained_notice(plan.model)]
-    return Submission(recipes[plan.layers[0]], [found[gene] for gene in sorted(found)], notices)
-
-
-def _asks(plan: Plan, item: Item) -> Asks | None:
-    """What a sequence is asked for; None where it is what an ordinary job would ask."""
-    if len(plan.layers) == 1 and [region.name for region in item.regions] == [WHOLE]:
-        return None
-    keys = item.keys(plan.recipes, plan.model, plan.options)
-    named = {name for _, name in keys}
-    regions = tuple(region for region in item.regions if region.name in named)
-    return Asks(plan.layers, regions, tuple(key.digest for key in keys.values()))
+    return Submission(plan.recipes[0], [found[gene] for gene in sorted(found)], notices)
 
 
 def _loci(genomes: Genomes, assembly: Registration, *, flank: int, asked: frozenset[str]) -> Iterator[Locus]:
     classes = [name for name in ALL_CLASSES if name in asked]
     for known in genomes.known_genes(assembly.name):
-        gene, own = known.gene, known.classes
-        if own is None and not asked <= PLAIN:
+        gene = known.gene
+        if unknown := known.unknown(classes):
             raise RequestError(
-                f"{assembly.name}: was registered before region classes were kept; register it anew "
-                f"(covpool genome add), or ask for {', '.join(sorted(PLAIN))}"
+                f"{assembly.name}: was registered before {', '.join(unknown)} was known; register it anew "
+                "(covpool genome add), or leave it out"
             )
-        spans = {"gene": ((gene.start, gene.end),)} if own is None else own
         locus = locus_of(
             gene,
-            spans,
+            known.own,
             assembly.contigs[gene.chrom],
             circular=gene.chrom in assembly.circular,
             flank=flank,

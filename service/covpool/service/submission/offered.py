@@ -9,7 +9,6 @@ from typing import Self
 from covpool.extractor.errors import ExtractionError, ModelNotFoundError
 from covpool.extractor.models.models import Model, bundled_models, describe
 from covpool.service.errors import RequestError
-from covpool.service.schemas import Pooling as PoolingName
 from covpool.store.errors import BottleneckError, PoolingError
 from covpool.store.poolings.files import load_pooling
 from covpool.store.poolings.fitted import FittedPooling
@@ -20,6 +19,9 @@ log = logging.getLogger(__name__)
 
 #: Fitted poolings beside a model's weights; the first that fits a recipe is its default.
 BOTTLENECK_PATTERNS = ("bottleneck*.safetensors", "scores*.safetensors")
+
+#: `pooling` of a request for the default bottleneck, and for C as it is.
+DEFAULT, MATRIX = "bottleneck", "second_moment"
 
 
 @dataclass(frozen=True)
@@ -98,17 +100,21 @@ class Offered:
         self.models[name] = current
         return current
 
-    def pooling(self, kind: PoolingName, bottleneck: str | None, recipe: Recipe) -> Pooling | None:
+    def pooling(self, name: str, bottleneck: str | None, recipe: Recipe) -> Pooling | None:
         """What a request asks for of moments of this recipe; None for C as it is.
 
+        Args:
+            name: its `pooling`.
+            bottleneck: its `bottleneck`, the deprecated spelling.
+
         Raises:
-            RequestError, BottleneckError: as `bottleneck`; also for a bottleneck beside another kind.
+            RequestError, BottleneckError: as `bottleneck`; also where both spellings are used.
         """
-        if kind == "bottleneck":
+        if name == DEFAULT:
             return self.bottleneck(bottleneck, recipe)
         if bottleneck is not None:
-            raise RequestError(f"pooling {kind!r} takes no bottleneck; leave one of them out")
-        return self.bottleneck("mean", recipe) if kind == "mean" else None
+            raise RequestError(f"pooling {name!r} takes no bottleneck; leave one of them out")
+        return None if name == MATRIX else self.bottleneck(name, recipe)
 
     def bottleneck(self, name: str | None, recipe: Recipe) -> Pooling:
         """The pooling called `name` (fitted, plain, or joined with `+`), or the first fitted one that fits.
@@ -128,7 +134,7 @@ class Offered:
         every = self.every_bottleneck()
         for part in name.split(JOIN):
             if part not in KINDS and part not in every:
-                raise RequestError(f"there is no bottleneck {part!r}; {self._choices(recipe)}")
+                raise RequestError(f"there is no pooling {part!r}; {self._choices(recipe)}")
         try:
             named = pooling(name, every)
         except PoolingError as error:
@@ -163,7 +169,7 @@ class Offered:
         return [one for one in self.every_bottleneck().values() if self._fits(one, recipe)]
 
     def _choices(self, recipe: Recipe) -> str:
-        """Which bottlenecks a request for moments of this recipe can name."""
+        """Which poolings a request for moments of this recipe can name."""
         where, plain = f"model {recipe.model}, layer {recipe.layer}", ", ".join(KINDS)
         fitting = [one.name for one in self.fitting(recipe)]
         if fitting:
@@ -187,6 +193,6 @@ class Offered:
         for part in named.parts:
             if isinstance(part, FittedPooling) and width not in (None, part.width):
                 raise BottleneckError(
-                    f"bottleneck {part.name!r}: takes width {part.width}, layer {recipe.layer} of model "
+                    f"pooling {part.name!r}: takes width {part.width}, layer {recipe.layer} of model "
                     f"{recipe.model} has {width}"
                 )

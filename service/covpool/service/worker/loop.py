@@ -1,14 +1,12 @@
 """Worker: claims tasks, lets its child run them, keeps their leases; one worker, one device.
 
-This process loads no model, so it is small and outlives what kills its child. Started by the supervisor it
-holds a pipe from its parent as standard input: when the parent is gone, for whatever reason, the pipe ends
-and the worker stops.
+This process loads no model, so it is small and outlives what kills its child. One that the supervisor started
+stops when its parent is gone, for whatever reason.
 """
 
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 import uuid
@@ -18,16 +16,16 @@ from dataclasses import replace
 from types import FrameType
 
 from covpool.service import logs
-from covpool.service.fitting.fit_runner import FitRunner
-from covpool.service.fitting.fits import Fits
 from covpool.service.opening import open_chosen
-from covpool.service.queue import Queue, Task, WorkerState
+from covpool.service.processes.faults import Fault, InputFault, OutageFault, StartFault, StoreFault
+from covpool.service.processes.isolation import isolate
+from covpool.service.processes.messages import Messages
+from covpool.service.queue import FitTask, Leased, Task, TaskLeases, Workers, WorkerState
 from covpool.service.settings import Settings
 from covpool.service.submission.offered import Offered
-from covpool.service.worker.child import Child
-from covpool.service.worker.faults import Fault, InputFault, OutageFault, StartFault, StoreFault
-from covpool.service.worker.isolation import isolate
+from covpool.service.worker.fit_engine import FitEngine
 from covpool.service.worker.pause import Pause
+from covpool.service.worker.task_engine import TaskEngine
 from covpool.store.errors import StoreError
 from covpool.store.outages import probe
 from covpool.store.store import Store
@@ -46,7 +44,7 @@ class Worker:
     """The claim → run → settle loop.
 
     Args:
-        settings: of the service; the child reads the same from the environment.
+        settings: of the service; the child is given the same.
         store: whose catalog's database holds the queue.
         name: under which tasks are leased; made up by default.
     """
@@ -55,18 +53,22 @@ class Worker:
         self._store = store
         self.name = name or f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._settings = settings
-        self._queue = Queue(store.catalog, lease_s=settings.lease_s, max_attempts=settings.max_attempts)
+        self._leases = TaskLeases(
+            store.database, lease_s=settings.lease_s, max_attempts=settings.max_attempts
+        )
+        self._workers = Workers(store.database, lease_s=settings.lease_s)
         self._offered = Offered.read(settings.models)
         # All that were ever served: a task of weights that were replaced since must be refused, not wait.
         self._weights = dict[str, None]()
-        self._child = Child(self.name)
+        self._engine = TaskEngine(self.name, settings, store, self._offered)
+        self._fits = FitEngine(self.name, settings, store.database)
         self._stop = threading.Event()
         self._grace_over = threading.Event()
         # Tasks leased now, by id; their heartbeat is this worker's duty.
-        self._held: dict[str, Task] = {}
+        self._held: dict[str, Leased] = {}
         # What it tells of itself with every heartbeat, its device apart.
         self._done = WorkerState(self.name)
-        self._pause = Pause(self.name, self._queue, self._stop)
+        self._pause = Pause(self.name, self._leases, self._stop)
 
     def stop(self) -> None:
         """Finish the batch in hand, within the time of grace, then leave `run`."""
@@ -78,9 +80,9 @@ class Worker:
 
     def run(self) -> None:
         """Work until `stop` is called."""
-        self._queue.put_off_sweep()
+        self._leases.put_off_sweep()
         # Loading torch takes seconds: better now than when the first task waits.
-        self._child.start()
+        self._engine.start()
         with self._heartbeats():
             log.info("worker %s is ready", self.name)
             while not self._stop.is_set():
@@ -93,7 +95,7 @@ class Worker:
                         self._stop.wait(self._settings.poll_s)
                 except StoreError as error:
                     self._rest(str(error))
-        self._child.close()
+        self._engine.close()
         self._leave()
 
     def _go_on(self) -> None:
@@ -109,9 +111,9 @@ class Worker:
             self._pause.end()
             self._beat()
 
-    def _claim(self) -> list[Task]:
+    def _claim(self) -> list[Leased]:
         self._weights |= {model.weights: None for model in self._offered.current_models()}
-        tasks = self._queue.claim(
+        tasks = self._leases.claim(
             self.name,
             list(self._weights),
             tokens=self._settings.batch_tokens,
@@ -120,12 +122,10 @@ class Worker:
         self._held = {task.id: task for task in tasks}
         return tasks
 
-    def _work(self, tasks: list[Task]) -> None:
-        # A task that was tried before is alone; each further attempt begins with less memory.
-        share = 0.5 ** (tasks[0].attempts - 1)
+    def _work(self, tasks: list[Leased]) -> None:
         before, began = self._done, time.monotonic()
         try:
-            for task, fault in isolate(tasks, self._run, share):
+            for task, fault in isolate(tasks, self._run):
                 if fault is not None:
                     self._fail(task, fault)
                 del self._held[task.id]
@@ -135,7 +135,7 @@ class Worker:
             self._give_back()
         except StoreFault as fault:
             for held in list(self._held):
-                self._queue.fail(held, self.name, str(fault), retry=True)
+                self._leases.fail(held, self.name, str(fault), retry=True)
             self._held = {}
             self._rest(str(fault))
         except (StartFault, OutageFault, StoreError) as fault:
@@ -144,23 +144,31 @@ class Worker:
             self._rest(str(fault))
         finally:
             seconds = time.monotonic() - began
-            self._done = replace(
-                self._done,
-                batches=before.batches + 1,
-                busy_s=before.busy_s + seconds,
-                batch_tasks=self._done.tasks - before.tasks,
-                batch_tokens=self._done.tokens - before.tokens,
-                batch_s=seconds,
-            )
+            self._done = replace(self._done, batches=before.batches + 1, busy_s=before.busy_s + seconds)
+            if not isinstance(tasks[0], FitTask):
+                # A fit says nothing of how fast tokens are done.
+                self._done = replace(
+                    self._done,
+                    batch_tasks=self._done.tasks - before.tasks,
+                    batch_tokens=self._done.tokens - before.tokens,
+                    batch_s=seconds,
+                )
 
-    def _run(self, tasks: list[Task], share: float) -> Iterator[Task]:
+    def _computed(self, tasks: list[Leased], share: float) -> Iterator[tuple[Leased, bool]]:
+        if isinstance(tasks[0], FitTask):
+            yield tasks[0], self._fits.run(tasks[0])
+        else:
+            yield from self._engine.run([task for task in tasks if isinstance(task, Task)], share)
+
+    def _run(self, tasks: list[Leased], share: float) -> Iterator[Leased]:
         try:
-            for task, completed in self._child.run(tasks, share):
+            for task, completed in self._computed(tasks, share):
                 if completed:
+                    log.debug("done: task %s", task.id)
                     done = self._done
                     self._done = replace(done, tasks=done.tasks + 1, tokens=done.tokens + task.cost)
                 else:
-                    self._queue.give_back(self.name, [task.id])
+                    self._leases.give_back(self.name, [task.id])
                 yield task
         except Fault as fault:
             if self._grace_over.is_set():
@@ -168,9 +176,9 @@ class Worker:
             log.warning("worker %s: %d tasks met a fault: %s", self.name, len(tasks), fault)
             raise
 
-    def _fail(self, task: Task, fault: Fault) -> None:
+    def _fail(self, task: Leased, fault: Fault) -> None:
         log.warning("task %s, attempt %d: %s", task.id, task.attempts, fault)
-        self._queue.fail(task.id, self.name, str(fault), retry=not isinstance(fault, InputFault))
+        self._leases.fail(task.id, self.name, str(fault), retry=not isinstance(fault, InputFault))
 
     def _give_back(self) -> None:
         """Tasks that came to no harm go back, now or as soon as the database takes them."""
@@ -182,7 +190,7 @@ class Worker:
             log.warning("worker %s: %d tasks go back later: %s", self.name, len(self._held), error)
 
     def _rest(self, why: str) -> None:
-        self._queue.put_off_sweep()
+        self._leases.put_off_sweep()
         self._pause.begin(why)
         with suppress(StoreError):
             self._beat()
@@ -190,12 +198,13 @@ class Worker:
 
     def _end_grace(self) -> None:
         self._grace_over.set()
-        self._child.kill()
+        self._engine.kill()
+        self._fits.kill()
 
     def _leave(self) -> None:
         try:
             self._pause.settle()
-            self._queue.leave(self.name)
+            self._workers.leave(self.name)
         except StoreError as error:
             log.warning("worker %s could not take leave: %s", self.name, error)
 
@@ -209,7 +218,7 @@ class Worker:
                 try:
                     self._beat()
                 except StoreError as error:
-                    self._queue.put_off_sweep()
+                    self._leases.put_off_sweep()
                     log.warning("worker %s: no heartbeat: %s", self.name, error)
                 if over.wait(self._settings.lease_s / BEATS):
                     return
@@ -223,12 +232,14 @@ class Worker:
             thread.join()
 
     def _beat(self) -> None:
-        tokens = self._child.tokens
+        tokens = self._engine.tokens
         progress = {task: tokens.get(task, 0) for task in list(self._held)}
         if progress:
-            self._child.drop(self._queue.heartbeat(self.name, progress))
-        device = self._child.device
-        self._queue.announce(
+            dropped = self._leases.heartbeat(self.name, progress)
+            self._engine.drop(dropped)
+            self._fits.drop(dropped)
+        device = self._engine.device
+        self._workers.announce(
             replace(
                 self._done,
                 device=device.name,
@@ -254,19 +265,10 @@ def main(name: str | None = None, *, supervised: bool = False) -> None:
         signal.signal(signal.SIGINT, on_signal)
         if supervised:
             threading.Thread(target=_stop_with_parent, args=(worker,), daemon=True).start()
-        # A supervised worker has the API beside it, which runs the fits.
-        runner = FitRunner(
-            Fits(store.catalog, lease_s=settings.lease_s, max_attempts=settings.max_attempts), os.environ
-        )
-        if not supervised:
-            runner.start()
         worker.run()
-        if not supervised:
-            runner.stop()
 
 
 def _stop_with_parent(worker: Worker) -> None:
-    # Not through a buffer, whose lock a thread must not hold when the interpreter ends.
-    while os.read(sys.stdin.fileno(), 1024):
+    for _ in Messages.of_parent().receive():
         pass
     worker.stop()

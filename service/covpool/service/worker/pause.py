@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterable
 
-from covpool.service.queue import Queue
+from covpool.service.queue import TaskLeases
 
 log = logging.getLogger(__name__)
 
@@ -23,15 +23,15 @@ class Pause:
 
     Args:
         worker: its name.
-        queue: where tasks go back to.
+        leases: by which tasks go back.
         stop: ends every wait.
 
     Attributes:
         why: what it waits for; "" while it works.
     """
 
-    def __init__(self, worker: str, queue: Queue, stop: threading.Event) -> None:
-        self._worker, self._queue, self._stop = worker, queue, stop
+    def __init__(self, worker: str, leases: TaskLeases, stop: threading.Event) -> None:
+        self._worker, self._leases, self._stop = worker, leases, stop
         self._owed: set[str] = set()
         self._since = 0.0
         self._next_s = FIRST_S
@@ -80,5 +80,5 @@ class Pause:
             CatalogError: the database is away.
         """
         if self._owed:
-            self._queue.give_back(self._worker, self._owed)
+            self._leases.give_back(self._worker, self._owed)
             self._owed = set()

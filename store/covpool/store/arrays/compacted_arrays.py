@@ -14,26 +14,15 @@ from typing import Any
 import numpy as np
 import zarr
 from zarr.abc.store import Store as ZarrStorage
-from zarr.codecs import BytesCodec, Crc32cCodec
 from zarr.errors import ContainsArrayError, ContainsGroupError
 
-from covpool.store.arrays.rows import MEAN_CODEC, Row, decode_record, encode_row
-from covpool.store.arrays.schema import (
-    MEAN,
-    RECORD,
-    RECORD_BYTES,
-    SECOND_MOMENT,
-    Namespace,
-    chunk_path,
-    generation_path,
-)
-from covpool.store.arrays.zarr_arrays import RowArrays
-from covpool.store.codecs import codec_of
+from covpool.store.arrays.rows import Row, decode_record, encode_row
+from covpool.store.arrays.schema import PARTS, RECORD, Namespace, chunk_path, chunk_paths, generation_path
+from covpool.store.arrays.zarr_arrays import RowArrays, array_arguments
 from covpool.store.codecs.chunk import CHECKSUM_BYTES, seal, unseal
 from covpool.store.errors import CorruptEntryError
 from covpool.store.storage.objects import Objects
 from covpool.store.values.keys import MomentsKey
-from covpool.store.values.packing import packed_shape
 
 #: Offset and size of a row that a shard does not hold.
 _ABSENT = np.uint64(2**64 - 1)
@@ -85,27 +74,24 @@ class CompactedArrays(RowArrays):
 
     def has_shard(self, index: int) -> bool:
         """Whether a shard was written, for every array."""
-        return all(
-            self._objects.read_end(chunk_path(self.path, array, index), CHECKSUM_BYTES) is not None
-            for array in (RECORD, MEAN, SECOND_MOMENT)
-        )
+        paths = chunk_paths(self.path, index)
+        return all(self._objects.read_end(path, CHECKSUM_BYTES) is not None for path in paths)
 
     def delete_shard(self, index: int) -> None:
         """Remove a shard of every array."""
-        for array in (RECORD, MEAN, SECOND_MOMENT):
-            self._objects.delete(chunk_path(self.path, array, index))
+        for path in chunk_paths(self.path, index):
+            self._objects.delete(path)
 
     def write_shard(self, index: int, rows: Sequence[Row | None]) -> list[str]:
         """Write the rows from `index` times the rows of a shard on; returns the objects, one per array.
 
         An object that is there already stays: what was read back once is never written over.
         """
-        paths = []
-        for array in (RECORD, MEAN, SECOND_MOMENT):
+        paths = chunk_paths(self.path, index)
+        for array, path in zip(PARTS, paths, strict=True):
             chunks: list[bytes | None] = [None if row is None else getattr(row, array) for row in rows]
-            paths.append(chunk_path(self.path, array, index))
             present = (chunk for chunk in chunks if chunk is not None)
-            self._objects.write_new(paths[-1], *present, shard_index(chunks, self.shard_rows))
+            self._objects.write_new(path, *present, shard_index(chunks, self.shard_rows))
         return paths
 
 
@@ -136,25 +122,10 @@ def create_compacted(
     codec, shard_rows = str(attributes[CODEC]), int(attributes[SHARD_ROWS])
     with suppress(ContainsGroupError):
         zarr.create_group(storage, path=path, attributes={**attributes, SEALED: False, USED: False})
-    d, item = namespace.width, np.dtype(namespace.dtype).itemsize
-    plain: dict[str, Any] = {"serializer": BytesCodec(), "compressors": [Crc32cCodec()]}
-    for array, shape, dtype, codecs in (
-        (SECOND_MOMENT, packed_shape(d), namespace.dtype, codec_of(codec).zarr_arguments(item)),
-        (MEAN, (d,), namespace.dtype, MEAN_CODEC.zarr_arguments(item)),
-        (RECORD, (RECORD_BYTES,), "uint8", plain),
-    ):
+    for name, arguments in array_arguments(namespace, codec, rows):
+        shards = (shard_rows, *arguments["shape"][1:])
         with suppress(ContainsArrayError):
-            zarr.create_array(
-                storage,
-                name=f"{path}/{array}",
-                shape=(rows, *shape),
-                chunks=(1, *shape),
-                shards=(shard_rows, *shape),
-                dtype=dtype,
-                fill_value=0 if dtype == "uint8" else np.nan,
-                chunk_key_encoding={"name": "default", "separator": "."},
-                **codecs,
-            )
+            zarr.create_array(storage, name=f"{path}/{name}", shards=shards, **arguments)
 
 
 def mark_copy(storage: ZarrStorage, path: str, mark: str) -> None:

@@ -36,26 +36,17 @@ def no_progress(done: int, total: int) -> None:
 
 
 @dataclass
-class Chunks:
-    """Chunks of one set of arrays (of a copy: shards).
-
-    Attributes:
-        paths: objects by row (of a copy: by shard).
-    """
-
-    paths: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
-
-
-@dataclass
 class Layout:
     """What lies below the group of all namespaces.
 
     Attributes:
-        chunks: by namespace id and generation.
+        chunks: by namespace id and generation, the objects of each row (of a copy: of each shard).
         partial: files that a writer had not finished, with the time of their last change.
     """
 
-    chunks: dict[tuple[str, int], Chunks] = field(default_factory=lambda: defaultdict(Chunks))
+    chunks: defaultdict[tuple[str, int], defaultdict[int, list[str]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
     partial: dict[str, datetime | None] = field(default_factory=dict)
 
 
@@ -67,7 +58,7 @@ def read_layout(objects: Objects) -> Layout:
             layout.partial[path] = objects.written(path)
         elif found := _CHUNK.fullmatch(path):
             which = (found["namespace"], int(found["generation"] or 0))
-            layout.chunks[which].paths[int(found["index"])].append(path)
+            layout.chunks[which][int(found["index"])].append(path)
     return layout
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from covpool.store.arrays.schema import MEAN, SECOND_MOMENT, Namespace, Record
 from covpool.store.codecs import ChunkCodec, codec_of
@@ -73,8 +74,8 @@ def check_row(row: Row) -> Record:
         CorruptEntryError: a chunk is damaged, or of another row.
     """
     record = _record(row.record)
-    _check(MEAN, row.mean, record.mean_checksum)
-    _check(SECOND_MOMENT, row.second_moment, record.second_moment_checksum)
+    _checked(MEAN, row.mean, record.mean_checksum)
+    _checked(SECOND_MOMENT, row.second_moment, record.second_moment_checksum)
     return record
 
 
@@ -107,12 +108,16 @@ def decode_row(
     Raises:
         CorruptEntryError: a chunk is missing, damaged, or of another row.
     """
-    shape, dtype = packed_shape(namespace.width), np.dtype(namespace.dtype)
-    packed = _decode(
-        "second_moment", codec_of(namespace.codec), second_moment, record.second_moment_checksum, shape, dtype
+    d, dtype = namespace.width, np.dtype(namespace.dtype)
+    packed = _decoded(
+        SECOND_MOMENT,
+        codec_of(namespace.codec),
+        _checked(SECOND_MOMENT, second_moment, record.second_moment_checksum),
+        packed_shape(d),
+        dtype,
     )
-    decoded = _decode("mean", MEAN_CODEC, mean, record.mean_checksum, (namespace.width,), dtype)
-    return Moments(record.count, decoded, unpack(packed, namespace.width))
+    decoded = _decoded(MEAN, MEAN_CODEC, _checked(MEAN, mean, record.mean_checksum), (d,), dtype)
+    return Moments(record.count, decoded, unpack(packed, d))
 
 
 def check_chunk(record: Record, second_moment: bytes | None) -> bytes:
@@ -121,35 +126,29 @@ def check_chunk(record: Record, second_moment: bytes | None) -> bytes:
     Raises:
         CorruptEntryError: it is missing, damaged, or of another row.
     """
-    if second_moment is None:
-        raise CorruptEntryError("second_moment is missing")
-    _check(SECOND_MOMENT, second_moment, record.second_moment_checksum)
+    _checked(SECOND_MOMENT, second_moment, record.second_moment_checksum)
+    assert second_moment is not None
     return second_moment
 
 
-def _check(name: str, chunk: bytes, checksum: int) -> None:
+def _checked(name: str, chunk: bytes | None, checksum: int) -> NDArray[np.uint8]:
+    """The data of a chunk that is whole and the record's."""
+    if chunk is None:
+        raise CorruptEntryError(f"{name} is missing")
     try:
-        unseal(chunk)
+        data = unseal(chunk)
     except ValueError as error:
         raise CorruptEntryError(f"{name} is damaged ({error})") from error
     if checksum_of(chunk) != checksum:
         raise CorruptEntryError(f"{name} does not belong to its record")
+    return data
 
 
-def _decode(
-    name: str,
-    codec: ChunkCodec,
-    chunk: bytes | None,
-    checksum: int,
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
+def _decoded(
+    name: str, codec: ChunkCodec, data: NDArray[np.uint8], shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> FloatArray:
-    if chunk is None:
-        raise CorruptEntryError(f"{name} is missing")
     try:
-        found: FloatArray = codec.decode(unseal(chunk), shape, dtype)
+        found: FloatArray = codec.decode(data, shape, dtype)
     except (ValueError, RuntimeError, TypeError) as error:
         raise CorruptEntryError(f"{name} is damaged ({error})") from error
-    if checksum_of(chunk) != checksum:
-        raise CorruptEntryError(f"{name} does not belong to its record")
     return found

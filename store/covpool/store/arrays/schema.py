@@ -21,11 +21,12 @@ FORMAT_VERSION = (2, 1)
 CAPACITY = 1_000_000
 
 ARRAYS = "arrays"
-CATALOG_FILE = "catalog.sqlite"
 
 SECOND_MOMENT = "second_moment"
 MEAN = "mean"
 RECORD = "record"
+#: Of a row, in the order in which it is written: what says whose it is comes last.
+PARTS = (MEAN, SECOND_MOMENT, RECORD)
 
 #: Bytes of a row of `record`, see `Record`.
 RECORD_BYTES = 96
@@ -70,6 +71,11 @@ def generation_path(namespace: Namespace, generation: int) -> str:
 def chunk_path(path: str, array: str, index: int) -> str:
     """The object of one chunk, or shard, of an array of the group `path`."""
     return f"{path}/{array}/c.{index}.0" + (".0" if array == SECOND_MOMENT else "")
+
+
+def chunk_paths(path: str, index: int) -> list[str]:
+    """The objects of a row, or shard, in the order of `PARTS`."""
+    return [chunk_path(path, array, index) for array in PARTS]
 
 
 @dataclass(frozen=True, slots=True)

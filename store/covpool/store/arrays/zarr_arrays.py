@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import zarr
 from zarr.abc.store import Store as ZarrStorage
-from zarr.codecs import Crc32cCodec
+from zarr.codecs import BytesCodec, Crc32cCodec
 from zarr.errors import ContainsArrayError, ContainsGroupError, ZarrUserWarning
 
 from covpool.store.arrays.rows import (
@@ -28,6 +28,7 @@ from covpool.store.arrays.rows import (
 from covpool.store.arrays.schema import (
     ARRAYS,
     MEAN,
+    PARTS,
     RECORD,
     RECORD_BYTES,
     SECOND_MOMENT,
@@ -35,6 +36,7 @@ from covpool.store.arrays.schema import (
     Record,
     check_version,
     chunk_path,
+    chunk_paths,
     generation_path,
     version_text,
 )
@@ -46,6 +48,9 @@ from covpool.store.values.moments import Moments
 from covpool.store.values.packing import packed_shape
 
 _FORMAT = "covpool_format"
+
+#: What zarr raises where a `zarr.json` is no JSON, or not what it should be; its own errors are of these.
+DAMAGED_METADATA = (ValueError, TypeError, AttributeError, KeyError)
 
 
 class RowArrays(ABC):
@@ -150,7 +155,7 @@ class NamespaceArrays(RowArrays):
         """
         chunks, record = encode_row(self.namespace, key, moments)
         try:
-            for array in (MEAN, SECOND_MOMENT, RECORD):
+            for array in PARTS:
                 path = chunk_path(self.path, array, row)
                 if not self._objects.write_new(path, getattr(chunks, array)):
                     raise OutdatedCatalogError(
@@ -167,17 +172,12 @@ class NamespaceArrays(RowArrays):
 
     def force(self, row: int) -> None:
         """Wait until a written row has reached the disk, and with the first one the arrays it lies in."""
-        paths = [chunk_path(self.path, array, row) for array in (MEAN, SECOND_MOMENT, RECORD)]
         try:
             if not self._forced:
-                folders = (
-                    ARRAYS,
-                    self.path,
-                    *(f"{self.path}/{one}" for one in (MEAN, SECOND_MOMENT, RECORD)),
-                )
+                folders = (ARRAYS, self.path, *(f"{self.path}/{array}" for array in PARTS))
                 self._objects.force([f"{folder}/zarr.json" for folder in folders])
                 self._forced = True
-            self._objects.force(paths, known=True)
+            self._objects.force(chunk_paths(self.path, row), known=True)
         except OSError as error:
             raise StorageError(
                 f"row {row} of {self.path}: could not be forced to the disk ({error}); nothing was cached"
@@ -238,31 +238,36 @@ def _require_writable(storage: ZarrStorage, path: str) -> None:
         raise FileNotFoundError(f"{path}/zarr.json: is missing, and the store is open for reading only")
 
 
-def _open_arrays(storage: ZarrStorage, path: str, namespace: Namespace) -> None:
-    n, d, dtype = namespace.capacity, namespace.width, namespace.dtype
+def array_arguments(namespace: Namespace, codec: str, rows: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Of each array the name, and how zarr makes it with these rows, second moments encoded by a codec."""
+    d, dtype = namespace.width, namespace.dtype
     item = np.dtype(dtype).itemsize
-    packed, plain = codec_of(namespace.codec).zarr_arguments(item), {"compressors": [Crc32cCodec()]}
-    _open_array(storage, f"{path}/{SECOND_MOMENT}", (n, *packed_shape(d)), dtype, packed)
-    _open_array(storage, f"{path}/{MEAN}", (n, d), dtype, MEAN_CODEC.zarr_arguments(item))
-    _open_array(storage, f"{path}/{RECORD}", (n, RECORD_BYTES), "uint8", plain)
-
-
-def _open_array(
-    storage: ZarrStorage, path: str, shape: tuple[int, ...], dtype: str, codecs: dict[str, Any]
-) -> None:
-    with suppress(FileNotFoundError):
-        zarr.open_array(storage, path=path, mode="r")
-        return
-    _require_writable(storage, path)
-    with suppress(ContainsArrayError):
-        zarr.create_array(
-            storage,
-            name=path,
-            shape=shape,
-            chunks=(1, *shape[1:]),
-            dtype=dtype,
-            fill_value=0 if dtype == "uint8" else np.nan,
-            chunk_key_encoding={"name": "default", "separator": "."},
-            config={"write_empty_chunks": True},
-            **codecs,
+    plain = {"serializer": BytesCodec(), "compressors": [Crc32cCodec()]}
+    for name, shape, of, codecs in (
+        (SECOND_MOMENT, packed_shape(d), dtype, codec_of(codec).zarr_arguments(item)),
+        (MEAN, (d,), dtype, MEAN_CODEC.zarr_arguments(item)),
+        (RECORD, (RECORD_BYTES,), "uint8", plain),
+    ):
+        yield (
+            name,
+            {
+                "shape": (rows, *shape),
+                "chunks": (1, *shape),
+                "dtype": of,
+                "fill_value": 0 if of == "uint8" else np.nan,
+                "chunk_key_encoding": {"name": "default", "separator": "."},
+                **codecs,
+            },
         )
+
+
+def _open_arrays(storage: ZarrStorage, path: str, namespace: Namespace) -> None:
+    for name, arguments in array_arguments(namespace, namespace.codec, namespace.capacity):
+        with suppress(FileNotFoundError):
+            zarr.open_array(storage, path=f"{path}/{name}", mode="r")
+            continue
+        _require_writable(storage, f"{path}/{name}")
+        with suppress(ContainsArrayError):
+            zarr.create_array(
+                storage, name=f"{path}/{name}", config={"write_empty_chunks": True}, **arguments
+            )

@@ -6,12 +6,11 @@ SQLite (WAL mode) by default, or Postgres; the service keeps its job tables in t
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import lru_cache
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection
 
 from covpool.store.arrays.schema import Namespace, Record, check_version, version_text
 from covpool.store.catalog.entries import Entry, Place, Written
@@ -19,7 +18,8 @@ from covpool.store.catalog.tables import READY, RESERVED, RETIRED, TABLES
 from covpool.store.catalog.tables import entries as _entries
 from covpool.store.catalog.tables import meta as _meta
 from covpool.store.catalog.tables import namespaces as _namespaces
-from covpool.store.database.engines import insert_if_absent, is_read_only, reading, writing
+from covpool.store.database.database import Database, now
+from covpool.store.database.inserts import insert_if_absent
 from covpool.store.errors import CapacityError, InvalidMomentsError, StoreError
 from covpool.store.values.keys import MomentsKey, Recipe, is_digest
 
@@ -27,30 +27,17 @@ from covpool.store.values.keys import MomentsKey, Recipe, is_digest
 class Catalog:
     """Look-ups and the reserve → ready protocol over one database."""
 
-    def __init__(self, engine: Engine, where: str) -> None:
-        self.engine = engine
-        TABLES.ensure(engine)
+    def __init__(self, database: Database, where: str) -> None:
+        self.database = database
+        TABLES.ensure(database)
         query = sa.select(_meta.c.value).where(_meta.c.name == "format")
-        with self.reading() as connection:
+        with self.database.reading() as connection:
             found = connection.scalar(query)
         if found is None:
-            with self.writing() as connection:
+            with self.database.writing() as connection:
                 insert_if_absent(connection, _meta, [{"name": "format", "value": version_text()}])
                 found = connection.scalar(query)
         check_version(str(found), where)
-
-    @property
-    def read_only(self) -> bool:
-        """Whether nothing can be written through it."""
-        return is_read_only(self.engine)
-
-    def writing(self, *, durable: bool = False) -> AbstractContextManager[Connection]:
-        """A transaction that writes, see `engines.writing`."""
-        return writing(self.engine, durable=durable)
-
-    def reading(self) -> AbstractContextManager[Connection]:
-        """A transaction that only reads, see `engines.reading`."""
-        return reading(self.engine)
 
     def reserve(self, key: MomentsKey, namespace: Namespace) -> Place:
         """A row of its own for one writing of `key`; nobody else is ever given it.
@@ -61,8 +48,8 @@ class Catalog:
             CapacityError: the namespace is full.
             InvalidMomentsError: the key is stored in another width or dtype.
         """
-        with self.writing() as connection:
-            entry = self.find_within(connection, key.digest)
+        with self.database.writing() as connection:
+            entry = ready_entry(connection, key.digest)
             stored = namespace if entry is None else entry.namespace
             if (stored.width, stored.dtype) != (namespace.width, namespace.dtype):
                 raise InvalidMomentsError(
@@ -77,10 +64,10 @@ class Catalog:
         Raises:
             CapacityError: a namespace is full; then nothing is reserved.
         """
-        with self.writing() as connection:
-            ready = self.ready_among([key.digest for key, _ in wanted], connection)
+        with self.database.writing() as connection:
+            ready = ready_among(connection, [key.digest for key, _ in wanted])
             entries = [
-                self.find_within(connection, key.digest) if key.digest in ready else None for key, _ in wanted
+                ready_entry(connection, key.digest) if key.digest in ready else None for key, _ in wanted
             ]
             free = [one for one, entry in zip(wanted, entries, strict=True) if entry is None]
             places = self._reserve(connection, free)
@@ -112,7 +99,7 @@ class Catalog:
             for row, key in enumerate(keys, found.next_row - len(keys)):
                 places[key.digest] = Place(namespace_of(found), 0, row)
         if places:
-            now = datetime.now(UTC)
+            since = now(connection)
             connection.execute(
                 _RESERVE,
                 [
@@ -122,7 +109,7 @@ class Catalog:
                         "row": places[key.digest].row,
                         "key": key.digest,
                         "state": RESERVED,
-                        "since": now,
+                        "since": since,
                         "sequence": key.sequence,
                         "length": key.length,
                     }
@@ -151,52 +138,48 @@ class Catalog:
         Raises:
             StoreError: a reservation was given up (`gc` retires those it takes for abandoned).
         """
-        now = datetime.now(UTC)
-        with self.writing() as connection:
+        with self.database.writing() as connection:
+            since = now(connection)
             # In one order everywhere: two writers must not wait for each other.
             ordered = sorted(written, key=lambda one: one.key.digest)
             for one in ordered:
                 lock_rows_of(connection, one.key.digest)
-            ready = self.ready_among([one.key.digest for one in ordered], connection)
+            ready = ready_among(connection, [one.key.digest for one in ordered])
             flipped: list[Written] = []
             for one in ordered:
-                found = self.find_within(connection, one.key.digest) if one.key.digest in ready else None
+                found = ready_entry(connection, one.key.digest) if one.key.digest in ready else None
                 theirs = found is not None and found.place != one.instead_of
                 if found and theirs and not (replace and found.checksum != one.record.checksum):
-                    _from_reserved(connection, _RETIRE, [one], [{"since": now}])
+                    _from_reserved(connection, _RETIRE, [one], [{"since": since}])
                     continue
                 if found:
-                    connection.execute(_RETIRE, _where(found.place, READY) | {"since": now})
+                    connection.execute(_RETIRE, _where(found.place, READY) | {"since": since})
                 flipped.append(one)
             if flipped:
-                _from_reserved(connection, _FLIP, flipped, [_told(one.record, now) for one in flipped])
+                _from_reserved(connection, _FLIP, flipped, [_told(one.record, since) for one in flipped])
             if also is not None:
                 also(connection)
 
     def give_up(self, place: Place) -> None:
         """Retire a reserved row whose writing failed."""
-        with self.writing() as connection:
-            connection.execute(_RETIRE, _where(place, RESERVED) | {"since": datetime.now(UTC)})
+        with self.database.writing() as connection:
+            connection.execute(_RETIRE, _where(place, RESERVED) | {"since": now(connection)})
 
     def find(self, key: str) -> Entry | None:
         """The ready entry of a key digest."""
         if not is_digest(key):
             return None
-        with self.reading() as connection:
-            return self.find_within(connection, key)
+        with self.database.reading() as connection:
+            return ready_entry(connection, key)
 
-    def ready_among(self, keys: list[str], within: Connection | None = None) -> set[str]:
-        """Those of `keys` that are ready, as seen by the transaction `within`, or by a new one."""
-        found: set[str] = set()
-        with nullcontext(within) if within is not None else self.reading() as connection:
-            # SQLite binds at most 32,766 values in one statement.
-            for start in range(0, len(keys), 10_000):
-                found.update(connection.scalars(_READY_AMONG, {"among": keys[start : start + 10_000]}))
-        return found
+    def ready_among(self, keys: list[str]) -> set[str]:
+        """Those of `keys` that are ready."""
+        with self.database.reading() as connection:
+            return ready_among(connection, keys)
 
     def count(self) -> int:
         """How many keys are ready."""
-        with self.reading() as connection:
+        with self.database.reading() as connection:
             return int(connection.scalar(_COUNT_READY) or 0)
 
     def entries(
@@ -223,13 +206,23 @@ class Catalog:
             query = query.where(_entries.c.key > after)
         if limit is not None:
             query = query.limit(limit)
-        with self.reading() as connection:
+        with self.database.reading() as connection:
             return [entry_of(row) for row in connection.execute(query)]
 
-    def find_within(self, connection: Connection, key: str) -> Entry | None:
-        """The ready entry of a key digest, as seen by a transaction."""
-        row = connection.execute(_READY_ENTRY, {"which": key}).one_or_none()
-        return None if row is None else entry_of(row)
+
+def ready_entry(connection: Connection, key: str) -> Entry | None:
+    """The ready entry of a key digest, as seen by a transaction."""
+    row = connection.execute(_READY_ENTRY, {"which": key}).one_or_none()
+    return None if row is None else entry_of(row)
+
+
+def ready_among(connection: Connection, keys: list[str]) -> set[str]:
+    """Those of `keys` that are ready, as seen by a transaction."""
+    found: set[str] = set()
+    # SQLite binds at most 32,766 values in one statement.
+    for start in range(0, len(keys), 10_000):
+        found.update(connection.scalars(_READY_AMONG, {"among": keys[start : start + 10_000]}))
+    return found
 
 
 def lock_rows_of(connection: Connection, key: str) -> None:
@@ -361,11 +354,11 @@ def _from_reserved(
             )
 
 
-def _told(record: Record, now: datetime) -> dict[str, object]:
+def _told(record: Record, since: datetime) -> dict[str, object]:
     """What a row tells once it is ready."""
     return {
-        "since": now,
-        "created": now,
+        "since": since,
+        "created": since,
         "count": record.count,
         "error": record.error,
         "checksum": record.checksum,

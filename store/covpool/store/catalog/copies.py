@@ -5,28 +5,28 @@ copy never comes into use, and one that is used is abandoned only when no entry 
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from covpool.store.catalog.catalog import Catalog
-from covpool.store.catalog.ledger import Move, swap
+from covpool.store.catalog.ledger import Move, state_of_copy, swap
 from covpool.store.catalog.tables import ABANDONED, BUILDING, READY, USED, copies, entries
-from covpool.store.database.engines import insert_if_absent
+from covpool.store.database.database import Database, now
+from covpool.store.database.inserts import insert_if_absent
 from covpool.store.errors import StoreError
 
 
 class Copies:
     """The compacted copies of all namespaces."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def states(self, namespace: str) -> dict[int, str]:
         """State by number, of one namespace."""
         query = sa.select(copies.c.generation, copies.c.state).where(copies.c.namespace == namespace)
-        with self._catalog.reading() as connection:
+        with self._database.reading() as connection:
             return {row.generation: row.state for row in connection.execute(query)}
 
     def attend(self, namespace: str, generation: int, state: str = BUILDING) -> None:
@@ -40,14 +40,14 @@ class Copies:
         Raises:
             StoreError: it was abandoned.
         """
-        now = datetime.now(UTC)
-        row = {"namespace": namespace, "generation": generation, "state": state, "since": now}
-        with self._catalog.writing() as connection:
+        with self._database.writing() as connection:
+            since = now(connection)
+            row = {"namespace": namespace, "generation": generation, "state": state, "since": since}
             insert_if_absent(connection, copies, [row])
             connection.execute(
                 sa.update(copies)
                 .where(_is(namespace, generation), copies.c.state == BUILDING)
-                .values(state=state, since=now)
+                .values(state=state, since=since)
             )
             _refuse_abandoned(connection, namespace, generation)
 
@@ -60,43 +60,33 @@ class Copies:
         Raises:
             StoreError: it was abandoned meanwhile; everything is read from where it was.
         """
-        with self._catalog.writing() as connection:
+        with self._database.writing() as connection:
             _refuse_abandoned(connection, namespace, generation)
             connection.execute(
-                sa.update(copies)
-                .where(_is(namespace, generation))
-                .values(state=USED, since=datetime.now(UTC))
+                sa.update(copies).where(_is(namespace, generation)).values(state=USED, since=now(connection))
             )
             return swap(connection, namespace, moves)
 
-    def abandon_unfinished(self, before: datetime) -> set[tuple[str, int]]:
-        """Abandon copies whose makers were last heard of `before`; returns all that are abandoned."""
-        with self._catalog.writing() as connection:
-            connection.execute(
-                sa.update(copies)
-                .where(copies.c.state == BUILDING, copies.c.since < before)
-                .values(state=ABANDONED, since=datetime.now(UTC))
-            )
-            found = connection.execute(sa.select(copies).where(copies.c.state == ABANDONED))
-            return {(row.namespace, row.generation) for row in found}
-
-    def unfinished(self, before: datetime) -> set[tuple[str, int]]:
-        """Copies that `abandon_unfinished` would answer with."""
-        with self._catalog.reading() as connection:
-            old = sa.and_(copies.c.state == BUILDING, copies.c.since < before)
+    def unfinished(self, before: datetime, *, abandon: bool) -> set[tuple[str, int]]:
+        """Copies that are abandoned, and those to `abandon` now: whose makers were last heard of `before`."""
+        old = sa.and_(copies.c.state == BUILDING, copies.c.since < before)
+        with self._database.writing() if abandon else self._database.reading() as connection:
+            if abandon:
+                change = sa.update(copies).where(old).values(state=ABANDONED, since=now(connection))
+                connection.execute(change)
             found = connection.execute(sa.select(copies).where(sa.or_(old, copies.c.state == ABANDONED)))
             return {(row.namespace, row.generation) for row in found}
 
     def at_work(self, since: datetime) -> set[tuple[str, int]]:
         """Copies whose makers were heard of `since`."""
-        with self._catalog.reading() as connection:
+        with self._database.reading() as connection:
             young = sa.select(copies).where(copies.c.state == BUILDING, copies.c.since >= since)
             return {(row.namespace, row.generation) for row in connection.execute(young)}
 
     def abandon_used(self, namespace: str, generation: int) -> bool:
         """Abandon a copy that nobody reads any more; returns whether none of its rows is ready."""
-        with self._catalog.writing() as connection:
-            _state(connection, namespace, generation)
+        with self._database.writing() as connection:
+            state_of_copy(connection, namespace, generation)
             ready = sa.select(entries.c.row).where(
                 entries.c.namespace == namespace,
                 entries.c.generation == generation,
@@ -107,7 +97,7 @@ class Copies:
             connection.execute(
                 sa.update(copies)
                 .where(_is(namespace, generation))
-                .values(state=ABANDONED, since=datetime.now(UTC))
+                .values(state=ABANDONED, since=now(connection))
             )
             return True
 
@@ -116,15 +106,8 @@ def _is(namespace: str, generation: int) -> "sa.ColumnElement[bool]":
     return sa.and_(copies.c.namespace == namespace, copies.c.generation == generation)
 
 
-def _state(connection: Connection, namespace: str, generation: int) -> str | None:
-    """State of a copy, whose row is locked until the transaction ends."""
-    query = sa.select(copies.c.state).where(_is(namespace, generation)).with_for_update()
-    found: str | None = connection.scalar(query)
-    return found
-
-
 def _refuse_abandoned(connection: Connection, namespace: str, generation: int) -> None:
-    if _state(connection, namespace, generation) == ABANDONED:
+    if state_of_copy(connection, namespace, generation) == ABANDONED:
         raise StoreError(
             f"copy {generation} of namespace {namespace} was taken for abandoned and given up (covpool store "
             "gc with an age shorter than its making took); nothing was swapped, compact again"

@@ -2,24 +2,25 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from covpool.store.arrays.schema import Namespace, Record
 from covpool.store.catalog.catalog import (
-    Catalog,
     at,
     entry_of,
     lock_rows_of,
     namespace_of,
     namespace_row,
+    ready_entry,
     select_entries,
 )
 from covpool.store.catalog.entries import Entry, Place
 from covpool.store.catalog.tables import ABANDONED, READY, RESERVED, RETIRED, copies, entries, namespaces
-from covpool.store.database.engines import insert_if_absent
+from covpool.store.database.database import Database, now
+from covpool.store.database.inserts import insert_if_absent
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +58,12 @@ class Move:
 class Ledger:
     """The catalog as the tools see it: rows in every state."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def namespaces(self) -> dict[str, tuple[Namespace, int]]:
         """By id: each namespace, and how many rows it has handed out."""
-        with self._catalog.reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(sa.select(namespaces)).all()
         return {row.id: (namespace_of(row), row.next_row) for row in rows}
 
@@ -71,7 +72,7 @@ class Ledger:
         query = sa.select(entries.c.row, entries.c.state).where(
             entries.c.namespace == namespace, entries.c.generation == generation
         )
-        with self._catalog.reading() as connection:
+        with self._database.reading() as connection:
             return {row.row: row.state for row in connection.execute(query)}
 
     def entries(
@@ -84,16 +85,17 @@ class Ledger:
         if namespace is not None:
             query = query.where(entries.c.namespace == namespace)
         query = query.order_by(entries.c.namespace, entries.c.generation, entries.c.row)
-        with self._catalog.reading() as connection:
+        with self._database.reading() as connection:
             return [entry_of(row) for row in connection.execute(query)]
 
     def retire(self, reserved: Iterable[Entry]) -> list[Entry]:
         """Give up reservations, whose writers cannot flip them any more; returns those still reserved."""
-        retired, now = [], datetime.now(UTC)
-        with self._catalog.writing() as connection:
+        retired = []
+        with self._database.writing() as connection:
+            since = now(connection)
             for entry in reserved:
                 change = sa.update(entries).where(at(entry.place), entries.c.state == RESERVED)
-                if connection.execute(change.values(state=RETIRED, since=now)).rowcount:
+                if connection.execute(change.values(state=RETIRED, since=since)).rowcount:
                     retired.append(entry)
         return retired
 
@@ -101,7 +103,7 @@ class Ledger:
         """Entries of a key in every state, those made last first."""
         query = select_entries().where(entries.c.key == key)
         newest = (entries.c.created.desc(), entries.c.generation.desc(), entries.c.row.desc())
-        with self._catalog.reading() as connection:
+        with self._database.reading() as connection:
             return [entry_of(row) for row in connection.execute(query.order_by(*newest))]
 
     def retire_ready(self, entry: Entry, *, also: Callable[[Connection], None] | None = None) -> bool:
@@ -114,29 +116,29 @@ class Ledger:
         Returns:
             Whether it was the ready one still.
         """
-        with self._catalog.writing() as connection:
+        with self._database.writing() as connection:
             lock_rows_of(connection, entry.key)
             change = sa.update(entries).where(at(entry.place), entries.c.state == READY)
-            retired = connection.execute(change.values(state=RETIRED, since=datetime.now(UTC))).rowcount
+            retired = connection.execute(change.values(state=RETIRED, since=now(connection))).rowcount
             if retired and also is not None:
                 also(connection)
         return bool(retired)
 
     def forget(self, retired: Iterable[Place]) -> None:
         """Drop retired entries whose chunks are gone."""
-        with self._catalog.writing() as connection:
+        with self._database.writing() as connection:
             for place in retired:
                 connection.execute(sa.delete(entries).where(at(place), entries.c.state == RETIRED))
 
     def forget_copy(self, namespace: str, generation: int) -> None:
         """Drop the retired entries of a copy that is gone."""
         of_copy = sa.and_(entries.c.namespace == namespace, entries.c.generation == generation)
-        with self._catalog.writing() as connection:
+        with self._database.writing() as connection:
             connection.execute(sa.delete(entries).where(of_copy, entries.c.state == RETIRED))
 
     def register(self, namespace: Namespace, next_row: int) -> None:
         """Have the namespace, with at least `next_row` rows handed out."""
-        with self._catalog.writing() as connection:
+        with self._database.writing() as connection:
             insert_if_absent(connection, namespaces, [namespace_row(namespace)])
             connection.execute(
                 sa.update(namespaces)
@@ -157,18 +159,20 @@ class Ledger:
         Returns:
             For each, whether it became ready.
         """
-        became, now = [], datetime.now(UTC)
-        with self._catalog.writing() as connection:
+        became = []
+        with self._database.writing() as connection:
+            since = now(connection)
             for one in sorted(found, key=lambda one: one.record.key):
-                if _is_abandoned(connection, one.place):
+                copy = one.place.namespace.id, one.place.generation
+                if one.place.generation and state_of_copy(connection, *copy) == ABANDONED:
                     became.append((one, False))
                     continue
                 lock_rows_of(connection, one.record.key)
-                ready = self._catalog.find_within(connection, one.record.key)
+                ready = ready_entry(connection, one.record.key)
                 if ready is not None and ready.place == (instead_of or {}).get(one.record.key):
-                    _set_state(connection, ready.place, READY, RETIRED, now)
+                    _set_state(connection, ready.place, READY, RETIRED, since)
                     ready = None
-                values = _values_of(one, RETIRED if ready else READY, now)
+                values = _values_of(one, RETIRED if ready else READY, since)
                 if not insert_if_absent(connection, entries, [values]):
                     # It was given up, under whatever key it was handed out for.
                     change = sa.update(entries).where(at(one.place), entries.c.state == RETIRED)
@@ -185,10 +189,11 @@ class Ledger:
         Args:
             rows: where each lies, and what it says of itself, if anything.
         """
-        now, claimed = datetime.now(UTC), []
-        with self._catalog.writing() as connection:
+        claimed = []
+        with self._database.writing() as connection:
+            since = now(connection)
             for place, record in rows:
-                values = _values_of(Found(place, record or _NOBODYS, now), RETIRED, now)
+                values = _values_of(Found(place, record or _NOBODYS, since), RETIRED, since)
                 if insert_if_absent(connection, entries, [values]):
                     claimed.append(place)
         return claimed
@@ -200,7 +205,7 @@ def swap(connection: Connection, namespace: str, moves: Sequence[Move]) -> int:
     Returns:
         How many keys are read from their copies now.
     """
-    now = datetime.now(UTC)
+    since = now(connection)
     query = sa.select(entries).where(entries.c.namespace == namespace, entries.c.state == READY)
     rows = {row.key: row for row in connection.execute(query.with_for_update())}
     standing = [
@@ -210,49 +215,48 @@ def swap(connection: Connection, namespace: str, moves: Sequence[Move]) -> int:
         and (rows[move.key].generation, rows[move.key].row) == (move.source.generation, move.source.row)
     ]
     for move, _ in standing:
-        _set_state(connection, move.source, READY, RETIRED, now)
+        _set_state(connection, move.source, READY, RETIRED, since)
     for move, row in standing:
         values = dict(row._mapping) | {
             "generation": move.target.generation,
             "row": move.target.row,
-            "since": now,
+            "since": since,
             "checksum": move.checksum,
         }
         connection.execute(sa.insert(entries).values(values))
     return len(standing)
 
 
-def _is_abandoned(connection: Connection, place: Place) -> bool:
-    """Whether a place lies in a copy that was given up; it stays as it is until the transaction ends."""
-    if not place.generation:
-        return False
+def state_of_copy(connection: Connection, namespace: str, generation: int) -> str | None:
+    """State of a copy, whose row is locked until the transaction ends; None where there is none."""
     query = sa.select(copies.c.state).where(
-        copies.c.namespace == place.namespace.id, copies.c.generation == place.generation
+        copies.c.namespace == namespace, copies.c.generation == generation
     )
-    return connection.scalar(query.with_for_update()) == ABANDONED
+    found: str | None = connection.scalar(query.with_for_update())
+    return found
 
 
 #: Stands in the catalog for a row that says nothing of itself.
 _NOBODYS = Record("0" * 64, "0" * 64, 0, 0, 0.0, 0, 0)
 
 
-def _set_state(connection: Connection, place: Place, before: str, after: str, now: datetime) -> None:
+def _set_state(connection: Connection, place: Place, before: str, after: str, since: datetime) -> None:
     change = sa.update(entries).where(at(place), entries.c.state == before)
-    connection.execute(change.values(state=after, since=now))
+    connection.execute(change.values(state=after, since=since))
 
 
-def _values_of(one: Found, state: str, now: datetime) -> dict[str, object]:
+def _values_of(one: Found, state: str, since: datetime) -> dict[str, object]:
     return {
         "namespace": one.place.namespace.id,
         "generation": one.place.generation,
         "row": one.place.row,
         "key": one.record.key,
         "state": state,
-        "since": now,
+        "since": since,
         "sequence": one.record.sequence,
         "length": one.record.length,
         "count": one.record.count,
         "error": one.record.error,
         "checksum": one.record.checksum,
-        "created": one.written or now,
+        "created": one.written or since,
     }

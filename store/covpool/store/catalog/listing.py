@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from covpool.store.catalog.catalog import Catalog
 from covpool.store.catalog.tables import entries, names, namespaces, subjects
+from covpool.store.database.database import Database
+from covpool.store.errors import CatalogError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,7 +19,7 @@ _TEXT = ("key", "sequence", "state", "model", "layer", "selection", "dtype", "co
 
 
 def list_entries(
-    catalog: Catalog,
+    database: Database,
     *,
     model: str | None = None,
     layer: str | None = None,
@@ -33,11 +34,14 @@ def list_entries(
     namespace, width (features), length (bp), count (tokens), error (relative Frobenius), created (UTC).
 
     Args:
-        catalog: the catalog.
+        database: of the catalog.
         model, layer, selection: of the recipe.
         assembly: only what has a name in this genome assembly.
         state: "ready" or "reserved"; None for all.
         since: only what became ready then or later; a time without a zone is UTC.
+
+    Raises:
+        CatalogError: the database cannot be reached, refused, or holds values that are none of a catalog.
     """
     import pyarrow as pa
 
@@ -63,22 +67,29 @@ def list_entries(
     if since is not None:
         moment = since.replace(tzinfo=UTC) if since.tzinfo is None else since.astimezone(UTC)
         query = query.where(entries.c.created >= moment)
-    batches = _batches(catalog, query.order_by(entries.c.key))
-    return pa.Table.from_batches(
-        [
-            pa.RecordBatch.from_arrays(
-                [pa.array(values, field.type) for values, field in zip(batch, schema, strict=True)],
-                schema=schema,
-            )
-            for batch in batches
-        ],
-        schema,
-    )
+    batches = _batches(database, query.order_by(entries.c.key))
+    try:
+        return pa.Table.from_batches(
+            [
+                pa.RecordBatch.from_arrays(
+                    [pa.array(values, field.type) for values, field in zip(batch, schema, strict=True)],
+                    schema=schema,
+                )
+                for batch in batches
+            ],
+            schema,
+        )
+    except (ValueError, TypeError) as error:
+        # Arrow's own errors among them. SQLite keeps a text also where a number belongs.
+        raise CatalogError(
+            f"database {database.name}: holds values that are none of a catalog ({error}); restore a backup, "
+            "or make it anew: covpool store rebuild"
+        ) from error
 
 
-def _batches(catalog: Catalog, query: "sa.Select[tuple[object, ...]]") -> Iterator[list[list[object]]]:
+def _batches(database: Database, query: "sa.Select[tuple[object, ...]]") -> Iterator[list[list[object]]]:
     """The rows of a query by column, so many rows at a time."""
-    with catalog.reading() as connection:
+    with database.reading() as connection:
         for rows in connection.execute(query).partitions(_BATCH):
             yield [_zoned(list(values)) for values in zip(*rows, strict=True)]
 

@@ -10,15 +10,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from operator import itemgetter
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 import sqlalchemy as sa
 
-from covpool.store.catalog.catalog import Catalog, entry_of, select_entries
+from covpool.store.catalog.catalog import entry_of, select_entries
 from covpool.store.catalog.entries import Entry
 from covpool.store.catalog.tables import entries, namespaces, subjects
 from covpool.store.catalog.tables import names as _names
-from covpool.store.database.engines import insert_if_absent
+from covpool.store.database.database import Database
+from covpool.store.database.inserts import insert_if_absent
 from covpool.store.values.keys import MomentsKey, canonical_json, is_digest, sha256
 
 #: A name longer than this is no name.
@@ -89,11 +90,25 @@ class Found:
     entry: Entry
 
 
+class Filters(TypedDict, total=False):
+    """What a name and its entry have to be; None is anything.
+
+    Attributes:
+        kind: of the name.
+        model, layer, selection: of the entry's recipe.
+    """
+
+    kind: str | None
+    model: str | None
+    layer: str | None
+    selection: str | None
+
+
 class Names:
     """The names of a catalog: add them, and find entries by them."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def add(self, names: Iterable[Name]) -> int:
         """Add names, of keys stored already or later; those known already are skipped.
@@ -111,7 +126,7 @@ class Names:
                 for key in keys
             ]
             rows = sorted((_row(name, subject_of[keys]) for keys, name in batch), key=itemgetter("id"))
-            with self._catalog.writing() as connection:
+            with self._database.writing() as connection:
                 insert_if_absent(connection, subjects, led)
                 added += insert_if_absent(connection, _names, rows)
         return added
@@ -121,22 +136,19 @@ class Names:
         name: str,
         *,
         ignore_case: bool = False,
-        kind: str | None = None,
         assembly: str | None = None,
-        model: str | None = None,
-        layer: str | None = None,
-        selection: str | None = None,
+        **filters: Unpack[Filters],
     ) -> list[Found]:
         """The ready entries that a name leads to, ordered by name and key; none is an empty list.
 
         Args:
             name: the name, whole.
             ignore_case: also match other spellings of upper and lower case.
-            kind, assembly: of the name.
-            model, layer, selection: of the entry's recipe.
+            assembly: of the name.
+            filters: see `Filters`.
         """
         matches = _names.c.folded == name.casefold() if ignore_case else _names.c.name == name
-        return self._found(matches, kind, assembly, model, layer, selection)
+        return self._found(matches, assembly, filters)
 
     def overlapping(
         self,
@@ -146,10 +158,7 @@ class Names:
         end: int,
         *,
         strand: Literal["+", "-"] | None = None,
-        kind: str | None = None,
-        model: str | None = None,
-        layer: str | None = None,
-        selection: str | None = None,
+        **filters: Unpack[Filters],
     ) -> list[Found]:
         """The ready entries whose named interval shares a base with [start, end) of `chrom`.
 
@@ -161,36 +170,22 @@ class Names:
         matches = sa.and_(_names.c.chrom == chrom, _names.c.start < end, _names.c.end > start)
         if strand is not None:
             matches = sa.and_(matches, _names.c.strand == strand)
-        return self._found(matches, kind, assembly, model, layer, selection)
+        return self._found(matches, assembly, filters)
 
-    def of_assembly(
-        self,
-        assembly: str,
-        *,
-        kind: str | None = None,
-        model: str | None = None,
-        layer: str | None = None,
-        selection: str | None = None,
-    ) -> list[Found]:
+    def of_assembly(self, assembly: str, **filters: Unpack[Filters]) -> list[Found]:
         """The ready entries that have a name in an assembly, with these names, ordered by name and key."""
-        return self._found(sa.true(), kind, assembly, model, layer, selection)
+        return self._found(sa.true(), assembly, filters)
 
     def of(self, key: MomentsKey | str) -> list[Name]:
         """The names of a key, stored or not, in the order of the names."""
         query = sa.select(*(_names.c[field] for field in _FIELDS), subjects.c.key).distinct()
         query = query.join(subjects, subjects.c.subject == _names.c.subject).where(subjects.c.key == str(key))
         query = query.order_by(*(_names.c[field] for field in _FIELDS))
-        with self._catalog.reading() as connection:
+        with self._database.reading() as connection:
             return [Name(**row._mapping) for row in connection.execute(query)]
 
     def _found(
-        self,
-        matches: "sa.ColumnElement[bool]",
-        kind: str | None,
-        assembly: str | None,
-        model: str | None,
-        layer: str | None,
-        selection: str | None,
+        self, matches: "sa.ColumnElement[bool]", assembly: str | None, filters: Filters
     ) -> list[Found]:
         query = select_entries().where(entries.c.state == "ready", matches)
         query = query.join(subjects, subjects.c.key == entries.c.key)
@@ -198,18 +193,13 @@ class Names:
         # One key may be of several subjects with the same names: of one layer, and of several.
         named = [_names.c[field].label(f"name_{field}") for field in _FIELDS]
         query = query.add_columns(*named).distinct()
-        wanted = {
-            _names.c.kind: kind,
-            _names.c.assembly: assembly,
-            namespaces.c.model: model,
-            namespaces.c.layer: layer,
-            namespaces.c.selection: selection,
-        }
-        for column, value in wanted.items():
+        if assembly is not None:
+            query = query.where(_names.c.assembly == assembly)
+        for field, value in filters.items():
             if value is not None:
-                query = query.where(column == value)
+                query = query.where((_names.c.kind if field == "kind" else namespaces.c[field]) == value)
         query = query.order_by(_names.c.name, entries.c.key, *named[1:])
-        with self._catalog.reading() as connection:
+        with self._database.reading() as connection:
             return [
                 Found(
                     Name(**{field: row._mapping[f"name_{field}"] for field in _FIELDS}, key=row.key),

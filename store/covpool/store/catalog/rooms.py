@@ -1,16 +1,15 @@
 """Rooms: all tables in a catalog's database, the store's and those of other rooms, made or only read."""
 
+from dataclasses import replace
 from importlib.metadata import entry_points
 
-from sqlalchemy.engine import Engine
 from zarr.abc.store import Store as ZarrStorage
 
-from covpool.store.arrays.schema import CATALOG_FILE
-from covpool.store.catalog.catalog import Catalog
 from covpool.store.catalog.tables import TABLES
-from covpool.store.database.engines import close_to_writers, in_memory, reading
+from covpool.store.database.database import Database
 from covpool.store.database.migrations import RoomTables
 from covpool.store.database.sqlite_files import copy_bytes, copy_into
+from covpool.store.storage.locations import CATALOG_FILE
 from covpool.store.storage.objects import Objects
 
 #: Rooms that keep tables in the same database name them here.
@@ -22,40 +21,40 @@ def rooms() -> dict[str, RoomTables]:
     return {"store": TABLES} | {found.name: found.load() for found in entry_points(group=GROUP)}
 
 
-def kept_catalog(storage: ZarrStorage, location: str) -> Engine | None:
-    """An engine that reads the catalog which a backup keeps among its objects; None without one."""
+def kept_catalog(storage: ZarrStorage, location: str) -> Database | None:
+    """The catalog which a backup keeps among its objects, for reading only; None without one."""
     content = Objects(storage).read(CATALOG_FILE)
     if content is None:
         return None
-    engine = in_memory()
-    copy_bytes(engine, content, f"{location}/{CATALOG_FILE}")
-    return close_to_writers(engine)
+    database = Database.in_memory()
+    copy_bytes(database.engine, content, f"{location}/{CATALOG_FILE}")
+    return replace(database, read_only=True)
 
 
-def readable(engine: Engine) -> Engine:
-    """An engine for reading only as this covpool reads it: of an older SQLite file a migrated copy in memory.
+def readable(database: Database) -> Database:
+    """What is read of a database that is open for reading only: of an older SQLite file a migrated copy.
 
     Raises:
         CatalogError: the database cannot be reached, or refused.
         FormatVersionError: another room's tables are newer than this covpool.
     """
-    if engine.dialect.name != "sqlite":
-        return engine
-    with reading(engine) as connection:
+    if database.engine.dialect.name != "sqlite":
+        return database
+    with database.reading() as connection:
         # Of the other rooms' tables nothing is asked: loading them takes longer than most look-ups.
         known = TABLES.found(connection)
         if known is None or known >= TABLES.revision:
-            return engine
-        copy = in_memory()
-        copy_into(copy, connection)
-    engine.dispose()
+            return database
+        copy = Database.in_memory()
+        copy_into(copy.engine, connection)
+    database.close()
     for tables in rooms().values():
         tables.migrate(copy)
-    return close_to_writers(copy)
+    return replace(copy, read_only=True)
 
 
-def with_tables(catalog: Catalog, tables: RoomTables) -> Catalog:
-    """The catalog, whose database has the tables of a room from now on.
+def with_tables(database: Database, tables: RoomTables) -> Database:
+    """The database, which has the tables of a room from now on.
 
     Of one that is for reading only, and has none of them, an empty one in memory takes the place.
 
@@ -63,13 +62,13 @@ def with_tables(catalog: Catalog, tables: RoomTables) -> Catalog:
         FormatVersionError: they are of another revision.
         CatalogError: the database cannot be reached, or refused.
     """
-    if catalog.read_only:
-        with catalog.reading() as connection:
+    if database.read_only:
+        with database.reading() as connection:
             there = tables.found(connection) is not None
         if not there:
-            empty = Catalog(in_memory(), "memory")
-            tables.ensure(empty.engine)
-            close_to_writers(empty.engine)
-            return empty
-    tables.ensure(catalog.engine)
-    return catalog
+            empty = Database.in_memory()
+            for needed in (TABLES, tables):
+                needed.ensure(empty)
+            return replace(empty, read_only=True)
+    tables.ensure(database)
+    return database

@@ -1,40 +1,36 @@
 """Codecs: how a packed second moment becomes the bytes of one chunk; one codec per module.
 
 A codec is a property of a namespace. Its id is part of the namespace's digest, so it never changes under
-stored rows; `codec_of` finds the codec of an id, `codec_id` the id of what a user asks for.
+stored rows; `codec_of` finds the codec of an id, `codec_id` the id of what a user asks for. Packages offer
+their classes in the entry-point group `covpool.codecs`.
 """
 
-import re
 from functools import lru_cache
 
-from covpool.store.codecs.bounded import Bounded
 from covpool.store.codecs.chunk import ChunkCodec, Encoded
-from covpool.store.codecs.cold import Cold
-from covpool.store.codecs.lossless import Lossless
+from covpool.store.registry import Registry
 
 __all__ = ["ChunkCodec", "Encoded", "codec_id", "codec_of"]
 
-#: What users say, and what namespaces are made of.
-_BY_NAME: dict[str, ChunkCodec] = {"lossless": Lossless(), "cold": Cold()}
-_BY_ID = {codec.id: codec for codec in _BY_NAME.values()}
-_BOUNDED = "bounded:"
+#: By the name that users say.
+CODECS: Registry[type[ChunkCodec]] = Registry("covpool.codecs", type, ValueError)
 
 
 def codec_id(choice: str) -> str:
     """The id of a codec that a user names.
 
     Args:
-        choice: "lossless" (fast, any Zarr reader), "cold" (exact, mostly smaller, slower to write), or
-            "bounded:1e-4" (lossy; any relative Frobenius error between 0 and 1).
+        choice: "lossless" (fast, any Zarr reader), "cold" (exact, mostly smaller, slower to write),
+            "bounded:1e-4" (lossy; any relative Frobenius error between 0 and 1), or one of another package.
 
     Raises:
         ValueError: there is no such codec.
     """
-    if choice.startswith(_BOUNDED):
-        return Bounded(_number(choice.removeprefix(_BOUNDED))).id
-    if choice not in _BY_NAME:
-        raise ValueError(f"codec {choice!r} is unknown; choose {', '.join(_BY_NAME)} or {_BOUNDED}1e-4")
-    return _BY_NAME[choice].id
+    name, _, argument = choice.partition(":")
+    if name not in CODECS or bool(argument) != (":" in CODECS[name].example):
+        known = ", ".join(codec.example for codec in CODECS.values())
+        raise ValueError(f"codec {choice!r} is unknown; choose {known}")
+    return CODECS[name].of_choice(argument).id
 
 
 @lru_cache(maxsize=64)
@@ -42,17 +38,12 @@ def codec_of(identifier: str) -> ChunkCodec:
     """The codec of a namespace.
 
     Raises:
-        ValueError: this covpool knows none of that id.
+        ValueError: no installed package knows one of that id.
     """
-    if found := re.fullmatch(r"rfp\+bounded:([^+]+)\+crc32c", identifier):
-        return Bounded(_number(found[1]))
-    if identifier not in _BY_ID:
-        raise ValueError(f"codec {identifier!r} is unknown to this covpool; upgrade covpool to read it")
-    return _BY_ID[identifier]
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise ValueError(f"{text!r} is no error bound; write one as {_BOUNDED}1e-4") from error
+    for codec in CODECS.values():
+        if (found := codec.of_id(identifier)) is not None:
+            return found
+    raise ValueError(
+        f"codec {identifier!r} is unknown to this covpool; upgrade covpool, or install the package that "
+        "brings it"
+    )

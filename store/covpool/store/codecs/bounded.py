@@ -12,9 +12,10 @@ Negative eigenvalues: a correlation or exact matrix has none below -error · ‖
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,22 @@ class Bounded:
     """
 
     bound: float
+
+    example: ClassVar[str] = "bounded:1e-4"
+
+    @classmethod
+    def of_choice(cls, argument: str) -> Self:
+        """The codec with a bound as text."""
+        try:
+            return cls(float(argument))
+        except ValueError as error:
+            raise ValueError(f"bounded:{argument}: {error}; write a bound as {cls.example}") from error
+
+    @classmethod
+    def of_id(cls, identifier: str) -> Self | None:
+        """The codec whose bound the id holds."""
+        found = re.fullmatch(r"rfp\+bounded:([^+]+)\+crc32c", identifier)
+        return cls.of_choice(found[1]) if found else None
 
     def __post_init__(self) -> None:
         if not 0 < self.bound < 1:

@@ -1,6 +1,6 @@
 """What a codec is to the store, and the checksum that ends every chunk."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import google_crc32c
 import numpy as np
@@ -28,7 +28,20 @@ class ChunkCodec(Protocol):
 
     Encoding here and encoding by zarr through `zarr_arguments` give the same bytes; the store calls the codec
     itself because zarr's way through an event loop costs more than the compression of a small matrix.
+
+    Attributes:
+        example: how users name it, with an argument behind a colon where it takes one.
     """
+
+    example: ClassVar[str]
+
+    @classmethod
+    def of_choice(cls, argument: str) -> Self:
+        """The codec with the argument that a user gives; raises ValueError for one that it does not take."""
+
+    @classmethod
+    def of_id(cls, identifier: str) -> Self | None:
+        """The codec of an id; None where the id is of another codec."""
 
     @property
     def id(self) -> str:
@@ -46,6 +59,22 @@ class ChunkCodec(Protocol):
 
     def decode(self, data: NDArray[np.uint8], shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """What `encode` was given, to within its error; raises ValueError or RuntimeError on nonsense."""
+
+
+class Plain:
+    """What codecs without an argument share."""
+
+    id: str
+
+    @classmethod
+    def of_choice(cls, argument: str) -> Self:
+        """The codec; there is no argument."""
+        return cls()
+
+    @classmethod
+    def of_id(cls, identifier: str) -> Self | None:
+        """The codec, if the id is its own."""
+        return cls() if identifier == cls.id else None
 
 
 def seal(data: bytes) -> bytes:

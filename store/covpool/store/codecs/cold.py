@@ -7,14 +7,14 @@ magnitude slower. Real moments took between 9 % less and 1 % more than with the 
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numcodecs.pcodec import PCodec
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, numcodecs
 
-from covpool.store.codecs.chunk import Encoded
+from covpool.store.codecs.chunk import Encoded, Plain
 from covpool.store.values.moments import FloatArray
 
 LEVEL = 8
@@ -22,11 +22,13 @@ _PCODEC = PCodec(level=LEVEL)
 
 
 @dataclass(frozen=True)
-class Cold:
+class Cold(Plain):
     """Zarr's `numcodecs.pcodec` (level 8), `crc32c`."""
 
     id: str = "rfp+pcodec+crc32c"
     bound: float = 0.0
+
+    example: ClassVar[str] = "cold"
 
     def zarr_arguments(self, itemsize: int) -> dict[str, Any]:
         """Codec chain of the array."""

@@ -1,14 +1,14 @@
 """The default: bit-shuffled LZ4, exact and fast. Core Zarr codecs only, so any Zarr v3 reader decodes it."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numcodecs import blosc
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, BloscShuffle, BytesCodec, Crc32cCodec
 
-from covpool.store.codecs.chunk import Encoded
+from covpool.store.codecs.chunk import Encoded, Plain
 from covpool.store.values.moments import FloatArray
 
 #: The least that LZ4 skips while it looks for matches: 1 % smaller than level 5, and reads as fast.
@@ -16,11 +16,13 @@ LEVEL = 9
 
 
 @dataclass(frozen=True)
-class Lossless:
+class Lossless(Plain):
     """Zarr's `bytes` (little endian), `blosc` (lz4, level 9, bit shuffle over items), `crc32c`."""
 
     id: str = "rfp+blosc-lz4-bitshuffle+crc32c"
     bound: float = 0.0
+
+    example: ClassVar[str] = "lossless"
 
     def zarr_arguments(self, itemsize: int) -> dict[str, Any]:
         """Codec chain of the array."""

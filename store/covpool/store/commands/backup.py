@@ -8,8 +8,7 @@ from covpool.store.maintenance.backup_places import backup_target
 
 
 @click.command
-@store_options
-@click.argument("target")
+@store_options("target")
 @click.option(
     "--target-catalog",
     metavar="URL",
@@ -20,13 +19,13 @@ from covpool.store.maintenance.backup_places import backup_target
 def backup(
     location: str, catalog: str | None, target: str, target_catalog: str | None, threads: int, as_json: bool
 ) -> None:
-    """Back up the store at LOCATION to TARGET, a directory or s3://bucket/prefix; others go on meanwhile.
+    """Back up a store to TARGET, a directory or s3://bucket/prefix; others go on meanwhile.
 
     Arrays, catalog, and what the service keeps there (jobs, genomes, tokens, fits). To an earlier backup of
     the same store only what is new is copied. A run that was stopped leaves an earlier backup readable, and
     is to be run again. Keys that cannot be read are named, and make it end with 1.
 
-    Example: covpool store backup genes.covpool /backups/genes.covpool
+    Example: covpool store backup --store genes.covpool /backups/genes.covpool
     """
     with (
         opened(location, catalog, read_only=True) as store,

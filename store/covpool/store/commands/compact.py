@@ -6,15 +6,27 @@ from dataclasses import asdict
 import click
 
 from covpool.store.catalog.ledger import Ledger
+from covpool.store.codecs import codec_id
 from covpool.store.commands.options import opened, progress_of, store_options
 from covpool.store.maintenance import compact as tool
 
 
+def _known(context: click.Context, parameter: click.Parameter, choice: str | None) -> str | None:
+    try:
+        if choice is not None:
+            codec_id(choice)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    return choice
+
+
 @click.command
-@store_options
+@store_options()
 @click.option("--model", help="Only of this model.")
 @click.option("--layer", help="Only of this layer.")
-@click.option("--codec", type=click.Choice(["cold"]), help="Encode anew: about 5 % smaller, slower to read.")
+@click.option(
+    "--codec", metavar="NAME", callback=_known, help="Encode anew; cold is about 5 % smaller, slower to read."
+)
 @click.option(
     "--shard-rows",
     type=click.IntRange(1, tool.SHARD_ROWS_MOST),
@@ -34,16 +46,16 @@ def compact(
     every: bool,
     as_json: bool,
 ) -> None:
-    """Compact the namespaces of the store at LOCATION; the old chunks go with the next gc.
+    """Compact the namespaces of a store; the old chunks go with the next gc.
 
     Writers and readers go on meanwhile. A run that was stopped goes on. Damaged rows are named and stay where
     they are, and make it end with 1.
 
-    Example: covpool store compact genes.covpool --codec cold && covpool store gc genes.covpool
+    Example: covpool store compact --store genes.covpool --codec cold
     """
     damaged = 0
     with opened(location, catalog) as store:
-        for namespace, _ in Ledger(store.catalog).namespaces().values():
+        for namespace, _ in Ledger(store.database).namespaces().values():
             recipe = namespace.recipe
             if model not in (None, recipe.model) or layer not in (None, recipe.layer):
                 continue

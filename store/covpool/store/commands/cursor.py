@@ -1,14 +1,18 @@
 """Cursor: a file in which a command that reads a whole store keeps how far it is, to go on from there."""
 
 import json
+import time
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
-from covpool.store.maintenance.verify import Problem
+from covpool.store.maintenance.verify import Checked, Problem
 from covpool.store.storage.whole_files import write_whole
+
+#: Seconds between two times that the file is written.
+_KEEP_S = 1.0
 
 cursor_option = click.option(
     "--cursor",
@@ -17,34 +21,74 @@ cursor_option = click.option(
 )
 
 
-def read_cursor(cursor: Path | None, location: str) -> dict[str, Any]:
-    """`after`, `entries` and `problems` of the run that was stopped; those of a new one where there is none.
+class Cursor:
+    """How far a run over a store has come, and what it found; kept in a file, where one is named.
+
+    Args:
+        file: of this run; a run that was stopped goes on from it.
+        location: of the store.
 
     Raises:
         click.UsageError: the file is something else, or that of another store.
     """
-    if cursor is None or not cursor.is_file():
-        return {"after": "", "entries": 0, "problems": []}
-    try:
-        found: dict[str, Any] = json.loads(cursor.read_text())
-        mine = found["location"] == location
-    except (ValueError, KeyError, TypeError) as error:
-        raise click.UsageError(f"--cursor: {cursor} is not the cursor of such a run") from error
-    if not mine:
-        raise click.UsageError(f"--cursor: {cursor} is that of {found['location']}, not of {location}")
-    return found
+
+    def __init__(self, file: Path | None, location: str) -> None:
+        self._file, self._location = file, location
+        #: The last key that was read, and how many were.
+        self.after, self.entries = "", 0
+        self.problems: list[Problem] = []
+        if file is None or not file.is_file():
+            return
+        try:
+            found = json.loads(file.read_text())
+            of, self.after, self.entries = found["location"], found["after"], found["entries"]
+            self.problems = [Problem(**one) for one in found["problems"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise click.UsageError(f"--cursor: {file} is not the cursor of such a run") from error
+        if of != location:
+            raise click.UsageError(f"--cursor: {file} is that of {of}, not of {location}")
+
+    def keep(self) -> None:
+        """Write the file."""
+        if self._file is not None:
+            state = {
+                "location": self._location,
+                "after": self.after,
+                "entries": self.entries,
+                "problems": [asdict(problem) for problem in self.problems],
+            }
+            write_whole(self._file, json.dumps(state).encode())
+
+    def end(self) -> None:
+        """The run came to its end: the file is removed."""
+        if self._file is not None:
+            self._file.unlink(missing_ok=True)
+
+    def follow(
+        self, steps: Iterable[Checked], total: int, progress: Callable[[int, int], None], as_json: bool
+    ) -> None:
+        """Take the steps of a run; what they find is named, and how far they are is kept now and then."""
+        before, kept = self.entries, time.monotonic()
+        try:
+            for step in steps:
+                self.after, self.entries = step.after, before + step.entries
+                self.problems += step.problems
+                tell(step.problems, as_json)
+                progress(self.entries, total)
+                if time.monotonic() > kept + _KEEP_S:
+                    kept = time.monotonic()
+                    self.keep()
+        finally:
+            self.keep()
 
 
-def write_cursor(
-    cursor: Path | None, location: str, after: str, entries: int, problems: list[Problem]
-) -> None:
-    """Keep how far a run is."""
-    if cursor is None:
-        return
-    state = {
-        "location": location,
-        "after": after,
-        "entries": entries,
-        "problems": [asdict(problem) for problem in problems],
-    }
-    write_whole(cursor, json.dumps(state).encode())
+def tell(problems: Iterable[Problem], as_json: bool) -> None:
+    """Name each problem on a line of its own."""
+    for problem in problems:
+        click.echo(json.dumps(asdict(problem)) if as_json else problem.message)
+
+
+def counted(problems: Collection[Problem], *, repair: bool = True) -> str:
+    """How many problems there are, and with `repair` how many of them were put right."""
+    told = f", {sum(problem.healed for problem in problems):,} of them repaired" if repair else ""
+    return f"{len(problems):,} problem(s){told}"

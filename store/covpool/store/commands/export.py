@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,39 +13,35 @@ _FORMATS = {".zarr": export_zarr, ".npz": export_npz, ".safetensors": export_saf
 
 
 @click.command
-@store_options
-@click.argument("target", type=click.Path(path_type=Path))
+@store_options("target")
 @filter_options
 @click.option("--json", "as_json", is_flag=True, help="What was written as JSON.")
 def export(
     location: str,
     catalog: str | None,
-    target: Path,
-    model: str | None,
-    layer: str | None,
-    selection: str | None,
-    keys: tuple[str, ...],
-    names: tuple[str, ...],
+    target: str,
     as_json: bool,
+    **which: Any,
 ) -> None:
-    """Export matrices of the store at LOCATION to TARGET, a name in .zarr, .npz or .safetensors.
+    """Export matrices of a store to TARGET, a name in .zarr, .npz or .safetensors.
 
     Full matrices with mean, count, recipe, key and names. Nothing is overwritten; an export to .zarr that was
     stopped goes on when it is asked for again.
 
-    Example: covpool store export genes.covpool lacZ.npz --name lacZ --layer up.6
+    Example: covpool store export --store genes.covpool lacZ.npz --name lacZ --layer up.6
     """
-    if target.suffix not in _FORMATS:
-        raise click.UsageError(f"TARGET must end in {', '.join(_FORMATS)}, not {target.suffix!r}")
-    if not target.absolute().parent.is_dir():
-        raise click.UsageError(f"TARGET: there is no directory {target.parent}; make it first")
+    path = Path(target)
+    if path.suffix not in _FORMATS:
+        raise click.UsageError(f"TARGET must end in {', '.join(_FORMATS)}, not {path.suffix!r}")
+    if not path.absolute().parent.is_dir():
+        raise click.UsageError(f"TARGET: there is no directory {path.parent}; make it first")
     with opened(location, catalog, read_only=True) as store:
-        found = selected(store, model=model, layer=layer, selection=selection, keys=keys, names=names)
+        found = selected(store, **which)
         if not found:
             raise click.ClickException(f"{location}: no entry matches; see covpool store ls")
         with progress_of("export") as progress:
-            written = _FORMATS[target.suffix](store, found, target, progress=progress)
+            written = _FORMATS[path.suffix](store, found, path, progress=progress)
     if as_json:
-        click.echo(json.dumps({"target": str(target), "entries": len(found), "written": written}))
+        click.echo(json.dumps({"target": target, "entries": len(found), "written": written}))
     else:
         click.echo(f"Wrote {written:,} matrices to {target}", err=True)

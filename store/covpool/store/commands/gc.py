@@ -1,6 +1,7 @@
 """Remove from a store what writers left behind and nobody reads any more."""
 
 import json
+from dataclasses import asdict
 from datetime import timedelta
 
 import click
@@ -19,7 +20,7 @@ _WHAT = {
 
 
 @click.command
-@store_options
+@store_options()
 @click.option(
     "--age",
     type=time_span,
@@ -30,12 +31,12 @@ _WHAT = {
 @click.option("--dry-run", is_flag=True, help="Only count.")
 @click.option("--json", "as_json", is_flag=True, help="The counts as JSON.")
 def gc(location: str, catalog: str | None, age: timedelta, dry_run: bool, as_json: bool) -> None:
-    """Sweep the store at LOCATION; readers and writers go on meanwhile. Repeating it is harmless.
+    """Sweep a store; readers and writers go on meanwhile. Repeating it is harmless.
 
-    Example: covpool store gc genes.covpool --dry-run
+    Example: covpool store gc --store genes.covpool --dry-run
     """
     with opened(location, catalog) as store, progress_of("gc") as progress:
-        swept = collect(store, age=age, dry_run=dry_run, progress=progress).as_dict()
+        swept = asdict(collect(store, age=age, dry_run=dry_run, progress=progress))
     if as_json:
         click.echo(json.dumps({**swept, "dry_run": dry_run}))
         return

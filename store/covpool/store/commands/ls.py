@@ -1,6 +1,7 @@
 """List what a store holds."""
 
 import json
+from typing import Any
 
 import click
 from rich.console import Console
@@ -14,27 +15,23 @@ _HEADER = ("key", "model", "layer", "selection", "d", "dtype", "tokens", "bp", "
 
 
 @click.command
-@store_options
+@store_options()
 @filter_options
 @click.option("--limit", type=click.IntRange(1), help="At most so many.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per entry on standard output.")
 def ls(
     location: str,
     catalog: str | None,
-    model: str | None,
-    layer: str | None,
-    selection: str | None,
-    keys: tuple[str, ...],
-    names: tuple[str, ...],
     limit: int | None,
     as_json: bool,
+    **which: Any,
 ) -> None:
-    """List the ready entries of the store at LOCATION: a table on a terminal, else lines with tabs.
+    """List the ready entries of a store: a table on a terminal, else lines with tabs.
 
-    Example: covpool store ls genes.covpool --layer up.6 --limit 20
+    Example: covpool store ls --store genes.covpool --layer up.6 --limit 20
     """
     with opened(location, catalog, read_only=True) as store:
-        found = selected(store, model=model, layer=layer, selection=selection, keys=keys, names=names)
+        found = selected(store, **which)
         shown = found[:limit]
         if as_json:
             for entry in shown:

@@ -4,13 +4,17 @@ import json
 import os
 import re
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
-from typing import TypeVar
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -32,15 +36,61 @@ def time_span(text: str) -> timedelta:
     return timedelta(seconds=int(found[1]) * _UNITS[found[2]] if found[1] else 0)
 
 
-def store_options(command: F) -> F:
-    """LOCATION of the store, and --catalog where its database lies elsewhere."""
-    command = click.option(
-        "--catalog",
-        envvar="COVPOOL_CATALOG",
-        metavar="URL",
-        help="Database of the catalog, where it is not the store's own.",
-    )(command)
-    return click.argument("location")(command)
+def store_options(*operands: str, former: int = 0) -> Callable[[F], F]:
+    """--store and --catalog, chosen as by every command; it is handed them as `location` and `catalog`.
+
+    Args:
+        operands: names of what else stands on the line.
+        former: before which of them covpool 0.1 took the location; that is still understood.
+    """
+
+    def decorate(command: F) -> F:
+        @wraps(command)
+        def called(*, store: str, line: tuple[str, ...], **others: Any) -> Any:
+            context, places = click.get_current_context(), list(line)
+            named = context.get_parameter_source("store") is ParameterSource.COMMANDLINE
+            if len(places) == len(operands) + 1 and not named:
+                store = places.pop(former)
+                click.echo(f"Notice: a LOCATION is deprecated; write --store {store}", err=True)
+            if len(places) != len(operands):
+                wanted = " ".join(operands).upper() or "no argument"
+                raise click.UsageError(f"takes {wanted} beside the options, and was given {len(places)}")
+            return command(location=store, **dict(zip(operands, places, strict=True)), **others)
+
+        found: Any = called
+        for option in (
+            click.option(
+                "--catalog",
+                envvar="COVPOOL_CATALOG",
+                default=partial(_setting, "catalog"),
+                metavar="URL",
+                help="Database of the catalog, where it is not the store's own; COVPOOL_CATALOG.",
+            ),
+            click.option(
+                "--store",
+                envvar="COVPOOL_STORE",
+                default=partial(_setting, "store", "covpool-store"),
+                metavar="LOCATION",
+                help="Location of the store; COVPOOL_STORE, or covpool-store.",
+            ),
+            click.argument("line", nargs=-1, metavar=" ".join(operands).upper()),
+        ):
+            found = option(found)
+        return found  # type: ignore[no-any-return]
+
+    return decorate
+
+
+def _setting(name: str, otherwise: str | None = None) -> str | None:
+    """What the file of settings says that COVPOOL_CONFIG names."""
+    file = os.environ.get("COVPOOL_CONFIG")
+    if not file:
+        return otherwise
+    try:
+        found = tomllib.loads(Path(file).read_text(encoding="utf-8")).get(name, otherwise)
+    except (OSError, ValueError) as error:
+        raise click.UsageError(f"COVPOOL_CONFIG: {file} is no TOML file to be read ({error})") from error
+    return None if found is None else str(found)
 
 
 def filter_options(command: F) -> F:
@@ -80,22 +130,14 @@ def opened(
 
 
 def selected(
-    store: Store,
-    *,
-    model: str | None,
-    layer: str | None,
-    selection: str | None,
-    keys: tuple[str, ...],
-    names: tuple[str, ...],
+    store: Store, keys: tuple[str, ...], names: tuple[str, ...], **recipe: str | None
 ) -> list[Entry]:
-    """Ready entries in key order; of those named, where keys or names are given.
+    """Ready entries in key order, as `filter_options` ask; of those named, where keys or names are given.
 
     Raises:
         click.ClickException: a key or name leads to nothing.
     """
-    if not keys and not names:
-        found = store.catalog.entries(model=model, layer=layer)
-    else:
+    if keys or names:
         found = [store.entry(key) for key in keys]
         for name in names:
             of_name = [one.entry for one in store.names.find(name)]
@@ -103,11 +145,12 @@ def selected(
                 raise click.ClickException(f"{name}: no stored moments have this name")
             found += of_name
         found = sorted({entry.key: entry for entry in found}.values(), key=lambda entry: entry.key)
-    wanted = {"model": model, "layer": layer, "selection": selection}
+    else:
+        found = store.catalog.entries(model=recipe["model"], layer=recipe["layer"])
     return [
         entry
         for entry in found
-        if all(value in (None, getattr(entry.namespace.recipe, field)) for field, value in wanted.items())
+        if all(value in (None, getattr(entry.namespace.recipe, field)) for field, value in recipe.items())
     ]
 
 

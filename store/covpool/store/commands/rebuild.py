@@ -10,18 +10,18 @@ from covpool.store.maintenance import rebuild as tool
 
 
 @click.command
-@store_options
+@store_options()
 @click.option("--threads", type=click.IntRange(1), default=processors, help="Rows read at once.")
 @click.option("--json", "as_json", is_flag=True, help="What was done as JSON.")
 def rebuild(location: str, catalog: str | None, threads: int, as_json: bool) -> None:
-    """Enter every whole row of the arrays at LOCATION that the catalog lacks.
+    """Enter every whole row of the arrays of a store that the catalog lacks.
 
     For a catalog that was lost (move a damaged catalog.sqlite and its -wal and -shm away first), or one older
     than the arrays. Nobody may write meanwhile. Names cannot be had from the arrays: add them again, for
     example from an export. Damaged rows are named and not entered, and make it end with 1. A run that was
     stopped goes on.
 
-    Example: covpool store rebuild genes.covpool
+    Example: covpool store rebuild --store genes.covpool
     """
     with opened(location, catalog, lost_catalog=True) as store, progress_of("rebuild") as progress:
         done = tool.rebuild(store, threads=threads, progress=progress)

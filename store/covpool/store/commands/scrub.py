@@ -1,19 +1,17 @@
 """Read a store slowly from end to end, again and again, and repair what is damaged."""
 
-import json
 import re
 import signal
 import threading
 import time
 from contextlib import suppress
-from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 
 import click
 
-from covpool.store.commands.cursor import cursor_option, read_cursor, write_cursor
+from covpool.store.commands.cursor import Cursor, counted, cursor_option
 from covpool.store.commands.options import opened, progress_of, store_options, time_span
 from covpool.store.errors import OutdatedCatalogError, StoreError
 from covpool.store.maintenance.scrub import scrub as scrub_entries
@@ -23,8 +21,6 @@ from covpool.store.store import Store
 
 _DECIMAL = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 _UNITS = _DECIMAL | {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-#: Seconds between two times that the cursor is written.
-_KEEP_S = 1.0
 #: Seconds until a storage that was away is tried again.
 _AGAIN_S = 30.0
 
@@ -38,7 +34,7 @@ def byte_rate(text: str) -> float:
 
 
 @click.command
-@store_options
+@store_options()
 @click.option("--rate", type=byte_rate, default="50MB/s", show_default=True, help="Most that is read.")
 @cursor_option
 @click.option("--every", type=time_span, help="Begin anew so long after the last beginning; for ever.")
@@ -55,14 +51,14 @@ def scrub(
     report_only: bool,
     as_json: bool,
 ) -> None:
-    """Read every matrix of the store at LOCATION at a bounded rate; name and repair what is damaged.
+    """Read every matrix of a store at a bounded rate; name and repair what is damaged.
 
     A damaged row is retired: another whole row of its key is read, or it is computed again when it is next
     asked for. Others may use the store all the while. One pass ends with 1 if a key was lost or a problem is
     left; with --every the command runs until SIGTERM, and waits for a storage that is away. In a store that
     may not be written, problems are only named.
 
-    Example: covpool store scrub genes.covpool --rate 50MB/s --every 7d --cursor genes.scrub
+    Example: covpool store scrub --store genes.covpool --rate 50MB/s --every 7d --cursor genes.scrub
     """
     if once and every is not None:
         raise click.UsageError("give --once or --every, not both")
@@ -97,31 +93,15 @@ def _one_pass(
     stop: threading.Event,
 ) -> list[Problem]:
     """What was found, with what the run that goes on here had found."""
-    state = read_cursor(cursor, location)
-    problems = [Problem(**one) for one in state["problems"]]
-    after, done, kept = state["after"], state["entries"], time.monotonic()
+    run = Cursor(cursor, location)
     with opened(location, catalog) as store, progress_of("scrub") as progress:
-        repair = not report_only and _may_repair(store)
-        total = len(store)
-        try:
-            for step in scrub_entries(store, rate=rate, after=after, repair=repair, stop=stop):
-                after, done = step.after, state["entries"] + step.entries
-                if step.problem is not None:
-                    problems.append(step.problem)
-                    click.echo(json.dumps(asdict(step.problem)) if as_json else step.problem.message)
-                progress(done, total)
-                if time.monotonic() > kept + _KEEP_S:
-                    kept = time.monotonic()
-                    write_cursor(cursor, location, after, done, problems)
-        finally:
-            write_cursor(cursor, location, after, done, problems)
+        repair, total = not report_only and _may_repair(store), len(store)
+        steps = scrub_entries(store, rate=rate, after=run.after, repair=repair, stop=stop)
+        run.follow(steps, total, progress, as_json)
     if not stop.is_set():
-        if cursor is not None:
-            cursor.unlink(missing_ok=True)
-        healed = sum(problem.healed for problem in problems)
-        told = f"{len(problems):,} problem(s), {healed:,} of them repaired"
-        click.echo(f"{done:,} entries scrubbed, {told}.", err=True)
-    return problems
+        run.end()
+        click.echo(f"{run.entries:,} entries scrubbed, {counted(run.problems)}.", err=True)
+    return run.problems
 
 
 def _may_repair(store: Store) -> bool:

@@ -1,19 +1,17 @@
 """Read every checksum of a store and compare its catalog with its arrays."""
 
-import json
-from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 
 import click
 
-from covpool.store.commands.cursor import cursor_option, read_cursor, write_cursor
+from covpool.store.commands.cursor import Cursor, counted, cursor_option, tell
 from covpool.store.commands.options import opened, processors, progress_of, store_options, time_span
-from covpool.store.maintenance.verify import Problem, verify_entries, verify_rows
+from covpool.store.maintenance.verify import verify_entries, verify_rows
 
 
 @click.command
-@store_options
+@store_options()
 @click.option("--threads", type=click.IntRange(1), default=processors, help="Matrices read at once.")
 @cursor_option
 @click.option(
@@ -38,37 +36,23 @@ def verify(
     repair: bool,
     as_json: bool,
 ) -> None:
-    """Verify the store at LOCATION; name every problem, one a line, and end with 1 if any is left.
+    """Verify a store; name every problem, one a line, and end with 1 if any is left.
 
-    Example: covpool store verify genes.covpool --cursor genes.verify
+    Example: covpool store verify --store genes.covpool --cursor genes.verify
     """
-    state = read_cursor(cursor, location)
-    problems = [Problem(**one) for one in state["problems"]]
-    for problem in problems:
-        _show(problem, as_json)
+    run = Cursor(cursor, location)
+    tell(run.problems, as_json)
     with opened(location, catalog, read_only=not repair) as store:
         if repair:
             store.require_writable()
         total = len(store)
         with progress_of("verify") as progress:
-            for step in verify_entries(store, after=state["after"], threads=threads, repair=repair):
-                for problem in step.problems:
-                    _show(problem, as_json)
-                problems += step.problems
-                done = state["entries"] + step.entries
-                progress(done, total)
-                write_cursor(cursor, location, step.after, done, problems)
-        for problem in (rest := verify_rows(store, leftover_age=age)):
-            _show(problem, as_json)
-        problems += rest
-    if cursor is not None:
-        cursor.unlink(missing_ok=True)
-    healed = sum(problem.healed for problem in problems)
-    told = f", {healed:,} of them repaired" if repair else ""
-    click.echo(f"{total:,} entries verified, {len(problems):,} problem(s){told}.", err=True)
-    if len(problems) > healed:
+            steps = verify_entries(store, after=run.after, threads=threads, repair=repair)
+            run.follow(steps, total, progress, as_json)
+        rest = verify_rows(store, leftover_age=age)
+    tell(rest, as_json)
+    run.end()
+    problems = run.problems + rest
+    click.echo(f"{total:,} entries verified, {counted(problems, repair=repair)}.", err=True)
+    if any(not problem.healed for problem in problems):
         raise click.exceptions.Exit(1)
-
-
-def _show(problem: Problem, as_json: bool) -> None:
-    click.echo(json.dumps(asdict(problem)) if as_json else problem.message)

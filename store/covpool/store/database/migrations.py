@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection
 
-from covpool.store.database.engines import alone, reading, shown, writing
+from covpool.store.database.database import Database, advisory_lock
 from covpool.store.errors import FormatVersionError
 
 FIRST = "0001"
@@ -33,21 +33,21 @@ class RoomTables:
     folder: Path
     revision: str
 
-    def ensure(self, engine: Engine) -> None:
+    def ensure(self, database: Database) -> None:
         """Make the tables in a database that has none of them; refuse those of another revision.
 
-        Any number of processes may do so at once. Through an engine for reading only nothing is made.
+        Any number of processes may do so at once. In one that is open for reading only nothing is made.
 
         Raises:
             FormatVersionError: the tables are of an older or a newer revision, with the remedy.
             CatalogError: the database cannot be reached, or refused.
             ReadOnlyError: there are none, and none can be made.
         """
-        with reading(engine) as connection:
+        with database.reading() as connection:
             found = self.found(connection)
         if found is None:
-            with writing(engine) as connection:
-                self._alone(connection)
+            with database.writing() as connection:
+                self._lock(connection)
                 found = self.found(connection)
                 if found is None:
                     self.metadata.create_all(connection)
@@ -61,7 +61,7 @@ class RoomTables:
             else "upgrade covpool"
         )
         raise FormatVersionError(
-            f"database {shown(engine.url)}: its {self.room} tables are of revision {found}, this covpool "
+            f"database {database.name}: its {self.room} tables are of revision {found}, this covpool "
             f"needs {self.revision}; {remedy}"
         )
 
@@ -73,7 +73,7 @@ class RoomTables:
         # Before revisions were recorded there was only the first.
         return FIRST if names & set(self.metadata.tables) else None
 
-    def migrate(self, engine: Engine) -> tuple[str | None, str | None]:
+    def migrate(self, database: Database) -> tuple[str | None, str | None]:
         """Bring the tables there to the newest revision, all the way or not at all.
 
         Returns:
@@ -83,25 +83,34 @@ class RoomTables:
             FormatVersionError: the tables are of a newer revision.
             CatalogError: the database cannot be reached, or refused; nothing was changed.
         """
-        with writing(engine) as connection:
-            self._alone(connection)
+        with database.writing() as connection:
+            self._lock(connection)
             before = self.found(connection)
             if before is not None and before < self.revision:
                 if not sa.inspect(connection).has_table(self._versions.name):
                     self._stamp(connection, before)
                 self.upgrade(connection)
         if before is not None:
-            self.ensure(engine)
+            self.ensure(database)
         return before, before and self.revision
 
     def upgrade(self, connection: Connection) -> None:
-        """Run the scripts from the recorded revision to the newest, in the transaction of `connection`."""
+        """Run the scripts from the recorded revision to the newest, in the transaction of `connection`.
+
+        Raises:
+            FormatVersionError: no script made the recorded revision.
+        """
         # Only here: whoever opens a store needs no Alembic.
         from alembic.config import Config
         from alembic.runtime.environment import EnvironmentContext
         from alembic.script import ScriptDirectory
 
         scripts = ScriptDirectory(str(self.folder))
+        found = self.found(connection)
+        if found not in (None, *(script.revision for script in scripts.walk_revisions())):
+            raise FormatVersionError(
+                f"its {self.room} tables are of revision {found!r}, which no covpool made; restore a backup"
+            )
         environment = EnvironmentContext(
             Config(),
             scripts,
@@ -121,5 +130,5 @@ class RoomTables:
         self._versions.create(connection)
         connection.execute(sa.insert(self._versions).values(version_num=revision))
 
-    def _alone(self, connection: Connection) -> None:
-        alone(connection, f"covpool {self.room} tables")
+    def _lock(self, connection: Connection) -> None:
+        advisory_lock(connection, f"covpool {self.room} tables")

@@ -4,7 +4,7 @@ Two genes: the cosine <A, B> / (‖A‖ ‖B‖) of their second moments. Two re
 (Kornblith, Norouzi, Lee and Hinton, "Similarity of Neural Network Representations Revisited", 2019) of the
 genes-by-genes matrices of dot products <C_i, C_j>: 1 where both see the same structure among genes, up to
 rotation and scale. That estimator is biased upwards when genes are fewer than numbers, so the unbiased HSIC
-of Song et al. 2012 takes its place by default (as in Nguyen, Raghu and Kornblith 2021).
+of Song et al. 2012 takes its place (as in Nguyen, Raghu and Kornblith 2021).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,27 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covpool.store.poolings.half_vector import half_vector
-from covpool.store.threads import one_thread
 from covpool.store.values.moments import Moments
 
 Matrix = NDArray[np.float64]
 
 #: Half-vectors held at once by `moment_gram`, in bytes; two such blocks are in memory.
 BLOCK_BYTES = 256 << 20
-
-
-def cosine(one: Moments, other: Moments) -> float:
-    """Cosine of two second moments, from 0 to 1: both are positive semi-definite.
-
-    Raises:
-        ValueError: the widths differ.
-    """
-    if one.width != other.width:
-        raise ValueError(f"moments of width {one.width} and {other.width} have no cosine")
-    a, b = one.second_moment.astype(np.float64), other.second_moment.astype(np.float64)
-    with one_thread(one.width):
-        norms = float(np.linalg.norm(a) * np.linalg.norm(b))
-        return float(np.vdot(a, b)) / norms if norms > 0 else 0.0
 
 
 def cosine_matrix(gram: Matrix) -> Matrix:
@@ -65,7 +50,7 @@ def moment_gram(read: Callable[[Sequence[int]], Iterable[Moments]], count: int) 
     return gram
 
 
-def linear_cka(one: Matrix, other: Matrix, *, unbiased: bool = True) -> float:
+def linear_cka(one: Matrix, other: Matrix) -> float:
     """Linear CKA of two (n, n) matrices of dot products of the same n genes, in one order.
 
     Raises:
@@ -75,9 +60,8 @@ def linear_cka(one: Matrix, other: Matrix, *, unbiased: bool = True) -> float:
         raise ValueError(f"matrices {one.shape} and {other.shape}: give two (n, n) of the same genes")
     if len(one) < 4:
         raise ValueError(f"alignment needs four genes or more, there are {len(one)}")
-    hsic = _unbiased_hsic if unbiased else _hsic
-    scale = np.sqrt(max(hsic(one, one), 0) * max(hsic(other, other), 0))
-    return float(hsic(one, other) / scale) if scale > 0 else 0.0
+    scale = np.sqrt(max(_hsic(one, one), 0) * max(_hsic(other, other), 0))
+    return float(_hsic(one, other) / scale) if scale > 0 else 0.0
 
 
 def _vectors(read: Callable[[Sequence[int]], Iterable[Moments]], part: range) -> Matrix:
@@ -86,14 +70,6 @@ def _vectors(read: Callable[[Sequence[int]], Iterable[Moments]], part: range) ->
 
 
 def _hsic(k: Matrix, m: Matrix) -> float:
-    def centred(x: Matrix) -> Matrix:
-        found: Matrix = x - x.mean(0) - x.mean(1)[:, None] + x.mean()
-        return found
-
-    return float(np.vdot(centred(k), centred(m)))
-
-
-def _unbiased_hsic(k: Matrix, m: Matrix) -> float:
     n = len(k)
     k, m = (x - np.diag(np.diagonal(x)) for x in (k, m))
     trace = float(np.vdot(k, m))

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -21,32 +20,22 @@ from sqlalchemy.engine import Connection
 
 from covpool.store.arrays.compacted_arrays import CompactedArrays
 from covpool.store.arrays.layout import PLAN, Progress, no_progress, stored_namespaces
-from covpool.store.arrays.schema import (
-    ARRAYS,
-    MEAN,
-    RECORD,
-    SECOND_MOMENT,
-    Namespace,
-    chunk_path,
-    generation_path,
-)
+from covpool.store.arrays.schema import ARRAYS, PARTS, Namespace, chunk_paths, generation_path
 from covpool.store.catalog.catalog import Catalog
 from covpool.store.catalog.copies import Copies
 from covpool.store.catalog.entries import Entry, Place
 from covpool.store.catalog.ledger import Ledger
 from covpool.store.catalog.rooms import rooms
 from covpool.store.catalog.tables import USED
-from covpool.store.database.engines import alone, open_engine, same_database
+from covpool.store.database.database import Database, advisory_lock
 from covpool.store.errors import CorruptEntryError, FormatVersionError, LocationError
 from covpool.store.maintenance.gc import collect
 from covpool.store.maintenance.rebuild import rebuild
 from covpool.store.maintenance.verify import Problem
+from covpool.store.opened import OpenedStore
 from covpool.store.standing import declare_unfinished, has_standing
 from covpool.store.storage.objects import Objects
 from covpool.store.storage.whole_files import PARTIAL
-
-if TYPE_CHECKING:
-    from covpool.store.store import Store
 
 _ROWS_AT_ONCE = 5_000
 _BATCH = 256
@@ -70,7 +59,7 @@ class BackedUp:
 
 
 def back_up(
-    source: "Store", target: "Store", *, threads: int = 2, progress: Progress = no_progress
+    source: OpenedStore, target: OpenedStore, *, threads: int = 2, progress: Progress = no_progress
 ) -> BackedUp:
     """Have `target` hold all that `source` holds now; others may read and write `source` meanwhile.
 
@@ -87,7 +76,7 @@ def back_up(
         StoreError: a storage or database refused; the backup can be run again.
     """
     check_target(source, target)
-    declare_unfinished(source.catalog, target.storage, target.where)
+    declare_unfinished(source.database, target.storage, target.where)
     with _staged(source) as staged:
         copied = _copy_descriptions(source, target, staged)
         lost = list[Entry]()
@@ -99,8 +88,8 @@ def back_up(
                     lost += [] if objects is not None else [entry]
                     done += 1
                     progress(done, total)
-        with staged.reading() as snapshot:
-            _copy_tables(snapshot, target.catalog)
+        with staged.database.reading() as snapshot:
+            _copy_tables(snapshot, target.database)
     problems = tuple(one for entry in lost if (one := _chase(source, target, entry)))
     if lost:
         rebuild(target, threads=threads)
@@ -111,7 +100,7 @@ def back_up(
     return BackedUp(total - len(problems), copied, problems)
 
 
-def check_target(source: "Store", target: "Store") -> None:
+def check_target(source: OpenedStore, target: OpenedStore) -> None:
     """Refuse to copy a store into another one.
 
     Raises:
@@ -119,14 +108,12 @@ def check_target(source: "Store", target: "Store") -> None:
     """
     source.require_current()
     target.require_open_for_writing()
-    if _same_place(source.objects, target.objects) or same_database(
-        source.catalog.engine, target.catalog.engine
-    ):
+    if _same_place(source.objects, target.objects) or source.database.is_same(target.database):
         raise LocationError(
             f"{target.where}: is the store itself, or has its catalog; back up to a new place"
         )
-    catalog, arrays = has_standing(target.catalog, target.storage, target.where)
-    known, there = Ledger(source.catalog).namespaces(), stored_namespaces(target.storage)
+    catalog, arrays = has_standing(target.database, target.storage, target.where)
+    known, there = Ledger(source.database).namespaces(), stored_namespaces(target.storage)
     if catalog and not (arrays or there):
         raise LocationError(
             f"{target.where}: the database for its catalog is that of a store elsewhere; name another"
@@ -149,16 +136,16 @@ def _same_place(one: Objects, other: Objects) -> bool:
 
 
 @contextmanager
-def _staged(source: "Store") -> Iterator[Catalog]:
+def _staged(source: OpenedStore) -> Iterator[Catalog]:
     """What the source's tables hold now, in a file of its own; the source's database is soon let go again."""
     with tempfile.TemporaryDirectory(prefix="covpool-backup-") as folder:
-        staged = Catalog(open_engine(f"sqlite:///{Path(folder) / 'tables.sqlite'}"), folder)
+        staged = Catalog(Database.open(f"sqlite:///{Path(folder) / 'tables.sqlite'}"), folder)
         try:
-            with source.catalog.reading() as snapshot:
-                _copy_tables(snapshot, staged)
+            with source.database.reading() as snapshot:
+                _copy_tables(snapshot, staged.database)
             yield staged
         finally:
-            staged.engine.dispose()
+            staged.database.close()
 
 
 def _batches(catalog: Catalog) -> Iterator[list[Entry]]:
@@ -168,7 +155,7 @@ def _batches(catalog: Catalog) -> Iterator[list[Entry]]:
         after = batch[-1].key
 
 
-def _copy_tables(snapshot: Connection, target: Catalog) -> None:
+def _copy_tables(snapshot: Connection, target: Database) -> None:
     """Have the target's database hold the rows of all rooms as `snapshot` sees them, in one transaction."""
     tables: list[sa.Table] = []
     for room in rooms().values():
@@ -179,10 +166,10 @@ def _copy_tables(snapshot: Connection, target: Catalog) -> None:
                 f"{room.revision}; run `covpool store migrate` first"
             )
         if revision is not None:
-            room.ensure(target.engine)
+            room.ensure(target)
             tables += room.metadata.sorted_tables
     with target.writing(durable=True) as connection:
-        alone(connection, "covpool store backup")
+        advisory_lock(connection, "covpool store backup")
         for table in reversed(tables):
             connection.execute(sa.delete(table))
         for table in tables:
@@ -191,24 +178,24 @@ def _copy_tables(snapshot: Connection, target: Catalog) -> None:
                 connection.execute(sa.insert(table), [dict(row._mapping) for row in some])
 
 
-def _copy_descriptions(source: "Store", target: "Store", staged: Catalog) -> int:
+def _copy_descriptions(source: OpenedStore, target: OpenedStore, staged: Catalog) -> int:
     """Copy what says how the arrays are read that a catalog refers to."""
-    known = Copies(staged)
+    known = Copies(staged.database)
     return sum(
         _describe(source, target, namespace, generation)
-        for namespace, _ in Ledger(staged).namespaces().values()
+        for namespace, _ in Ledger(staged.database).namespaces().values()
         for generation in (0, *(n for n, state in known.states(namespace.id).items() if state == USED))
     )
 
 
-def _describe(source: "Store", target: "Store", namespace: Namespace, generation: int) -> int:
+def _describe(source: OpenedStore, target: OpenedStore, namespace: Namespace, generation: int) -> int:
     group = generation_path(namespace, generation)
-    arrays = [f"{group}/{array}/zarr.json" for array in (SECOND_MOMENT, MEAN, RECORD)]
+    arrays = [f"{group}/{array}/zarr.json" for array in PARTS]
     # Marks are added to a copy, so that what an earlier backup has of it may be of before.
     return _copy(source, target, [f"{group}/{PLAN}", f"{group}/zarr.json", *arrays], again=True)
 
 
-def _copy_row(source: "Store", target: "Store", entry: Entry) -> tuple[Entry, int | None]:
+def _copy_row(source: OpenedStore, target: OpenedStore, entry: Entry) -> tuple[Entry, int | None]:
     """Copy a row, and how many objects that took; None where it does not read back as the entry says."""
     try:
         paths = _objects_of(source, entry.place)
@@ -222,16 +209,13 @@ def _copy_row(source: "Store", target: "Store", entry: Entry) -> tuple[Entry, in
     return entry, copied if _has(target, entry) else None
 
 
-def _has(target: "Store", entry: Entry) -> bool:
+def _has(target: OpenedStore, entry: Entry) -> bool:
     """Whether the very row that an entry speaks of is whole there."""
-    try:
-        found = target.arrays_of(entry.place).whole(entry.row)
-    except (CorruptEntryError, FileNotFoundError):
-        return False
+    found = target.record_at(entry.place)
     return found is not None and (found.key, found.checksum) == (entry.key, entry.checksum)
 
 
-def _chase(source: "Store", target: "Store", entry: Entry) -> Problem | None:
+def _chase(source: OpenedStore, target: OpenedStore, entry: Entry) -> Problem | None:
     """Copy the row that a key is read from by now, which may be moved again meanwhile."""
     place = entry.place
     for _ in range(_CHASES):
@@ -247,16 +231,16 @@ def _chase(source: "Store", target: "Store", entry: Entry) -> Problem | None:
     return Problem(entry.key, f"{entry.key}: cannot be read, and is not in the backup; compute it again")
 
 
-def _objects_of(store: "Store", place: Place) -> list[str]:
+def _objects_of(store: OpenedStore, place: Place) -> list[str]:
     path, index = generation_path(place.namespace, place.generation), place.row
     if place.generation:
         arrays = store.arrays_of(place)
         assert isinstance(arrays, CompactedArrays)
         index //= arrays.shard_rows
-    return [chunk_path(path, array, index) for array in (MEAN, SECOND_MOMENT, RECORD)]
+    return chunk_paths(path, index)
 
 
-def _copy(source: "Store", target: "Store", paths: Sequence[str], *, again: bool = False) -> int:
+def _copy(source: OpenedStore, target: OpenedStore, paths: Sequence[str], *, again: bool = False) -> int:
     """Copy those objects that there are and that the target lacks, or all `again`; returns how many."""
     wanted = [path for path in paths if again or not target.objects.exists(path)]
     copied = [path for path in wanted if source.objects.copy(path, target.objects)]

@@ -10,22 +10,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Engine
 
 from covpool.store.arrays.layout import stored_namespaces
-from covpool.store.arrays.schema import ARRAYS, CATALOG_FILE
+from covpool.store.arrays.schema import ARRAYS
 from covpool.store.catalog.rooms import rooms
 from covpool.store.catalog.tables import meta
-from covpool.store.database.engines import reading, shown
+from covpool.store.database.database import Database
 from covpool.store.errors import LocationError
+from covpool.store.opened import OpenedStore
 from covpool.store.standing import STORE_FILE, is_unfinished
-from covpool.store.storage.locations import MEMORY, in_bucket, open_storage
+from covpool.store.storage.locations import CATALOG_FILE, MEMORY, in_bucket, open_storage
 from covpool.store.storage.objects import Objects
-from covpool.store.store import Store
 
 
 @contextmanager
-def backup_target(location: str, catalog: str | None) -> Iterator[Store]:
+def backup_target(location: str, catalog: str | None) -> Iterator[OpenedStore]:
     """A place for a backup, or an earlier backup, as `back_up` takes it.
 
     Raises:
@@ -33,30 +32,30 @@ def backup_target(location: str, catalog: str | None) -> Iterator[Store]:
     """
     _require_no_others(location)
     if not in_bucket(location, catalog):
-        with Store.open(location, catalog=catalog, lost_catalog=True) as store:
+        with OpenedStore.open(location, catalog=catalog, lost_catalog=True) as store:
             yield store
         return
     with tempfile.TemporaryDirectory(prefix="covpool-backup-") as folder:
         file = Path(folder) / CATALOG_FILE
-        with Store.open(location, catalog=f"sqlite:///{file}", lost_catalog=True) as store:
+        with OpenedStore.open(location, catalog=f"sqlite:///{file}", lost_catalog=True) as store:
             yield store
         Objects(open_storage(location)).write(CATALOG_FILE, file.read_bytes())
 
 
 @contextmanager
-def restore_target(location: str, catalog: str | None) -> Iterator[Store]:
+def restore_target(location: str, catalog: str | None) -> Iterator[OpenedStore]:
     """A place for what is restored: new, or one into which restoring has not ended.
 
     Raises:
         LocationError: a store is there already, or the database is another's.
     """
     _require_no_others(location)
-    with Store.open(location, catalog=catalog, lost_catalog=True) as store:
+    with OpenedStore.open(location, catalog=catalog, lost_catalog=True) as store:
         if not is_unfinished(store.storage, location):
             held = stored_namespaces(store.storage)
             if held or Objects(store.storage).exists(STORE_FILE):
                 raise LocationError(f"{location}: holds a store already; restore to a new place")
-            _require_empty(store.catalog.engine)
+            _require_empty(store.database)
         yield store
 
 
@@ -73,9 +72,9 @@ def _require_no_others(location: str) -> None:
         raise LocationError(f"{location}: holds other things; name a new or empty folder, or a backup")
 
 
-def _require_empty(engine: Engine) -> None:
+def _require_empty(database: Database) -> None:
     """Refuse a database in which somebody keeps something of covpool's."""
-    with reading(engine) as connection:
+    with database.reading() as connection:
         there = set(sa.inspect(connection).get_table_names())
         for room in rooms().values():
             for table in room.metadata.sorted_tables:
@@ -83,6 +82,5 @@ def _require_empty(engine: Engine) -> None:
                     continue
                 if connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first():
                     raise LocationError(
-                        f"database {shown(engine.url)}: holds a catalog already ({table.name}); name an "
-                        "empty one"
+                        f"database {database.name}: holds a catalog already ({table.name}); name an empty one"
                     )

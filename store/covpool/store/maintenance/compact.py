@@ -9,10 +9,9 @@ later.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from covpool.store.arrays.compacted_arrays import (
     CODEC,
@@ -34,11 +33,9 @@ from covpool.store.catalog.ledger import Ledger, Move
 from covpool.store.catalog.tables import BUILDING, READY, RESERVED
 from covpool.store.codecs import codec_id, codec_of
 from covpool.store.errors import CorruptEntryError, StoreError
+from covpool.store.opened import OpenedStore
 from covpool.store.storage.objects import Objects
 from covpool.store.values.keys import MomentsKey
-
-if TYPE_CHECKING:
-    from covpool.store.store import Store
 
 #: Rows in one shard. A shard is put together in memory.
 SHARD_ROWS_DEFAULT = 64
@@ -65,17 +62,14 @@ class Plan:
     next_row: int
     sources: tuple[tuple[str, int, int], ...]
 
+    @property
+    def attributes(self) -> dict[str, str | int]:
+        """Of the group that the copy lies in."""
+        return {CODEC: self.codec, SHARD_ROWS: self.shard_rows, NEXT_ROW: self.next_row}
+
     def to_json(self) -> str:
         """All fields, for `read_plan`."""
-        return json.dumps(
-            {
-                "begun": self.begun.isoformat(),
-                "codec": self.codec,
-                "shard_rows": self.shard_rows,
-                "next_row": self.next_row,
-                "sources": self.sources,
-            }
-        )
+        return json.dumps(asdict(self), default=datetime.isoformat)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +92,7 @@ class Compacted:
 
 
 def compact(
-    store: "Store",
+    store: OpenedStore,
     namespace: Namespace,
     *,
     codec: str | None = None,
@@ -133,7 +127,7 @@ def compact(
             "bytes of lossy rows, so leave the codec as it is"
         )
     store.require_writable()
-    known = Copies(store.catalog)
+    known = Copies(store.database)
     found = _begin(store, known, namespace, wanted, shard_rows, every)
     if found is None:
         return None
@@ -148,11 +142,10 @@ def compact(
 
 
 def _complete(
-    store: "Store", known: Copies, namespace: Namespace, generation: int, plan: Plan, progress: Progress
+    store: OpenedStore, known: Copies, namespace: Namespace, generation: int, plan: Plan, progress: Progress
 ) -> Compacted:
     path = generation_path(namespace, generation)
-    attributes = {CODEC: plan.codec, SHARD_ROWS: plan.shard_rows, NEXT_ROW: plan.next_row}
-    create_compacted(store.storage, namespace, generation, attributes, len(plan.sources))
+    create_compacted(store.storage, namespace, generation, plan.attributes, len(plan.sources))
     copy = CompactedArrays(store.storage, namespace, generation)
     moves, damaged = [], []
     attended = monotonic()
@@ -178,25 +171,15 @@ def _complete(
 
 def read_plan(objects: Objects, path: str) -> Plan | None:
     """The plan of the copy at `path`; None where there is none."""
-    text = objects.read(_plan_path(path))
+    text = objects.read(f"{path}/{PLAN}")
     if text is None:
         return None
     found = json.loads(text)
     sources = tuple((str(key), int(generation), int(row)) for key, generation, row in found["sources"])
-    return Plan(
-        datetime.fromisoformat(found["begun"]),
-        found["codec"],
-        found["shard_rows"],
-        found["next_row"],
-        sources,
-    )
+    return Plan(**found | {"begun": datetime.fromisoformat(found["begun"]), "sources": sources})
 
 
-def _plan_path(path: str) -> str:
-    return f"{path}/{PLAN}"
-
-
-def _begun(store: "Store", namespace: Namespace, states: Mapping[int, str]) -> tuple[int, Plan] | None:
+def _begun(store: OpenedStore, namespace: Namespace, states: Mapping[int, str]) -> tuple[int, Plan] | None:
     for generation in generations(store.objects, namespace.id):
         path = generation_path(namespace, generation)
         plan = read_plan(store.objects, path)
@@ -206,7 +189,7 @@ def _begun(store: "Store", namespace: Namespace, states: Mapping[int, str]) -> t
 
 
 def _begin(
-    store: "Store", known: Copies, namespace: Namespace, codec: str, shard_rows: int, every: bool
+    store: OpenedStore, known: Copies, namespace: Namespace, codec: str, shard_rows: int, every: bool
 ) -> tuple[int, Plan] | None:
     """The copy to work on: one that was begun, else a new one; None where there is nothing to copy."""
     # Numbers first: when none of these copies is unfinished, the catalog refers to all of them already.
@@ -214,7 +197,7 @@ def _begin(
     generation = max([0, *generations(store.objects, namespace.id), *states]) + 1
     if (begun := _begun(store, namespace, states)) is not None:
         return begun
-    ledger = Ledger(store.catalog)
+    ledger = Ledger(store.database)
     # What is being written now may become ready later than the rows copied here.
     writing = [entry.row for entry in ledger.entries(RESERVED, namespace=namespace.id)]
     next_row = min([ledger.namespaces()[namespace.id][1], *writing])
@@ -222,17 +205,17 @@ def _begin(
     sources = [(e.key, e.place.generation, e.row) for e in ready if every or not e.place.generation]
     if not sources:
         return None
-    plan = Plan(datetime.now(UTC), codec, shard_rows, next_row, tuple(sources))
+    plan = Plan(store.database.now(), codec, shard_rows, next_row, tuple(sources))
     path = generation_path(namespace, generation)
     # Of two compactions that begin at once the second goes by the plan of the first. Plans are kept, so that
     # a number stands for one copy for ever.
-    store.objects.write_new(_plan_path(path), plan.to_json().encode())
+    store.objects.write_new(f"{path}/{PLAN}", plan.to_json().encode())
     written = read_plan(store.objects, path)
     return None if written is None else (generation, written)
 
 
 def _copied(
-    store: "Store", namespace: Namespace, copy: CompactedArrays, plan: Plan
+    store: OpenedStore, namespace: Namespace, copy: CompactedArrays, plan: Plan
 ) -> Iterator[tuple[str, Place, Row | None]]:
     """Each planned row as it reads back from the copy; None where its source is damaged or gone."""
     for index, start in enumerate(range(0, len(plan.sources), plan.shard_rows)):
@@ -257,7 +240,7 @@ def _copied(
 
 
 def _source(
-    store: "Store", namespace: Namespace, codec: str, key: str, generation: int, row: int
+    store: OpenedStore, namespace: Namespace, codec: str, key: str, generation: int, row: int
 ) -> Row | None:
     try:
         arrays = store.arrays_of(Place(namespace, generation, row))

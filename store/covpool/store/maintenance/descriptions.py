@@ -5,16 +5,12 @@ The catalog knows all that they say of the arrays that writers fill, and a copy'
 
 import json
 import logging
-from typing import TYPE_CHECKING
 
 from zarr.abc.store import Store as ZarrStorage
 from zarr.storage import MemoryStore
 
 from covpool.store.arrays.compacted_arrays import (
-    CODEC,
-    NEXT_ROW,
     SEALED,
-    SHARD_ROWS,
     create_compacted,
     mark_copy,
 )
@@ -25,15 +21,13 @@ from covpool.store.catalog.copies import Copies
 from covpool.store.catalog.entries import Place
 from covpool.store.catalog.tables import USED
 from covpool.store.maintenance.compact import read_plan
+from covpool.store.opened import OpenedStore
 from covpool.store.storage.objects import Objects
-
-if TYPE_CHECKING:
-    from covpool.store.store import Store
 
 log = logging.getLogger(__name__)
 
 
-def mend_descriptions(store: "Store", place: Place) -> list[str]:
+def mend_descriptions(store: OpenedStore, place: Place) -> list[str]:
     """Write the descriptions of the arrays that a place lies in, where there is none that can be read.
 
     Returns:
@@ -59,16 +53,15 @@ def mend_descriptions(store: "Store", place: Place) -> list[str]:
     return written
 
 
-def _describe_copy(store: "Store", place: Place, path: str, scratch: ZarrStorage) -> bool:
+def _describe_copy(store: OpenedStore, place: Place, path: str, scratch: ZarrStorage) -> bool:
     """Describe a copy that is in use; False where its plan is gone too."""
     try:
         plan = read_plan(store.objects, path)
     except (ValueError, KeyError, TypeError):
         return False
-    if plan is None or Copies(store.catalog).states(place.namespace.id).get(place.generation) != USED:
+    if plan is None or Copies(store.database).states(place.namespace.id).get(place.generation) != USED:
         return False
-    attributes = {CODEC: plan.codec, SHARD_ROWS: plan.shard_rows, NEXT_ROW: plan.next_row}
-    create_compacted(scratch, place.namespace, place.generation, attributes, len(plan.sources))
+    create_compacted(scratch, place.namespace, place.generation, plan.attributes, len(plan.sources))
     for mark in (SEALED, USED_MARK):
         mark_copy(scratch, path, mark)
     return True

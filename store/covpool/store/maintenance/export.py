@@ -5,10 +5,10 @@ import struct
 import warnings
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import zarr
@@ -18,11 +18,8 @@ from zarr.errors import ZarrUserWarning
 from covpool.store.arrays.layout import Progress, no_progress
 from covpool.store.catalog.entries import Entry
 from covpool.store.errors import LocationError
+from covpool.store.opened import OpenedStore
 from covpool.store.storage.whole_files import new_file
-from covpool.store.values.moments import Moments
-
-if TYPE_CHECKING:
-    from covpool.store.store import Store
 
 _SAFETENSORS_DTYPES = {"float32": "F32", "float64": "F64"}
 
@@ -30,7 +27,7 @@ _SAFETENSORS_DTYPES = {"float32": "F32", "float64": "F64"}
 _UNFINISHED = "unfinished"
 
 
-def describe(store: "Store", entry: Entry) -> dict[str, Any]:
+def describe(store: OpenedStore, entry: Entry) -> dict[str, Any]:
     """What is known of a matrix besides its numbers, its names included, as JSON values."""
     names = [asdict(name) for name in store.names.of(entry.key)]
     return {
@@ -48,7 +45,7 @@ def describe(store: "Store", entry: Entry) -> dict[str, Any]:
 
 
 def export_zarr(
-    store: "Store", entries: Sequence[Entry], target: Path, *, progress: Progress = no_progress
+    store: OpenedStore, entries: Sequence[Entry], target: Path, *, progress: Progress = no_progress
 ) -> int:
     """Write a Zarr v3 group: for each recipe a group of `second_moment` (n, d, d), `mean`, `count`.
 
@@ -102,7 +99,7 @@ def export_zarr(
 
 
 def export_npz(
-    store: "Store", entries: Sequence[Entry], target: Path, *, progress: Progress = no_progress
+    store: OpenedStore, entries: Sequence[Entry], target: Path, *, progress: Progress = no_progress
 ) -> int:
     """Write `<key>/second_moment`, `<key>/mean`, `<key>/count` of each, and metadata as JSON in `metadata`.
 
@@ -118,7 +115,8 @@ def export_npz(
                 np.lib.format.write_array(member, np.asarray(values), allow_pickle=False)
 
         add("metadata", json.dumps([describe(store, entry) for entry in entries]))
-        for done, (entry, moments) in enumerate(_read(store, entries)):
+        for done, entry in enumerate(entries):
+            moments = store.get(entry.key)
             add(f"{entry.key}/second_moment", moments.second_moment)
             add(f"{entry.key}/mean", moments.mean)
             add(f"{entry.key}/count", np.int64(moments.count))
@@ -127,7 +125,7 @@ def export_npz(
 
 
 def export_safetensors(
-    store: "Store", entries: Sequence[Entry], target: Path, *, progress: Progress = no_progress
+    store: OpenedStore, entries: Sequence[Entry], target: Path, *, progress: Progress = no_progress
 ) -> int:
     """Write `<key>/second_moment` and `<key>/mean` of each, and all metadata as JSON under `__metadata__`.
 
@@ -154,19 +152,16 @@ def export_safetensors(
     text += b" " * (-len(text) % 8)
     with new_file(target) as path, path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
-        for done, (_, moments) in enumerate(_read(store, entries)):
+        for done, entry in enumerate(entries):
+            moments = store.get(entry.key)
             file.write(np.ascontiguousarray(moments.mean).data)
             file.write(np.ascontiguousarray(moments.second_moment).data)
             progress(done + 1, len(entries))
     return len(entries)
 
 
-def _read(store: "Store", entries: Iterable[Entry]) -> Iterator[tuple[Entry, Moments]]:
-    return ((entry, store.get(entry.key)) for entry in entries)
-
-
 def _export_arrays(
-    store: "Store", root: zarr.Group, name: str, rows: Sequence[Entry]
+    store: OpenedStore, root: zarr.Group, name: str, rows: Sequence[Entry]
 ) -> "tuple[zarr.Array[Any], zarr.Array[Any], zarr.Array[Any]]":
     namespace = rows[0].namespace
     n, d = len(rows), namespace.width

@@ -8,9 +8,8 @@ removed, its key must read back from another: where it does not, the row becomes
 """
 
 from collections import defaultdict
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from covpool.store.arrays.compacted_arrays import USED, is_marked
 from covpool.store.arrays.layout import (
@@ -22,23 +21,13 @@ from covpool.store.arrays.layout import (
     read_layout,
 )
 from covpool.store.arrays.partial_files import partial_paths
-from covpool.store.arrays.schema import (
-    ARRAYS,
-    MEAN,
-    RECORD,
-    SECOND_MOMENT,
-    Record,
-    chunk_path,
-    generation_path,
-)
+from covpool.store.arrays.schema import ARRAYS, PARTS, chunk_paths, generation_path
 from covpool.store.catalog.copies import Copies
 from covpool.store.catalog.entries import Place
 from covpool.store.catalog.ledger import Found, Ledger
 from covpool.store.catalog.tables import RESERVED, RETIRED
-from covpool.store.errors import CorruptEntryError, StorageError
-
-if TYPE_CHECKING:
-    from covpool.store.store import Store
+from covpool.store.errors import StorageError
+from covpool.store.opened import OpenedStore
 
 AGE = timedelta(days=1)
 
@@ -68,13 +57,9 @@ class Swept:
     kept: int
     salvaged: int
 
-    def as_dict(self) -> dict[str, int]:
-        """The numbers by name."""
-        return asdict(self)
-
 
 def collect(
-    store: "Store", *, age: timedelta = AGE, dry_run: bool = False, progress: Progress = no_progress
+    store: OpenedStore, *, age: timedelta = AGE, dry_run: bool = False, progress: Progress = no_progress
 ) -> Swept:
     """Remove what is older than `age` and of no use.
 
@@ -86,8 +71,8 @@ def collect(
         progress: called with the objects removed and those to remove.
     """
     store.require_writable()
-    ledger, copies, objects = Ledger(store.catalog), Copies(store.catalog), store.objects
-    before = datetime.now(UTC) - age
+    ledger, copies, objects = Ledger(store.database), Copies(store.database), store.objects
+    before = store.database.now() - age
     # Listed first: the rows of whoever reserves later are not in it.
     layout = read_layout(objects)
     partial = [path for path, written in layout.partial.items() if written is not None and written < before]
@@ -121,7 +106,7 @@ def collect(
         for (namespace, generation), paths in doomed_copies.items():
             path = f"{ARRAYS}/{namespace}/compacted.{generation}"
             wholly = f"{path}/{PLAN}" in paths
-            for folder in [path] if wholly else [f"{path}/{one}" for one in (SECOND_MOMENT, MEAN, RECORD)]:
+            for folder in [path] if wholly else [f"{path}/{one}" for one in PARTS]:
                 objects.delete_folder(folder)
             ledger.forget_copy(namespace, generation)
         ledger.forget(doomed_rows)
@@ -144,20 +129,20 @@ class _Last:
         salvaged: how many there were.
     """
 
-    def __init__(self, store: "Store", dry_run: bool) -> None:
+    def __init__(self, store: OpenedStore, dry_run: bool) -> None:
         self._store, self._dry_run = store, dry_run
-        self._ledger = Ledger(store.catalog)
+        self._ledger = Ledger(store.database)
         self.salvaged = 0
 
     def keeps(self, place: Place) -> bool:
         """Whether the row there must stay; so does one of which that cannot be told now."""
         try:
-            record = self._whole(place)
+            record = self._store.record_at(place)
             if record is None:
                 return False
             ready = self._store.catalog.find(record.key)
             if ready is not None and ready.place != place:
-                successor = self._whole(ready.place)
+                successor = self._store.record_at(ready.place)
                 if successor is not None and successor.key == record.key:
                     return False
         except StorageError:
@@ -168,16 +153,10 @@ class _Last:
             self._ledger.adopt([Found(place, record, None)], instead_of)
         return True
 
-    def _whole(self, place: Place) -> Record | None:
-        try:
-            return self._store.arrays_of(place).whole(place.row)
-        except (CorruptEntryError, FileNotFoundError):
-            return None
-
 
 def _chunks(place: Place) -> list[str]:
-    path = generation_path(place.namespace, 0)
-    return [chunk_path(path, array, place.row) for array in (RECORD, MEAN, SECOND_MOMENT)]
+    # What says whose they are first: what is left then can be told from a row.
+    return chunk_paths(generation_path(place.namespace, 0), place.row)[::-1]
 
 
 def _strays(layout: Layout, ledger: Ledger) -> tuple[list[Place], int]:
@@ -191,7 +170,7 @@ def _strays(layout: Layout, ledger: Ledger) -> tuple[list[Place], int]:
             continue
         namespace, handed_out = known.get(name, (None, 0))
         claimed = ledger.rows(name, 0)
-        for row in chunks.paths.keys() - claimed.keys():
+        for row in chunks.keys() - claimed.keys():
             if namespace is not None and row < handed_out:
                 strays.append(Place(namespace, 0, row))
             else:
@@ -200,20 +179,20 @@ def _strays(layout: Layout, ledger: Ledger) -> tuple[list[Place], int]:
 
 
 def _abandoned(
-    store: "Store", copies: Copies, before: datetime, dry_run: bool
+    store: OpenedStore, copies: Copies, before: datetime, dry_run: bool
 ) -> dict[tuple[str, int], list[str]]:
     """By namespace and generation, the objects of copies that never came to be, or were given up before."""
     if not dry_run:
-        for name in Ledger(store.catalog).namespaces():
+        for name in Ledger(store.database).namespaces():
             for generation in generations(store.objects, name):
                 if generation not in copies.states(name):
                     copies.attend(name, generation)
-    given_up = copies.unfinished(before) if dry_run else copies.abandon_unfinished(before)
+    given_up = copies.unfinished(before, abandon=not dry_run)
     return {which: _objects(store, *which) for which in given_up}
 
 
 def _unread(
-    store: "Store", ledger: Ledger, copies: Copies, before: datetime, last: _Last, dry_run: bool
+    store: OpenedStore, ledger: Ledger, copies: Copies, before: datetime, last: _Last, dry_run: bool
 ) -> dict[tuple[str, int], list[str]]:
     """By namespace and generation, the objects of copies that were read and of which no row is any more."""
     retired: dict[tuple[str, int], list[Place]] = defaultdict(list)
@@ -229,7 +208,7 @@ def _unread(
     return found
 
 
-def _objects(store: "Store", namespace: str, generation: int) -> list[str]:
+def _objects(store: OpenedStore, namespace: str, generation: int) -> list[str]:
     """What is removed of a copy: of one that was read from, its description stays, and with it its number."""
     path = f"{ARRAYS}/{namespace}/compacted.{generation}"
     used = is_marked(store.storage, path, USED)

@@ -6,20 +6,17 @@ Nothing is removed either, which is left to `gc`.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import Connection
 
-from covpool.store.arrays.schema import Record, generation_path
+from covpool.store.arrays.schema import generation_path
 from covpool.store.catalog.entries import Entry, Place
 from covpool.store.catalog.ledger import Found, Ledger
 from covpool.store.catalog.tables import RETIRED
 from covpool.store.errors import CorruptEntryError, KeyNotFoundError
 from covpool.store.maintenance.descriptions import mend_descriptions
+from covpool.store.opened import OpenedStore
 from covpool.store.outages import probe
-
-if TYPE_CHECKING:
-    from covpool.store.store import Store
 
 #: Times that a key is looked at again because others changed it meanwhile.
 _ROUNDS = 5
@@ -54,7 +51,7 @@ class Healing:
         )
 
 
-def heal(store: "Store", key: str, *, also: Callable[[Connection], None] | None = None) -> Healing:
+def heal(store: OpenedStore, key: str, *, also: Callable[[Connection], None] | None = None) -> Healing:
     """Retire the row that is read under a key if it is damaged, and have another whole row of it read.
 
     The row is read again first: whoever saw it fail may have met an outage, or a row that was replaced since.
@@ -69,7 +66,7 @@ def heal(store: "Store", key: str, *, also: Callable[[Connection], None] | None 
         OutdatedCatalogError: the catalog is older than the arrays; nothing was retired.
         CorruptEntryError: others change the key all the time.
     """
-    ledger = Ledger(store.catalog)
+    ledger = Ledger(store.database)
     for _ in range(_ROUNDS):
         entry = store.catalog.find(key)
         if entry is None:
@@ -80,7 +77,8 @@ def heal(store: "Store", key: str, *, also: Callable[[Connection], None] | None 
             return Healing(key, None, entry.place, "")
         probe(store)
         for other in ledger.of_key(key):
-            if other.state != RETIRED or (record := _whole(store, other)) is None:
+            record = store.record_at(other.place) if other.state == RETIRED else None
+            if record is None or record.key != key or _fault(store, other) is not None:
                 continue
             found = Found(other.place, record, other.created)
             if ledger.adopt([found], {key: entry.place}) == [True]:
@@ -90,7 +88,7 @@ def heal(store: "Store", key: str, *, also: Callable[[Connection], None] | None 
     raise CorruptEntryError(f"{key}: others change it all the time; try again")
 
 
-def is_cached(store: "Store", key: str, tell: Callable[[str], None]) -> bool:
+def is_cached(store: OpenedStore, key: str, tell: Callable[[str], None]) -> bool:
     """Whether a key reads back, a damaged row of it having given way, which `tell` is told of.
 
     Raises:
@@ -108,7 +106,7 @@ def is_cached(store: "Store", key: str, tell: Callable[[str], None]) -> bool:
     return True
 
 
-def _describe(store: "Store", place: Place) -> None:
+def _describe(store: OpenedStore, place: Place) -> None:
     """Have the arrays described, without which all of their rows seem damaged."""
     try:
         store.arrays_of(place)
@@ -118,21 +116,10 @@ def _describe(store: "Store", place: Place) -> None:
             store.arrays_of(place)
 
 
-def _fault(store: "Store", entry: Entry) -> str | None:
+def _fault(store: OpenedStore, entry: Entry) -> str | None:
     """Why an entry does not read back; None where it does."""
     try:
         store.arrays_of(entry.place).read(entry.row, entry.key)
     except CorruptEntryError as error:
         return str(error).partition("; compute it again")[0]
     return None
-
-
-def _whole(store: "Store", entry: Entry) -> Record | None:
-    """The record of a row that reads back as its key's."""
-    try:
-        arrays = store.arrays_of(entry.place)
-        arrays.read(entry.row, entry.key)
-        record = arrays.whole(entry.row)
-    except CorruptEntryError:
-        return None
-    return record if record is not None and record.key == entry.key else None

@@ -9,7 +9,6 @@ and times become those of the files.
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import zarr
 
@@ -30,10 +29,8 @@ from covpool.store.catalog.ledger import Found, Ledger
 from covpool.store.catalog.tables import ABANDONED, READY, RESERVED, RETIRED, USED
 from covpool.store.errors import CorruptEntryError
 from covpool.store.maintenance.verify import Problem
+from covpool.store.opened import OpenedStore
 from covpool.store.values.keys import MomentsKey
-
-if TYPE_CHECKING:
-    from covpool.store.store import Store
 
 _BATCH = 256
 #: Of one row.
@@ -57,7 +54,7 @@ class Rebuilt:
     problems: tuple[Problem, ...]
 
 
-def rebuild(store: "Store", *, threads: int = 2, progress: Progress = no_progress) -> Rebuilt:
+def rebuild(store: OpenedStore, *, threads: int = 2, progress: Progress = no_progress) -> Rebuilt:
     """Enter every whole row that the catalog does not have, and have the newest that reads back read.
 
     Readers, writers and the other tools may be at work meanwhile. An interrupted run goes on where it was:
@@ -69,7 +66,7 @@ def rebuild(store: "Store", *, threads: int = 2, progress: Progress = no_progres
         progress: called with the rows looked at and how many there are.
     """
     store.require_open_for_writing()
-    ledger, copies, layout = Ledger(store.catalog), Copies(store.catalog), read_layout(store.objects)
+    ledger, copies, layout = Ledger(store.database), Copies(store.database), read_layout(store.objects)
     namespaces, order, problems = list[Namespace](), list[Place](), list[Problem]()
     for name in stored_namespaces(store.storage):
         try:
@@ -78,12 +75,12 @@ def rebuild(store: "Store", *, threads: int = 2, progress: Progress = no_progres
             problems.append(Problem("", str(error)))
             continue
         sound = _copies(store, namespace, copies.states(name))
-        highest = max(layout.chunks[name, 0].paths, default=-1)
+        highest = max(layout.chunks[name, 0], default=-1)
         # All of them before the first row: whoever writes after an interruption gets rows nobody has.
-        ledger.register(namespace, max([highest + 1, *(_watermark(store, path) for path in sound)]))
-        for path in sound:
-            copies.attend(name, generation_of(path), USED)
-        order += _newest_first(store, namespace, sound, layout.chunks[name, 0].paths)
+        ledger.register(namespace, max([highest + 1, *(_watermark(store, namespace, n) for n in sound)]))
+        for number in sound:
+            copies.attend(name, number, USED)
+        order += _newest_first(store, namespace, sound, layout.chunks[name, 0])
         namespaces.append(namespace)
     claimed = {
         (namespace.id, generation): ledger.rows(namespace.id, generation)
@@ -112,7 +109,7 @@ def rebuild(store: "Store", *, threads: int = 2, progress: Progress = no_progres
 class _Incumbents:
     """The rows that the catalog had read before, and which rows take their place."""
 
-    def __init__(self, store: "Store", ledger: Ledger, newest_first: Sequence[Place]) -> None:
+    def __init__(self, store: OpenedStore, ledger: Ledger, newest_first: Sequence[Place]) -> None:
         self._store = store
         self._rank = {place: rank for rank, place in enumerate(newest_first)}
         self._ready = {entry.key: entry.place for entry in ledger.entries(READY)}
@@ -122,7 +119,7 @@ class _Incumbents:
         found = {}
         for row in rows:
             place = self._ready.pop(row.record.key, None)
-            if place is not None and (self.is_older(place, row.place) or not reads(self._store, place)):
+            if place and (self.is_older(place, row.place) or self._store.record_at(place) is None):
                 found[row.record.key] = place
         return found
 
@@ -132,15 +129,7 @@ class _Incumbents:
         return same and self._rank[place] > self._rank[other]
 
 
-def reads(store: "Store", place: Place) -> bool:
-    """Whether a row is whole."""
-    try:
-        return store.arrays_of(place).whole(place.row) is not None
-    except (CorruptEntryError, FileNotFoundError):
-        return False
-
-
-def _read_anew(store: "Store", ledger: Ledger, incumbents: _Incumbents) -> None:
+def _read_anew(store: OpenedStore, ledger: Ledger, incumbents: _Incumbents) -> None:
     """Have rows read that the catalog has given up, where nothing else holds their key.
 
     Also rows that hold another key than they were handed out for, by a catalog that was too old to know.
@@ -155,15 +144,15 @@ def _read_anew(store: "Store", ledger: Ledger, incumbents: _Incumbents) -> None:
         ready = store.catalog.find(key)
         if ready is None:
             ledger.adopt([found])
-        elif (others and incumbents.is_older(ready.place, entry.place)) or not reads(store, ready.place):
+        elif (others and incumbents.is_older(ready.place, entry.place)) or not store.record_at(ready.place):
             ledger.adopt([found], {key: ready.place})
 
 
-def _missing(store: "Store", ledger: Ledger, layout: Layout) -> Iterator[Problem]:
+def _missing(store: OpenedStore, ledger: Ledger, layout: Layout) -> Iterator[Problem]:
     """Keys whose row is not there, or not all of it."""
     for entry in ledger.entries(READY):
-        chunks = layout.chunks[entry.namespace.id, 0].paths.get(entry.row, [])
-        if not entry.place.generation and len(chunks) < _CHUNKS and not reads(store, entry.place):
+        chunks = layout.chunks[entry.namespace.id, 0].get(entry.row, [])
+        if not entry.place.generation and len(chunks) < _CHUNKS and store.record_at(entry.place) is None:
             yield Problem(
                 entry.key,
                 f"{entry.key}: row {entry.row} of {generation_path(entry.namespace, 0)} is missing, and no "
@@ -171,41 +160,37 @@ def _missing(store: "Store", ledger: Ledger, layout: Layout) -> Iterator[Problem
             )
 
 
-def _copies(store: "Store", namespace: Namespace, states: Mapping[int, str]) -> list[str]:
-    """Paths of the complete copies that nobody gave up, the newest first."""
-    numbers = [n for n in generations(store.objects, namespace.id) if states.get(n) != ABANDONED]
-    paths = (generation_path(namespace, n) for n in reversed(numbers))
-    # Of a copy that gc removed only its description is left.
-    return [
-        path
-        for path in paths
-        if is_marked(store.storage, path, SEALED) and store.objects.read(f"{path}/{RECORD}/zarr.json")
-    ]
+def _copies(store: OpenedStore, namespace: Namespace, states: Mapping[int, str]) -> list[int]:
+    """Numbers of the complete copies that nobody gave up, the newest first."""
+    found = []
+    for number in reversed(generations(store.objects, namespace.id)):
+        path = generation_path(namespace, number)
+        # Of a copy that gc removed only its description is left.
+        if states.get(number) != ABANDONED and is_marked(store.storage, path, SEALED):
+            found += [number] if store.objects.read(f"{path}/{RECORD}/zarr.json") else []
+    return found
 
 
-def generation_of(path: str) -> int:
-    """The number of the copy at `path`."""
-    return int(path.rpartition(".")[2])
-
-
-def _watermark(store: "Store", path: str) -> int:
-    return int(str(zarr.open_group(store.storage, path=path, mode="r").attrs[NEXT_ROW]))
+def _watermark(store: OpenedStore, namespace: Namespace, copy: int) -> int:
+    """Rows that had been handed out when a copy was planned."""
+    group = zarr.open_group(store.storage, path=generation_path(namespace, copy), mode="r")
+    return int(str(group.attrs[NEXT_ROW]))
 
 
 def _newest_first(
-    store: "Store", namespace: Namespace, copies: Sequence[str], live: Mapping[int, list[str]]
+    store: OpenedStore, namespace: Namespace, copies: Sequence[int], live: Mapping[int, list[str]]
 ) -> Iterator[Place]:
-    watermark = _watermark(store, copies[0]) if copies else 0
+    watermark = _watermark(store, namespace, copies[0]) if copies else 0
     rows = sorted(live, reverse=True)
     yield from (Place(namespace, 0, row) for row in rows if row >= watermark)
-    for path in copies:
-        length = zarr.open_array(store.storage, path=f"{path}/{RECORD}", mode="r").shape[0]
-        generation = generation_of(path)
-        yield from (Place(namespace, generation, row) for row in range(length))
+    for number in copies:
+        path = f"{generation_path(namespace, number)}/{RECORD}"
+        length = zarr.open_array(store.storage, path=path, mode="r").shape[0]
+        yield from (Place(namespace, number, row) for row in range(length))
     yield from (Place(namespace, 0, row) for row in rows if row < watermark)
 
 
-def _read(store: "Store", place: Place) -> Found | Problem | None:
+def _read(store: OpenedStore, place: Place) -> Found | Problem | None:
     """The row there; None for a place in a copy that was left empty."""
     try:
         arrays = store.arrays_of(place)

@@ -6,44 +6,24 @@ Checksums are compared and nothing is decoded: a pass costs the processor little
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from covpool.store.arrays.rows import check_row
 from covpool.store.catalog.entries import Entry
 from covpool.store.errors import CorruptEntryError
-from covpool.store.maintenance.verify import Problem, repaired
-
-if TYPE_CHECKING:
-    from covpool.store.store import Store
+from covpool.store.maintenance.verify import Checked, Problem, repaired
+from covpool.store.opened import OpenedStore
 
 _BATCH = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Scrubbed:
-    """How far a pass has come.
-
-    Attributes:
-        after: the last key that was read.
-        entries, read: keys and bytes read so far, in this run.
-        problem: what is wrong with that key; None where nothing is.
-    """
-
-    after: str
-    entries: int
-    read: int
-    problem: Problem | None
-
-
 def scrub(
-    store: "Store",
+    store: OpenedStore,
     *,
     rate: float,
     after: str = "",
     repair: bool = True,
     stop: threading.Event | None = None,
-) -> Iterator[Scrubbed]:
+) -> Iterator[Checked]:
     """Read every ready row in key order; what is put meanwhile behind `after` is read too.
 
     Args:
@@ -71,13 +51,13 @@ def scrub(
                 return
             size, problem = _read(store, entry, repair)
             after, entries, read = entry.key, entries + 1, read + size
-            yield Scrubbed(after, entries, read, problem)
+            yield Checked(after, entries, (problem,) if problem else (), read)
             # What was slow is not caught up with: no second has more than its share.
             due = max(due, time.monotonic() - size / rate) + size / rate
             ended.wait(max(0.0, due - time.monotonic()))
 
 
-def _read(store: "Store", entry: Entry, repair: bool) -> tuple[int, Problem | None]:
+def _read(store: OpenedStore, entry: Entry, repair: bool) -> tuple[int, Problem | None]:
     """Bytes read of an entry, and what is wrong with it."""
     try:
         row = store.arrays_of(entry.place).row(entry.row)

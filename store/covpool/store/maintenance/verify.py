@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from datetime import timedelta
 
 from covpool.store.arrays.layout import read_layout, some
 from covpool.store.arrays.partial_files import partial_paths
@@ -14,9 +13,7 @@ from covpool.store.catalog.ledger import Ledger
 from covpool.store.catalog.tables import RESERVED
 from covpool.store.errors import CorruptEntryError, KeyNotFoundError
 from covpool.store.maintenance.healing import heal
-
-if TYPE_CHECKING:
-    from covpool.store.store import Store
+from covpool.store.opened import OpenedStore
 
 #: What a living writer may leave behind for the moment is no problem until it is this old.
 LEFTOVER_AGE = timedelta(days=1)
@@ -41,21 +38,23 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """How far a verification has come.
+    """How far a verification, or a scrub, has come.
 
     Attributes:
-        after: the last key that was read back.
-        entries: keys read back so far, those of the run that was resumed not counted.
+        after: the last key that was read.
+        entries: keys read so far, those of the run that was resumed not counted.
         problems: what was found since the last step.
+        read: bytes read so far, by a scrub.
     """
 
     after: str
     entries: int
     problems: tuple[Problem, ...]
+    read: int = 0
 
 
 def verify_entries(
-    store: "Store", *, after: str = "", threads: int = 2, repair: bool = False
+    store: OpenedStore, *, after: str = "", threads: int = 2, repair: bool = False
 ) -> Iterator[Checked]:
     """Read every ready entry back, in key order.
 
@@ -82,20 +81,20 @@ def verify_entries(
             yield Checked(after, done, found)
 
 
-def verify_rows(store: "Store", *, leftover_age: timedelta = LEFTOVER_AGE) -> list[Problem]:
+def verify_rows(store: OpenedStore, *, leftover_age: timedelta = LEFTOVER_AGE) -> list[Problem]:
     """Compare what lies in the arrays with what the catalog knows.
 
     Found are rows that no entry claims, reservations and unfinished files older than `leftover_age`, and
     copies whose compaction never ended.
     """
-    ledger, before = Ledger(store.catalog), datetime.now(UTC) - leftover_age
+    ledger, before = Ledger(store.database), store.database.now() - leftover_age
     # Listed first: a row reserved later is in neither, one reserved before is in the catalog.
     layout = read_layout(store.objects)
     problems = []
     for path, written in sorted(layout.partial.items()):
         if written is not None and written < before:
             problems.append(Problem("", f"{path}: left by a writer that died; run covpool store gc"))
-    at_work = Copies(store.catalog).at_work(before)
+    at_work = Copies(store.database).at_work(before)
     for (namespace, generation), chunks in sorted(layout.chunks.items()):
         claimed = ledger.rows(namespace, generation).keys()
         if generation and not claimed and (namespace, generation) not in at_work:
@@ -106,7 +105,7 @@ def verify_rows(store: "Store", *, leftover_age: timedelta = LEFTOVER_AGE) -> li
                     "store compact to complete it, or covpool store rebuild to enter it",
                 )
             )
-        if not generation and (unclaimed := chunks.paths.keys() - claimed):
+        if not generation and (unclaimed := chunks.keys() - claimed):
             problems.append(
                 Problem(
                     "",
@@ -128,13 +127,13 @@ def verify_rows(store: "Store", *, leftover_age: timedelta = LEFTOVER_AGE) -> li
     return problems
 
 
-def verify(store: "Store", *, leftover_age: timedelta = LEFTOVER_AGE, threads: int = 2) -> list[Problem]:
+def verify(store: OpenedStore, *, leftover_age: timedelta = LEFTOVER_AGE, threads: int = 2) -> list[Problem]:
     """Everything `verify_entries` and `verify_rows` find."""
     problems = [one for step in verify_entries(store, threads=threads) for one in step.problems]
     return problems + verify_rows(store, leftover_age=leftover_age)
 
 
-def check(store: "Store", entry: Entry, *, repair: bool) -> Problem | None:
+def check(store: OpenedStore, entry: Entry, *, repair: bool) -> Problem | None:
     """What is wrong with an entry, after it was repaired where that is asked for."""
     try:
         found = store.get(entry.key)
@@ -151,7 +150,7 @@ def check(store: "Store", entry: Entry, *, repair: bool) -> Problem | None:
     return None
 
 
-def repaired(store: "Store", key: str) -> Problem | None:
+def repaired(store: OpenedStore, key: str) -> Problem | None:
     """What became of a key that did not read back; None where it was replaced meanwhile."""
     try:
         healing = heal(store, key)

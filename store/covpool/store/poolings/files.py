@@ -1,23 +1,25 @@
-"""Read a fitted pooling of any kind."""
+"""Read a fitted pooling of any kind; packages offer kinds in the group `covpool.fitted_poolings`."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from covpool.store.errors import BottleneckError
-from covpool.store.poolings.bottleneck import Bottleneck
 from covpool.store.poolings.fitted import FittedPooling, kind_of
-from covpool.store.poolings.scores import LinearScores
+from covpool.store.registry import Registry
 
-CLASSES: Mapping[str, type[FittedPooling]] = {one.kind: one for one in (Bottleneck, LinearScores)}
+#: Class of each kind, of every installed package.
+FITTED: Registry[type[FittedPooling]] = Registry("covpool.fitted_poolings", type, BottleneckError)
 
 
 def load_pooling(path: Path) -> FittedPooling:
     """The fitted pooling in a file.
 
     Raises:
-        BottleneckError: it is damaged, of another version, or no fitted pooling.
+        BottleneckError: it is damaged, of another version, or of no kind that is installed.
     """
     kind = kind_of(path)
-    if kind not in CLASSES:
-        raise BottleneckError(f"{path}: holds no covpool bottleneck ({kind or 'no kind'}); fit it again")
-    return CLASSES[kind].load(path)
+    if kind not in FITTED:
+        raise BottleneckError(
+            f"{path}: holds no fitted pooling of a known kind ({kind or 'it names none'}); fit it again, or "
+            "install the package that brings its kind"
+        )
+    return FITTED[kind].load(path)

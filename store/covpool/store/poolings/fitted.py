@@ -52,7 +52,7 @@ class FittedPooling(ABC):
         check_name(self.name)
         for name, tensor in self.tensors().items():
             if not np.isfinite(tensor).all():
-                raise BottleneckError(f"bottleneck {self.name!r}: a value of {name} is not finite")
+                raise BottleneckError(f"pooling {self.name!r}: a value of {name} is not finite")
 
     @cached_property
     def digest(self) -> str:
@@ -83,6 +83,11 @@ class FittedPooling(ABC):
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
         """Shape of an embedding."""
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the first n numbers of an embedding are those of a fit with k = n, for every n."""
+        return False
 
     @property
     def parts(self) -> tuple[Pooling, ...]:
@@ -117,7 +122,7 @@ class FittedPooling(ABC):
         """
         if moments.width != self.width:
             raise BottleneckError(
-                f"bottleneck {self.name!r}: takes width {self.width}, the moments have {moments.width}; "
+                f"pooling {self.name!r}: takes width {self.width}, the moments have {moments.width}; "
                 "use one that was fitted on this layer"
             )
 
@@ -137,7 +142,7 @@ class FittedPooling(ABC):
             if (theirs := getattr(recipe, name)) != (ours := getattr(self.recipe, name))
         ]
         raise BottleneckError(
-            f"bottleneck {self.name!r} was fitted on other moments ({'; '.join(differing)}); "
+            f"pooling {self.name!r} was fitted on other moments ({'; '.join(differing)}); "
             "choose one of this model and layer, or fit one"
         )
 
@@ -181,7 +186,7 @@ class FittedPooling(ABC):
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, BottleneckError):
                 raise
-            raise BottleneckError(f"{path}: not a readable bottleneck file ({error})") from error
+            raise BottleneckError(f"{path}: not a readable file of a fitted pooling ({error})") from error
 
 
 def check_name(name: str) -> None:
@@ -191,9 +196,7 @@ def check_name(name: str) -> None:
         BottleneckError: saying which names are taken.
     """
     if JOIN in name or name in KINDS:
-        raise BottleneckError(
-            f"bottleneck {name!r}: a name holds no {JOIN!r} and is none of {', '.join(KINDS)}"
-        )
+        raise BottleneckError(f"pooling {name!r}: a name holds no {JOIN!r} and is none of {', '.join(KINDS)}")
 
 
 def kind_of(path: Path) -> str:
@@ -206,4 +209,4 @@ def kind_of(path: Path) -> str:
         with safe_open(path, "numpy") as file:
             return str((file.metadata() or {}).get("kind", ""))
     except (SafetensorError, OSError) as error:
-        raise BottleneckError(f"{path}: not a readable bottleneck file ({error})") from error
+        raise BottleneckError(f"{path}: not a readable file of a fitted pooling ({error})") from error

@@ -24,24 +24,6 @@ def half_vector(matrices: NDArray[np.floating]) -> NDArray[np.float64]:
     return found
 
 
-def from_half_vector(vectors: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(..., d, d) symmetric matrices of half-vectors (..., d (d + 1) / 2); the inverse of `half_vector`.
-
-    Raises:
-        ValueError: the length is not d (d + 1) / 2 for any d.
-    """
-    length = vectors.shape[-1]
-    width = (int((8 * length + 1) ** 0.5) - 1) // 2
-    if half_length(width) != length:
-        raise ValueError(f"{length} numbers are not the half of a symmetric matrix")
-    flat, factors = _upper(width)
-    upper = np.zeros((*vectors.shape[:-1], width * width))
-    upper[..., flat] = vectors / factors
-    square = upper.reshape(*vectors.shape[:-1], width, width)
-    square += np.triu(square, 1).swapaxes(-1, -2)
-    return square
-
-
 def pairs(width: int) -> list[tuple[int, int]]:
     """(row, column) of every entry of the half-vector, in its order."""
     return [(i, j) for i in range(width) for j in range(i, width)]

@@ -1,7 +1,7 @@
-"""Plain pooling kinds: what can be read off moments without a fit, alone or joined with `+`.
+"""Pooling kinds: rules that turn moments into an embedding, by name, alone or joined with `+`.
 
-`pooling("mean+covariance")` joins two; a fitted pooling takes part under its own name. Matrices become
-half-vectors (see `half_vector`), everything is float64.
+`pooling("mean+covariance")` joins two; a fitted pooling takes part under its own name. A plain kind needs no
+fit; packages offer them in the entry-point group `covpool.poolings`. Everything is float64.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covpool.store.errors import PoolingError
-from covpool.store.poolings.half_vector import half_length, half_vector, pairs
-from covpool.store.poolings.roots import matrix_log, matrix_root, newton_schulz_root
+from covpool.store.poolings.half_vector import half_length, pairs
+from covpool.store.registry import Registry
 from covpool.store.values.keys import Recipe
 from covpool.store.values.moments import Moments
 
@@ -127,49 +127,8 @@ class JoinedPooling:
             part.require(recipe)
 
 
-def _mean(moments: Moments) -> Vector:
-    return moments.mean.astype(np.float64)
-
-
-def _std(moments: Moments) -> Vector:
-    mean = moments.mean.astype(np.float64)
-    # Rounding can leave the variance of a constant feature just below 0.
-    return np.sqrt(np.maximum(np.diagonal(moments.second_moment).astype(np.float64) - mean**2, 0))
-
-
-def _second_moment(moments: Moments) -> Vector:
-    return half_vector(moments.second_moment)
-
-
-def _covariance(moments: Moments) -> Vector:
-    return half_vector(moments.astype(np.float64).covariance())
-
-
-def _root(moments: Moments) -> Vector:
-    return half_vector(matrix_root(moments.second_moment))
-
-
-def _newton_schulz(moments: Moments) -> Vector:
-    return half_vector(newton_schulz_root(moments.second_moment))
-
-
-def _log(moments: Moments) -> Vector:
-    return half_vector(matrix_log(moments.second_moment))
-
-
-#: The plain poolings by name.
-KINDS: Mapping[str, PlainPooling] = {
-    kind.name: kind
-    for kind in (
-        PlainPooling("mean", "mean of every feature", False, _mean),
-        PlainPooling("std", "standard deviation of every feature (by T, not T - 1)", False, _std),
-        PlainPooling("second_moment", "C = XᵀX / T, uncentred", True, _second_moment),
-        PlainPooling("covariance", "C - X̄ X̄ᵀ, centred", True, _covariance),
-        PlainPooling("root", "C^½ by eigendecomposition", True, _root),
-        PlainPooling("newton_schulz", "C^½ by five Newton-Schulz iterations", True, _newton_schulz),
-        PlainPooling("log", "log C, log-Euclidean", True, _log),
-    )
-}
+#: By name, of every installed package.
+KINDS: Registry[PlainPooling] = Registry("covpool.poolings", PlainPooling, PoolingError)
 
 
 def pooling(name: str, fitted: Mapping[str, Pooling] | None = None) -> Pooling:

@@ -48,7 +48,7 @@ class LinearScores(FittedPooling):
         size = pooling(self.features).size(self.projection.shape[-1])
         if self.loadings.shape[:-1] != (size,) or not self.centre.shape == self.spread.shape == (size,):
             raise BottleneckError(
-                f"bottleneck {self.name!r}: centre {self.centre.shape}, spread {self.spread.shape} and "
+                f"pooling {self.name!r}: centre {self.centre.shape}, spread {self.spread.shape} and "
                 f"loadings {self.loadings.shape} must be ({size},), ({size},) and ({size}, k)"
             )
         super().__post_init__()

@@ -6,10 +6,10 @@ from pathlib import Path
 from zarr.abc.store import Store as ZarrStorage
 from zarr.storage import LocalStore, MemoryStore
 
-from covpool.store.arrays.schema import CATALOG_FILE
 from covpool.store.errors import LocationError
 from covpool.store.storage.buckets import open_bucket
 
+CATALOG_FILE = "catalog.sqlite"
 MEMORY = "memory://"
 _BUCKET = "s3://"
 

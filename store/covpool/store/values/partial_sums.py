@@ -8,7 +8,6 @@ the CRC-32 of it.
 import json
 import struct
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -36,7 +35,6 @@ class PartialSums:
         products: packed upper triangle of their XᵀX (`covpool.store.values.packing`), of the same dtype.
         staged: (n, d) rows that are in neither yet.
         staged_dtype: what the rows were; bfloat16 rows are held here as float32, which is exact.
-        start: where these sums begin, in the unit of `position`.
     """
 
     position: int
@@ -45,7 +43,6 @@ class PartialSums:
     products: NDArray[Any]
     staged: NDArray[Any]
     staged_dtype: str
-    start: int = 0
 
     def __post_init__(self) -> None:
         width = packed_width(self.products.shape)
@@ -57,13 +54,15 @@ class PartialSums:
 
     def to_bytes(self, key: str) -> bytes:
         """The file of `key`."""
-        described = {
+        header = {
+            "covpool_partial": str(VERSION),
+            "key": key,
             "position": str(self.position),
             "count": str(self.count),
             "staged_dtype": self.staged_dtype,
-            "start": str(self.start),
         }
-        return sealed(key, {name: getattr(self, name) for name in _ARRAYS}, described)
+        data = save({name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}, header)
+        return data + _CHECKSUM.pack(zlib.crc32(data))
 
     @classmethod
     def from_bytes(cls, content: bytes, key: str) -> Self:
@@ -73,40 +72,22 @@ class PartialSums:
             CorruptEntryError: a byte differs, or the file is another key's.
             FormatVersionError: another version of covpool wrote it.
         """
-        arrays, header = opened(content, key)
+        data = content[: -_CHECKSUM.size]
+        if len(content) < _CHECKSUM.size or content[len(data) :] != _CHECKSUM.pack(zlib.crc32(data)):
+            raise CorruptEntryError(f"{key}: its partial sums are damaged; drop them and start again")
+        # The checksum holds, so this is what some covpool wrote: a length, and JSON of that length.
+        header = json.loads(data[_LENGTH.size :][: _LENGTH.unpack_from(data)[0]])["__metadata__"]
+        if header["covpool_partial"] != str(VERSION):
+            raise FormatVersionError(
+                f"{key}: its partial sums are of version {header['covpool_partial']}, this covpool reads "
+                f"{VERSION}; drop them and start again"
+            )
+        if header["key"] != key:
+            raise CorruptEntryError(f"{key}: its partial sums are those of {header['key']}; drop them")
+        arrays = load(data)
         return cls(
             position=int(header["position"]),
             count=int(header["count"]),
             staged_dtype=header["staged_dtype"],
-            start=int(header.get("start", 0)),
             **{name: arrays[name] for name in _ARRAYS},
         )
-
-
-def sealed(key: str, arrays: Mapping[str, NDArray[Any]], described: Mapping[str, str]) -> bytes:
-    """The file of arrays that belong to a key, with a description."""
-    header = {"covpool_partial": str(VERSION), "key": key} | dict(described)
-    data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, header)
-    return data + _CHECKSUM.pack(zlib.crc32(data))
-
-
-def opened(content: bytes, key: str) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Arrays and description of a file that `sealed` made.
-
-    Raises:
-        CorruptEntryError: a byte differs, or the file is another key's.
-        FormatVersionError: another version of covpool wrote it.
-    """
-    data = content[: -_CHECKSUM.size]
-    if len(content) < _CHECKSUM.size or content[len(data) :] != _CHECKSUM.pack(zlib.crc32(data)):
-        raise CorruptEntryError(f"{key}: its partial sums are damaged; drop them and start again")
-    # The checksum holds, so this is what some covpool wrote: a length, and JSON of that length.
-    header = json.loads(data[_LENGTH.size :][: _LENGTH.unpack_from(data)[0]])["__metadata__"]
-    if header["covpool_partial"] != str(VERSION):
-        raise FormatVersionError(
-            f"{key}: its partial sums are of version {header['covpool_partial']}, this covpool reads "
-            f"{VERSION}; drop them and start again"
-        )
-    if header["key"] != key:
-        raise CorruptEntryError(f"{key}: its partial sums are those of {header['key']}; drop them")
-    return load(data), header

@@ -15,18 +15,23 @@ HARMS = {
     "kill once": "CATTAGACATTAGACATTAGA",
     "sleep once": "TTAGGGTTAGGGTTAGGGTTA",
     "overflow": "ACACACTTACACACTTACACA",
+    "kill Dask worker": "GGTTGGTTTGGTTGGTTTGGT",
 }
 
 
+def _faults() -> Path:
+    return Path(os.environ["COVPOOL_TEST_FAULTS"])
+
+
 def _once(name: str) -> bool:
-    flag = Path(os.environ["COVPOOL_TEST_FAULTS"]) / name.replace(" ", "-")
+    flag = _faults() / name.replace(" ", "-")
     first = not flag.exists()
     flag.touch()
     return first
 
 
 def _forgone(name: str) -> bool:
-    return (Path(os.environ["COVPOOL_TEST_FAULTS"]) / f"no-{name}").exists()
+    return (_faults() / f"no-{name}").exists()
 
 
 def _install() -> None:
@@ -35,39 +40,42 @@ def _install() -> None:
 
     run = extraction.extract_regions
 
-    def harmed(adapter, sequences, *rest, **options):  # type: ignore[no-untyped-def]
-        for sequence, _ in sequences:
+    def harmed(adapter, workloads, *rest, **options):  # type: ignore[no-untyped-def]
+        for one in workloads:
             for kind, bases in HARMS.items():
-                if not sequence.bases.startswith(bases):
+                if not one.bases.startswith(bases):
                     continue
                 killing = (kind == "kill" and not _forgone(kind)) or (kind == "kill once" and _once(kind))
                 if killing:
                     os.kill(os.getpid(), signal.SIGKILL)
+                if kind == "kill Dask worker" and (_faults() / "kill-Dask-worker").exists():
+                    os.kill(os.getppid(), signal.SIGKILL)
+                    time.sleep(120)
                 if kind == "sleep once" and _once(kind):
                     time.sleep(120)
                 if kind == "overflow":
                     raise ActivationError("layer up.6 overflowed")
-        return run(adapter, sequences, *rest, **options)
+        return run(adapter, workloads, *rest, **options)
 
     extraction.extract_regions = harmed
-    if (Path(os.environ["COVPOOL_TEST_FAULTS"]) / "while-telling").exists():
+    if (_faults() / "while-telling").exists():
         _kill_while_telling()
 
 
 def _kill_while_telling() -> None:
     """Die once between two matrices of the same work."""
-    from covpool.service.bulk import one_process
+    from covpool.service.processes.messages import Messages
 
-    tell, told = one_process._tell, []
+    send, told = Messages.send, []
 
-    def telling(pipe, *message):  # type: ignore[no-untyped-def]
-        tell(pipe, *message)
-        told.append(message[0])
+    def sending(self, number, kind, *more):  # type: ignore[no-untyped-def]
+        send(self, number, kind, *more)
+        told.append(kind)
         if told[-2:] == ["row", "row"] and _once("told"):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    one_process._tell = telling
+    Messages.send = sending  # type: ignore[method-assign]
 
 
-if "COVPOOL_TEST_FAULTS" in os.environ and "spawn_main" in " ".join(sys.orig_argv):
+if "COVPOOL_TEST_FAULTS" in os.environ and "covpool.service.extraction.engine_program" in sys.orig_argv:
     _install()

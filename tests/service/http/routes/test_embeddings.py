@@ -186,12 +186,34 @@ def test_plain_kinds_are_served_by_name_and_join_with_the_bottleneck(http: httpx
     bases = "GATTACA" * 30
     (default,) = embed(http, input=bases)
     name = post(http, {"input": bases}).json()["bottleneck"]
-    (mean,) = embed(http, input=bases, bottleneck="mean")
-    (both,) = embed(http, input=bases, bottleneck=f"mean+covariance+{name}")
+    (mean,) = embed(http, input=bases, pooling="mean")
+    (both,) = embed(http, input=bases, pooling=f"mean+covariance+{name}")
     assert mean["shape"] == [64]
     assert both["shape"] == [64 + 64 * 65 // 2 + 16 * 16]
     assert both["embedding"][:64] == mean["embedding"]
     assert both["embedding"][-256:] == default["embedding"]
+
+
+def test_the_two_fields_of_0_1_are_understood_and_the_answer_says_what_to_write(http: httpx.Client) -> None:
+    body = {"input": "GATTACA" * 30}
+    for old, new in (
+        ({"bottleneck": "root"}, {"pooling": "root"}),
+        ({"pooling": "bottleneck", "bottleneck": "mean+std"}, {"pooling": "mean+std"}),
+    ):
+        before, now = post(http, body | old), post(http, body | new)
+        assert before.json()["data"] == now.json()["data"]
+        assert (before.json()["pooling"], before.json()["bottleneck"]) == ("bottleneck", new["pooling"])
+        assert (now.json()["pooling"], now.json()["bottleneck"]) == (new["pooling"], "")
+        assert before.headers["deprecation"].startswith("@")
+        assert "'bottleneck' is deprecated: give the name as 'pooling'" in before.json()["notices"]
+        assert "deprecation" not in now.headers
+        assert now.json()["notices"] == post(http, body).json()["notices"]
+    (half,) = embed(http, **body, bottleneck="second_moment")
+    assert half["shape"] == [64 * 65 // 2]
+    job = http.post("/v1/jobs", json=body | {"bottleneck": "root"})
+    assert job.headers["deprecation"].startswith("@")
+    assert any("deprecated" in notice for notice in job.json()["notices"])
+    assert http.post("/v1/jobs", json=body).json()["id"] == job.json()["id"]
 
 
 def test_pooling_gives_the_mean_and_the_second_moment_as_they_are_cached(http: httpx.Client) -> None:

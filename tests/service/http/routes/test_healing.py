@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from covpool.clients import Client
-from covpool.service.queue import Queue, Request
+from covpool.service.queue import JobQueue, Request, TaskLeases
+from covpool.service.queue.losing import lose
 from covpool.store import Store
 from covpool.store.maintenance.healing import heal
 from covpool.store.maintenance.verify import check
@@ -146,12 +147,12 @@ def test_the_client_and_the_commands_get_their_embeddings_in_spite_of_damage(
 def test_a_job_whose_matrix_was_cached_before_it_says_that_it_is_lost(tmp_path: Path) -> None:
     key = example_key("a")
     with Store.open(tmp_path) as store:
-        queue = Queue(store.catalog)
+        queue, leases = JobQueue(store.database), TaskLeases(store.database)
         store.put(key, example_moments("a", 8))
-        job = queue.submit(key.recipe, [Request("a", key, "ACGT", 4)])
+        job = queue.submit(key.recipe, [Request.of_key("a", key, "ACGT", 4)])
         assert (queue.job(job).state, queue.progress(job).state) == ("done", "done")
         next((tmp_path / "arrays").glob("*/mean/c.0.0")).unlink()
-        heal(store, key.digest, also=partial(Queue.lose, key=key, error="lost; submit it again"))
+        heal(store, key.digest, also=partial(lose, key=key, error="lost; submit it again"))
         assert (queue.job(job).state, queue.progress(job).state) == ("failed", "failed")
         assert queue.job(job).records[0].error == "lost; submit it again"
         # Put by another command, it is done again, however it is asked.
@@ -159,6 +160,6 @@ def test_a_job_whose_matrix_was_cached_before_it_says_that_it_is_lost(tmp_path: 
         assert (queue.job(job).state, queue.progress(job).state) == ("done", "done")
         # Submitted again, it is queued.
         next((tmp_path / "arrays").glob("*/mean/c.1.0")).unlink()
-        heal(store, key.digest, also=partial(Queue.lose, key=key, error="lost; submit it again"))
-        assert queue.submit(key.recipe, [Request("a", key, "ACGT", 4)]) == job
-        assert [task.id for task in queue.claim("w")] == [key.digest]
+        heal(store, key.digest, also=partial(lose, key=key, error="lost; submit it again"))
+        assert queue.submit(key.recipe, [Request.of_key("a", key, "ACGT", 4)]) == job
+        assert [task.id for task in leases.claim("w")] == [key.digest]

@@ -79,7 +79,7 @@ def test_token_numbers_are_refused_with_what_to_change(official: openai.OpenAI, 
 def test_dimensions_are_the_first_scores_of_the_whole(
     official: openai.OpenAI, first: int, form: Literal["float", "base64"]
 ) -> None:
-    scores = {"bottleneck": "ntv3-mini.up.6.s136"}
+    scores = {"pooling": "ntv3-mini.up.6.s136"}
 
     def embed(**options: Any) -> Any:
         found = official.embeddings.create(
@@ -98,10 +98,10 @@ def test_dimensions_are_the_first_scores_of_the_whole(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"bottleneck": "ntv3-mini.up.6.s136", "dimensions": 137}, "136 or fewer"),
+        ({"pooling": "ntv3-mini.up.6.s136", "dimensions": 137}, "136 or fewer"),
         ({"dimensions": 16}, r"no order.*ntv3-mini\.up\.6\.s136"),
-        ({"bottleneck": "mean", "dimensions": 3}, "no order"),
-        ({"bottleneck": "mean+ntv3-mini.up.6.s136", "dimensions": 3}, "no order"),
+        ({"pooling": "mean", "dimensions": 3}, "no order"),
+        ({"pooling": "mean+ntv3-mini.up.6.s136", "dimensions": 3}, "no order"),
         ({"pooling": "second_moment", "dimensions": 3}, "no order"),
         ({"pooling": "second_moment", "dimensions": 3, "layer": "stem"}, "root-pca"),
     ],

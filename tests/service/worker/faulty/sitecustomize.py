@@ -49,17 +49,17 @@ def _harm(kind: str, budget: int, progress: object) -> None:
 def _install() -> None:
     from covpool.extractor.extraction import extract as extraction
 
-    run = extraction.extract_regions
+    run = extraction._extracted
 
-    def harmed(adapter, sequences, layers, options, progress=None, **more):  # type: ignore[no-untyped-def]
-        for sequence, _ in sequences:
+    def harmed(adapter, workloads, progress, *more):  # type: ignore[no-untyped-def]
+        for one in workloads:
             for kind, bases in HARMS.items():
-                if sequence.bases == bases:
+                if one.bases == bases:
                     _harm(kind, adapter.budget, progress)
-        return run(adapter, sequences, layers, options, progress, **more)
+        return run(adapter, workloads, progress, *more)
 
-    extraction.extract_regions = harmed
+    extraction._extracted = harmed
 
 
-if "covpool.service.worker.extracting" in sys.orig_argv:
+if "covpool.service.extraction.engine_program" in sys.orig_argv:
     _install()

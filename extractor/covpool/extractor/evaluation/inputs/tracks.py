@@ -44,7 +44,7 @@ def track_targets(
     for sample, files in _read_table(table).items():
         means = {}
         for strand, path in files.items():
-            signal = _signal(genes, path)
+            signal = signal_of(genes, path)
             _check_lengths(path, signal, _contigs(genes))
             means[strand] = signal.means(genes)
             if absent_is_zero:
@@ -69,18 +69,12 @@ def track_targets(
     return Targets("tracks", names, names, values.astype(np.float32), notes)
 
 
-def mean_signal(genes: list[CodingGene], path: Path) -> Vector:
-    """(genes,) mean signal of a bedGraph, wiggle or bigWig file over each gene.
-
-    NaN on contigs that the file does not cover, see `signal.py`.
+def signal_of(genes: list[CodingGene], path: Path) -> Signal:
+    """A bedGraph, wiggle or bigWig file on the contigs of genes; see `signal.py`.
 
     Raises:
-        EvaluationError: the file is damaged, or covers none of the genes' contigs.
+        EvaluationError: the file is damaged, or covers none of the contigs.
     """
-    return _signal(genes, path).means(genes)
-
-
-def _signal(genes: list[CodingGene], path: Path) -> Signal:
     contigs = _contigs(genes)
     signal = read_signal(path, contigs.values())
     if not signal.intervals:

@@ -57,7 +57,7 @@ def fit_autoencoder(
         state: directory in which to keep the state of every epoch, and from which to go on.
 
     Raises:
-        PoolingError: there are no moments, k exceeds their width, or the state is of another fit.
+        FitError: there are no moments, k exceeds their width, or the state is of another fit.
     """
     check_k(source, k)
     settings = {

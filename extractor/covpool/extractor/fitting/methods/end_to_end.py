@@ -60,7 +60,7 @@ def fit_end_to_end(
         state: directory in which to keep the state of every epoch, and from which to go on.
 
     Raises:
-        PoolingError: moments and targets do not fit each other, k exceeds the width, or the state is of
+        FitError: moments and targets do not fit each other, k exceeds the width, or the state is of
             another fit.
     """
     check_k(source, k)

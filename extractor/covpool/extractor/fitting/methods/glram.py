@@ -62,7 +62,7 @@ def fit_glram(
         executor: computes parts of each pass in parallel.
 
     Raises:
-        PoolingError: there are no moments, k exceeds their width, or the state is of another fit.
+        FitError: there are no moments, k exceeds their width, or the state is of another fit.
     """
     check_k(source, k)
     settings = {"method": "glram", "k": k, "scaling": scaling, "reweighted": reweighted, "first": "squared"}
@@ -99,6 +99,10 @@ def fit_glram(
         "curve_by": "sweep",
     }
     return tied_bottleneck(columns, scale, name, source.recipe, fit)
+
+
+#: Ends with the least unsquared loss.
+fit_glram_reweighted = partial(fit_glram, reweighted=True)
 
 
 def _pass(

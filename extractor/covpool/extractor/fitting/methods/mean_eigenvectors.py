@@ -29,7 +29,7 @@ def fit_mean_eigenvectors(
         executor: computes parts of the pass in parallel.
 
     Raises:
-        PoolingError: there are no moments, or k exceeds their width.
+        FitError: there are no moments, or k exceeds their width.
     """
     check_k(source, k)
     summary = summarise(source, executor)

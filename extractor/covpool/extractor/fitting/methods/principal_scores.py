@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from covpool.extractor.errors import FitError
 from covpool.extractor.fitting.features import feature_table, projection_of
 from covpool.extractor.fitting.methods.principal import PrincipalAxes, principal_axes
 from covpool.extractor.fitting.source import MomentsSource, width_of
 from covpool.extractor.fitting.state import fit_state
 from covpool.extractor.fitting.summary import Scaling
-from covpool.store.errors import PoolingError
 from covpool.store.poolings.kinds import pooling
 from covpool.store.poolings.scores import LinearScores
 
@@ -95,7 +95,7 @@ def principal_features(
         if or_fewer:
             k = min(k, most)
         if not 1 <= k <= most:
-            raise PoolingError(
+            raise FitError(
                 f"cannot fit k={k} scores on {len(source)} moments of width {width} with {size} numbers "
                 f"each; choose 1 to {most}"
             )
@@ -132,7 +132,7 @@ def fit_principal_scores(
         executor: computes parts of each pass in parallel.
 
     Raises:
-        PoolingError: there are too few moments for k, no such kind, or the state is of another fit.
+        FitError: there are too few moments for k, no such kind, or the state is of another fit.
     """
     with principal_features(
         source,

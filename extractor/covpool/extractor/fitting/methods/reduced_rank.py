@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from covpool.extractor.errors import FitError
 from covpool.extractor.fitting.methods.principal_scores import principal_features
 from covpool.extractor.fitting.source import MomentsSource
 from covpool.extractor.fitting.summary import Scaling, signed
 from covpool.extractor.fitting.targets import Targets
-from covpool.store.errors import PoolingError
 from covpool.store.poolings.scores import LinearScores
 from covpool.store.threads import one_thread
 
@@ -57,11 +57,11 @@ def fit_reduced_rank_ridge(
         features, scaling, directions, seed, state, executor: see `fit_principal_scores`.
 
     Raises:
-        PoolingError: see `fit_principal_scores`; also when targets do not fit, or k exceeds their number.
+        FitError: see `fit_principal_scores`; also when targets do not fit, or k exceeds their number.
     """
     targets.check(len(source))
     if not 1 <= k <= len(targets.names):
-        raise PoolingError(f"cannot fit rank {k} to {len(targets.names)} targets; take fewer")
+        raise FitError(f"cannot fit rank {k} to {len(targets.names)} targets; take fewer")
     with principal_features(
         source,
         k=scores,

@@ -58,10 +58,10 @@ class Spans:
             spans.append((min(s for s, _ in known), max(e for _, e in known)))
         return spans[::-1]
 
-    def ascent(self, span: Span, level: int, top: int) -> list[Span]:
-        """Spans of levels `level` … `top` that the up tower needs for `span` of `level`."""
+    def ascent(self, span: Span, top: int) -> list[Span]:
+        """Spans of levels 0 … `top` that the up tower needs for `span` of level 0."""
         spans = [span]
-        for above in range(level + 1, top + 1):
+        for above in range(1, top + 1):
             start, end = spans[-1]
             spans.append(self.widen((start // 2, -(-end // 2)), above, self.reach.up))
         return spans

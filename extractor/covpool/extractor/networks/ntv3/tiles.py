@@ -2,8 +2,10 @@
 
 Pass one runs the down tower tile by tile and keeps the bottleneck tokens (T x d: 50 MB for a megabase at
 width 1536 in float32). Attention then sees them all. Pass two recomputes the down tower of each tile for its
-skips (kept, they would be gigabytes) and runs the up tower. Only what the wanted taps need is run. Peak
-memory is O(tile x width + bottleneck); the result is that of the untiled forward in exact arithmetic.
+skips (kept, they would be gigabytes) and runs the up tower. Only the blocks that the wanted taps need are
+run. Peak memory is O(tile x width + bottleneck); the result is that of the untiled forward in exact
+arithmetic. A tile spans the same positions of every level whatever taps are wanted, so that the bits of one
+tap do not depend on the others.
 
 Convention: activations are (batch, position, channel); a batch is padded on the right to its longest member,
 and positions beyond a member's own end are zeroed before every convolution and hidden from attention.
@@ -108,14 +110,14 @@ class TiledForward:
         """
         taps = Taps(names)
         batch = _Batch(self.network, ids, lengths, species, self.reach)
-        tiles = self._tiles((0, batch.length))
+        tiles = self._tiles(batch.length)
         wanted = [tile for tile in tiles if tile[1] > start]
         depth = self.network.config.num_downsamples if taps.bottleneck else taps.down + 1
         tops: list[Tensor] = []
         # One tile is the whole sequence: its skips serve the up tower as they are.
         skips: dict[int, Stage] = {}
         for tile in tiles if taps.bottleneck else wanted:
-            for stage in batch.descend_to(_at(tile, depth), depth):
+            for stage in batch.descend_to(tile, depth):
                 if stage.name in names and tile[1] > start:
                     yield _own(stage, tile)
                 if stage.is_input and stage.level == depth:
@@ -131,69 +133,14 @@ class TiledForward:
             x = stage.values
             if stage.name in names:
                 yield stage
-        if taps.up >= 0:
-            yield from self._decode(batch, wanted, names, x, skips)
-
-    def encode(
-        self, ids: Tensor, names: frozenset[str], species: Tensor | None, span: Span
-    ) -> Iterator[Stage]:
-        """The first third of `run` over some tiles of one sequence: its stem and down tower.
-
-        Args:
-            ids, names, species: as in `run`, of one sequence.
-            span: bp, a part.
-
-        Yields:
-            Stages of the wanted taps; where others lie behind the down tower, as `POOLED` also what `attend`
-            starts from.
-        """
-        taps = Taps(names)
-        batch = _Batch(self.network, ids, [ids.shape[1]], species, self.reach)
-        depth = self.network.config.num_downsamples if taps.bottleneck else taps.down + 1
-        for tile in self._tiles(span):
-            for stage in batch.descend_to(_at(tile, depth), depth):
-                top = taps.bottleneck and stage.is_input and stage.level == depth
-                if stage.name in names or top:
-                    yield _own(stage, tile)
-
-    def attend(
-        self, ids: Tensor, names: frozenset[str], species: Tensor | None, encoded: Tensor
-    ) -> Iterator[Stage]:
-        """The second third of `run`: transformer blocks over all that `encode` gave, (1, t, d).
-
-        Yields:
-            Every block's stage; the last is what `decode` starts from.
-        """
-        taps = Taps(names)
-        batch = _Batch(self.network, ids, [ids.shape[1]], species, self.reach)
-        return batch.attend(encoded, self.network.config.num_layers if taps.up >= 0 else taps.layer + 1)
-
-    def decode(
-        self, ids: Tensor, names: frozenset[str], species: Tensor | None, span: Span, attended: Tensor
-    ) -> Iterator[Stage]:
-        """The last third of `run` over some tiles of one sequence: its up tower; arguments as `encode`."""
-        batch = _Batch(self.network, ids, [ids.shape[1]], species, self.reach)
-        return self._decode(batch, self._tiles(span), names, attended, {})
-
-    def _decode(
-        self,
-        batch: "_Batch",
-        tiles: list[Span],
-        names: frozenset[str],
-        attended: Tensor,
-        skips: dict[int, Stage],
-    ) -> Iterator[Stage]:
-        last = Taps(names).up
-        level = self.network.config.num_downsamples - 1 - last
-        for tile in tiles:
-            for stage in batch.ascend(_at(tile, level), last, attended, skips):
+        for tile in wanted if taps.up >= 0 else []:
+            for stage in batch.ascend(tile, taps.up, x, skips):
                 if stage.name in names:
                     yield _own(stage, tile)
 
-    def _tiles(self, span: Span) -> list[Span]:
-        """Tiles of a span that begins where a part does."""
-        part = self.part or span[1] - span[0]
-        parts = [(start, min(start + part, span[1])) for start in range(*span, part)]
+    def _tiles(self, length: int) -> list[Span]:
+        part = self.part or length
+        parts = [(start, min(start + part, length)) for start in range(0, length, part)]
         return [(s, min(s + self.tile, end)) for start, end in parts for s in range(start, end, self.tile)]
 
 
@@ -214,10 +161,10 @@ class _Batch:
         mask = self._mask((0, self.length >> top), top)
         self.keys = None if mask is None else mask[:, None, None, :, 0]
 
-    def descend_to(self, span: Span, depth: int) -> Iterator[Stage]:
-        """Stages of the down tower that `span` of level `depth` takes, that level's input at last."""
-        own: list[Span | None] = [None] * depth
-        return self.descend(self.spans.descent([*own, span]))
+    def descend_to(self, tile: Span, depth: int) -> Iterator[Stage]:
+        """Stages of the down tower for a tile (bp), as far as the input of level `depth`."""
+        top = self.network.config.num_downsamples
+        return self.descend(self.spans.descent([*[None] * top, _at(tile, top)])[: depth + 1])
 
     def descend(self, spans: list[Span]) -> Iterator[Stage]:
         """Stem, and for each further level the block's residual output and the pooled input of the next."""
@@ -241,15 +188,13 @@ class _Batch:
             x = block(x, self.condition, self.keys)
             yield Stage(f"transformer.{i}", self.network.config.num_downsamples, (0, x.shape[1]), x)
 
-    def ascend(self, span: Span, last: int, bottleneck: Tensor, skips: dict[int, Stage]) -> Iterator[Stage]:
-        """Up blocks 0 … `last` so that the last gives `span`; `skips` by level are used up, or computed."""
+    def ascend(self, tile: Span, last: int, bottleneck: Tensor, skips: dict[int, Stage]) -> Iterator[Stage]:
+        """Up blocks 0 … `last` over a tile (bp); `skips` by level are used up, or computed."""
         n = self.network.config.num_downsamples
-        lowest = n - 1 - last
-        spans: list[Span] = [(0, 0)] * lowest + self.spans.ascent(span, lowest, n)
+        spans = self.spans.ascent(tile, n)
         if not skips:
-            wanted: list[Span | None] = [None] * lowest + [*spans[lowest:n]]
-            for stage in self.descend(self.spans.descent(wanted)):
-                if stage.is_input and stage.level >= lowest:
+            for stage in self.descend(self.spans.descent([*spans[:n]])):
+                if stage.is_input and stage.level >= n - 1 - last:
                     skips[stage.level] = stage
         at = Stage(POOLED, n, (0, bottleneck.shape[1]), bottleneck)
         for j, block in enumerate(self.network.deconv_tower_blocks[: last + 1]):

@@ -18,15 +18,6 @@ def job_body(job: Job, progress: Progress, tokens_per_s: float) -> schemas.Job:
         records_total=progress.records,
         records_done=progress.records_done,
         records_failed=progress.records_failed,
-        records=[
-            schemas.JobRecord(
-                name=record.name,
-                key=record.key,
-                length=record.length,
-                state=record.state,
-                error=record.error,
-            )
-            for record in job.records
-        ],
+        records=[schemas.JobRecord.model_validate(one, from_attributes=True) for one in job.records],
         notices=job.notices,
     )

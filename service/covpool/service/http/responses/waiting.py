@@ -107,14 +107,14 @@ async def wait_for(context: Context, job: str, seconds: float) -> Job:
 def not_ready(job: Job, context: Context) -> NotReadyError:
     """What to answer a client that cannot follow a job: when to send the same request again."""
     progress = job.progress
-    left_s = progress.eta_s(context.queue.tokens_per_s())
+    left_s = progress.eta_s(context.workers.tokens_per_s())
     again_s = UNKNOWN_RETRY_AFTER_S if left_s is None else min(1 + _MARGIN * left_s, MOST_RETRY_AFTER_S)
     again = math.ceil(again_s)
     done, records = progress.counts.get("done", 0), len(job.records)
     told = f"{done:,} of {records:,} sequences are computed" + (
         "" if left_s is None else f", about {math.ceil(left_s):,} s are left"
     )
-    alone = "" if context.queue.workers() else "no worker is heard of: start one (covpool worker); "
+    alone = "" if context.workers.present() else "no worker is heard of: start one (covpool worker); "
     return NotReadyError(
         f"{told}; {alone}the work goes on: send the same request again in {again} s, or send "
         f"'Prefer: respond-async' for a job to follow, which here is /v1/jobs/{job.id}",

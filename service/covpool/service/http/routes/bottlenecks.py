@@ -6,7 +6,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from covpool.extractor.fitting.fits import METHODS
-from covpool.extractor.models.models import Options
+from covpool.extractor.models.options import Options
 from covpool.service import schemas
 from covpool.service.database.tokens import allow
 from covpool.service.errors import RequestError
@@ -21,7 +21,11 @@ from covpool.store.poolings.kinds import pooling
 
 router = APIRouter(prefix="/v1/bottlenecks", tags=["bottlenecks"])
 
-_SETTINGS = ("scaling", "features", "directions", "epochs", "learning_rate", "seed")
+#: Settings of a fit, among the fields of a request.
+_SETTINGS = schemas.BottleneckRequest.model_fields.keys() - {
+    *schemas.ExtractionOptions.model_fields,
+    *("name", "method", "k", "job", "targets"),
+}
 
 
 @router.get("", summary="Bottlenecks", responses=refusals(404), dependencies=[allow("read")])
@@ -38,7 +42,7 @@ def bottlenecks(context: Service, after: After = None, limit: Limit = 100) -> sc
     status_code=202,
     response_model=schemas.BottleneckFit,
     responses=refusals(404, 409, 415),
-    openapi_extra=body_of(schemas.BottleneckRequest),
+    openapi_extra=body_of(schemas.BottleneckRequest, method=METHODS),
     dependencies=[allow("submit")],
 )
 async def fit(request: Request, context: Service) -> Response:
@@ -52,6 +56,8 @@ def _submitted(request: schemas.BottleneckRequest, context: Context) -> schemas.
     check_name(request.name)
     if request.name in context.offered.bottlenecks:
         raise RequestError(f"a bottleneck called {request.name!r} is served already; choose another name")
+    if request.method not in METHODS:
+        raise RequestError(f"method {request.method!r} is not one of {', '.join(METHODS)}")
     supervised = METHODS[request.method].supervised
     if not supervised and request.targets is not None:
         raise RequestError(f"method {request.method!r} takes no targets; leave them out")
@@ -72,7 +78,7 @@ def _submitted(request: schemas.BottleneckRequest, context: Context) -> schemas.
         )
         model = context.offered.model(request.model)
         recipe = model.recipe(request.layer, options, dtype=context.settings.dtype)
-    chosen = {name: value for name in _SETTINGS if (value := getattr(request, name)) is not None}
+    chosen = {name: value for name in sorted(_SETTINGS) if (value := getattr(request, name)) is not None}
     asked = {
         "name": request.name, "method": request.method, "k": request.k, "recipe": recipe.to_json(),
         "job": request.job, "settings": chosen, "targets": request.targets,

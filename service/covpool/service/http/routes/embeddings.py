@@ -15,11 +15,13 @@ from covpool.service.http.context import Context, Service
 from covpool.service.http.healing import read_whole
 from covpool.service.http.openapi import body_of, refusals
 from covpool.service.http.reading import read_json_or_fasta
+from covpool.service.http.responses.deprecation import deprecated, deprecations
 from covpool.service.http.responses.waiting import Preference, Preferred, not_ready, wait_for
 from covpool.service.http.routes.jobs import enqueue, job_response
 from covpool.service.queue import Job, Unfit
 from covpool.service.queue import Request as Record
 from covpool.service.submission.embedding_form import Form
+from covpool.service.submission.offered import DEFAULT
 from covpool.service.submission.records import sequences_of
 from covpool.service.submission.submission import prepare, require_options_of
 from covpool.store.errors import KeyNotFoundError, ReadOnlyError
@@ -64,7 +66,7 @@ async def embed(request: Request, context: Service, prefer: Preferred) -> Respon
     for last in (False, True):
         answer = await _answered(body, upload, request, context, prefer)
         if isinstance(answer, Response):
-            return answer
+            return deprecated(body, answer)
         # What was lost is missing now, and computed as anything that is.
         if last or body.job is not None:
             raise answer
@@ -85,7 +87,7 @@ async def _answered(
         if not job.progress.ended and not (prefer.takes_a_job or body.job):
             raise await run_in_threadpool(not_ready, job, context)
         if not job.progress.ended:
-            return prefer.applied(await run_in_threadpool(job_response, job, context))
+            return prefer.applied(await run_in_threadpool(job_response, job, context, deprecations(body)))
         found = await run_in_threadpool(_of_job, job, skip_failed=body.skip_failed)
     else:
         context.metrics.looked_up("moments", hits=len(found.records), misses=0)
@@ -130,10 +132,10 @@ def _cached_or_queued(
             raise SequenceError(one.error)
     _form(request, submission.recipe, len(submission.requests), context)
     fit = [(at, one) for at, one in enumerate(submission.requests) if isinstance(one, Record)]
-    keys = {one.key.digest for _, one in fit}
+    keys = {one.task for _, one in fit}
     missing = keys - context.store.catalog.ready_among(list(keys))
     if not missing:
-        records = [(at, one.name, one.key.digest, one.key.length) for at, one in fit]
+        records = [(at, one.name, one.task, one.workload.length) for at, one in fit]
         return _Cached(submission.recipe, records, submission.notices)
     why = f"{len(missing):,} of {len(keys):,} sequences are not cached and would have to be computed: "
     require(asked, "submit", why)
@@ -193,9 +195,9 @@ def _answer(request: schemas.EmbeddingRequest, cached: _Cached, context: Context
         model=cached.recipe.model,
         layer=cached.recipe.layer,
         pooling=request.pooling,
-        bottleneck=form.pooling.name if form.pooling is not None and request.pooling == "bottleneck" else "",
+        bottleneck=form.pooling.name if form.pooling is not None and request.pooling == DEFAULT else "",
         fitted=form.fitted,
         usage=schemas.Usage(prompt_tokens=tokens, total_tokens=tokens),
-        notices=cached.notices,
+        notices=[*cached.notices, *deprecations(request)],
     )
     return body.model_dump_json().encode()

@@ -52,7 +52,7 @@ async def events(
     told, pause = last_event_id, _FIRST_PAUSE_S
     while True:
         progress = await run_in_threadpool(context.queue.progress, job)
-        rate = 0.0 if progress.ended else await run_in_threadpool(context.queue.tokens_per_s)
+        rate = 0.0 if progress.ended else await run_in_threadpool(context.workers.tokens_per_s)
         body = _body(job, progress, rate)
         name = f"{body.state}-{body.records_done}-{body.records_failed}-{body.tokens_done}"
         if progress.ended:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from covpool.extractor.annotation.features.repairs import as_json
 from covpool.service import schemas
-from covpool.service.assemblies.plan import names_of
+from covpool.service.assemblies.plan import ALL_CLASSES, names_of
 from covpool.service.assemblies.registrations import Registration
 from covpool.service.database.tokens import allow
 from covpool.service.http.context import Context, Service
@@ -30,7 +30,7 @@ router = APIRouter(prefix="/v1/genomes", tags=["genomes"])
         202: {"model": schemas.Job, "description": "Accepted; follow Location"},
         **refusals(400, 404, 415),
     },
-    openapi_extra=body_of(schemas.GenomeRequest),
+    openapi_extra=body_of(schemas.GenomeRequest, regions=ALL_CLASSES),
     dependencies=[allow("submit")],
 )
 async def precompute(request: Request, context: Service, prefer: Preferred) -> Response:
@@ -79,19 +79,7 @@ def genes(
 ) -> schemas.GenePage:
     """Genes by id; with `name` those that go by it, with `region` those that share a base with it."""
     found = context.genomes.genes(assembly, called=name, within=region, after=after, limit=limit + 1)
-    page = [
-        schemas.Gene(
-            id=gene.id,
-            symbol=gene.symbol,
-            aliases=list(gene.aliases),
-            chrom=gene.chrom,
-            start=gene.start,
-            end=gene.end,
-            strand=gene.strand,
-            biotype=gene.biotype,
-        )
-        for gene in found[:limit]
-    ]
+    page = [schemas.Gene.model_validate(gene, from_attributes=True) for gene in found[:limit]]
     return schemas.GenePage(data=page, next=page[-1].id if len(found) > limit else None)
 
 

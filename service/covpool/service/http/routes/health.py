@@ -74,7 +74,7 @@ async def _within(ask: Callable[[Context], T], context: Context) -> T | None:
 
 def _ready(context: Context) -> Response:
     try:
-        workers = context.queue.workers()
+        workers = context.workers.present()
     except StoreError as error:
         return _health(503, f"database: {type(error.__cause__).__name__}")
     if outage := context.storage.look():

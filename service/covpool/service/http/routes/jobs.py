@@ -1,5 +1,6 @@
 """Jobs: submit sequences or a FASTA file, look at progress, cancel."""
 
+from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -13,9 +14,11 @@ from covpool.service.http.context import Context, Service
 from covpool.service.http.openapi import body_of, refusals
 from covpool.service.http.reading import read_json_or_fasta
 from covpool.service.http.responses.answers import job_body
+from covpool.service.http.responses.deprecation import deprecated, deprecations
 from covpool.service.http.responses.pages import After
 from covpool.service.http.responses.waiting import Preferred, wait_for
 from covpool.service.queue import Job, Priority, Unfit
+from covpool.service.submission.offered import DEFAULT
 from covpool.service.submission.records import sequences_of
 from covpool.service.submission.submission import Submission, prepare
 
@@ -38,7 +41,8 @@ async def submit(request: Request, context: Service, prefer: Preferred) -> Respo
     body, upload = await read_json_or_fasta(request, schemas.JobRequest)
     job = await run_in_threadpool(_submit, body, upload, context)
     found = await wait_for(context, job, prefer.seconds(default=0))
-    return prefer.applied(await run_in_threadpool(job_response, found, context))
+    answer = await run_in_threadpool(job_response, found, context, deprecations(body))
+    return prefer.applied(deprecated(body, answer))
 
 
 @router.get("", summary="Latest jobs", responses=refusals(404), dependencies=[allow("read")])
@@ -49,7 +53,7 @@ def latest(
 ) -> schemas.JobPage:
     """The latest jobs without their records, newest first."""
     found = context.queue.jobs(limit + 1, after)
-    rate = context.queue.tokens_per_s()
+    rate = context.workers.tokens_per_s()
     page = [job_body(job, context.queue.progress(job.id), rate) for job in found[:limit]]
     return schemas.JobPage(data=page, next=page[-1].id if len(found) > limit else None)
 
@@ -61,7 +65,7 @@ def one(
     records: Annotated[bool, Query(description="false leaves them out: there may be very many")] = True,
 ) -> schemas.Job:
     """State and progress of a job and of each record."""
-    rate = context.queue.tokens_per_s()
+    rate = context.workers.tokens_per_s()
     if not records:
         return job_body(context.queue.summary(job), context.queue.progress(job), rate)
     found = context.queue.job(job)
@@ -73,15 +77,16 @@ def cancel(job: str, context: Service) -> schemas.Job:
     """End what is queued or running of it and no other job wants; what is done stays cached."""
     context.queue.cancel(job)
     found = context.queue.job(job)
-    return job_body(found, found.progress, context.queue.tokens_per_s())
+    return job_body(found, found.progress, context.workers.tokens_per_s())
 
 
-def job_response(job: Job, context: Context) -> Response:
-    """200 for a job that has ended, else 202; with its location either way."""
+def job_response(job: Job, context: Context, notices: Iterable[str] = ()) -> Response:
+    """200 for a job that has ended, else 202; with its location either way, and further notices."""
     progress = job.progress
     ended = progress.ended
     headers = {"Location": f"/v1/jobs/{job.id}"} | ({} if ended else {"Retry-After": "1"})
-    body = job_body(job, progress, 0.0 if ended else context.queue.tokens_per_s())
+    body = job_body(job, progress, 0.0 if ended else context.workers.tokens_per_s())
+    body.notices.extend(notices)
     return JSONResponse(body.model_dump(mode="json"), 200 if ended else 202, headers)
 
 
@@ -104,7 +109,7 @@ def require_room(submission: Submission, context: Context) -> None:
     limit = context.settings.max_queued
     if (waiting := context.queue.waiting()) >= limit:
         fit = [one for one in submission.requests if not isinstance(one, Unfit)]
-        keys = {key for one in fit for key in one.results}
+        keys = {key for one in fit for key in one.keys}
         if context.store.catalog.ready_among(list(keys)) != keys:
             raise QueueFullError(
                 f"{waiting:,} sequences wait, and this service queues {limit:,}; come again later"
@@ -115,5 +120,5 @@ def _submit(request: schemas.JobRequest, upload: bytes | None, context: Context)
     sequences = sequences_of(request, upload, context.genomes, context.settings)
     submission = prepare(sequences, request, context.offered, context.settings)
     if request.pooling is not None or request.bottleneck is not None:
-        context.offered.pooling(request.pooling or "bottleneck", request.bottleneck, submission.recipe)
+        context.offered.pooling(request.pooling or DEFAULT, request.bottleneck, submission.recipe)
     return enqueue(submission, request.priority, context)

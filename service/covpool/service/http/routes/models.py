@@ -2,7 +2,8 @@
 
 from fastapi import APIRouter
 
-from covpool.extractor.models.models import Model, Options
+from covpool.extractor.models.models import Model
+from covpool.extractor.models.options import Options
 from covpool.service import schemas
 from covpool.service.database.tokens import allow
 from covpool.service.http.context import Context, Service

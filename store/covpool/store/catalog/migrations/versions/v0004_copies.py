@@ -1,9 +1,9 @@
 """Compacted copies are known to the catalog: which are being made, read, or given up."""
 
-from datetime import UTC, datetime
-
 import sqlalchemy as sa
 from alembic import op
+
+from covpool.store.database.database import now
 
 revision = "0004"
 down_revision = "0003"
@@ -19,9 +19,9 @@ def upgrade() -> None:
         sa.Column("since", sa.DateTime(timezone=True), nullable=False),
     )
     entries = sa.table("entries", sa.column("namespace"), sa.column("generation"))
-    now = sa.literal(datetime.now(UTC), sa.DateTime(timezone=True))
+    since = sa.literal(now(op.get_bind()), sa.DateTime(timezone=True))
     used = (
-        sa.select(entries.c.namespace, entries.c.generation, sa.literal("used"), now)
+        sa.select(entries.c.namespace, entries.c.generation, sa.literal("used"), since)
         .where(entries.c.generation > 0)
         .distinct()
     )

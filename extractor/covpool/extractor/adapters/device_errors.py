@@ -1,0 +1,41 @@
+"""Device errors: torch's own exceptions as ours, so that none crosses the border of the extractor."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from covpool.extractor.errors import DeviceError, ExtractionError, OutOfMemoryError
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out; torch has no class of its own for the CPU's."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    said = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in said)
+
+
+@contextmanager
+def own_errors() -> Iterator[None]:
+    """Raise what torch raises in the body as an error of the extractor; others pass.
+
+    Raises:
+        OutOfMemoryError: memory ran out.
+        DeviceError: an error of a class of torch's own: the device failed.
+    """
+    try:
+        yield
+    except ExtractionError:
+        raise
+    except Exception as error:
+        first = str(error).partition("\n")[0]
+        if is_out_of_memory(error):
+            raise OutOfMemoryError(
+                f"{first}; memory ran out: use shorter sequences, fewer layers, or a larger device"
+            ) from error
+        if type(error).__module__.partition(".")[0] == "torch":
+            raise DeviceError(
+                f"{type(error).__name__}: {first}; try again in a new process, or on another device"
+            ) from error
+        raise

@@ -1,0 +1,1 @@
+"""Families: what is known of each model family without torch; one module each."""

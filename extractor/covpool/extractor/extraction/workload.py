@@ -1,0 +1,96 @@
+"""Workload: a sequence and what is wanted of it, from the request to the forward."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from covpool.extractor.extraction.regions import Region
+from covpool.extractor.models.models import Model
+from covpool.extractor.models.options import Options
+from covpool.extractor.sequences.sequences import Sequence
+from covpool.store.values.keys import MomentsKey, Recipe
+
+#: Keys of one sequence by layer and class.
+Keys = Mapping[tuple[str, str], MomentsKey]
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One sequence, and the moments that are wanted of it; all are taken in one forward.
+
+    Attributes:
+        name: what messages call the sequence; no part of its identity.
+        digest, length: of the sequence.
+        bases: normalised, or what reads them when it is their turn.
+        regions: classes of its positions, each of which has moments of its own.
+        recipes: of the whole sequence, one for each layer; they differ in nothing but the layer.
+    """
+
+    name: str
+    digest: str
+    length: int
+    bases: str | Callable[[], str] = field(repr=False)
+    regions: tuple[Region, ...]
+    recipes: tuple[Recipe, ...]
+
+    @classmethod
+    def of(
+        cls, sequence: Sequence, recipes: Iterable[Recipe], regions: Iterable[Region] | None = None
+    ) -> Self:
+        """What is wanted of a sequence that was read; the whole of it by default."""
+        classes = (Region.whole(len(sequence)),) if regions is None else tuple(regions)
+        digest, length = sequence.digest, len(sequence)
+        return cls(sequence.name, digest, length, sequence.bases, classes, tuple(recipes))
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Taps, in the order of the recipes."""
+        return tuple(recipe.layer for recipe in self.recipes)
+
+    @property
+    def options(self) -> Options:
+        """What is run over the sequence."""
+        return Options.of(self.recipes[0])
+
+    @property
+    def text(self) -> str:
+        """Its bases, which are read now unless they are here.
+
+        Raises:
+            ExtractionError: they cannot be read.
+        """
+        return self.bases if isinstance(self.bases, str) else self.bases()
+
+    @property
+    def sequence(self) -> Sequence:
+        """The sequence, with its `text`."""
+        return Sequence(self.name, self.text)
+
+    def read(self) -> Self:
+        """The same with its bases; see `text`."""
+        return replace(self, bases=self.text)
+
+    def tokens(self, model: Model) -> int:
+        """Tokens of its forward, over all layers and strands."""
+        strands = 2 if self.options.strand == "both" else 1
+        return strands * sum(model.layer(layer).tokens(self.length) for layer in self.layers)
+
+    def keys(self, model: Model) -> dict[tuple[str, str], MomentsKey]:
+        """Keys by layer and class, of the classes that have a token at the layer."""
+        options = self.options
+        return {
+            (recipe.layer, region.name): region.key_of(self.digest, self.length, recipe)
+            for region in self.regions
+            for recipe in self.recipes
+            if region.count(model.layer(recipe.layer), self.length, options)
+        }
+
+    def lacking(self, keys: Keys, ready: Collection[str]) -> Self:
+        """With the classes alone of which a result is not ready at some layer; there may be none.
+
+        Args:
+            keys: its own, see `keys`.
+            ready: digests of keys.
+        """
+        missing = {name for (_, name), key in keys.items() if key.digest not in ready}
+        return replace(self, regions=tuple(one for one in self.regions if one.name in missing))

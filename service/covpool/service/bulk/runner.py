@@ -1,0 +1,107 @@
+"""Runner: packs of a bulk run; a child process computes, this one puts what it computed into the store.
+
+One runs in the command itself, or one on each Dask worker. Matrices are put while the next forward runs; in
+one process the two would take turns, since small matrices cost Python and not waiting.
+"""
+
+import logging
+import threading
+
+from covpool.extractor.errors import ExtractionError
+from covpool.extractor.models.models import describe
+from covpool.service.errors import BulkError
+from covpool.service.extraction.engine_process import Batch, EngineProcess
+from covpool.service.extraction.settling import Row, settle
+from covpool.service.extraction.work import Outcome, Spec, Work
+from covpool.service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: Threads that a runner is used by: while one waits for the child, the other puts.
+LANES = 2
+#: Pieces of work that a runner has at once: one is computed, one put into the store, and one waits.
+AHEAD = LANES + 1
+
+
+class Runner:
+    """Model and store of a bulk run; several threads may use it.
+
+    Args:
+        spec: of the run.
+
+    Raises:
+        ExtractionError: the model has other weights than the plan was made with.
+        Fault: it cannot be loaded here.
+        StoreError: the store cannot be opened.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        self._model = describe(spec.model)
+        if self._model.weights != spec.weights:
+            raise ExtractionError(
+                f"model {spec.model} has weights {self._model.weights[:12]} here, the plan was made with "
+                f"{spec.weights[:12]}; give every worker the same files"
+            )
+        self._store = spec.open_store()
+        self._engine = EngineProcess(
+            Settings.read(
+                store=spec.store,
+                catalog=spec.catalog,
+                durability=spec.durability,
+                codec=spec.codec,
+                device=spec.device or "cpu",
+                threads=spec.threads,
+                keep_s=spec.keep_s,
+            )
+        )
+        # The child has one user at a time.
+        self._turn = threading.Lock()
+        self._over = threading.Event()
+        try:
+            self._engine.load(self._model, self._model.numerics(spec.dtype))
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, work: Work) -> Outcome:
+        """Compute and cache what the store lacks of each workload, or tell why there is no result.
+
+        An outage of the storage is waited for.
+
+        Raises:
+            OutsideFault, StoreError: no workload is at fault.
+            BulkError: the runner was stopped.
+        """
+        errors: dict[int, str] = {}
+        put: list[int] = []
+        busy: list[float] = []
+
+        def compute(indices: list[int], share: float) -> list[Row]:
+            workloads = tuple(work.workloads[index] for index in indices)
+            with self._turn:
+                if self._over.is_set():
+                    raise BulkError("the run was stopped")
+                before = self._engine.busy_s
+                computed = self._engine.run(Batch(self._model, workloads, share))
+                rows = [row for _, of_one in computed for row in of_one]
+                busy.append(self._engine.busy_s - before)
+                return rows
+
+        settled = settle(
+            self._store, work.workloads, compute, self._over, on_put=lambda rows: put.append(len(rows))
+        )
+        for index, fault in settled:
+            if fault is not None:
+                log.warning("%s: %s", work.workloads[index].name, fault)
+                errors[index] = str(fault)
+        return Outcome(errors, sum(put), sum(busy))
+
+    def stop(self) -> None:
+        """Give up what is under way."""
+        self._over.set()
+        self._engine.kill()
+
+    def close(self) -> None:
+        """End the child and release the store."""
+        self._engine.close()
+        self._store.close()

@@ -1,0 +1,163 @@
+"""Engine process: extraction in a child that may die, of which the next call starts another.
+
+Messages to the child are (number, kind, …), the number being that of the request:
+
+    load (model, dtype)          hold the model ready
+    run (batch)                  compute
+    stop                         leave the run of this number
+
+From it, under the same number, or 0 before it is ready:
+
+    device (Device)              what it runs on
+    tokens (n)                   done in this run so far
+    row (key, moments)           one result of the member that follows
+    member (index)               all rows of it were sent
+    fault (Fault)                the request ends here
+    end (seconds)                the request is done; how long the device was taken
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from covpool.extractor.extraction.workload import Workload
+from covpool.extractor.models.models import Model
+from covpool.service.extraction.settling import Row
+from covpool.service.processes.child import Child
+from covpool.service.processes.faults import DeathFault, Fault, StartFault, UnforeseenFault
+from covpool.service.processes.messages import Messages
+from covpool.service.settings import Settings
+from covpool.store.values.keys import MomentsKey
+from covpool.store.values.moments import Moments
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What a child runs on: torch's name, and memory in bytes."""
+
+    name: str = ""
+    memory_used: int | None = None
+    memory_total: int | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sequences to be computed together.
+
+    Attributes:
+        model: that the recipes name.
+        workloads: of the same recipes, with their bases.
+        share: of the memory that forwards usually take.
+    """
+
+    model: Model
+    workloads: tuple[Workload, ...]
+    share: float = 1.0
+
+
+class EngineProcess:
+    """The process that holds the models; requests come one at a time, `stop` and `kill` from any thread.
+
+    Args:
+        settings: store, device, threads and memory of the child.
+
+    Attributes:
+        device: what the child reported last of its device.
+        tokens: done in the current run, over layers and strands.
+        busy_s: seconds that the device was taken, over all runs.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._child: Child | None = None
+        self._ready = False
+        self._number = 0
+        self.device = Device()
+        self.tokens = 0
+        self.busy_s = 0.0
+
+    def start(self) -> Messages:
+        """The messages of a live process."""
+        if self._child is not None and not self._child.alive:
+            self.close()
+        if self._child is None:
+            self._child = Child("covpool.service.extraction.engine_program", settings=self._settings)
+            self._ready = False
+        return self._child.messages
+
+    def load(self, model: Model, dtype: str) -> None:
+        """Have the model in memory, in the compute dtype of a recipe.
+
+        Raises:
+            Fault: it cannot be loaded.
+        """
+        for _ in self._request("load", model, dtype):
+            pass
+
+    def run(self, batch: Batch) -> Generator[tuple[int, list[Row]]]:
+        """Index and rows of each member that something of was missing, as they are computed, float32.
+
+        What is ready in the store is left out of the rows. When the caller leaves, the run is stopped.
+
+        Raises:
+            Fault: the rest was not computed.
+        """
+        return self._request("run", batch)
+
+    def stop(self) -> None:
+        """Leave the current run as soon as the forward allows it, without the members that are left."""
+        child = self._child
+        if child is not None:
+            child.messages.send(self._number, "stop")
+
+    def kill(self) -> None:
+        """End the process at once."""
+        if self._child is not None:
+            self._child.kill()
+
+    def close(self) -> int:
+        """Let the process end, and wait for it; returns its exit code."""
+        child, self._child = self._child, None
+        return 0 if child is None else child.close()
+
+    def _request(self, *request: object) -> Generator[tuple[int, list[Row]]]:
+        self._number += 1
+        self.tokens = 0
+        rows: list[Row] = []
+        ended = False
+        messages = self.start()
+        # Where it is gone, the answers say so.
+        messages.send(self._number, *request)
+        try:
+            for number, *told in messages.receive():
+                if number not in (0, self._number):
+                    continue
+                match told:
+                    case "device", Device() as device:
+                        self._ready, self.device = True, device
+                    case "tokens", int(tokens):
+                        self.tokens = tokens
+                    case "row", MomentsKey() as key, Moments() as moments:
+                        rows.append((key, moments))
+                    case "member", int(index):
+                        yield index, rows
+                        rows = []
+                    case "fault", Fault() as fault:
+                        ended = True
+                        if number == 0 or isinstance(fault, UnforeseenFault):
+                            # It ends by itself, or its device is not trusted again.
+                            self.kill()
+                            self.close()
+                        raise fault
+                    case "end", float(seconds):
+                        ended = True
+                        self.busy_s += seconds
+                        return
+            ended = True
+            raise self._death()
+        finally:
+            if not ended:
+                self.stop()
+
+    def _death(self) -> Fault:
+        death = DeathFault(self.close())
+        return death if self._ready else StartFault(f"{death}, before it was ready; its log says why")

@@ -1,0 +1,122 @@
+"""Task engine: leased tasks through the engine process, each result into the store as its task ends."""
+
+import logging
+from collections.abc import Collection, Iterator
+from contextlib import closing
+
+from sqlalchemy.engine import Connection
+
+from covpool.service.errors import LeaseLostError
+from covpool.service.extraction.engine_process import Batch, Device, EngineProcess
+from covpool.service.extraction.settling import Row
+from covpool.service.processes.faults import Fault, OutageFault, fault_of
+from covpool.service.queue import Task
+from covpool.service.queue.leases import finish_task
+from covpool.service.settings import Settings
+from covpool.service.submission.offered import Offered
+from covpool.store.outages import is_outage
+from covpool.store.store import Store
+
+log = logging.getLogger(__name__)
+
+
+class TaskEngine:
+    """Runs tasks in a child process, which is started when it is needed and again after its death.
+
+    Args:
+        worker: the name under which tasks are leased.
+        settings: of the service.
+        store: where results go.
+        offered: the models that can be run.
+    """
+
+    def __init__(self, worker: str, settings: Settings, store: Store, offered: Offered) -> None:
+        self._worker, self._store, self._offered = worker, store, offered
+        self._engine = EngineProcess(settings)
+        # Of the current run: tasks not ended by index, tokens of those that are, ids of the unwanted.
+        self._left: dict[int, Task] = {}
+        self._ended = 0
+        self._dropped: set[str] = set()
+
+    @property
+    def device(self) -> Device:
+        """What the process said last of its device."""
+        return self._engine.device
+
+    @property
+    def tokens(self) -> dict[str, int]:
+        """How far each task of the current run is, in tokens, by id."""
+        spread, found = max(0, self._engine.tokens - self._ended), {}
+        # The longest are run first, so they are the ones whose tokens arrive.
+        for task in sorted(self._left.copy().values(), key=lambda task: -task.cost):
+            found[task.id] = min(task.cost, spread)
+            spread -= found[task.id]
+        return found
+
+    def start(self) -> None:
+        """Start the process unless it runs."""
+        self._engine.start()
+
+    def run(self, tasks: list[Task], share: float) -> Iterator[tuple[Task, bool]]:
+        """Run tasks that share recipe and layers; yields each when it is done (True) or was dropped (False).
+
+        Args:
+            tasks: at least one.
+            share: of the memory that forwards usually take.
+
+        Raises:
+            Fault: the rest was not run.
+        """
+        self._left, self._ended, self._dropped = dict(enumerate(tasks)), 0, set()
+        try:
+            with closing(self._engine.run(self._batch(tasks, share))) as computed:
+                for index, rows in computed:
+                    task = self._left[index]
+                    done = self._end(task, rows)
+                    del self._left[index]
+                    self._ended += task.cost
+                    yield task, done
+            # It was stopped: nobody wants what is left.
+            while self._left:
+                yield self._left.popitem()[1], False
+        except Fault:
+            raise
+        except Exception as error:
+            raise (OutageFault(str(error)) if is_outage(error) else fault_of(error)) from error
+        finally:
+            self._left = {}
+
+    def drop(self, tasks: Collection[str]) -> None:
+        """Do not cache these tasks; stop when none else is left."""
+        self._dropped.update(tasks)
+        left = {task.id for task in self._left.copy().values()}
+        if left and left <= self._dropped:
+            self._engine.stop()
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._engine.kill()
+
+    def close(self) -> None:
+        """Let the process end, and wait for it."""
+        self._engine.close()
+
+    def _batch(self, tasks: list[Task], share: float) -> Batch:
+        workloads = tuple(task.workload for task in tasks)
+        return Batch(self._offered.model(workloads[0].recipes[0].model), workloads, share)
+
+    def _end(self, task: Task, rows: list[Row]) -> bool:
+        """Cache a task's moments, and end it in the transaction that makes them ready; False if dropped."""
+
+        def ending(connection: Connection) -> None:
+            finish_task(connection, task.id, self._worker)
+
+        if task.id in self._dropped:
+            return False
+        try:
+            # What another worker made ready is being read: it is not written over.
+            self._store.put_many((row for row in rows if row[0] not in self._store), also=ending)
+        except LeaseLostError as lost:
+            log.info("%s", lost)
+            return False
+        return True

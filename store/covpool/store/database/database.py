@@ -1,0 +1,200 @@
+"""Database: the transactions, the clock and the advisory locks that all tables share, on SQLite and Postgres.
+
+A writing transaction sees what others have committed and takes its locks before it changes anything
+(SQLite: the file's write lock; Postgres: the rows it selects for update). A reading one sees one snapshot.
+No exception of the driver leaves a transaction: callers see errors of `covpool.store`.
+"""
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from random import randrange
+from typing import Self
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from covpool.store.database.engines import in_memory, open_engine, redacted, turn_of
+from covpool.store.database.sqlite_files import unchanged
+from covpool.store.errors import CatalogError, ReadOnlyError
+from covpool.store.storage.durability import Durability
+
+#: What SQLite says of a file that was cut short or written over.
+_DAMAGED = ("malformed", "not a database")
+#: Class of the locks by which a database is recognised.
+_PROBE = 20_261
+_CLOCK = sa.select(sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()), sa.Float))
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database.
+
+    Attributes:
+        engine: connections to it.
+        read_only: whether nothing is written through it.
+    """
+
+    engine: Engine
+    read_only: bool = False
+
+    @classmethod
+    def open(cls, url: str, durability: Durability = "process", *, read_only: bool = False) -> Self:
+        """The database at `url`; see `engines.open_engine` for the arguments and errors."""
+        return cls(open_engine(url, durability, read_only=read_only), read_only)
+
+    @classmethod
+    def in_memory(cls) -> Self:
+        """An empty database of this process."""
+        return cls(in_memory())
+
+    @property
+    def name(self) -> str:
+        """Its URL as it may be shown: without the password."""
+        return redacted(self.engine.url)
+
+    @contextmanager
+    def writing(self, *, durable: bool = False) -> Iterator[Connection]:
+        """A transaction that writes; committed on leaving, rolled back on an exception.
+
+        Args:
+            durable: on the disk when it ends, whatever the durability of the engine.
+
+        Raises:
+            CatalogError: the database cannot be reached, or refused.
+            ReadOnlyError: it is open for reading only.
+        """
+        if self.read_only:
+            raise ReadOnlyError(
+                f"database {self.name}: is open for reading only, so that nothing can be computed, kept or "
+                "changed here; ask where the store is open for writing"
+            )
+        with (
+            self._own_errors(),
+            turn_of(self.engine),
+            self.engine.connect() as connection,
+            _forced(connection, durable),
+        ):
+            connection.execution_options(write=True)
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that only reads, from one snapshot.
+
+        Raises:
+            CatalogError: the database cannot be reached, or refused.
+        """
+        with (
+            self._own_errors(),
+            turn_of(self.engine),
+            unchanged(self.engine),
+            self.engine.connect() as connection,
+        ):
+            if _is_postgres(connection):
+                connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            with connection.begin():
+                yield connection
+
+    def now(self) -> datetime:
+        """The time by the database's clock, UTC."""
+        with self.reading() as connection:
+            return now(connection)
+
+    def is_same(self, other: "Database") -> bool:
+        """Whether both are one database, under whatever names they go.
+
+        Raises:
+            CatalogError: a database cannot be reached, or refused.
+        """
+        if self.engine.dialect.name != other.engine.dialect.name:
+            return False
+        if self.engine.dialect.name == "sqlite":
+            files = [Path(one.engine.url.database or "") for one in (self, other)]
+            return all(file.is_file() for file in files) and files[0].samefile(files[1])
+        number = randrange(1 << 31)
+        held = sa.select(sa.func.pg_advisory_xact_lock(_PROBE, number))
+        seen = sa.text(
+            "SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database "
+            "WHERE locktype = 'advisory' AND classid = :probe AND objid = :number "
+            "AND datname = current_database()"
+        )
+        with self.reading() as holder:
+            holder.execute(held)
+            with other.reading() as observer:
+                return observer.execute(seen, {"probe": _PROBE, "number": number}).first() is not None
+
+    def close(self) -> None:
+        """Release its connections."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _own_errors(self) -> Iterator[None]:
+        """Database errors as ours, with the database's name and without its password."""
+        try:
+            yield
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            message = self._message(error)
+            remedy = (
+                "the file is damaged: restore a backup, or move it away (with its -wal and -shm) and run "
+                "covpool store rebuild"
+                if self.engine.dialect.name == "sqlite" and any(sign in message for sign in _DAMAGED)
+                else "check that it runs, the URL, its permissions and free space, and try again (repeating "
+                "is harmless)"
+            )
+            raise CatalogError(f"database {self.name}: {message}; {remedy}") from error
+
+    def _message(self, error: Exception) -> str:
+        """The first line of the driver's message, without the password."""
+        # Without the statement and its parameters, which SQLAlchemy appends.
+        message = str(getattr(error, "orig", None) or error).strip()
+        first = (message.splitlines() or [type(error).__name__])[0]
+        password = self.engine.url.password
+        return first.replace(str(password), "***") if password else first
+
+
+def seconds(connection: Connection) -> float:
+    """The time by the database's clock, in seconds since 1970: hosts that share it may have other clocks."""
+    if _is_postgres(connection):
+        return float(connection.execute(_CLOCK).scalar_one())
+    # SQLite has no clock of its own: it asks this host's, too.
+    return time.time()
+
+
+def now(connection: Connection) -> datetime:
+    """The same as a time, UTC."""
+    return datetime.fromtimestamp(seconds(connection), UTC)
+
+
+def advisory_lock(connection: Connection, subject: str) -> None:
+    """Wait until no other transaction holds `subject`, and hold it until this one ends.
+
+    For steps that no row can stand for. A writing transaction on SQLite is alone already.
+    """
+    if _is_postgres(connection):
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(subject, 0))))
+
+
+@contextmanager
+def _forced(connection: Connection, durable: bool) -> Iterator[None]:
+    """SQLite waits for the disk at the end of the transaction; other databases do so anyway."""
+    driver = connection.connection.driver_connection
+    if not durable or _is_postgres(connection) or driver is None:
+        yield
+        return
+    (before,) = driver.execute("PRAGMA synchronous").fetchone()
+    driver.execute("PRAGMA synchronous=FULL")
+    try:
+        yield
+    finally:
+        driver.execute(f"PRAGMA synchronous={before}")
+
+
+def _is_postgres(connection: Connection) -> bool:
+    return connection.dialect.name == "postgresql"
