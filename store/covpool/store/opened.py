@@ -12,26 +12,38 @@ from typing import Self, TypeVar
 from zarr.abc.store import Store as ZarrStorage
 
 from covpool.store.arrays.compacted_arrays import CompactedArrays
+from covpool.store.arrays.layout import stored_namespaces
 from covpool.store.arrays.partial_files import Partials
 from covpool.store.arrays.schema import Record
 from covpool.store.arrays.stored_files import StoredFiles
-from covpool.store.arrays.zarr_arrays import DAMAGED_METADATA, NamespaceArrays, RowArrays
+from covpool.store.arrays.zarr_arrays import DAMAGED_METADATA, NamespaceArrays, RowArrays, open_root
 from covpool.store.catalog.catalog import Catalog
 from covpool.store.catalog.entries import Entry, Place
+from covpool.store.catalog.ledger import Ledger
 from covpool.store.catalog.names import Names
+from covpool.store.catalog.rooms import kept_catalog, readable
 from covpool.store.codecs import codec_id
 from covpool.store.database.database import Database
 from covpool.store.errors import (
+    CatalogError,
     CorruptEntryError,
     KeyNotFoundError,
+    LocationError,
     OutdatedCatalogError,
     ReadOnlyError,
     StorageError,
     StoreError,
 )
-from covpool.store.opening import first_line, open_parts
+from covpool.store.existence import (
+    READ_ONLY_REMEDY,
+    require_arrays,
+    require_catalog,
+    require_place,
+    require_writable_place,
+)
 from covpool.store.standing import declare_outdated, opened_for_writing, outdated
-from covpool.store.storage.durability import Durability
+from covpool.store.storage.durability import Durability, check_durability
+from covpool.store.storage.locations import catalog_url, in_bucket, open_storage
 from covpool.store.storage.objects import Objects
 from covpool.store.values.keys import MomentsKey
 from covpool.store.values.moments import Moments
@@ -112,15 +124,48 @@ class OpenedStore:
             ValueError: there is no such codec or durability.
         """
         codec_id(codec)
-        storage, found, older = open_parts(
-            location,
-            catalog=catalog,
-            options=options,
-            durability=durability,
-            lost_catalog=lost_catalog,
-            create=create,
-            read_only=read_only,
-        )
+        check_durability(durability)
+        if read_only or not create:
+            require_place(location, catalog, lost_catalog=lost_catalog)
+        if not read_only:
+            require_writable_place(location)
+            catalog_url(location, catalog)
+        storage = open_storage(location, options, read_only=read_only)
+        kept = kept_catalog(storage, str(location)) if read_only and in_bucket(location, catalog) else None
+        database = kept or Database.open(catalog_url(location, catalog), durability, read_only=read_only)
+        try:
+            if read_only or not create:
+                require_arrays(storage, location)
+                if not lost_catalog:
+                    require_catalog(database, location)
+            if read_only:
+                database = readable(database)
+            found = Catalog(database, str(location))
+            open_root(storage, str(location))
+            older = outdated(database, storage, str(location))
+            if not lost_catalog and _knows_none(database, storage):
+                told = f" ({older})" if older else ""
+                raise LocationError(
+                    f"{location}: has arrays, and a catalog that knows none of them{told}; give the right "
+                    "--catalog, or make it again with: covpool store rebuild"
+                )
+            if not (lost_catalog or older or read_only):
+                try:
+                    opened_for_writing(database, storage, str(location))
+                except (CatalogError, StorageError) as error:
+                    raise type(error)(f"{error}; {READ_ONLY_REMEDY}") from error
+        except StoreError as error:
+            database.close()
+            # Of a database that nobody named the reader knows only the location.
+            if isinstance(error, CatalogError) and catalog is None:
+                raise LocationError(f"{location}: the catalog cannot be opened; {error}") from error
+            raise
+        except (*DAMAGED_METADATA, OSError) as error:
+            database.close()
+            raise LocationError(
+                f"{location}: the arrays cannot be opened ({_first_line(error)}); "
+                "check the permissions, the free space, and that nothing else wrote there"
+            ) from error
         return cls(storage, found, codec, durability, outdated=older, where=str(location))
 
     @property
@@ -257,13 +302,25 @@ class OpenedStore:
                     raise
                 except (*DAMAGED_METADATA, FileNotFoundError) as error:
                     raise CorruptEntryError(
-                        f"namespace {place.namespace.id}: array metadata is damaged ({first_line(error)}); "
+                        f"namespace {place.namespace.id}: array metadata is damaged ({_first_line(error)}); "
                         "its zarr.json files are written anew by: covpool store verify --repair"
                     ) from error
                 except OSError as error:
                     raise StorageError(
                         f"namespace {place.namespace.id}: its arrays cannot be opened "
-                        f"({first_line(error)}); check disk, permissions and limits, and try again "
+                        f"({_first_line(error)}); check disk, permissions and limits, and try again "
                         "(repeating is harmless)"
                     ) from error
             return self._arrays[which]
+
+
+def _knows_none(database: Database, storage: ZarrStorage) -> bool:
+    """Whether there are arrays, and the catalog has not heard of any."""
+    ledger = Ledger(database)
+    # Asked again at last: another process may just be making the first.
+    return not ledger.namespaces() and bool(stored_namespaces(storage)) and not ledger.namespaces()
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says, on one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -14,35 +14,33 @@ DRAWS = 1000
 LEVEL = 0.95
 
 
-def target_draws(scores: Table, draws: int = DRAWS, seed: int = 0) -> Vector:
-    """(draws,) mean over folds of the mean over drawn targets, of (folds, targets) scores or NaN."""
+def target_draws(scores: Table, seed: int = 0) -> Vector:
+    """(DRAWS,) mean over folds of the mean over drawn targets, of (folds, targets) scores or NaN."""
     targets = scores.shape[1]
     random = np.random.default_rng((seed, targets))
-    counts = random.multinomial(targets, np.full(targets, 1 / targets), size=draws).astype(np.float64)
+    counts = random.multinomial(targets, np.full(targets, 1 / targets), size=DRAWS).astype(np.float64)
     scored = np.isfinite(scores)
     sums = counts @ np.where(scored, scores, 0).T
     with np.errstate(invalid="ignore"):
         return mean_known(sums / (counts @ scored.T), 1)
 
 
-def area_gene_draws(influence: Vector, fold: int, draws: int = DRAWS, seed: int = 0) -> Vector:
-    """(draws,) change of a fold's mean area when its genes are drawn with replacement.
+def area_gene_draws(influence: Vector, fold: int, seed: int = 0) -> Vector:
+    """(DRAWS,) change of a fold's mean area when its genes are drawn with replacement.
 
     Args:
         influence: (genes,) of each gene on the mean area.
         fold: its number; draws of one fold are the same for every representation.
     """
-    return _counts(len(influence), fold, draws, seed) @ influence
+    return _counts(len(influence), fold, seed) @ influence
 
 
-def pearson_gene_draws(
-    predicted: Matrix, observed: Matrix, fold: int, draws: int = DRAWS, seed: int = 0
-) -> Vector:
-    """(draws,) mean correlation over targets of (targets, genes) matrices, genes drawn with replacement.
+def pearson_gene_draws(predicted: Matrix, observed: Matrix, fold: int, seed: int = 0) -> Vector:
+    """(DRAWS,) mean correlation over targets of (targets, genes) matrices, genes drawn with replacement.
 
     Genes whose observation is NaN do not count for that target; targets without two others are left out.
     """
-    counts = _counts(predicted.shape[1], fold, draws, seed)
+    counts = _counts(predicted.shape[1], fold, seed)
     patterns, pattern = np.unique(np.isfinite(observed), axis=0, return_inverse=True)
     found = [
         _drawn(
@@ -51,11 +49,11 @@ def pearson_gene_draws(
         for number, genes in enumerate(patterns)
         if genes.sum() > 1
     ]
-    return mean_known(np.concatenate(found, axis=1), 1) if found else np.full(draws, np.nan)
+    return mean_known(np.concatenate(found, axis=1), 1) if found else np.full(DRAWS, np.nan)
 
 
 def _drawn(predicted: Matrix, observed: Matrix, counts: Table) -> Table:
-    """(draws, targets) correlations."""
+    """(DRAWS, targets) correlations."""
     x, y = (table.T.astype(np.float64) for table in (predicted, observed))
     x, y = x - x.mean(0), y - y.mean(0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -66,12 +64,12 @@ def _drawn(predicted: Matrix, observed: Matrix, counts: Table) -> Table:
     return r
 
 
-def interval(draws: Vector, level: float = LEVEL) -> tuple[float, float]:
+def interval(draws: Vector) -> tuple[float, float]:
     """Percentile interval of bootstrap draws."""
-    low, high = np.percentile(draws, [50 * (1 - level), 50 * (1 + level)])
+    low, high = np.percentile(draws, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
     return float(low), float(high)
 
 
-def _counts(genes: int, fold: int, draws: int, seed: int) -> npt.NDArray[np.float64]:
+def _counts(genes: int, fold: int, seed: int) -> npt.NDArray[np.float64]:
     random = np.random.default_rng((seed, fold, genes))
-    return random.multinomial(genes, np.full(genes, 1 / genes), size=draws).astype(np.float64)
+    return random.multinomial(genes, np.full(genes, 1 / genes), size=DRAWS).astype(np.float64)

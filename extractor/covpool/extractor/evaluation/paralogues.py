@@ -32,15 +32,13 @@ _NUMBER = np.array(
 )
 
 
-def cluster(coding: Sequence[str], *, word: int = WORD, shared: float = SHARED) -> npt.NDArray[np.int64]:
+def cluster(coding: Sequence[str]) -> npt.NDArray[np.int64]:
     """(n,) cluster number of each coding sequence.
 
     Args:
         coding: in frame, sense strand; codons with N and stops break words.
-        word: amino acids per word.
-        shared: share of the shorter protein's distinct words that makes two related.
     """
-    found = [_words(bases, word) for bases in coding]
+    found = [_words(bases) for bases in coding]
     sizes = np.array([len(words) for words in found])
     vocabulary, columns = np.unique(np.concatenate(found), return_inverse=True)
     bounds = np.concatenate(([0], np.cumsum(sizes)))
@@ -49,7 +47,7 @@ def cluster(coding: Sequence[str], *, word: int = WORD, shared: float = SHARED) 
     )
     common = (has @ has.T).tocoo()
     rows, others = common.coords
-    related = common.data >= shared * np.minimum(sizes[rows], sizes[others])
+    related = common.data >= SHARED * np.minimum(sizes[rows], sizes[others])
     links = csr_array((np.ones(related.sum()), (rows[related], others[related])), shape=common.shape)
     labels: npt.NDArray[np.int64] = connected_components(links, directed=False)[1].astype(np.int64)
     return labels
@@ -63,9 +61,9 @@ def translate(coding: str) -> npt.NDArray[np.int64]:
     return np.where(known, _NUMBER[np.where(known, codons @ (16, 4, 1), 0)], -1)
 
 
-def _words(coding: str, word: int) -> npt.NDArray[np.int64]:
+def _words(coding: str) -> npt.NDArray[np.int64]:
     protein = translate(coding)
-    if len(protein) < word:
+    if len(protein) < WORD:
         return np.empty(0, dtype=np.int64)
-    rows = np.lib.stride_tricks.sliding_window_view(protein, word)
-    return np.unique(rows[(rows >= 0).all(axis=1)] @ 20 ** np.arange(word))
+    rows = np.lib.stride_tricks.sliding_window_view(protein, WORD)
+    return np.unique(rows[(rows >= 0).all(axis=1)] @ 20 ** np.arange(WORD))

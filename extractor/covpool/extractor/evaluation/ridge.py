@@ -164,11 +164,9 @@ def best_on_grid(
         found[beyond] = score(beyond)
 
 
-def best_penalty(
-    score: Callable[[float], float], first: Ordered[float] = FIRST_PENALTIES
-) -> tuple[float, float]:
+def best_penalty(score: Callable[[float], float]) -> tuple[float, float]:
     """(log10 penalty, score): whole decades first, then half a decade to either side of the best."""
-    best, top = best_on_grid(score, first, PENALTY_LIMITS, 1.0)
+    best, top = best_on_grid(score, FIRST_PENALTIES, PENALTY_LIMITS, 1.0)
     for near in (best - REFINEMENT, best + REFINEMENT):
         found = score(near)
         if found > top:

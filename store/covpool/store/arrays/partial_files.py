@@ -40,13 +40,7 @@ class Partials:
             StorageError: the storage cannot be reached.
             FormatVersionError: another version of covpool wrote them.
         """
-        path = _path(key)
-        try:
-            content = self._objects.read(path)
-        except StorageError:
-            raise
-        except OSError as error:
-            raise StorageError(f"{path}: cannot be read now ({error.strerror or error})") from error
+        content = self._objects.read(_path(key))
         return None if content is None else PartialSums.from_bytes(content, str(key))
 
     def drop(self, key: MomentsKey | str) -> None:
