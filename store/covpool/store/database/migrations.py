@@ -68,8 +68,9 @@ class RoomTables:
     def found(self, connection: Connection) -> str | None:
         """The revision of the tables there; None when there are none."""
         names = set(sa.inspect(connection).get_table_names())
-        if self._versions.name in names:
-            return str(connection.execute(sa.select(self._versions.c.version_num)).scalar_one())
+        recorded = sa.select(self._versions.c.version_num)
+        if self._versions.name in names and (version := connection.scalar(recorded)) is not None:
+            return str(version)
         # Before revisions were recorded there was only the first.
         return FIRST if names & set(self.metadata.tables) else None
 
