@@ -45,7 +45,7 @@ with Store.open(store, catalog=catalog) as opened:
     while tasks := queue.claim(name, tokens=1 << 40, count=int(count)):
         for task in tasks:
             with opened.database.writing() as connection:
-                finish_task(connection, task.key.digest, name)
+                finish_task(connection, task.id, name)
     print("done", flush=True)
 """
 
@@ -92,7 +92,8 @@ def _claims(store: Path, url: str, processes: int, batch: int) -> float:
         queue = JobQueue(opened.database)
         texts = [f"{processes} {batch} {number}" for number in range(TASKS)]
         queue.submit(
-            recipe, [Request(t, MomentsKey(sequence_digest(t), 1, recipe), "A" * 1000, 1000) for t in texts]
+            recipe,
+            [Request.of_key(t, MomentsKey(sequence_digest(t), 1, recipe), "A" * 1000, 1000) for t in texts],
         )
     return TASKS / _together(CLAIMER, store, url, processes, str(batch))
 

@@ -79,7 +79,7 @@ def genes(tmp_path_factory: pytest.TempPathFactory) -> Genes:
         workloads[name] = Workload.of(Sequence(name, read), recipes, classes)
     (directory / "g.fa").write_text(f">c\n{contig}\n")
     (directory / "g.gff3").write_text("\n".join(lines) + "\n")
-    (directory / "genes.fa").write_text("".join(f">{one.name}\n{one.bases}\n" for one in workloads.values()))
+    (directory / "genes.fa").write_text("".join(f">{one.name}\n{one.text}\n" for one in workloads.values()))
     return Genes(directory, model, workloads)
 
 
@@ -88,8 +88,7 @@ def library(genes: Genes, location: Path) -> None:
     adapter = load_adapter("ntv3-mini", device="cpu", dtype="float32")
     with Store.open(location) as store:
         for one in genes.workloads.values():
-            assert isinstance(one.bases, str)
-            found = extract(adapter, one.bases, LAYERS, strand="both", regions=one.regions)
+            found = extract(adapter, one.text, LAYERS, strand="both", regions=one.regions)
             rows = {key: found[layer][name] for (layer, name), key in one.keys(genes.model).items()}
             store.put_many((key, moments.astype(STORED_DTYPE)) for key, moments in rows.items())
 
@@ -123,7 +122,7 @@ def queue(genes: Genes, location: Path) -> None:
     """A service's worker: some sequences as jobs of their own, and the genome."""
     files = ["--fasta", str(genes.directory / "g.fa"), "--annotation", str(genes.directory / "g.gff3")]
     run("genome", "add", "g", *files, "--store", str(location))
-    bases = [str(one.bases) for one in genes.workloads.values()]
+    bases = [one.text for one in genes.workloads.values()]
     with (
         running_service(genes.directory, str(location), max_sequence="1000000") as service,
         Client(service.url) as client,

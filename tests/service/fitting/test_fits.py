@@ -133,7 +133,7 @@ def test_a_fit_is_done_in_the_transaction_that_keeps_its_file(store: Store) -> N
 def test_a_fit_does_not_wait_behind_a_genome_nor_comes_with_other_tasks(store: Store) -> None:
     fits, leases = Fits(store.database), TaskLeases(store.database)
     recipe = example_key("a").recipe
-    requests = [Request(name, example_key(name), "ACGT", 4) for name in "ab"]
+    requests = [Request.of_key(name, example_key(name), "ACGT", 4) for name in "ab"]
     JobQueue(store.database).submit(recipe, requests)
     fits.submit("f", REQUEST)
     claimed = [leases.claim("w", [recipe.weights], tokens=1000, count=100) for _ in range(3)]

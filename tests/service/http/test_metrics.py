@@ -79,7 +79,7 @@ def test_hits_and_misses_of_both_caches_are_counted(tmp_path: Path) -> None:
 def test_queue_and_workers_on_any_host_are_told_of(tmp_path: Path) -> None:
     with in_process(tmp_path) as api:
         context = api.app.state.context  # type: ignore[attr-defined]
-        requests = [Request(name, example_key(name), "ACGT", 8) for name in "abc"]
+        requests = [Request.of_key(name, example_key(name), "ACGT", 8) for name in "abc"]
         context.queue.submit(example_key("a").recipe, requests)
         assert len(TaskLeases(context.store.database).claim("gpu-host-1")) == 1
         context.workers.announce(WorkerState("gpu-host-1", "cuda:0", 30, 80, 5, 700, 2, 3.5, 4, 600, 2.0))

@@ -2,7 +2,9 @@
 
 from collections.abc import Collection
 
+from covpool.extractor.extraction.workload import Workload
 from covpool.service.queue import Task, TaskLeases
+from covpool.store import MomentsKey
 
 
 def claim_tasks(
@@ -18,3 +20,8 @@ def claim_tasks(
     tasks = [task for task in found if isinstance(task, Task)]
     assert len(tasks) == len(found)
     return tasks
+
+
+def key_of(workload: Workload) -> MomentsKey:
+    """Of the whole sequence, at the first layer."""
+    return MomentsKey(workload.digest, workload.length, workload.recipes[0])

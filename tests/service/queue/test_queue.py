@@ -16,7 +16,7 @@ from covpool.service.queue.leases import finish_task
 from covpool.store import MomentsKey, Store, sequence_digest
 from covpool.store.database.database import Database
 from covpool.store.testing import example_key, example_moments
-from tests.service.queue.claimed import claim_tasks
+from tests.service.queue.claimed import claim_tasks, key_of
 
 RECIPE = example_key("a").recipe
 
@@ -28,7 +28,7 @@ def store(tmp_path: Path, database_url: str) -> Iterator[Store]:
 
 
 def request(bases: str, name: str = "gene") -> Request:
-    return Request(name, MomentsKey(sequence_digest(bases), len(bases), RECIPE), bases, len(bases))
+    return Request.of_key(name, MomentsKey(sequence_digest(bases), len(bases), RECIPE), bases, len(bases))
 
 
 def claim(leases: TaskLeases, worker: str = "w") -> Task | None:
@@ -59,7 +59,11 @@ def test_a_claimed_task_is_what_was_submitted(store: Store) -> None:
     submit(queue, "ACGTN")
     task = claim(leases, "w")
     assert task is not None
-    assert (task.key, task.bases, task.attempts) == (request("ACGTN").key, "ACGTN", 1)
+    assert (key_of(task.workload), task.workload.text, task.attempts) == (
+        key_of(request("ACGTN").workload),
+        "ACGTN",
+        1,
+    )
     assert claim(leases, "w") is None
 
 
@@ -78,17 +82,17 @@ def test_tasks_are_claimed_oldest_first(store: Store) -> None:
     sequences = ["A", "C", "G", "T", "AA", "CC"]
     for bases in sequences:
         submit(queue, bases)
-    claimed = [task.bases for _ in sequences if (task := claim(leases, "w")) is not None]
+    claimed = [task.workload.text for _ in sequences if (task := claim(leases, "w")) is not None]
     assert claimed == sequences
 
 
 def test_what_is_cached_is_not_queued(store: Store) -> None:
     queue = JobQueue(store.database)
-    store.put(request("ACGT").key, example_moments("a"))
+    store.put(key_of(request("ACGT").workload), example_moments("a"))
     job = queue.job(submit(queue, "ACGT", "TTTT"))
     assert states(job) == ["done", "queued"]
     assert job.state == "running"
-    assert [task[0] for task in tasks(store)] == [request("TTTT").key.digest]
+    assert [task[0] for task in tasks(store)] == [request("TTTT").task]
 
 
 def test_a_lease_is_exclusive_until_it_expires_and_then_taken_over(store: Store) -> None:
@@ -100,9 +104,9 @@ def test_a_lease_is_exclusive_until_it_expires_and_then_taken_over(store: Store)
     time.sleep(0.35)
     second = claim(leases, "two")
     assert second is not None
-    assert (second.key, second.attempts) == (first.key, 2)
-    assert leases.heartbeat("one", {first.key.digest: 1}), "it is no longer the first worker's"
-    assert not leases.heartbeat("two", {first.key.digest: 1})
+    assert (second.id, second.attempts) == (first.id, 2)
+    assert leases.heartbeat("one", {first.id: 1}), "it is no longer the first worker's"
+    assert not leases.heartbeat("two", {first.id: 1})
 
 
 def test_a_heartbeat_keeps_the_lease_and_shows_progress(store: Store) -> None:
@@ -112,7 +116,7 @@ def test_a_heartbeat_keeps_the_lease_and_shows_progress(store: Store) -> None:
     assert task is not None
     for done in (1, 2, 3):
         time.sleep(0.2)
-        assert not leases.heartbeat("one", {task.key.digest: done})
+        assert not leases.heartbeat("one", {task.id: done})
         assert claim(leases, "two") is None
         assert queue.job(job).records[0].tokens_done == done
 
@@ -126,7 +130,7 @@ def test_the_task_of_a_dead_worker_is_free_at_once(store: Store) -> None:
     leases.release("dead")
     taken = claim(leases, "alive")
     assert taken is not None
-    assert taken.key == first.key
+    assert taken.id == first.id
     assert claim(leases, "alive") is None
 
 
@@ -149,13 +153,13 @@ def test_a_task_that_kills_its_workers_is_set_aside(store: Store) -> None:
 
 def test_a_failure_that_may_pass_is_tried_again_while_attempts_are_left(store: Store) -> None:
     queue, leases = JobQueue(store.database), TaskLeases(store.database, max_attempts=2)
-    job, key = submit(queue, "ACGT"), request("ACGT").key.digest
+    job, key = submit(queue, "ACGT"), request("ACGT").task
     assert claim(leases, "w") is not None
     leases.fail(key, "w", "disk full", retry=True)
     assert queue.job(job).state == "queued"
     task = claim(leases, "w")
     assert task is not None
-    assert (task.bases, task.attempts) == ("ACGT", 2)
+    assert (task.workload.text, task.attempts) == ("ACGT", 2)
     leases.fail(key, "w", "disk full", retry=True)
     assert claim(leases, "w") is None
     found = queue.job(job).records[0]
@@ -166,7 +170,7 @@ def test_a_failure_that_may_pass_is_tried_again_while_attempts_are_left(store: S
 
 def test_a_failure_that_cannot_pass_is_final(store: Store) -> None:
     queue, leases = JobQueue(store.database), TaskLeases(store.database)
-    job, key = submit(queue, "ACGT"), request("ACGT").key.digest
+    job, key = submit(queue, "ACGT"), request("ACGT").task
     claim(leases, "w")
     leases.fail(key, "w", "not DNA", retry=False)
     assert claim(leases, "w") is None
@@ -175,7 +179,7 @@ def test_a_failure_that_cannot_pass_is_final(store: Store) -> None:
 
 def test_the_failure_of_a_worker_that_lost_its_lease_changes_nothing(store: Store) -> None:
     queue, leases = JobQueue(store.database), TaskLeases(store.database)
-    job, key = submit(queue, "ACGT"), request("ACGT").key.digest
+    job, key = submit(queue, "ACGT"), request("ACGT").task
     claim(leases, "slow")
     leases.release("slow")
     claim(leases, "quick")
@@ -185,7 +189,7 @@ def test_the_failure_of_a_worker_that_lost_its_lease_changes_nothing(store: Stor
 
 def test_submitting_a_failed_job_again_queues_it_anew(store: Store) -> None:
     queue, leases = JobQueue(store.database), TaskLeases(store.database)
-    job, key = submit(queue, "ACGT"), request("ACGT").key.digest
+    job, key = submit(queue, "ACGT"), request("ACGT").task
     claim(leases, "w")
     leases.fail(key, "w", "out of memory", retry=False)
     assert submit(queue, "ACGT") == job
@@ -193,7 +197,7 @@ def test_submitting_a_failed_job_again_queues_it_anew(store: Store) -> None:
     assert (found.state, found.records[0].error) == ("queued", None)
     task = claim(leases, "w")
     assert task is not None
-    assert (task.bases, task.attempts) == ("ACGT", 1)
+    assert (task.workload.text, task.attempts) == ("ACGT", 1)
 
 
 def test_submitting_does_not_disturb_a_running_task(store: Store) -> None:
@@ -207,7 +211,7 @@ def test_submitting_does_not_disturb_a_running_task(store: Store) -> None:
 
 def test_a_task_ends_in_the_transaction_that_makes_its_moments_readable(store: Store) -> None:
     queue, leases = JobQueue(store.database), TaskLeases(store.database)
-    job, key = submit(queue, "ACGT"), request("ACGT").key
+    job, key = submit(queue, "ACGT"), key_of(request("ACGT").workload)
 
     def finish_and_break(connection: Connection) -> None:
         finish_task(connection, key.digest, "w")
@@ -229,7 +233,7 @@ def test_a_record_that_vanished_from_the_store_fails_with_the_remedy_and_can_be_
     store: Store,
 ) -> None:
     queue, leases = JobQueue(store.database), TaskLeases(store.database)
-    job, key = submit(queue, "ACGT"), request("ACGT").key
+    job, key = submit(queue, "ACGT"), key_of(request("ACGT").workload)
     claim(leases, "w")
     store.put(key, example_moments("a"), also=finishing(key))
     with store.database.writing() as connection:
@@ -250,15 +254,15 @@ def test_a_job_is_done_when_all_are_and_failed_when_none_is_left_to_run(store: S
         task = claim(leases, "w")
         assert task is not None
         assert queue.job(job).state == "running"
-        moments = example_moments(task.bases)
-        store.put(task.key, moments, also=finishing(task.key))
+        moments = example_moments(task.id)
+        store.put(key_of(task.workload), moments, also=finishing(key_of(task.workload)))
 
     assert queue.job(job).state == "queued"
     run_one()
     assert queue.job(job).state == "running"
     failing = claim(leases, "w")
     assert failing is not None
-    leases.fail(failing.key.digest, "w", "bad", retry=False)
+    leases.fail(failing.id, "w", "bad", retry=False)
     assert sorted(states(queue.job(job))) == ["done", "failed", "queued"]
     assert queue.job(job).state == "running"
     run_one()
@@ -274,7 +278,7 @@ def test_records_keep_their_order_and_names(store: Store) -> None:
     requests = [request("ACGT" * (i % 3 + 1), f"gene{i}") for i in range(50)]
     found = queue.job(queue.submit(RECIPE, requests, ["a notice"]))
     assert [(r.name, r.key, r.length) for r in found.records] == [
-        (r.name, r.key.digest, r.key.length) for r in requests
+        (r.name, r.task, r.workload.length) for r in requests
     ]
     assert found.notices == ["a notice"]
     assert len(tasks(store)) == 3
@@ -299,7 +303,7 @@ def test_a_task_that_ends_while_it_is_submitted_again_is_not_queued_again(
     def ending_first(database: Database) -> AbstractContextManager[Connection]:
         # The task ends after the second submission has begun, just before it takes the write lock.
         monkeypatch.undo()
-        key = task.key
+        key = key_of(task.workload)
         store.put(key, example_moments("a"), also=finishing(key))
         return database.writing()
 
@@ -334,7 +338,7 @@ with Store.open(sys.argv[1], catalog=sys.argv[3]) as store:
     print("ready", flush=True)
     sys.stdin.readline()
     while (tasks := leases.claim(sys.argv[2])):
-        print(tasks[0].bases, flush=True)
+        print(tasks[0].workload.bases, flush=True)
         # Long enough for the others to come in between.
         time.sleep(0.02)
 """

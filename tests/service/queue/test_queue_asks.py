@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from covpool.extractor import Region
-from covpool.service.queue import Asks, JobQueue, Request, TaskLeases, Workers, WorkerState, submitting
+from covpool.extractor.extraction.workload import Workload
+from covpool.service.queue import JobQueue, Request, TaskLeases, Workers, WorkerState, submitting
 from covpool.service.queue.leases import finish_task
 from covpool.store import MomentsKey, Store, sequence_digest
 from covpool.store.testing import example_key, example_moments
@@ -50,13 +51,14 @@ def regions(bases: str) -> tuple[Region, ...]:
 
 
 def asking(bases: str, layers: tuple[str, ...] = LAYERS, read: Callable[[], str] | None = None) -> Request:
-    whole = MomentsKey(sequence_digest(bases), len(bases), replace(RECIPE, layer=layers[0]))
-    asks = Asks(layers, regions(bases), tuple(key.digest for key in keys(bases, layers)))
-    return Request(f"gene {bases}", whole, read or bases, len(layers) * len(bases), asks)
+    recipes = tuple(replace(RECIPE, layer=layer) for layer in layers)
+    wanted = regions(bases)
+    workload = Workload(f"gene {bases}", sequence_digest(bases), len(bases), read or bases, wanted, recipes)
+    return Request(workload, tuple(key.digest for key in keys(bases, layers)), len(layers) * len(bases))
 
 
 def plain(bases: str) -> Request:
-    return Request(bases, MomentsKey(sequence_digest(bases), len(bases), RECIPE), bases, len(bases))
+    return Request.of_key(bases, MomentsKey(sequence_digest(bases), len(bases), RECIPE), bases, len(bases))
 
 
 def put(store: Store, wanted: list[MomentsKey]) -> None:
@@ -83,8 +85,8 @@ def test_a_task_is_claimed_as_it_was_asked_for_and_shown_by_its_first_result(
     job = queue.submit(RECIPE, [asking("ACGT")])
     assert queue.submit(RECIPE, [asking("ACGT")]) == job
     (task,) = claim_tasks(leases, "w")
-    assert (task.id, task.bases, task.layers) == (asking("ACGT").task, "ACGT", LAYERS)
-    assert (task.regions, task.cost) == (regions("ACGT"), 8)
+    assert (task.id, task.workload.text, task.workload.layers) == (asking("ACGT").task, "ACGT", LAYERS)
+    assert (task.workload.regions, task.cost) == (regions("ACGT"), 8)
     (record,) = queue.job(job).records
     assert (record.task, record.key, record.state) == (task.id, keys("ACGT")[0].digest, "running")
 
@@ -129,7 +131,7 @@ def test_all_results_there_make_a_job_done_at_once_and_fewer_do_not(
     job = queue.submit(RECIPE, [asking("ACGT"), asking("CCGG")])
     assert [record.state for record in queue.job(job).records] == ["done", "queued"]
     assert queue.progress(job).counts == {"done": 1, "queued": 1}
-    assert [task.bases for task in claim_tasks(leases, "w", tokens=100, count=10)] == ["CCGG"]
+    assert [task.workload.text for task in claim_tasks(leases, "w", tokens=100, count=10)] == ["CCGG"]
     put(store, keys("CCGG")[-1:])
     leases.fail(asking("CCGG").task, "w", "bad", retry=False)
     assert queue.job(job).state == "failed"
@@ -148,7 +150,7 @@ def test_a_result_that_was_lost_since_is_computed_again(
         connection.execute(sa.text("UPDATE entries SET state = 'retired' WHERE key = :key"), lost)
     assert queue.submit(RECIPE, [asking("ACGT")]) == job
     assert queue.job(job).state == "queued"
-    assert [task.bases for task in claim_tasks(leases, "w")] == ["ACGT"]
+    assert [task.workload.text for task in claim_tasks(leases, "w")] == ["ACGT"]
 
 
 def test_claims_take_tasks_of_the_same_layers_together(queue: JobQueue, leases: TaskLeases) -> None:
@@ -157,7 +159,7 @@ def test_claims_take_tasks_of_the_same_layers_together(queue: JobQueue, leases: 
     claims = [claim_tasks(leases, "w", tokens=1000, count=10) for _ in range(3)]
     assert [len(tasks) for tasks in claims] == [2, 2, 0]
     for tasks in claims[:2]:
-        assert len({task.layers for task in tasks}) == 1
+        assert len({task.workload.layers for task in tasks}) == 1
 
 
 def test_a_cancelled_one_goes_on_when_it_is_asked_for_again(
@@ -188,7 +190,7 @@ def test_many_bases_go_in_parts_the_longest_first_and_are_read_when_they_lack(
     assert [len(text) for text in read] == [30, 12, 8, 7]
     states = [record.state for record in queue.job(job).records]
     assert states == ["queued", "queued", "done", "queued", "queued"]
-    assert [task.bases for task in claim_tasks(leases, "w", count=1)] == ["C" * 30]
+    assert [task.workload.text for task in claim_tasks(leases, "w", count=1)] == ["C" * 30]
     assert queue.submit(RECIPE, [lazily(text) for text in texts]) == job
     assert len(read) == 4, "what is queued already is not read again"
 
@@ -204,7 +206,7 @@ def test_a_submission_cut_off_between_parts_is_shared_by_the_next(
     with pytest.raises(OSError, match="gone"):
         queue.submit(RECIPE, [asking("A" * 9), asking("C" * 8, read=gone)])
     assert queue.jobs(10) == []
-    assert [task.bases for task in claim_tasks(leases, "w")] == ["A" * 9]
+    assert [task.workload.text for task in claim_tasks(leases, "w")] == ["A" * 9]
     job = queue.submit(RECIPE, [asking("A" * 9), asking("C" * 8)])
     assert [record.state for record in queue.job(job).records] == ["running", "queued"]
 

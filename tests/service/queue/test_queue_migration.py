@@ -12,7 +12,7 @@ from covpool.service.queue.tables import TABLES
 from covpool.store import MomentsKey, Store, sequence_digest
 from covpool.store.errors import FormatVersionError
 from covpool.store.testing import example_key
-from tests.service.queue.claimed import claim_tasks
+from tests.service.queue.claimed import claim_tasks, key_of
 
 RECIPE = example_key("a").recipe
 FIRST = (
@@ -65,6 +65,6 @@ def test_jobs_of_the_first_revision_go_on(tmp_path: Path, database_url: str) -> 
         (record,) = queue.job(job).records
         assert (record.name, record.state, record.cost) == ("gene", "queued", 4)
         (task,) = claim_tasks(leases, "w")
-        assert (task.key, task.bases, task.attempts) == (key, "ACGT", 2)
+        assert (key_of(task.workload), task.workload.text, task.attempts) == (key, "ACGT", 2)
         leases.fail(key.digest, "w", "bad", retry=False)
         assert queue.job(job).state == "failed"

@@ -38,7 +38,7 @@ def leases(store: Store) -> TaskLeases:
 
 def requests(*sequences: str, recipe: Recipe = RECIPE) -> list[Request | Unfit]:
     return [
-        Request(bases, MomentsKey(sequence_digest(bases), len(bases), recipe), bases, len(bases))
+        Request.of_key(bases, MomentsKey(sequence_digest(bases), len(bases), recipe), bases, len(bases))
         for bases in sequences
     ]
 
@@ -48,7 +48,7 @@ def key(bases: str) -> MomentsKey:
 
 
 def claimed(leases: TaskLeases, tokens: int = 1000, count: int = 100, worker: str = "w") -> list[str]:
-    return [task.bases for task in claim_tasks(leases, worker, tokens=tokens, count=count)]
+    return [task.workload.text for task in claim_tasks(leases, worker, tokens=tokens, count=count)]
 
 
 def finish(store: Store, bases: str, worker: str = "w") -> None:
@@ -101,7 +101,7 @@ def test_no_claim_mixes_recipes(queue: JobQueue, leases: TaskLeases) -> None:
     for _ in range(2):
         tasks = claim_tasks(leases, "w", tokens=1000, count=100)
         assert len(tasks) == 2
-        assert len({task.key.recipe for task in tasks}) == 1
+        assert len({task.workload.recipes for task in tasks}) == 1
 
 
 def test_a_task_that_costs_more_than_a_claim_takes_comes_alone(queue: JobQueue, leases: TaskLeases) -> None:
@@ -122,7 +122,7 @@ def test_a_task_that_was_under_way_when_its_worker_died_is_tried_alone(
 def test_tasks_given_back_unharmed_keep_their_attempts(queue: JobQueue, leases: TaskLeases) -> None:
     queue.submit(RECIPE, requests("A", "C"))
     tasks = claim_tasks(leases, "w", tokens=10, count=2)
-    leases.give_back("w", [task.key.digest for task in tasks])
+    leases.give_back("w", [task.id for task in tasks])
     assert [task.attempts for task in claim_tasks(leases, "v", tokens=10, count=2)] == [1, 1]
 
 
@@ -130,7 +130,7 @@ def test_cancelling_ends_what_is_queued_and_asks_for_what_runs(
     queue: JobQueue, leases: TaskLeases, store: Store
 ) -> None:
     job = queue.submit(RECIPE, requests("A", "CC", "GGG"))
-    first, second = (task.bases for task in claim_tasks(leases, "w", tokens=10, count=2))
+    first, second = (task.workload.text for task in claim_tasks(leases, "w", tokens=10, count=2))
     finish(store, first)
     queue.cancel(job)
     running = key(second).digest
@@ -243,7 +243,7 @@ def test_progress_counted_in_the_database_is_that_of_the_records(
         assert counted.state == shown.state
 
     check()
-    tasks = [task.bases for task in claim_tasks(leases, "w", tokens=100, count=4)]
+    tasks = [task.workload.text for task in claim_tasks(leases, "w", tokens=100, count=4)]
     check(lambda: leases.heartbeat("w", {key(bases).digest: len(bases) - 1 for bases in tasks}))
     check(lambda: finish(store, tasks[0]))
     check(lambda: leases.fail(key(tasks[1]).digest, "w", "bad", retry=False))

@@ -196,7 +196,7 @@ def hurt(directory: Path, catalog: str | None, kills: int, pause: tuple[float, f
 def _kind(process: psutil.Process) -> str:
     with contextlib.suppress(psutil.NoSuchProcess):
         words = " ".join(process.cmdline())
-        return "API" if " serve" in words else "computing" if "extracting" in words else "worker"
+        return "API" if " serve" in words else "computing" if "engine_program" in words else "worker"
     return "gone"
 
 

@@ -40,7 +40,9 @@ class Bench:
         return self.queue.submit(
             recipe,
             [
-                Request(bases, MomentsKey(Sequence("", bases).digest, len(bases), recipe), bases, len(bases))
+                Request.of_key(
+                    bases, MomentsKey(Sequence("", bases).digest, len(bases), recipe), bases, len(bases)
+                )
                 for bases in sequences
             ],
         )

@@ -1,6 +1,7 @@
 """Worker: tasks with several results, in processes that are killed: nothing is lost, nothing done twice."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from covpool.extractor import Model, Region, Sequence, describe, extract, load_adapter
 from covpool.extractor.extraction.workload import Workload
 from covpool.service.extraction.engine import Engine
-from covpool.service.queue import Asks, JobQueue, Request, TaskLeases
+from covpool.service.queue import JobQueue, Request, TaskLeases
 from covpool.store import MomentsKey, Store
 from tests.extractor.golden import checkpoint
 from tests.service.running import wait_until
@@ -34,10 +35,7 @@ def keys(model: Model, bases: str) -> dict[tuple[str, str], MomentsKey]:
 
 
 def asking(model: Model, bases: str) -> Request:
-    cost = workload(model, bases).tokens(model)
-    whole = MomentsKey(Sequence("", bases).digest, len(bases), model.recipe(LAYERS[0]))
-    asks = Asks(LAYERS, regions(bases), tuple(key.digest for key in keys(model, bases).values()))
-    return Request(bases, whole, bases, cost, asks)
+    return Request.of(replace(workload(model, bases), name=bases), model)
 
 
 def submit(queue: JobQueue, model: Model, *texts: str) -> str:
@@ -106,7 +104,7 @@ def test_what_overflows_or_wants_memory_harms_no_mate(bench: Bench) -> None:
 def test_a_layer_that_is_there_is_not_computed_again(bench: Bench) -> None:
     (bases,) = genes(1, 77)
     one = MomentsKey(Sequence("", bases).digest, len(bases), bench.model.recipe(LAYERS[1]))
-    single = bench.queue.submit(one.recipe, [Request(bases, one, bases, len(bases))])
+    single = bench.queue.submit(one.recipe, [Request.of_key(bases, one, bases, len(bases))])
     bench.end(single)
     made = created(bench.store)[one.digest]
     assert bench.end(submit(bench.queue, bench.model, bases)) == {bases: ("done", None)}

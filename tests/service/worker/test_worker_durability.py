@@ -41,7 +41,7 @@ def traced(tmp_path: Path) -> Traced:
     with Store.open(location) as store:
         queue = JobQueue(store.database)
         found = zip(keys, bases, strict=True)
-        job = queue.submit(recipe, [Request("s", key, one, len(one)) for key, one in found])
+        job = queue.submit(recipe, [Request.of_key("s", key, one, len(one)) for key, one in found])
         tracer = subprocess.Popen(
             ["strace", "-f", "-y", "-s", "200", "-o", str(log), "-e", CALLS, COVPOOL, "worker"],
             env=environment(

@@ -52,17 +52,22 @@ class Workload:
         return Options.of(self.recipes[0])
 
     @property
-    def sequence(self) -> Sequence:
-        """The sequence; its bases are read now, unless they are here."""
-        return Sequence(self.name, self.bases if isinstance(self.bases, str) else self.bases())
-
-    def read(self) -> Self:
-        """The same with its bases.
+    def text(self) -> str:
+        """Its bases, which are read now unless they are here.
 
         Raises:
             ExtractionError: they cannot be read.
         """
-        return self if isinstance(self.bases, str) else replace(self, bases=self.bases())
+        return self.bases if isinstance(self.bases, str) else self.bases()
+
+    @property
+    def sequence(self) -> Sequence:
+        """The sequence, with its `text`."""
+        return Sequence(self.name, self.text)
+
+    def read(self) -> Self:
+        """The same with its bases; see `text`."""
+        return replace(self, bases=self.text)
 
     def tokens(self, model: Model) -> int:
         """Tokens of its forward, over all layers and strands."""

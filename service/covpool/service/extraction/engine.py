@@ -102,25 +102,22 @@ class Engine:
                 left.append((index, lacking))
             else:
                 yield index, {}
+        if not left:
+            return
         adapter = self.models.adapter(model, recipes[0].dtype)
         with memory_share(share):
             groups = forward_groups(adapter, [one for _, one in left])
         for group in groups:
-            indices = [left[place][0] for place in group]
-            found = self._forward(
-                adapter, [left[place][1] for place in group], keys[indices[0]], share, progress
-            )
-            for index, of_one in zip(indices, found, strict=True):
-                yield (
-                    index,
-                    {
-                        keys[index][layer, name]: moments.astype(STORED_DTYPE)
-                        for layer, classes in of_one.items()
-                        for name, moments in classes.items()
-                        # A class that only another layer lacked: what is being read is not written over.
-                        if keys[index][layer, name].digest not in ready
-                    },
-                )
+            indices, chosen = zip(*(left[place] for place in group), strict=True)
+            computed = self._forward(adapter, chosen, keys[indices[0]], share, progress)
+            for index, classes in zip(indices, computed, strict=True):
+                found = {
+                    key: classes[layer][name]
+                    for (layer, name), key in keys[index].items()
+                    # A class that only another layer lacked: what is being read is not written over.
+                    if key.digest not in ready
+                }
+                yield index, {key: moments.astype(STORED_DTYPE) for key, moments in found.items()}
 
     @contextmanager
     def faults(self) -> Iterator[None]:
@@ -151,7 +148,7 @@ class Engine:
     def _forward(
         self,
         adapter: Adapter,
-        workloads: list[Workload],
+        workloads: Sequence[Workload],
         first: Keys,
         share: float,
         progress: Progress | None,

@@ -2,7 +2,6 @@
 
 from covpool.service.queue.jobs import JobQueue as JobQueue
 from covpool.service.queue.leases import TaskLeases as TaskLeases
-from covpool.service.queue.values import Asks as Asks
 from covpool.service.queue.values import FitTask as FitTask
 from covpool.service.queue.values import Job as Job
 from covpool.service.queue.values import Leased as Leased

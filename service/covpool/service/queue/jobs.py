@@ -224,7 +224,7 @@ def _add_job(
                 "position": position,
                 "name": one.name,
                 "key": one.task if isinstance(one, Request) else None,
-                "length": one.key.length if isinstance(one, Request) else one.length,
+                "length": one.workload.length if isinstance(one, Request) else one.length,
                 "cost": one.cost if isinstance(one, Request) else 0,
                 "error": None if isinstance(one, Request) else one.error,
             }

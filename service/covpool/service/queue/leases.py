@@ -7,22 +7,18 @@ used up: then it is quarantined with its last error.
 import json
 import threading
 import time
-import zlib
 from collections.abc import Collection, Mapping
-from functools import lru_cache
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from covpool.extractor.extraction.regions import Region
 from covpool.service.errors import LeaseLostError
 from covpool.service.queue.claims import CLAIMS, TAKE_ALL
 from covpool.service.queue.tables import TABLES, lock, tasks
-from covpool.service.queue.task_rows import read_asks
+from covpool.service.queue.task_rows import workload_of
 from covpool.service.queue.values import FitTask, Leased, Task
 from covpool.store.catalog.rooms import with_tables
 from covpool.store.database.database import Database, seconds
-from covpool.store.values.keys import MomentsKey, Recipe
 
 _FREED = {"worker": None, "lease_until": None, "tokens_done": 0}
 
@@ -193,16 +189,7 @@ def finish_task(connection: Connection, key: str, worker: str) -> None:
 def _task(row: "sa.Row[tuple[object, ...]]", attempts: int) -> Leased:
     if row.kind == "fit":
         return FitTask(row.key, json.loads(row.asks), attempts)
-    key = MomentsKey(row.sequence, row.length, _recipe(row.recipe))
-    ordinary = (key.recipe.layer,), (Region.whole(key.length),)
-    layers, regions = ordinary if row.asks is None else read_asks(row.asks)
-    bases = zlib.decompress(row.bases).decode("ascii")
-    return Task(row.key, key, bases, row.cost, attempts, layers, regions)
-
-
-@lru_cache(maxsize=1024)
-def _recipe(text: str) -> Recipe:
-    return Recipe.from_json(text)
+    return Task(row.key, workload_of(row), row.cost, attempts)
 
 
 def _held(worker: str, key: str) -> "sa.ColumnElement[bool]":

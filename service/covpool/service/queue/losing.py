@@ -21,5 +21,5 @@ def lose(connection: Connection, key: MomentsKey, error: str) -> None:
     cost = connection.scalar(sa.select(records.c.cost).where(records.c.key == key.digest).limit(1))
     if cost is not None:
         # Of what was cached when it was submitted there is no task yet.
-        row = task_row(Request("", key, "", cost), None, "bulk", time)
+        row = task_row(Request.of_key("", key, "", cost), None, "bulk", time)
         insert_if_absent(connection, tasks, [row | failed])

@@ -56,11 +56,11 @@ def _in_parts(requests: list[Request]) -> list[list[Request]]:
     """In transactions, the longest sequences first; one at least, which may be empty."""
     parts: list[list[Request]] = [[]]
     bases = 0
-    for one in sorted(requests, key=lambda one: (-one.key.length, one.task)):
-        bases += one.key.length
+    for one in sorted(requests, key=lambda one: (-one.workload.length, one.task)):
+        bases += one.workload.length
         if bases > PART_BASES and parts[-1]:
             parts.append([])
-            bases = one.key.length
+            bases = one.workload.length
         parts[-1].append(one)
     return parts
 
@@ -70,7 +70,7 @@ def _bases_of(database: Database, part: list[Request]) -> dict[str, bytes]:
 
     Few bases are not worth the look.
     """
-    if sum(one.key.length for one in part) < FEW_BASES:
+    if sum(one.workload.length for one in part) < FEW_BASES:
         return {}
     with database.reading() as connection:
         lacking, _ = _lacking(connection, part)
@@ -89,7 +89,7 @@ def _add(connection: Connection, part: list[Request], bases: Mapping[str, bytes]
     rows = [task_row(one, bases.get(one.task) or packed(one), priority, time) for one in lacking]
     insert_or_update(connection, tasks, rows, update=ANEW, where=tasks.c.ended.is_not(None))
     # Of several results the task's row alone tells that all are there.
-    several = sorted((one for one in complete if one.asks is not None), key=lambda one: one.task)
+    several = sorted((one for one in complete if not one.single), key=lambda one: one.task)
     insert_if_absent(connection, tasks, [task_row(one, None, priority, time) for one in several])
     ready = {one.task for one in complete}
     for some in _parts(sorted(ready)):
@@ -107,9 +107,9 @@ def _add(connection: Connection, part: list[Request], bases: Mapping[str, bytes]
 
 def _lacking(connection: Connection, part: list[Request]) -> tuple[list[Request], list[Request]]:
     """Requests whose tasks have to be queued, and those of which all results are ready."""
-    ready = ready_among(connection, sorted({key for one in part for key in one.results}))
-    complete = [one for one in part if ready.issuperset(one.results)]
-    left = {one.task: one for one in part if not ready.issuperset(one.results)}
+    ready = ready_among(connection, sorted({key for one in part for key in one.keys}))
+    complete = [one for one in part if ready.issuperset(one.keys)]
+    left = {one.task: one for one in part if not ready.issuperset(one.keys)}
     for some in _parts(list(left)):
         query = sa.select(tasks.c.key).where(tasks.c.key.in_(some), tasks.c.state.in_(LIVE))
         for key in connection.scalars(query):

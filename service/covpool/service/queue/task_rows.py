@@ -3,11 +3,16 @@
 import json
 import zlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
+import sqlalchemy as sa
+
 from covpool.extractor.extraction.regions import Region
-from covpool.service.queue.values import PRIORITIES, Asks, Priority, Request
-from covpool.store.values.keys import canonical_json, sha256
+from covpool.extractor.extraction.workload import Workload
+from covpool.service.queue.values import PRIORITIES, Priority, Request
+from covpool.store.values.keys import Recipe, canonical_json, sha256
 
 #: Columns of a task that a new submission sets anew when the task had ended.
 ANEW = ("state", "priority", "created", "bases", "attempts", "cancel", "tokens_done", "error", "ended")
@@ -15,7 +20,7 @@ ANEW = ("state", "priority", "created", "bases", "attempts", "cancel", "tokens_d
 
 def task_row(one: Request, bases: bytes | None, priority: Priority, time: float) -> dict[str, object]:
     """The row of a request's task: queued, or done when there are no bases because all results are ready."""
-    recipe, done = one.key.recipe, bases is None
+    recipe, done = one.workload.recipes[0], bases is None
     return {
         "key": one.task,
         "kind": "extraction",
@@ -25,11 +30,11 @@ def task_row(one: Request, bases: bytes | None, priority: Priority, time: float)
         "recipe": recipe.to_json(),
         "recipe_digest": _mates(one),
         "weights": recipe.weights,
-        "sequence": one.key.sequence,
-        "length": one.key.length,
+        "sequence": one.workload.digest,
+        "length": one.workload.length,
         "cost": one.cost,
-        "asks": None if one.asks is None else _written(one.asks),
-        "first_result": None if one.asks is None else one.asks.keys[0],
+        "asks": None if one.single else _written(one.workload),
+        "first_result": None if one.single else one.keys[0],
         "bases": bases,
         "attempts": 0,
         "cancel": False,
@@ -73,20 +78,31 @@ def fit_row(name: str, request: Mapping[str, Any], time: float) -> dict[str, obj
 
 def packed(one: Request) -> bytes:
     """Its bases as the table holds them; they are read now."""
-    bases = one.bases if isinstance(one.bases, str) else one.bases()
-    return zlib.compress(bases.encode("ascii"), 1)
+    return zlib.compress(one.workload.text.encode("ascii"), 1)
 
 
-def read_asks(text: str) -> tuple[tuple[str, ...], tuple[Region, ...]]:
-    """Layers and region classes of a row."""
-    found = json.loads(text)
-    regions = (Region(name, _pairs(intervals)) for name, intervals in found["regions"])
-    return tuple(found["layers"]), tuple(regions)
+def workload_of(row: "sa.Row[tuple[object, ...]]") -> Workload:
+    """What a row asks for, with its bases."""
+    bases = zlib.decompress(row.bases).decode("ascii")
+    regions: tuple[Region, ...] = (Region.whole(row.length),)
+    recipes = _recipes(row.recipe)
+    if row.asks is not None:
+        asked = json.loads(row.asks)
+        regions = tuple(Region(name, _pairs(intervals)) for name, intervals in asked["regions"])
+        recipes = _recipes(row.recipe, tuple(asked["layers"]))
+    return Workload(row.key[:12], row.sequence, row.length, bases, regions, recipes)
 
 
-def _written(asks: Asks) -> str:
-    regions = [[region.name, region.intervals] for region in asks.regions]
-    return canonical_json({"layers": asks.layers, "regions": regions})
+@lru_cache(maxsize=256)
+def _recipes(text: str, layers: tuple[str, ...] = ()) -> tuple[Recipe, ...]:
+    """The recipe of a row at its layers: one object for many rows, whose digest is worked out once."""
+    recipe = Recipe.from_json(text)
+    return tuple(replace(recipe, layer=layer) for layer in layers) or (recipe,)
+
+
+def _written(workload: Workload) -> str:
+    regions = [[region.name, region.intervals] for region in workload.regions]
+    return canonical_json({"layers": workload.layers, "regions": regions})
 
 
 def _pairs(intervals: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
@@ -95,6 +111,7 @@ def _pairs(intervals: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
 
 def _mates(one: Request) -> str:
     """What tasks must share to be claimed together: recipe and layers."""
-    if one.asks is None or len(one.asks.layers) == 1:
-        return one.key.recipe.digest
-    return sha256(canonical_json([one.key.recipe.digest, *one.asks.layers]))
+    first, *others = one.workload.recipes
+    if not others:
+        return first.digest
+    return sha256(canonical_json([first.digest, *one.workload.layers]))

@@ -1,12 +1,14 @@
 """Values of the queue: what is submitted, claimed, and told of jobs, tasks and workers."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from covpool.extractor.extraction.regions import Region
+from covpool.extractor.extraction.regions import WHOLE, Region
+from covpool.extractor.extraction.workload import Workload
+from covpool.extractor.models.models import Model
 from covpool.service.schemas import RecordState, State
 from covpool.store.values.keys import MomentsKey, Recipe, canonical_json, sha256
 
@@ -18,52 +20,46 @@ LIVE: tuple[Literal["queued", "running"], ...] = ("queued", "running")
 
 
 @dataclass(frozen=True, slots=True)
-class Asks:
-    """Several results of one sequence, taken in one forward.
-
-    Attributes:
-        layers: taps; the first is that of the request's key.
-        regions: classes of the sequence.
-        keys: digests of the results, in order; a class without a token at a layer has none there.
-    """
-
-    layers: tuple[str, ...]
-    regions: tuple[Region, ...]
-    keys: tuple[str, ...]
-
-    @property
-    def task(self) -> str:
-        """Digest of the set of results, which is never that of one."""
-        return sha256(canonical_json(["asks", *sorted(self.keys)]))
-
-
-@dataclass(frozen=True, slots=True)
 class Request:
-    """One named sequence of a job to submit.
+    """One record of a job to submit.
 
     Attributes:
-        name: what the record is called.
-        key: of the whole sequence, at the first layer where several are asked for.
-        bases: normalised, or what reads them when it is their turn.
+        workload: what is wanted; named as the record is.
+        keys: digests of its results, in order; a class without a token at a layer has none there.
         cost: tokens, over all layers and strands.
-        asks: what is wanted, unless it is the key's moments alone.
     """
 
-    name: str
-    key: MomentsKey
-    bases: str | Callable[[], str] = field(repr=False)
+    workload: Workload
+    keys: tuple[str, ...]
     cost: int
-    asks: Asks | None = None
+
+    @classmethod
+    def of(cls, workload: Workload, model: Model) -> Self:
+        """The request for a workload of this model."""
+        keys = workload.keys(model).values()
+        return cls(workload, tuple(key.digest for key in keys), workload.tokens(model))
+
+    @classmethod
+    def of_key(cls, name: str, key: MomentsKey, bases: str, cost: int) -> Self:
+        """The request for the moments of a whole sequence at one layer."""
+        whole = (Region.whole(key.length),)
+        workload = Workload(name, key.sequence, key.length, bases, whole, (key.recipe,))
+        return cls(workload, (key.digest,), cost)
+
+    @property
+    def name(self) -> str:
+        """What the record is called."""
+        return self.workload.name
+
+    @property
+    def single(self) -> bool:
+        """Whether nothing but the whole sequence at one layer is wanted."""
+        return len(self.workload.recipes) == 1 and [one.name for one in self.workload.regions] == [WHOLE]
 
     @property
     def task(self) -> str:
-        """Of the task that serves it."""
-        return self.key.digest if self.asks is None else self.asks.task
-
-    @property
-    def results(self) -> tuple[str, ...]:
-        """Digests of the keys it asks for."""
-        return (self.key.digest,) if self.asks is None else self.asks.keys
+        """Of the task that serves it: its key, or the digest of a set of results, which is never a key."""
+        return self.keys[0] if self.single else sha256(canonical_json(["asks", *sorted(self.keys)]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +76,16 @@ class Task:
     """A claimed task that extracts moments.
 
     Attributes:
-        id: what it is called in the queue; the digest of its key where it asks for nothing else.
-        key: of the whole sequence, at the first layer.
-        bases: normalised.
+        id: what it is called in the queue; the digest of its key where that is its only result.
+        workload: with its bases.
         cost: tokens, over all layers and strands.
         attempts: times it was claimed, this one included.
-        layers, regions: what to compute, in one forward.
     """
 
     id: str
-    key: MomentsKey
-    bases: str = field(repr=False)
+    workload: Workload
     cost: int
     attempts: int
-    layers: tuple[str, ...]
-    regions: tuple[Region, ...]
 
 
 @dataclass(frozen=True, slots=True)

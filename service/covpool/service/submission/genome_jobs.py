@@ -5,23 +5,21 @@ bases are read when it is their turn to be queued.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from covpool.extractor.errors import SequenceError
-from covpool.extractor.extraction.regions import WHOLE
-from covpool.extractor.extraction.workload import Workload
 from covpool.extractor.models.models import Options, untrained_notice
 from covpool.service.assemblies.gene_bases import PLAIN
 from covpool.service.assemblies.plan import ALL_CLASSES, Locus, Plan, locus_of, make_plan
 from covpool.service.assemblies.registrations import Registration
 from covpool.service.assemblies.registry import Genomes
 from covpool.service.errors import RequestError
-from covpool.service.queue import Asks, Request, Unfit
+from covpool.service.queue import Request, Unfit
 from covpool.service.schemas import GenomeRequest
 from covpool.service.settings import Settings
 from covpool.service.submission.offered import Offered
 from covpool.service.submission.submission import Submission
 from covpool.store.store import Store
-from covpool.store.values.keys import MomentsKey
 
 
 def plan_genome(
@@ -75,17 +73,16 @@ def prepare_genome(plan: Plan) -> Submission:
     """
     found: dict[str, Request | Unfit] = {}
     for item in plan.items:
-        workload = item.workload
-        cost = workload.tokens(plan.model)
-        key = MomentsKey(workload.digest, workload.length, workload.recipes[0])
-        asks = _asks(plan, workload)
+        named = {name for _, name in item.workload.keys(plan.model)}
+        regions = tuple(region for region in item.workload.regions if region.name in named)
+        wanted = Request.of(replace(item.workload, regions=regions), plan.model)
         for locus in item.loci:
             gene = locus.gene.id
-            if asks is not None and not asks.keys:
-                why = f"{gene}: no token of {', '.join(plan.layers)} lies in the classes asked for"
-                found[gene] = Unfit(gene, why, workload.length)
+            if wanted.keys:
+                found[gene] = replace(wanted, workload=replace(wanted.workload, name=gene))
             else:
-                found[gene] = Request(gene, key, workload.bases, cost, asks)
+                why = f"{gene}: no token of {', '.join(plan.layers)} lies in the classes asked for"
+                found[gene] = Unfit(gene, why, item.workload.length)
     found |= {gene: Unfit(gene, reason) for gene, reason in plan.refused.items()}
     if not found:
         raise RequestError(f"{plan.assembly}: no gene of it has a base in the classes asked for")
@@ -93,16 +90,6 @@ def prepare_genome(plan: Plan) -> Submission:
         raise SequenceError(next(one.error for one in found.values() if isinstance(one, Unfit)))
     notices = [] if plan.model.trained else [untrained_notice(plan.model)]
     return Submission(plan.recipes[0], [found[gene] for gene in sorted(found)], notices)
-
-
-def _asks(plan: Plan, workload: Workload) -> Asks | None:
-    """What a sequence is asked for; None where it is what an ordinary job would ask."""
-    if len(plan.layers) == 1 and [region.name for region in workload.regions] == [WHOLE]:
-        return None
-    keys = workload.keys(plan.model)
-    named = {name for _, name in keys}
-    regions = tuple(region for region in workload.regions if region.name in named)
-    return Asks(workload.layers, regions, tuple(key.digest for key in keys.values()))
 
 
 def _loci(genomes: Genomes, assembly: Registration, *, flank: int, asked: frozenset[str]) -> Iterator[Locus]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from covpool.extractor.errors import SequenceError
+from covpool.extractor.extraction.workload import Workload
 from covpool.extractor.models.models import Layer, Model, Options, untrained_notice
 from covpool.extractor.sequences.fasta import Refused, read_records
 from covpool.extractor.sequences.sequences import Sequence as Bases
@@ -17,7 +18,7 @@ from covpool.service.queue import Request, Unfit
 from covpool.service.schemas import ExtractionOptions
 from covpool.service.settings import Settings
 from covpool.service.submission.offered import Offered
-from covpool.store.values.keys import MomentsKey, Recipe
+from covpool.store.values.keys import Recipe
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,7 @@ def _request(
         model.check(len(one), one.name, layer, options)
     except SequenceError as error:
         return Unfit(one.name, str(error), len(one))
-    strands = 2 if options.strand == "both" else 1
-    key = MomentsKey(one.digest, len(one), recipe)
-    return Request(one.name, key, one.bases, strands * layer.tokens(len(one)))
+    return Request.of(Workload.of(one, [recipe]), model)
 
 
 def _notices(found: Sequence[Bases | Refused], model: Model) -> Iterator[str]:

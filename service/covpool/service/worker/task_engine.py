@@ -3,11 +3,9 @@
 import logging
 from collections.abc import Collection, Iterator
 from contextlib import closing
-from dataclasses import replace
 
 from sqlalchemy.engine import Connection
 
-from covpool.extractor.extraction.workload import Workload
 from covpool.service.errors import LeaseLostError
 from covpool.service.extraction.engine_process import Batch, Device, EngineProcess
 from covpool.service.extraction.settling import Row
@@ -104,13 +102,8 @@ class TaskEngine:
         self._engine.close()
 
     def _batch(self, tasks: list[Task], share: float) -> Batch:
-        recipe = tasks[0].key.recipe
-        recipes = tuple(replace(recipe, layer=layer) for layer in tasks[0].layers)
-        workloads = tuple(
-            Workload(task.id[:12], task.key.sequence, task.key.length, task.bases, task.regions, recipes)
-            for task in tasks
-        )
-        return Batch(self._offered.model(recipe.model), workloads, share)
+        workloads = tuple(task.workload for task in tasks)
+        return Batch(self._offered.model(workloads[0].recipes[0].model), workloads, share)
 
     def _end(self, task: Task, rows: list[Row]) -> bool:
         """Cache a task's moments, and end it in the transaction that makes them ready; False if dropped."""

@@ -149,7 +149,7 @@ def test_a_job_whose_matrix_was_cached_before_it_says_that_it_is_lost(tmp_path: 
     with Store.open(tmp_path) as store:
         queue, leases = JobQueue(store.database), TaskLeases(store.database)
         store.put(key, example_moments("a", 8))
-        job = queue.submit(key.recipe, [Request("a", key, "ACGT", 4)])
+        job = queue.submit(key.recipe, [Request.of_key("a", key, "ACGT", 4)])
         assert (queue.job(job).state, queue.progress(job).state) == ("done", "done")
         next((tmp_path / "arrays").glob("*/mean/c.0.0")).unlink()
         heal(store, key.digest, also=partial(lose, key=key, error="lost; submit it again"))
@@ -161,5 +161,5 @@ def test_a_job_whose_matrix_was_cached_before_it_says_that_it_is_lost(tmp_path: 
         # Submitted again, it is queued.
         next((tmp_path / "arrays").glob("*/mean/c.1.0")).unlink()
         heal(store, key.digest, also=partial(lose, key=key, error="lost; submit it again"))
-        assert queue.submit(key.recipe, [Request("a", key, "ACGT", 4)]) == job
+        assert queue.submit(key.recipe, [Request.of_key("a", key, "ACGT", 4)]) == job
         assert [task.id for task in leases.claim("w")] == [key.digest]

@@ -130,10 +130,10 @@ def _cached_or_queued(
             raise SequenceError(one.error)
     _form(request, submission.recipe, len(submission.requests), context)
     fit = [(at, one) for at, one in enumerate(submission.requests) if isinstance(one, Record)]
-    keys = {one.key.digest for _, one in fit}
+    keys = {one.task for _, one in fit}
     missing = keys - context.store.catalog.ready_among(list(keys))
     if not missing:
-        records = [(at, one.name, one.key.digest, one.key.length) for at, one in fit]
+        records = [(at, one.name, one.task, one.workload.length) for at, one in fit]
         return _Cached(submission.recipe, records, submission.notices)
     why = f"{len(missing):,} of {len(keys):,} sequences are not cached and would have to be computed: "
     require(asked, "submit", why)

@@ -102,7 +102,7 @@ def require_room(submission: Submission, context: Context) -> None:
     limit = context.settings.max_queued
     if (waiting := context.queue.waiting()) >= limit:
         fit = [one for one in submission.requests if not isinstance(one, Unfit)]
-        keys = {key for one in fit for key in one.results}
+        keys = {key for one in fit for key in one.keys}
         if context.store.catalog.ready_among(list(keys)) != keys:
             raise QueueFullError(
                 f"{waiting:,} sequences wait, and this service queues {limit:,}; come again later"
