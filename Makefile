@@ -1,4 +1,4 @@
-# The verbs of covpool: install demo serve check test bench results clean.
+# The verbs of covpool: install demo serve check test bench results reference hooks clean.
 # Every verb sets up what it needs; nothing has to be installed by hand but Python >= 3.11.
 
 PYTHON ?= python3
@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 # Idle compute threads sleep instead of spinning: on shared machines small tensors are far faster so.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: install demo serve check test bench results clean
+.PHONY: install demo serve check test bench results reference hooks clean
 
 install: $(INSTALLED)
 
@@ -53,6 +53,14 @@ DATA ?= ../shared/data
 
 results: $(INSTALLED)
 	$(BIN)/python scripts/results.py --data $(DATA)
+
+# Rewrites docs/reference from the code; a test says when it is due.
+reference: $(INSTALLED)
+	$(BIN)/python scripts/document.py
+
+# Checks before every commit and push of this clone; see .pre-commit-config.yaml.
+hooks: $(INSTALLED)
+	$(BIN)/pre-commit install
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

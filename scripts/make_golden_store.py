@@ -2,7 +2,8 @@
 
     python scripts/make_golden_store.py tests/data/golden/store_2_0
 
-Run it once per format version and keep what it wrote: `tests/store/test_golden_store.py` reads it for good.
+Run it once per format version and keep what it wrote, which `tests/store/arrays/test_golden_store.py` reads
+for good.
 """
 
 import argparse

@@ -1,5 +1,6 @@
 """The architecture as tests: rooms, namespace, weight of the base install, import contracts."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -110,6 +111,17 @@ def test_the_public_names_are_those_of_the_room_card(room: str) -> None:
     assert listed == set(module.__all__)
     for name in module.__all__:
         assert getattr(module, name) is not None
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_room_card_has_each_wing_once(room: str) -> None:
+    card = (ROOT / room / "README.md").read_text()
+    rows = [line.split("|")[1] for line in card.splitlines() if line.startswith("| `")]
+    listed = re.findall(r"`([a-z_]+(?:/|\.py))`", "".join(rows))
+    package = ROOT / room / "covpool" / room
+    wings = [f"{one.name}/" for one in package.iterdir() if one.is_dir() and one.name != "__pycache__"]
+    modules = [one.name for one in package.glob("*.py") if one.name != "__init__.py"]
+    assert sorted(listed) == sorted(wings + modules)
 
 
 def _lint(root: Path) -> "subprocess.CompletedProcess[str]":

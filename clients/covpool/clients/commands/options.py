@@ -35,7 +35,13 @@ def extraction_options(command: F) -> F:
         (
             click.option("--model", help="A name from `covpool models`; the default one when omitted."),
             click.option("--layer", help="A layer of the model; its default one when omitted."),
-            click.option("--strand", type=click.Choice(["+", "-", "both"]), default="+", show_default=True),
+            click.option(
+                "--strand",
+                type=click.Choice(["+", "-", "both"]),
+                default="+",
+                show_default=True,
+                help="As given, its reverse complement, or both.",
+            ),
             click.option(
                 "--skip-tokens", type=click.IntRange(0), default=0, help="Tokens to leave out first."
             ),

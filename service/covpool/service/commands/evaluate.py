@@ -41,9 +41,11 @@ def _common(command: F) -> F:
                      help="Bundled name, directory or hub id."),
         click.option("--layer", "layers", multiple=True,
                      help="A layer of the model; its default one when omitted. Repeat to compare several."),
-        click.option("--strand", type=click.Choice(["+", "-", "both"]), default="+", show_default=True),
+        click.option("--strand", type=click.Choice(["+", "-", "both"]), default="+", show_default=True,
+                     help="As given, its reverse complement, or both."),
         click.option("--species", default="", help="For a model that is conditioned on one."),
-        click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True),
+        click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True,
+                     help="Compute dtype; part of the key."),
         click.option("--device", help="Torch device; CUDA where there is one."),
         click.option("--pooling", "poolings", multiple=True,
                      help=f"Instead of {', '.join(POOLINGS)}; repeat for several."),
@@ -57,7 +59,8 @@ def _common(command: F) -> F:
                      help="Leave out genes with this GFF3 attribute; repeat for several."),
         click.option("--split", type=click.Choice(["blocks", "chromosomes"]), default="blocks",
                      show_default=True, help="Held out together: contiguous blocks, or whole contigs."),
-        click.option("--folds", type=click.IntRange(3), default=FOLDS, show_default=True),
+        click.option("--folds", type=click.IntRange(3), default=FOLDS, show_default=True,
+                     help="Of the cross-validation."),
         click.option("--together", is_flag=True, help="Keep paralogues in one fold."),
         click.option("--part", type=click.Choice(["all", "development", "test"]), default="all",
                      show_default=True,
@@ -88,7 +91,13 @@ def evaluate() -> None:
     help="GAF, GPAD, or a table of genes and terms (eggNOG-mapper, InterProScan, UniProt, BioMart, …); the "
     "annotation's Ontology_term by default.",
 )
-@click.option("--min-genes", type=click.IntRange(1), default=MIN_GENES, show_default=True)
+@click.option(
+    "--min-genes",
+    type=click.IntRange(1),
+    default=MIN_GENES,
+    show_default=True,
+    help="Terms with fewer genes are left out.",
+)
 def go(ontology: Path, terms: Path | None, min_genes: int, **common: Any) -> None:
     """Gene Ontology terms, propagated over is_a and part_of; scored by AUROC within folds.
 

@@ -31,10 +31,22 @@ from covpool.store.values.keys import MomentsKey, Recipe, Strand
 @writing_options
 @click.option("--model", default="ntv3-mini", show_default=True, help="Bundled name, directory or hub id.")
 @click.option("--layer", help="A layer of the model; its default one when omitted.")
-@click.option("--strand", type=click.Choice(["+", "-", "both"]), default="+", show_default=True)
+@click.option(
+    "--strand",
+    type=click.Choice(["+", "-", "both"]),
+    default="+",
+    show_default=True,
+    help="As given, its reverse complement, or both.",
+)
 @click.option("--species", help="For a model that is conditioned on one.")
 @click.option("--beyond-context", is_flag=True, help="Take longer sequences than documented.")
-@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)
+@click.option(
+    "--dtype",
+    type=click.Choice(DTYPES),
+    default="float32",
+    show_default=True,
+    help="Compute dtype; part of the key.",
+)
 @click.option("--device", help="Torch device; CUDA where there is one.")
 @click.option(
     "--threads",

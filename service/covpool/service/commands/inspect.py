@@ -100,8 +100,9 @@ def spectrum_command(
     type=click.Choice(["correlation", "covariance", "second_moment", "cosine"]),
     default="correlation",
     show_default=True,
+    help="What pairs are ordered by.",
 )
-@click.option("--count", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--count", type=click.IntRange(1), default=20, show_default=True, help="How many to show.")
 @_plot
 @_json
 def pairs_command(
@@ -210,7 +211,7 @@ def cka_command(store: str | None, plot: Path | None, as_json: bool) -> None:
     show_default=True,
     help="Plain kinds, a bottleneck's name, or a file.",
 )
-@click.option("--count", type=click.IntRange(1), default=10, show_default=True)
+@click.option("--count", type=click.IntRange(1), default=10, show_default=True, help="How many to show.")
 @_json
 def neighbours_command(
     name: str,

@@ -54,10 +54,22 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @writing_options
 @click.option("--model", default="ntv3-mini", show_default=True, help="Bundled name, directory or hub id.")
 @click.option("--layer", "layers", multiple=True, help="Repeatable; the model's default one when omitted.")
-@click.option("--strand", type=click.Choice(["+", "-", "both"]), default="+", show_default=True)
+@click.option(
+    "--strand",
+    type=click.Choice(["+", "-", "both"]),
+    default="+",
+    show_default=True,
+    help="As given, its reverse complement, or both.",
+)
 @click.option("--species", help="For a model that is conditioned on one.")
 @click.option("--beyond-context", is_flag=True, help="Take longer genes than documented.")
-@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)
+@click.option(
+    "--dtype",
+    type=click.Choice(DTYPES),
+    default="float32",
+    show_default=True,
+    help="Compute dtype; part of the key.",
+)
 @click.option("--device", help="Torch device of the workers; CUDA where they have one.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of each CPU worker.")
 @click.option(

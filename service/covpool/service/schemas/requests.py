@@ -164,15 +164,17 @@ class BottleneckRequest(ExtractionOptions):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,128}$", description="what requests will call it")
-    method: str = Field("eigenvectors", description="how to fit")
+    method: str = Field(
+        "eigenvectors", description="how it is fitted, as in `covpool train-bottleneck --method`"
+    )
     k: int = Field(16, ge=1, le=4096, description="side of M, or number of scores")
     job: str | None = Field(None, description="train on the records of this job, in their order")
-    scaling: Literal["rms", "none"] | None = None
+    scaling: Literal["rms", "none"] | None = Field(None, description="of features before the fit")
     features: str | None = Field(None, description="plain kind that scores are taken of; root when omitted")
     directions: int | None = Field(None, ge=1, description="project a wide layer to so many first")
-    epochs: int | None = Field(None, ge=1, le=10_000)
-    learning_rate: float | None = Field(None, gt=0, allow_inf_nan=False)
-    seed: int | None = Field(None, ge=0, le=2**32 - 1)
+    epochs: int | None = Field(None, ge=1, le=10_000, description="of methods that take steps")
+    learning_rate: float | None = Field(None, gt=0, allow_inf_nan=False, description="of the same")
+    seed: int | None = Field(None, ge=0, le=2**32 - 1, description="of random initial values and orders")
     targets: dict[str, list[Annotated[float, Field(allow_inf_nan=False)]]] | None = Field(
         None, description="numbers or 0/1 labels of every record by its name, for ridge and end-to-end"
     )

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 T = TypeVar("T")
 
 After = Annotated[str | None, Query(max_length=256, description="`next` of the page before")]
-Limit = Annotated[int, Query(ge=1, le=1000)]
+Limit = Annotated[int, Query(ge=1, le=1000, description="entries of a page")]
 
 
 def page_after(items: Sequence[tuple[str, T]], after: str | None, limit: int) -> tuple[list[T], str | None]:

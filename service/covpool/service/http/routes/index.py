@@ -17,7 +17,7 @@ from covpool.store.catalog.names import Found
 router = APIRouter(prefix="/v1/index", tags=["index"], dependencies=[allow("read")])
 
 
-Name = Annotated[str | None, Query(max_length=256)]
+Name = Annotated[str | None, Query(max_length=256, description="of the recipe")]
 
 
 @router.get("", summary="Cached results")

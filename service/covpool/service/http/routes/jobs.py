@@ -47,7 +47,9 @@ async def submit(request: Request, context: Service, prefer: Preferred) -> Respo
 
 @router.get("", summary="Latest jobs", responses=refusals(404), dependencies=[allow("read")])
 def latest(
-    context: Service, after: After = None, limit: Annotated[int, Query(ge=1, le=100)] = 20
+    context: Service,
+    after: After = None,
+    limit: Annotated[int, Query(ge=1, le=100, description="jobs of a page")] = 20,
 ) -> schemas.JobPage:
     """The latest jobs without their records, newest first."""
     found = context.queue.jobs(limit + 1, after)
