@@ -3,7 +3,6 @@
 Convention: arrays have a fixed capacity and are never resized.
 """
 
-import errno
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -87,13 +86,7 @@ class RowArrays(ABC):
         try:
             found = self.row(row)
             return None if found is None else check_row(found)
-        except StorageError:
-            raise
         except CorruptEntryError:
-            return None
-        except OSError as error:
-            if not is_damage(error):
-                raise _out_of_reach(self.path, error) from error
             return None
 
     def read(self, row: int, key: str) -> Moments:
@@ -121,12 +114,7 @@ class RowArrays(ABC):
     def _naming(self, row: int, key: str) -> Iterator[None]:
         try:
             yield
-        except StorageError:
-            # Not to be reached is not damaged.
-            raise
-        except (CorruptEntryError, OSError) as error:
-            if isinstance(error, OSError) and not is_damage(error):
-                raise _out_of_reach(f"{key}: row {row} of {self.path}", error) from error
+        except CorruptEntryError as error:
             raise CorruptEntryError(
                 f"{key}: row {row} of {self.path}: {error}; compute it again (covpool extract --again)"
             ) from error
@@ -186,20 +174,6 @@ class NamespaceArrays(RowArrays):
     def chunk(self, array: str, row: int) -> bytes | None:
         """One chunk of one row, as it lies on disk."""
         return self._objects.read(chunk_path(self.path, array, row))
-
-
-#: What the kernel says of one file that cannot be read; the checksums of file systems among them.
-_DAMAGE = frozenset({errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EIO, errno.EBADMSG, errno.EUCLEAN})
-
-
-def is_damage(error: OSError) -> bool:
-    """Whether an error is about the file that was to be read; others are about all of the storage."""
-    return error.errno in _DAMAGE
-
-
-def _out_of_reach(what: str, error: OSError) -> StorageError:
-    told = f"{what}: cannot be read now ({error.strerror or error}); check the mount and the permissions"
-    return StorageError(told)
 
 
 def open_root(storage: ZarrStorage, where: str) -> None:
