@@ -121,13 +121,8 @@ class Evo2Adapter(Adapter):
 
     @property
     def streamed(self) -> bool:
-        """Whether the blocks' weights rest elsewhere than where they run; set it to move them."""
+        """Whether the blocks' weights rest elsewhere than where they run."""
         return self.network.norm.scale.device != next(self.network.blocks.parameters()).device
-
-    @streamed.setter
-    def streamed(self, wanted: bool) -> None:
-        rest = torch.device("cpu") if wanted else None
-        self.network.cast(self.device, self.dtype, blocks=rest)
 
     @property
     def budget(self) -> int:

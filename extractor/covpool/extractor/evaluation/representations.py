@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from collections.abc import Sequence as Ordered
-from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
@@ -46,39 +46,21 @@ def pooled(name: str, group: str, moments: Ordered[Moments], kind: str) -> Repre
     Raises:
         PoolingError: the kind is unknown.
     """
-    return Representation(name, group, _Plain(moments, pooling(kind)))
+    plain = pooling(kind)
+    # Computed on first use, and kept.
+    blocks = cache(lambda: (_features(moments, plain),))
+    return Representation(name, group, lambda training: blocks())
 
 
 def fitted(
     name: str, group: str, moments: Ordered[Moments], fit: Fit, *, supervised: bool = False
 ) -> Representation:
     """A pooling of the genes' moments that is fitted anew in every fold, on its training genes."""
-    return Representation(name, group, _Fitted(moments, fit), supervised)
 
+    def embed(training: Index) -> tuple[Features, ...]:
+        return tuple(_features(moments, part) for part in fit(training).parts)
 
-@dataclass
-class _Plain:
-    """Embeddings under a pooling that nothing is fitted for, computed on first use."""
-
-    moments: Ordered[Moments] = field(repr=False)
-    pooling: Pooling
-    _blocks: tuple[Features, ...] = ()
-
-    def __call__(self, training: Index) -> tuple[Features, ...]:
-        if not self._blocks:
-            self._blocks = (_features(self.moments, self.pooling),)
-        return self._blocks
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    """Embeddings under a pooling that is fitted on the training genes of each fold."""
-
-    moments: Ordered[Moments] = field(repr=False)
-    fit: Fit
-
-    def __call__(self, training: Index) -> tuple[Features, ...]:
-        return tuple(_features(self.moments, part) for part in self.fit(training).parts)
+    return Representation(name, group, embed, supervised)
 
 
 def _features(moments: Ordered[Moments], part: Pooling) -> Features:
