@@ -1,8 +1,10 @@
 """Children: told and heard over one socket, with the settings, and gone when their parent is."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -93,3 +95,16 @@ def test_what_a_child_prints_goes_to_standard_error() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (found.stdout, found.stderr) == ("", "printed\n")
+
+
+def test_nothing_else_of_the_rooms_starts_a_process() -> None:
+    root = Path(__file__).parents[3]
+    found = {
+        str(file.relative_to(root))
+        for room in ("service", "store", "extractor", "clients")
+        for file in (root / room / "covpool").rglob("*.py")
+        if re.search(
+            r"^ *(import subprocess|from (subprocess|multiprocessing) )|os\.fork", file.read_text(), re.M
+        )
+    }
+    assert found == {"service/covpool/service/processes/child.py"}
