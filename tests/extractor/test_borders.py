@@ -57,7 +57,7 @@ def test_the_allocators_own_words(adapter: Adapter) -> None:
     [
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), OutOfMemoryError),
         (MemoryError(), OutOfMemoryError),
-        (torch.linalg.LinAlgError("it did not converge"), DeviceError),
+        (torch.linalg.LinAlgError("it did not converge"), DeviceError),  # type: ignore[attr-defined]
     ],
     ids=lambda one: getattr(one, "__name__", type(one).__name__),
 )

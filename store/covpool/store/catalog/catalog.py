@@ -18,7 +18,7 @@ from covpool.store.catalog.tables import READY, RESERVED, RETIRED, TABLES
 from covpool.store.catalog.tables import entries as _entries
 from covpool.store.catalog.tables import meta as _meta
 from covpool.store.catalog.tables import namespaces as _namespaces
-from covpool.store.database.database import Database, now
+from covpool.store.database.database import Database, clock, now
 from covpool.store.database.inserts import insert_if_absent
 from covpool.store.errors import CapacityError, InvalidMomentsError, StoreError
 from covpool.store.values.keys import MomentsKey, Recipe, is_digest
@@ -99,7 +99,6 @@ class Catalog:
             for row, key in enumerate(keys, found.next_row - len(keys)):
                 places[key.digest] = Place(namespace_of(found), 0, row)
         if places:
-            since = now(connection)
             connection.execute(
                 _RESERVE,
                 [
@@ -109,7 +108,6 @@ class Catalog:
                         "row": places[key.digest].row,
                         "key": key.digest,
                         "state": RESERVED,
-                        "since": since,
                         "sequence": key.sequence,
                         "length": key.length,
                     }
@@ -319,7 +317,7 @@ _NEXT_ROWS = (
     .values(next_row=_namespaces.c.next_row + _ROWS)
     .returning(*_namespaces.c)
 )
-_RESERVE = sa.insert(_entries)
+_RESERVE = sa.insert(_entries).values(since=clock())
 _THERE = sa.and_(
     _entries.c.namespace == sa.bindparam("in_namespace"),
     _entries.c.generation == sa.bindparam("in_generation"),

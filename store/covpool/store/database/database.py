@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from random import randrange
-from typing import Self
+from typing import Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from covpool.store.database.engines import in_memory, open_engine, redacted, turn_of
 from covpool.store.database.sqlite_files import unchanged
@@ -157,6 +159,24 @@ class Database:
         first = (message.splitlines() or [type(error).__name__])[0]
         password = self.engine.url.password
         return first.replace(str(password), "***") if password else first
+
+
+class clock(FunctionElement[datetime]):
+    """The time by the database's clock, UTC, within a statement: it takes none of its own."""
+
+    type = sa.DateTime(timezone=True)
+    inherit_cache = True
+
+
+@compiles(clock, "postgresql")
+def _on_postgres(*_: Any, **__: Any) -> str:
+    return "clock_timestamp()"
+
+
+@compiles(clock, "sqlite")
+def _on_sqlite(*_: Any, **__: Any) -> str:
+    # As SQLAlchemy writes times: with microseconds.
+    return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
 
 
 def seconds(connection: Connection) -> float:
