@@ -1,7 +1,7 @@
-"""Gene regions: the stretch a gene is read from, flanks included, and the classes of its bases.
+"""Gene regions: the interval of a gene with its flanks, and the selections of its bases.
 
-Convention: the stretch is in bases of the contig, 0-based half-open; the classes are in bases of the sequence
-read from it, along the gene's own strand, as `covpool.extractor.extraction.regions` takes them.
+Convention: the interval is in bases of the contig, 0-based half-open. The selections are in bases of the
+sequence read from it, along the strand of the gene, as `covpool.extractor.extraction` takes them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from covpool.extractor.annotation.genes import Gene, Transcript
 from covpool.extractor.annotation.spans import Spans, joined, within, without
 from covpool.extractor.errors import RegionError
 
-#: Classes that overlap none of each other and together are the whole sequence.
+#: Selections that do not overlap and together are the whole sequence.
 PARTITION = (
     "upstream",
     "five_prime_UTR",
@@ -24,7 +24,7 @@ PARTITION = (
     "downstream",
 )
 
-#: Every class there is: the partition, the gene body, and all of its exons.
+#: All selections: the partition, the gene body, and all exons.
 CLASSES = ("gene", "exon", *PARTITION)
 
 Reading = Literal["canonical", "union"]
@@ -32,14 +32,14 @@ Reading = Literal["canonical", "union"]
 
 @dataclass(frozen=True)
 class GeneRegion:
-    """What to read for a gene.
+    """The interval to read for a gene.
 
     Attributes:
         gene: the gene.
-        start, end: with flanks, on `gene.chrom`; on a circular contig `end` may lie behind its end, and the
-            stretch goes on at its first base.
-        classes: intervals in the sequence read from it, by name, in the order of `CLASSES`; those without a
-            base are left out.
+        start, end: with flanks, on `gene.chrom`; on a circular contig `end` may exceed its length, and the
+            interval then continues at the first base.
+        classes: the selections: intervals in the sequence read, by name, in the order of `CLASSES`; empty
+            selections are left out.
     """
 
     gene: Gene
@@ -61,7 +61,7 @@ def gene_region(
     circular: bool = False,
     reading: Reading = "canonical",
 ) -> GeneRegion:
-    """The stretch of a gene with flanks, and the classes of its bases.
+    """The interval of a gene with flanks, and the selections of its bases.
 
     Args:
         gene: the gene.
@@ -84,18 +84,18 @@ def gene_region(
 def own_classes(
     gene: Gene, transcripts: Sequence[Transcript], *, reading: Reading = "canonical"
 ) -> dict[str, Spans]:
-    """Classes of the gene's own bases by name, on its contig; those without a base are left out.
+    """Selections of the gene's own bases by name, on its contig; empty selections are left out.
 
-    Classes are read off one transcript ("canonical"): the one that the annotation calls representative of the
-    gene, else that with the longest CDS, then the longest exons, then the first by id. Or off all ("union"):
-    a base is CDS if it is in any transcript, else a UTR, else another exon, and intron if it lies within one
-    but is an exon of none. Of a coding transcript, exons before its CDS are five_prime_UTR, those behind it
-    three_prime_UTR; noncoding_exon are the exons of other transcripts, and what else is no CDS inside of one.
-    Bases of the gene that no chosen transcript spans are "unspliced"; for a gene without parts, all of them.
+    "canonical" follows one transcript: the one that the annotation marks as representative, else the one with
+    the longest CDS, then the longest exons, then the first ID. "union" follows all: a base is CDS if it is in
+    any CDS, else UTR, else another exon; it is intron if it is in a transcript but in no exon. In a
+    coding transcript, exons before the CDS are five_prime_UTR and exons after it three_prime_UTR. Exons of
+    other transcripts, and exon bases inside a CDS that are not CDS, are noncoding_exon. Bases of the gene
+    outside of the chosen transcripts are "unspliced": for a gene without parts, all bases.
 
     Args:
         gene: the gene.
-        transcripts: its own, of `Annotation.transcripts`.
+        transcripts: those of the gene, from `Annotation.transcripts`.
         reading: "canonical" or "union".
     """
     return {name: spans for name, spans in _classes(gene, _chosen(transcripts, reading)).items() if spans}
@@ -110,28 +110,28 @@ def stretch(
     downstream: int = 0,
     circular: bool = False,
 ) -> GeneRegion:
-    """The stretch of a gene with flanks; its own classes and the flanks, placed in the sequence read from it.
+    """The interval of a gene with flanks; its own selections and the flanks, placed in the sequence read.
 
-    Flanks are along the gene's strand: what is upstream of a gene on "-" has larger coordinates. They end
-    where a linear contig does. On a circular contig they go on around it, each up to half of what the gene
-    leaves.
+    Flanks are along the strand of the gene: upstream of a gene on "-" are larger coordinates. They end at the
+    ends of a linear contig. On a circular contig they continue around it, each over at most half of the bases
+    outside of the gene.
 
     Args:
         gene: the gene.
         own: see `own_classes`.
         length: of its contig, in bp.
-        upstream, downstream: bases to read before its start and behind its end.
-        circular: the contig is a circle.
+        upstream, downstream: bases to read before its start and after its end.
+        circular: the contig is circular.
 
     Raises:
         RegionError: a flank is negative, or the gene does not lie on a contig of this length.
     """
     if upstream < 0 or downstream < 0:
-        raise RegionError(f"gene {gene.id}: flanks of {upstream} and {downstream} bases; give none or more")
+        raise RegionError(f"gene {gene.id}: flanks of {upstream} and {downstream} bases; give 0 or more")
     limit = gene.start + length if circular else length
     if gene.start >= length or gene.end > limit:
         raise RegionError(
-            f"gene {gene.id}: {gene.chrom}:{gene.start}-{gene.end} lies not on a contig of {length:,} bases"
+            f"gene {gene.id}: {gene.chrom}:{gene.start}-{gene.end} is not on a contig of {length:,} bases"
         )
     before, after = (upstream, downstream) if gene.strand == "+" else (downstream, upstream)
     if circular:
@@ -145,9 +145,9 @@ def stretch(
     spans = {**own, "upstream": up, "downstream": down}
     classes = {}
     for name in CLASSES:
-        placed = tuple((one - start, other - start) for one, other in spans.get(name, ()) if one < other)
+        placed = tuple((first - start, last - start) for first, last in spans.get(name, ()) if first < last)
         if gene.strand == "-":
-            placed = tuple((end - start - other, end - start - one) for one, other in reversed(placed))
+            placed = tuple((end - start - last, end - start - first) for first, last in reversed(placed))
         if placed:
             classes[name] = placed
     turn = length if start < 0 else 0
@@ -158,8 +158,8 @@ def _chosen(transcripts: Sequence[Transcript], reading: Reading) -> Sequence[Tra
     if reading == "union" or len(transcripts) < 2:
         return transcripts
 
-    def worth(one: Transcript) -> tuple[bool, int, int]:
-        return one.canonical, _bases(one.cds), _bases(one.exons)
+    def worth(transcript: Transcript) -> tuple[bool, int, int]:
+        return transcript.canonical, _bases(transcript.cds), _bases(transcript.exons)
 
     return [max(sorted(transcripts, key=lambda one: one.id), key=worth)]
 
@@ -169,20 +169,20 @@ def _bases(spans: Spans) -> int:
 
 
 def _classes(gene: Gene, transcripts: Sequence[Transcript]) -> dict[str, Spans]:
-    """Classes of the gene's own bases, on the contig."""
+    """Selections of the gene's own bases, on the contig."""
     body: Spans = ((gene.start, gene.end),)
-    exon = joined(span for one in transcripts for span in (*one.exons, *one.cds))
-    cds = joined(span for one in transcripts for span in one.cds)
-    reach = joined((one.exons[0][0], max(end for _, end in one.exons)) for one in transcripts if one.exons)
+    exon = joined(span for rna in transcripts for span in (*rna.exons, *rna.cds))
+    cds = joined(span for rna in transcripts for span in rna.cds)
+    reach = joined((rna.exons[0][0], max(end for _, end in rna.exons)) for rna in transcripts if rna.exons)
     before: list[tuple[int, int]] = []
-    behind: list[tuple[int, int]] = []
-    for one in transcripts:
-        if one.cds:
-            coding = joined(one.cds)
-            exons = joined(one.exons)
+    after: list[tuple[int, int]] = []
+    for rna in transcripts:
+        if rna.cds:
+            coding = joined(rna.cds)
+            exons = joined(rna.exons)
             before += within(exons, gene.start, coding[0][0])
-            behind += within(exons, coding[-1][1], gene.end)
-    five, three = (before, behind) if gene.strand == "+" else (behind, before)
+            after += within(exons, coding[-1][1], gene.end)
+    five, three = (before, after) if gene.strand == "+" else (after, before)
     five_prime = without(joined(five), cds)
     three_prime = without(joined(three), joined((*cds, *five_prime)))
     return {
