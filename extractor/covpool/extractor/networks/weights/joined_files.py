@@ -1,4 +1,4 @@
-"""Joined files: several read as if they were one."""
+"""Joined files: several files read as one."""
 
 import io
 from bisect import bisect_right
@@ -10,7 +10,7 @@ from covpool.extractor.files.verified_files import VerifiedFile
 
 
 class JoinedFiles(io.RawIOBase):
-    """Files that follow one another; closed together."""
+    """Files read one after another; closed together."""
 
     def __init__(self, files: Sequence[VerifiedFile]) -> None:
         self._files = files
@@ -26,17 +26,17 @@ class JoinedFiles(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """The position in the whole."""
+        """The position in the joined file."""
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a position in the whole."""
+        """Move to a position in the joined file."""
         origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._starts[-1]}[whence]
         self._at = origin + offset
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        """Fill a buffer from the current position on, across the joins."""
+        """Fill a buffer from the current position on, across file boundaries."""
         view, filled = memoryview(buffer).cast("B"), 0
         while filled < len(view) and self._at < self._starts[-1]:
             index = bisect_right(self._starts, self._at) - 1
