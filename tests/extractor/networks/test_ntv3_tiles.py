@@ -142,8 +142,8 @@ def test_a_halo_one_position_too_small_is_not_exact(
     network = _network(downsamples, upsampling)
     ids = _ids(8 * network.config.multiple, 2)
     name = f"up.{downsamples - 1}" if tap == "last up" else tap
-    computed = _tiled(network, ids, 2 * network.config.multiple, frozenset([name]), reach=shrunk)[name]
-    assert relative_error(computed, dict(network.stages(ids))[name]) > 1e-4
+    found = _tiled(network, ids, 2 * network.config.multiple, frozenset([name]), reach=shrunk)[name]
+    assert relative_error(found, dict(network.stages(ids))[name]) > 1e-4
 
 
 def _blocks_run(network: NTv3, names: frozenset[str]) -> set[str]:

@@ -1,7 +1,7 @@
-"""Codecs: how a packed second moment becomes the bytes of one chunk; one codec per module.
+"""Codecs: conversion of a packed second moment to the bytes of one chunk; one codec per module.
 
-A codec is a property of a namespace. Its id is part of the namespace's digest, so it never changes under
-stored rows; `codec_of` finds the codec of an id, `codec_id` the id of what a user asks for.
+A codec is a property of a namespace. Its id is part of the digest of the namespace, so it never changes for
+stored rows. `codec_of` gives the codec of an id, `codec_id` the id of a codec that a user names.
 """
 
 import re
@@ -14,7 +14,7 @@ from covpool.store.codecs.lossless import Lossless
 
 __all__ = ["ChunkCodec", "Encoded", "codec_id", "codec_of"]
 
-#: What users say, and what namespaces are made of.
+#: Codecs by the names that users give; namespaces have the ids.
 _BY_NAME: dict[str, ChunkCodec] = {"lossless": Lossless(), "cold": Cold()}
 _BY_ID = {codec.id: codec for codec in _BY_NAME.values()}
 _BOUNDED = "bounded:"
@@ -42,10 +42,10 @@ def codec_of(identifier: str) -> ChunkCodec:
     """The codec of a namespace.
 
     Raises:
-        ValueError: this covpool knows none of that id.
+        ValueError: this version of covpool has no codec with that id.
     """
-    if found := re.fullmatch(r"rfp\+bounded:([^+]+)\+crc32c", identifier):
-        return Bounded(_number(found[1]))
+    if match := re.fullmatch(r"rfp\+bounded:([^+]+)\+crc32c", identifier):
+        return Bounded(_number(match[1]))
     if identifier not in _BY_ID:
         raise ValueError(f"codec {identifier!r} is unknown to this covpool; upgrade covpool to read it")
     return _BY_ID[identifier]
@@ -55,4 +55,4 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise ValueError(f"{text!r} is no error bound; write one as {_BOUNDED}1e-4") from error
+        raise ValueError(f"{text!r} is not an error bound; write it as {_BOUNDED}1e-4") from error

@@ -1,9 +1,9 @@
 """Exact NTv3 evaluation in bounded memory: two passes of tiles around attention over the whole bottleneck.
 
 Pass one runs the down tower tile by tile and keeps the bottleneck tokens (T x d: 50 MB for a megabase at
-width 1536 in float32). Attention then uses all of them. Pass two recomputes the down tower of each tile for
-its skips (stored, they would need gigabytes) and runs the up tower. Steps that no requested tap needs are
-left out. Peak memory is O(tile x width + bottleneck); the result is exactly that of the untiled forward.
+width 1536 in float32). Attention then sees them all. Pass two recomputes the down tower of each tile for its
+skips (kept, they would be gigabytes) and runs the up tower. Only what the wanted taps need is run. Peak
+memory is O(tile x width + bottleneck); the result is that of the untiled forward in exact arithmetic.
 
 Convention: activations are (batch, position, channel); a batch is padded on the right to its longest member,
 and positions beyond a member's own end are zeroed before every convolution and hidden from attention.
@@ -215,7 +215,7 @@ class _Batch:
         self.keys = None if mask is None else mask[:, None, None, :, 0]
 
     def descend_to(self, span: Span, depth: int) -> Iterator[Stage]:
-        """Stages of the down tower for `span` of level `depth`; the last is the input of that level."""
+        """Stages of the down tower that `span` of level `depth` takes, that level's input at last."""
         own: list[Span | None] = [None] * depth
         return self.descend(self.spans.descent([*own, span]))
 
@@ -242,7 +242,7 @@ class _Batch:
             yield Stage(f"transformer.{i}", self.network.config.num_downsamples, (0, x.shape[1]), x)
 
     def ascend(self, span: Span, last: int, bottleneck: Tensor, skips: dict[int, Stage]) -> Iterator[Stage]:
-        """Up blocks 0 … `last` so that the last gives `span`; `skips` by level are consumed, or computed."""
+        """Up blocks 0 … `last` so that the last gives `span`; `skips` by level are used up, or computed."""
         n = self.network.config.num_downsamples
         lowest = n - 1 - last
         spans: list[Span] = [(0, 0)] * lowest + self.spans.ascent(span, lowest, n)
