@@ -122,7 +122,7 @@ def test_neighbours_are_those_of_a_full_search(monkeypatch: pytest.MonkeyPatch, 
     for query, nearest in zip(MANY[:2], neighbours, strict=True):
         expected = sorted(((cosine(query, one), key) for key, one in items), key=lambda one: -one[0])[:4]
         assert [neighbour.key for neighbour in nearest] == [key for _, key in expected]
-        np.testing.assert_allclose([neighbour.similarity for neighbour in nearest], [value for value, _ in expected])
+        np.testing.assert_allclose([x.similarity for x in nearest], [value for value, _ in expected])
         assert nearest[0].similarity == pytest.approx(1)
 
 
