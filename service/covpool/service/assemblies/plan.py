@@ -26,26 +26,26 @@ from covpool.store.values.keys import Recipe, sequence_digest
 
 #: Bytes of a stored number: moments are cached as float32.
 _ITEM_BYTES = 4
-#: Bytes that a matrix takes beside its numbers: record, catalog row, and a few names.
-_BESIDE_BYTES = 4000
+#: Bytes of a matrix in addition to its numbers: record, catalog row, and a few names.
+_EXTRA_BYTES = 4000
 
-#: Kinds of the names that genes are found by: their ids, symbols and aliases.
+#: Kinds of the names of genes: ids, symbols and aliases.
 GENE_KINDS = ("gene_id", "symbol", "alias")
 
-#: Every class that can be asked for; the whole includes the flanks.
+#: All selections; the whole includes the flanks.
 ALL_CLASSES = (WHOLE, *selections())
 
 
 @dataclass(frozen=True)
 class Locus:
-    """A gene and what is read for it.
+    """A gene and the interval that is read for it.
 
     Attributes:
-        gene: its contig as the FASTA file calls it, its own interval, and its names.
-        start, end: of what is read, flanks included.
-        circular: its contig is.
-        regions: classes asked for that have a base.
-        digest: of the gene's own bases as they were registered; None where that is not known.
+        gene: with the contig name of the FASTA file, its own interval, and its names.
+        start, end: of the interval, flanks included.
+        circular: whether its contig is circular.
+        regions: requested selections that are not empty.
+        digest: of the gene's own bases at registration; None if unknown.
     """
 
     gene: Gene
@@ -62,29 +62,29 @@ class Locus:
         """Its bases, along its own strand.
 
         Raises:
-            GenomeFileError: the gene's own are not those that were registered.
+            GenomeFileError: the gene's own bases are not the registered bases.
             ExtractionError: as `Genome.sequence`.
         """
         gene = self.gene
-        found = genome.sequence(
+        sequence = genome.sequence(
             gene.chrom, self.start, self.end, gene.strand, name=gene.id, circular=self.circular
         )
         before = gene.start - self.start if gene.strand == "+" else self.end - gene.end
-        own = found.bases[before : before + len(gene)]
+        own = sequence.bases[before : before + len(gene)]
         if self.digest is not None and sequence_digest(own) != self.digest:
             raise changed_bases(gene.id)
-        return found
+        return sequence
 
 
 def changed_bases(name: str) -> GenomeFileError:
-    """The refusal of a gene whose bases are not what they were."""
+    """The error of a gene whose bases have changed."""
     return GenomeFileError(
-        f"{name}: its FASTA file has changed, and has other bases there; register it anew, then start again"
+        f"{name}: its FASTA file has changed, and has other bases there; register it again, then start again"
     )
 
 
 def loci_of(annotation: Annotation, genome: Genome, *, flank: int, classes: Ordered[str]) -> Iterator[Locus]:
-    """Every gene of an annotation that was read for this genome, with `flank` bases on either side."""
+    """Every gene of an annotation for this genome, with `flank` bases on each side."""
     for gene in annotation.genes:
         locus = locus_of(
             gene,
@@ -108,18 +108,18 @@ def locus_of(
     classes: Ordered[str],
     digest: str | None = None,
 ) -> Locus | None:
-    """A gene with `flank` bases on either side; None when none of the classes has a base.
+    """A gene with `flank` bases on each side; None if all selections are empty.
 
     Args:
         gene, own, length, circular: see `gene_regions.stretch`.
-        flank: bases on either side.
-        classes: those asked for.
+        flank: bases on each side.
+        classes: the requested selections.
         digest: see `Locus`.
     """
-    found = stretch(gene, own, length, upstream=flank, downstream=flank, circular=circular)
-    spans = {WHOLE: ((0, len(found)),)} | found.classes
+    region = stretch(gene, own, length, upstream=flank, downstream=flank, circular=circular)
+    spans = {WHOLE: ((0, len(region)),)} | region.classes
     regions = tuple(Region(name, spans[name]) for name in classes if name in spans)
-    return Locus(gene, found.start, found.end, circular, regions, digest) if regions else None
+    return Locus(gene, region.start, region.end, circular, regions, digest) if regions else None
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class Plan:
         """What the missing matrices take, before compression, with their share of the catalog."""
         widths = [self.model.layer(layer).width for layer in self.layers]
         mean = sum(width * (width + 3) // 2 for width in widths) / len(widths)
-        return int(self.matrices_missing * (_ITEM_BYTES * mean + _BESIDE_BYTES))
+        return int(self.matrices_missing * (_ITEM_BYTES * mean + _EXTRA_BYTES))
 
     def packs(self) -> list[list[int]]:
         """Indices of the missing items by the forward they share; the most expensive forward first."""
