@@ -85,7 +85,7 @@ def own_classes(
         reading: "canonical" or "union".
     """
     parts = Parts(gene, _chosen(transcripts, reading))
-    return {name: spans for name, one in selections().items() if (spans := one.own(parts))}
+    return {name: spans for name, selection in selections().items() if (spans := selection.own(parts))}
 
 
 def stretch(

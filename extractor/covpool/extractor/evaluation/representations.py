@@ -47,7 +47,7 @@ def pooled(name: str, group: str, moments: Ordered[Moments], kind: str) -> Repre
         PoolingError: the kind is unknown.
     """
     plain = pooling(kind)
-    # Computed on first use, and kept.
+    # Computed once, on first use.
     blocks = cache(lambda: (_features(moments, plain),))
     return Representation(name, group, lambda training: blocks())
 

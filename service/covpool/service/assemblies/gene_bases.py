@@ -106,7 +106,7 @@ class GeneBases:
         gene = registered.gene
         if registered.unknown([selection]):
             raise GenomeUnavailableError(
-                f"{self._assembly.name}: was registered before {selection} was available; register it again"
+                f"{self._assembly.name}: was registered before {selection} was known; register it again"
             )
         return locus_of(
             gene,
@@ -144,7 +144,7 @@ def known_genes(genome: Genome, annotation: Annotation) -> list[KnownGene]:
         GenomeFileError: the file changes meanwhile.
     """
     genes = []
-    # Empty selections are stored too: they show that the selection was available at registration.
+    # Empty selections are stored too: they show that the selection was known at registration.
     empty: dict[str, Spans] = {name: () for name, kind in selections().items() if kind.flank is None}
     for gene in annotation.genes:
         locus = Locus(gene, gene.start, gene.end, gene.chrom in annotation.circular, ())

@@ -71,13 +71,13 @@ class KnownGene:
 
     @property
     def own(self) -> Mapping[str, Spans]:
-        """Spans of its own classes, as far as they are known."""
+        """Spans of its stored selections, and of the gene itself."""
         return {"gene": ((self.gene.start, self.gene.end),)} | dict(self.classes or {})
 
-    def unknown(self, asked: Iterable[str]) -> list[str]:
-        """Classes asked for that were not worked out when it was registered."""
+    def unknown(self, requested: Iterable[str]) -> list[str]:
+        """Requested selections that were not known at registration."""
         known = PLAIN if self.classes is None else PLAIN | FIRST | self.classes.keys()
-        return [name for name in asked if name not in known]
+        return [name for name in requested if name not in known]
 
 
 def gene_row(genome: str, item: KnownGene) -> dict[str, Any]:

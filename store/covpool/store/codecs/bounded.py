@@ -63,9 +63,9 @@ class Bounded:
 
     @classmethod
     def of_id(cls, identifier: str) -> Self | None:
-        """The codec whose bound the id holds."""
-        found = re.fullmatch(r"rfp\+bounded:([^+]+)\+crc32c", identifier)
-        return cls.of_choice(found[1]) if found else None
+        """The codec of an id, which contains the bound; None if the id is of another codec."""
+        match = re.fullmatch(r"rfp\+bounded:([^+]+)\+crc32c", identifier)
+        return cls.of_choice(match[1]) if match else None
 
     def __post_init__(self) -> None:
         if not 0 < self.bound < 1:

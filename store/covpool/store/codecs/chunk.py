@@ -37,11 +37,11 @@ class ChunkCodec(Protocol):
 
     @classmethod
     def of_choice(cls, argument: str) -> Self:
-        """The codec with the argument that a user gives; raises ValueError for one that it does not take."""
+        """The codec with an argument from a user; ValueError if the argument is not valid."""
 
     @classmethod
     def of_id(cls, identifier: str) -> Self | None:
-        """The codec of an id; None where the id is of another codec."""
+        """The codec of an id; None if the id is of another codec."""
 
     @property
     def id(self) -> str:
@@ -62,7 +62,7 @@ class ChunkCodec(Protocol):
 
 
 class Plain:
-    """What codecs without an argument share."""
+    """The part that codecs without an argument share."""
 
     id: str
 

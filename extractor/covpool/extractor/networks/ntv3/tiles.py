@@ -4,7 +4,7 @@ Pass one runs the down tower tile by tile and keeps the bottleneck tokens (T x d
 width 1536 in float32). Attention then sees them all. Pass two recomputes the down tower of each tile for its
 skips (kept, they would be gigabytes) and runs the up tower. Only the blocks that the wanted taps need are
 run. Peak memory is O(tile x width + bottleneck); the result is that of the untiled forward in exact
-arithmetic. A tile spans the same positions of every level whatever taps are wanted, so that the bits of one
+arithmetic. A tile spans the same positions of every level for any set of taps, so that the bits of one
 tap do not depend on the others.
 
 Convention: activations are (batch, position, channel); a batch is padded on the right to its longest member,
