@@ -68,21 +68,23 @@ def test_help_lists_every_command_and_imports_none_of_their_libraries() -> None:
         "heavy = {'torch', 'zarr', 'fastapi', 'uvicorn', 'sqlalchemy'} & set(sys.modules)\n"
         "print('heavy:', sorted(heavy), file=sys.stderr)\n"
     )
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment()
     )
-    assert found.stderr == "heavy: []\n"
-    listed = {line.split()[0] for line in found.stdout.partition("Commands:")[2].splitlines() if line.strip()}
+    assert result.stderr == "heavy: []\n"
+    listed = {
+        line.split()[0] for line in result.stdout.partition("Commands:")[2].splitlines() if line.strip()
+    }
     assert set(COMMANDS) <= listed
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_every_command_has_an_example_of_it(command: str) -> None:
     # In this process: eight interpreters would take ten seconds to say the same.
-    found = CliRunner().invoke(group, [command, "--help"], prog_name="covpool")
-    assert found.exit_code == 0
-    assert "Example: " in found.output
-    assert f"covpool {command}" in found.output.partition("Example: ")[2]
+    result = CliRunner().invoke(group, [command, "--help"], prog_name="covpool")
+    assert result.exit_code == 0
+    assert "Example: " in result.output
+    assert f"covpool {command}" in result.output.partition("Example: ")[2]
     loaded = group.get_command(click.Context(group), command)
     assert loaded is not None
     for parameter in loaded.params:
@@ -101,11 +103,11 @@ def test_help_and_version_end_with_0() -> None:
     ids=" ".join,
 )
 def test_wrong_use_ends_with_2_and_says_how(arguments: list[str]) -> None:
-    found = covpool(*arguments)
-    assert found.returncode == 2
-    assert found.stdout == ""
-    assert "Error: " in found.stderr
-    assert "Traceback" not in found.stderr
+    result = covpool(*arguments)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert "Error: " in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_what_fails_ends_with_1_and_one_line(service: Running, tmp_path: Path, fasta: Path) -> None:
@@ -117,20 +119,20 @@ def test_what_fails_ends_with_1_and_one_line(service: Running, tmp_path: Path, f
         "submit it again": covpool("status", "0" * 64, url=service.url),
         "is `covpool serve` running": covpool("embed", fasta, url="http://127.0.0.1:9"),
     }
-    for words, found in cases.items():
-        assert found.returncode == 1, found
-        assert found.stdout == ""
-        assert found.stderr.startswith("Error: ")
-        assert words in found.stderr
-        assert "Traceback" not in found.stderr
+    for words, result in cases.items():
+        assert result.returncode == 1, result
+        assert result.stdout == ""
+        assert result.stderr.startswith("Error: ")
+        assert words in result.stderr
+        assert "Traceback" not in result.stderr
 
 
 def test_embed_writes_names_keys_and_embeddings(
     service: Running, client: Client, fasta: Path, tmp_path: Path
 ) -> None:
-    found = covpool("embed", fasta, "--out", tmp_path / "e.npz", url=service.url)
-    assert (found.returncode, found.stdout) == (0, ""), found.stderr
-    assert "Wrote (2, 16, 16) float32" in found.stderr
+    result = covpool("embed", fasta, "--out", tmp_path / "e.npz", url=service.url)
+    assert (result.returncode, result.stdout) == (0, ""), result.stderr
+    assert "Wrote (2, 16, 16) float32" in result.stderr
     with np.load(tmp_path / "e.npz", allow_pickle=False) as written:
         assert written["names"].tolist() == ["lacZ", "thrA"]
         assert np.array_equal(written["embeddings"], client.embed(fasta, square=True))
@@ -146,18 +148,18 @@ def test_sequences_come_from_files_standard_input_and_pipes(
 
     expected = covpool("embed", fasta, url=service.url).stdout
     for line in ("embed - < {}", "embed <(gzip -c {})", "embed /dev/stdin < {}"):
-        found = bash(f"{COVPOOL} {line.format(fasta)}")
-        assert (found.returncode, found.stdout) == (0, expected), found.stderr
-    found = bash(f"{COVPOOL} extract <(cat {fasta}) --store {tmp_path / 's'}")
-    assert {line.split("\t")[0] for line in found.stdout.splitlines()} == {"lacZ", "thrA"}, found.stderr
-    found = bash(f"{COVPOOL} extract <(exit 3) --store {tmp_path / 's'}")
-    assert (found.returncode, found.stdout) == (1, "")
-    assert "nothing came; see the message of the command that writes it" in found.stderr
+        result = bash(f"{COVPOOL} {line.format(fasta)}")
+        assert (result.returncode, result.stdout) == (0, expected), result.stderr
+    result = bash(f"{COVPOOL} extract <(cat {fasta}) --store {tmp_path / 's'}")
+    assert {line.split("\t")[0] for line in result.stdout.splitlines()} == {"lacZ", "thrA"}, result.stderr
+    result = bash(f"{COVPOOL} extract <(exit 3) --store {tmp_path / 's'}")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "nothing came; see the message of the command that writes it" in result.stderr
 
 
 def test_embed_prints_json_or_a_line_for_each_sequence(service: Running, client: Client, fasta: Path) -> None:
-    found = covpool("embed", fasta, "--json", url=service.url)
-    lines = [json.loads(line) for line in found.stdout.splitlines()]
+    result = covpool("embed", fasta, "--json", url=service.url)
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [line["name"] for line in lines] == ["lacZ", "thrA"]
     embeddings = np.array([line["embedding"] for line in lines], np.float32)
     assert np.array_equal(embeddings, client.embed(fasta, square=True))
@@ -187,10 +189,10 @@ def test_submit_status_and_fetch_work_hand_in_hand(
 
 
 def test_models_are_listed_as_json(service: Running) -> None:
-    found = covpool("models", "--json")
-    assert found.returncode == 0, found.stderr
-    assert "ntv3-mini" in found.stdout
-    parsed = [json.loads(line) for line in found.stdout.splitlines()]
+    result = covpool("models", "--json")
+    assert result.returncode == 0, result.stderr
+    assert "ntv3-mini" in result.stdout
+    parsed = [json.loads(line) for line in result.stdout.splitlines()]
     models = parsed[0] if isinstance(parsed[0], list) else parsed
     (mini,) = [model for model in models if model["name"] == "ntv3-mini"]
     assert isinstance(mini["trained"], bool)
@@ -228,22 +230,22 @@ def test_extract_computes_once_what_the_service_would_and_says_what_was_cached(
     ],
 )
 def test_a_missing_extra_is_answered_with_its_install_line(module: str, command: str, line: str) -> None:
-    found = without({module}, command, "--help")
-    assert found.returncode == 1
-    assert line in found.stderr
-    assert "Traceback" not in found.stderr
+    result = without({module}, command, "--help")
+    assert result.returncode == 1
+    assert line in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_the_client_commands_need_no_extra() -> None:
-    found = without({"torch", "zarr", "fastapi", "sqlalchemy", "xopen"}, "embed", "--help")
-    assert found.returncode == 0, found.stderr
+    result = without({"torch", "zarr", "fastapi", "sqlalchemy", "xopen"}, "embed", "--help")
+    assert result.returncode == 0, result.stderr
 
 
 def test_output_that_nobody_reads_to_the_end_is_no_error(service: Running) -> None:
     """`covpool status | head -1`."""
     reader, writer = os.pipe()
     os.close(reader)
-    found = subprocess.run(
+    result = subprocess.run(
         [COVPOOL, "status", "--json"],
         stdout=writer,
         stderr=subprocess.PIPE,
@@ -251,16 +253,16 @@ def test_output_that_nobody_reads_to_the_end_is_no_error(service: Running) -> No
         env=environment(url=service.url),
     )
     os.close(writer)
-    assert "Traceback" not in found.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_ids_that_look_like_markup_are_shown_as_they_are(service: Running, tmp_path: Path) -> None:
     source = tmp_path / "markup.fa"
     source.write_text(">[/x]\nACGUACGU\n>a[bold]x\nACGUU\n")
-    found = covpool("embed", source, "--out", tmp_path / "o.npz", url=service.url)
-    assert found.returncode == 0, found.stderr
-    assert "Notice: [/x]: 2 U read as T" in found.stderr
-    assert "Notice: a[bold]x: 2 U read as T" in found.stderr
+    result = covpool("embed", source, "--out", tmp_path / "o.npz", url=service.url)
+    assert result.returncode == 0, result.stderr
+    assert "Notice: [/x]: 2 U read as T" in result.stderr
+    assert "Notice: a[bold]x: 2 U read as T" in result.stderr
     with np.load(tmp_path / "o.npz") as saved:
         assert list(saved["names"]) == ["[/x]", "a[bold]x"]
 
@@ -269,18 +271,18 @@ def test_ids_that_look_like_markup_are_shown_as_they_are(service: Running, tmp_p
 def test_an_output_that_cannot_be_written_is_refused_before_any_work(
     service: Running, fasta: Path, tmp_path: Path, out: str
 ) -> None:
-    found = covpool("embed", fasta, "--out", tmp_path / out, url=service.url)
-    assert found.returncode == 2
-    assert "--out" in found.stderr
-    assert "bases" not in found.stderr
+    result = covpool("embed", fasta, "--out", tmp_path / out, url=service.url)
+    assert result.returncode == 2
+    assert "--out" in result.stderr
+    assert "bases" not in result.stderr
 
 
 @pytest.mark.parametrize("arguments", [("fetch", "../jobs"), ("status", ""), ("status", "x")])
 def test_what_names_no_job_or_key_is_refused_without_asking(arguments: tuple[str, str]) -> None:
-    found = covpool(*arguments)
-    assert found.returncode == 1
-    assert "64 hexadecimal digits" in found.stderr
-    assert "Traceback" not in found.stderr
+    result = covpool(*arguments)
+    assert result.returncode == 1
+    assert "64 hexadecimal digits" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_a_damaged_entry_is_mended_by_extracting_again(fasta: Path, tmp_path: Path) -> None:
@@ -307,10 +309,10 @@ def test_a_broken_checkpoint_is_refused_in_one_line_before_anything_is_served(
         ("serve", "--store", str(tmp_path / "s"), "--model", str(broken)),
         ("models", str(broken)),
     ):
-        found = covpool(*arguments)
-        assert found.returncode == 1
-        assert found.stderr.startswith("Error: ")
-        assert "serves http" not in found.stdout
+        result = covpool(*arguments)
+        assert result.returncode == 1
+        assert result.stderr.startswith("Error: ")
+        assert "serves http" not in result.stdout
 
 
 def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -321,6 +323,6 @@ def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
     twin.mkdir()
     for name in ("config.json", "model.safetensors"):
         (twin / name).write_bytes((source / name).read_bytes())
-    found = covpool("serve", "--store", tmp_path / "s", "--model", twin)
-    assert found.returncode == 1
-    assert "two models are called 'ntv3-mini'" in found.stderr
+    result = covpool("serve", "--store", tmp_path / "s", "--model", twin)
+    assert result.returncode == 1
+    assert "two models are called 'ntv3-mini'" in result.stderr

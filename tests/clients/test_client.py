@@ -64,8 +64,8 @@ def test_options_reach_the_service(client: Client) -> None:
     assert np.array_equal(client.embed(BASES, strand="-"), client.embed(complement))
     job = client.submit(BASES, model="ntv3-mini", layer="stem", strand="both")
     assert job.layer == "stem"
-    found = client.moments(client.wait(job).records[0].key)
-    assert found.count == 2 * len(BASES)
+    moments = client.moments(client.wait(job).records[0].key)
+    assert moments.count == 2 * len(BASES)
 
 
 def test_submit_returns_a_job_that_wait_brings_to_its_end(client: Client) -> None:
@@ -81,11 +81,11 @@ def test_submit_returns_a_job_that_wait_brings_to_its_end(client: Client) -> Non
 
 def test_moments_are_what_the_embedding_came_from(client: Client) -> None:
     job = client.wait(client.submit(BASES))
-    found = client.moments(job.records[0].key)
-    assert found.count == len(BASES)
-    assert found.second_moment.shape == (*found.mean.shape, *found.mean.shape)
-    assert np.array_equal(found.second_moment, found.second_moment.T)
-    centred = found.second_moment - np.outer(found.mean, found.mean)
+    moments = client.moments(job.records[0].key)
+    assert moments.count == len(BASES)
+    assert moments.second_moment.shape == (*moments.mean.shape, *moments.mean.shape)
+    assert np.array_equal(moments.second_moment, moments.second_moment.T)
+    centred = moments.second_moment - np.outer(moments.mean, moments.mean)
     assert np.linalg.eigvalsh(centred.astype(float))[0] > -1e-4 * np.trace(centred)
 
 

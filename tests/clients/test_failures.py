@@ -61,10 +61,10 @@ def test_a_job_that_was_cancelled_has_what_was_done_of_it(client: Client) -> Non
 
 
 def test_embed_writes_the_good_and_names_the_bad(service: Running, seven: Path, tmp_path: Path) -> None:
-    found = run("embed", seven, "--out", tmp_path / "o.npz", url=service.url)
-    assert found.exit_code == 1
-    assert "Failed: g2: FASTA, line 6: record 3: g2: " in found.stderr
-    assert found.stderr.count("Failed: ") == 1
+    result = run("embed", seven, "--out", tmp_path / "o.npz", url=service.url)
+    assert result.exit_code == 1
+    assert "Failed: g2: FASTA, line 6: record 3: g2: " in result.stderr
+    assert result.stderr.count("Failed: ") == 1
     with np.load(tmp_path / "o.npz") as written:
         assert written["names"].tolist() == ["g0", "g1", "g3", "g4", "g5", "g6"]
         assert written["embeddings"].shape == (6, 16, 16)
@@ -89,10 +89,10 @@ def test_submit_and_status_name_the_bad_and_go_on_with_the_good(service: Running
 
 
 def test_extract_caches_the_good_and_names_the_bad(seven: Path, tmp_path: Path) -> None:
-    found = run("extract", seven, "--store", tmp_path / "s")
-    assert found.exit_code == 1
-    assert f"Failed: g2: {seven}, line 6: record 3: g2: " in found.stderr
-    assert len(found.stdout.splitlines()) == 6
+    result = run("extract", seven, "--store", tmp_path / "s")
+    assert result.exit_code == 1
+    assert f"Failed: g2: {seven}, line 6: record 3: g2: " in result.stderr
+    assert len(result.stdout.splitlines()) == 6
     with Store.open(tmp_path / "s") as store:
         assert len(store) == 6
 
@@ -109,8 +109,8 @@ def test_a_bottleneck_that_cannot_be_had_is_refused_before_any_work(
         client.embed(bases, layer="stem", pooling=pooling)
     fasta = tmp_path / "g.fa"
     fasta.write_text(f">a\n{bases}\n")
-    found = run("embed", fasta, "--layer", "stem", "--pooling", pooling, url=service.url)
-    assert found.exit_code == 1
+    result = run("embed", fasta, "--layer", "stem", "--pooling", pooling, url=service.url)
+    assert result.exit_code == 1
     with pytest.raises(ProblemError, match="no bottleneck fits model ntv3-mini, layer stem"):
         client.embed(bases, layer="stem")
     assert service.rows(count) == before
@@ -139,10 +139,10 @@ def test_what_is_no_covpool_service_is_told_as_such() -> None:
             for ask in (client.jobs, lambda: client.embed("ACGT"), lambda: list(client.index())):
                 with pytest.raises(ClientError, match="not that of a covpool service of this version"):
                     ask()
-            with pytest.raises(ClientError, match="what came is no matrix"):
+            with pytest.raises(ClientError, match="the answer is not a matrix"):
                 client.moments("0" * 64)
             with pytest.raises(
-                ClientError, match=r"sends us to http://elsewhere\.example/; give the service's"
+                ClientError, match=r"redirects to http://elsewhere\.example/; give the service's"
             ):
                 client.models()
         server.shutdown()
@@ -150,7 +150,7 @@ def test_what_is_no_covpool_service_is_told_as_such() -> None:
 
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://x", "http://localhost:port", ""])
 def test_an_address_that_is_none_is_told_as_such(url: str) -> None:
-    with pytest.raises(ClientError, match=r"is no address of a service.*write http://host:port"):
+    with pytest.raises(ClientError, match=r"is not the address of a service.*write http://host:port"):
         Client(url)
 
 
@@ -175,12 +175,12 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
 
 
 def test_an_output_that_cannot_be_written_is_told_without_a_trace(service: Running, seven: Path) -> None:
-    found = subprocess.run(
+    result = subprocess.run(
         [COVPOOL, "embed", str(seven), "--out", "/proc/x.npz"],
         capture_output=True,
         text=True,
         env=environment(url=service.url),
     )
-    assert found.returncode in (1, 2)
-    assert "/proc/x.npz" in found.stderr.splitlines()[-1]
-    assert "Traceback" not in found.stderr
+    assert result.returncode in (1, 2)
+    assert "/proc/x.npz" in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr

@@ -68,14 +68,14 @@ def test_commands_read_standard_input_and_process_substitutions(
     command: str, service: Running, fasta: Path
 ) -> None:
     def run(argument: str, shell: str = "") -> str:
-        found = subprocess.run(
+        result = subprocess.run(
             ["bash", "-c", f'"$0" {command} {argument} {shell}', COVPOOL],
             capture_output=True,
             text=True,
             env=environment(url=service.url) | {"FASTA": str(fasta)},
         )
-        assert found.returncode == 0, found.stderr
-        return found.stdout
+        assert result.returncode == 0, result.stderr
+        return result.stdout
 
     plain = run('"$FASTA"')
     assert plain
@@ -85,9 +85,9 @@ def test_commands_read_standard_input_and_process_substitutions(
 def test_extract_reads_standard_input_and_pipes(fasta: Path, tmp_path: Path) -> None:
     def run(argument: str, given: bytes = b"") -> list[str]:
         options = ["extract", argument, "--store", str(tmp_path / "s")]
-        found = CliRunner().invoke(covpool, options, input=given)
-        assert found.exit_code == 0, found.output
-        return sorted(line.rpartition("\t")[0] for line in found.stdout.splitlines())
+        result = CliRunner().invoke(covpool, options, input=given)
+        assert result.exit_code == 0, result.output
+        return sorted(line.rpartition("\t")[0] for line in result.stdout.splitlines())
 
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -98,12 +98,12 @@ def test_extract_reads_standard_input_and_pipes(fasta: Path, tmp_path: Path) -> 
 
 
 def test_nothing_on_standard_input_is_told_as_such(service: Running) -> None:
-    found = subprocess.run(
+    result = subprocess.run(
         [COVPOOL, "embed", "-"],
         input="",
         capture_output=True,
         text=True,
         env=environment(url=service.url),
     )
-    assert found.returncode == 1
-    assert "holds no FASTA record" in found.stderr
+    assert result.returncode == 1
+    assert "holds no FASTA record" in result.stderr

@@ -69,11 +69,11 @@ def test_every_kind_of_pooling_is_shown_and_written(
     assert expected.shape[0] == 3
 
     def run(*options: str) -> str:
-        found = CliRunner().invoke(
+        result = CliRunner().invoke(
             covpool, ["embed", str(fasta), "--pooling", pooling, "--url", service.url, *options]
         )
-        assert found.exit_code == 0, found.output
-        return found.stdout
+        assert result.exit_code == 0, result.output
+        return result.stdout
 
     shape = "x".join(map(str, expected.shape[1:]))
     assert [line.split("\t")[2] for line in run().splitlines()] == [shape] * 3

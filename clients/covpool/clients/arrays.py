@@ -36,32 +36,32 @@ def decode_moments(key: str, body: bytes) -> FetchedMoments:
     """The safetensors body of `/v1/moments/{key}`.
 
     Raises:
-        ClientError: it is none.
+        ClientError: the body is not safetensors.
     """
     try:
         tensors = load(body)
     except SafetensorError as error:
-        raise ClientError(f"{key}: what came is no matrix ({error}); is it a covpool service?") from error
+        raise ClientError(f"{key}: the answer is not a matrix ({error}); is it a covpool service?") from error
     return FetchedMoments(key, int(tensors["count"][0]), tensors["mean"], tensors["second_moment"])
 
 
 def decode_embeddings(data: list[Embedding]) -> NDArray[np.float32]:
-    """(n, k, k), or (n, size) of vectors, float32, from base64 or JSON numbers; of one at least."""
+    """(n, k, k), or (n, size) for vectors, float32, from base64 or JSON numbers; n is at least 1."""
     rows = [
-        np.frombuffer(base64.b64decode(one.embedding), "<f4")
-        if isinstance(one.embedding, str)
-        else np.asarray(one.embedding, np.float32)
-        for one in data
+        np.frombuffer(base64.b64decode(x.embedding), "<f4")
+        if isinstance(x.embedding, str)
+        else np.asarray(x.embedding, np.float32)
+        for x in data
     ]
-    return np.stack([row.reshape(one.shape) for row, one in zip(rows, data, strict=True)]).astype(np.float32)
+    return np.stack([row.reshape(x.shape) for row, x in zip(rows, data, strict=True)]).astype(np.float32)
 
 
 def decode_stream(keys: list[str], parts: Iterator[bytes]) -> Iterator[FetchedMoments]:
-    """The body of a stream of moments (see `MOMENTS_STREAM`), in the order of the keys it was asked for.
+    """The body of a stream of moments (see `MOMENTS_STREAM`), in the order of the requested keys.
 
     Raises:
         ProblemError: a matrix is damaged at the service.
-        UnreachableError: the stream ends before its end, or holds other keys.
+        UnreachableError: the stream is incomplete, or has other keys.
     """
     frames = _frames(parts)
     for key in keys:
@@ -83,7 +83,7 @@ def _frames(parts: Iterator[bytes]) -> Iterator[bytes]:
         while len(held) < size:
             part = next(parts, None)
             if part is None:
-                raise UnreachableError("the stream of moments broke off; fetch again")
+                raise UnreachableError("the stream of moments was interrupted; fetch again")
             held.extend(part)
         taken = bytes(held[:size])
         del held[:size]
@@ -94,21 +94,21 @@ def _frames(parts: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _metadata(body: bytes) -> dict[str, str]:
-    """The text metadata in a safetensors header: a little-endian uint64 length, then so much JSON."""
+    """The text metadata in a safetensors header: a little-endian uint64 length, then JSON of that length."""
     size = int.from_bytes(body[:8], "little")
-    found: dict[str, str] = json.loads(body[8 : 8 + size]).get("__metadata__", {})
-    return found
+    metadata: dict[str, str] = json.loads(body[8 : 8 + size]).get("__metadata__", {})
+    return metadata
 
 
 def rows_of(job: Job, answer: EmbeddingResponse, *, square: bool) -> NDArray[np.float32]:
-    """Embeddings of a job that has ended, one row a record; NaN where there is no result.
+    """Embeddings of a finished job, one row per record; NaN for records without a result.
 
     Args:
         job: with its records.
         answer: its embeddings.
         square: in their own shape instead of flat.
     """
-    found = decode_embeddings(answer.data)
-    rows = np.full((len(job.records), *found.shape[1:]), np.nan, np.float32)
-    rows[[one.index for one in answer.data]] = found
+    embeddings = decode_embeddings(answer.data)
+    rows = np.full((len(job.records), *embeddings.shape[1:]), np.nan, np.float32)
+    rows[[item.index for item in answer.data]] = embeddings
     return rows if square else rows.reshape(len(rows), -1)

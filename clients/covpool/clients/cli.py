@@ -14,7 +14,7 @@ import click
 
 GROUP = "covpool.commands"
 
-#: Extras that a command needs, or all commands of a room, where that is not the room's own name.
+#: Extras of a command, or of all commands of a room, if the name is not that of the room.
 EXTRAS = {"evaluate": "evaluation", "service": "service,extractor"}
 
 OK, FAILED, WRONG_USE = 0, 1, 2
@@ -28,13 +28,13 @@ class CommandGroup(click.Group):
         return sorted(entry_points(group=GROUP).names)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Load one command; a missing extra is answered with its install line."""
+        """Load one command; a missing extra gives an error with its install line."""
         for entry_point in entry_points(group=GROUP, name=cmd_name):
             return _load(entry_point)
         return None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands by the first line of their modules, read and not imported."""
+        """List the commands with the first line of their modules, which are read but not imported."""
         rows = [(name, _summary(entry_points(group=GROUP)[name])) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
@@ -66,17 +66,17 @@ def main() -> None:
         click.echo("Stopped.", err=True)
         sys.exit(FAILED)
     except Exception as error:
-        told = _told(error)
-        if told is None:
+        message = _message(error)
+        if message is None:
             raise
-        click.echo(f"Error: {told}", err=True)
+        click.echo(f"Error: {message}", err=True)
         sys.exit(FAILED)
     sys.exit(code if isinstance(code, int) else OK)
 
 
-def _told(error: Exception) -> str | None:
-    """What is said of an error; None for a bug, which shows its trace."""
-    # Errors of our rooms say what, where and what to do.
+def _message(error: Exception) -> str | None:
+    """The message of an error; None for a bug, which shows its traceback."""
+    # Messages of covpool's errors have the fault, the place and the remedy.
     if type(error).__module__.startswith("covpool."):
         return str(error)
     # A file that cannot be read or written, or a full disk.

@@ -36,19 +36,19 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
-#: So many are sent with every look at a job that is waited for.
+#: Jobs with at most this many records are polled with their records.
 _FEW_RECORDS = 1000
-#: Seconds that the service may take to read a genome's genes before it answers.
+#: Seconds that the service may take to read the genes of an assembly before it answers.
 _PLANNING_S = 1800.0
 
 
 class Client:
-    """Talks to one service.
+    """A client of one service.
 
     Args:
-        url: where `covpool serve` listens.
-        token: bearer token, where the service asks for one.
-        timeout_s: seconds without any answer after which a request is given up.
+        url: the address of `covpool serve`.
+        token: bearer token, if the service requires one.
+        timeout_s: seconds without an answer after which a request fails.
     """
 
     def __init__(self, url: str = DEFAULT_URL, token: str | None = None, *, timeout_s: float = 120.0) -> None:
@@ -70,32 +70,32 @@ class Client:
         timeout_s: float | None = None,
         progress: Callable[[Job], None] | None = None,
     ) -> NDArray[np.float32]:
-        """Embeddings of sequences, in their order: of one, of several, or of a FASTA file.
+        """Embeddings of one sequence, of several, or of a FASTA file, in input order.
 
         Args:
             sequences: bases as text, or several; FASTA as a `Path` (plain or compressed, or a pipe), as
                 bytes, as text, or as a file object.
-            model, layer: names; the service's defaults when omitted.
+            model, layer: names; the service's defaults if omitted.
             pooling: a bottleneck, a plain kind (mean, covariance, root, …), or several joined with +; the
-                model's default bottleneck when omitted. It is checked before anything is computed.
+                model's default bottleneck if omitted. It is checked before the computation.
             bottleneck: deprecated spelling of `pooling`.
             strand: "+", "-" or "both".
             skip_tokens: leading tokens to leave out, per strand.
-            species: for a model that is conditioned on one.
-            beyond_context: take sequences longer than the model is documented for.
-            square: return the embeddings in their own shape instead of flat: (n, k, k) of a bottleneck.
-            timeout_s: give up waiting after this long; the job goes on.
-            progress: called with the job's state while it runs.
+            species: for a model with a species condition.
+            beyond_context: accept sequences longer than the model's documented context.
+            square: return embeddings in their own shape instead of flat: (n, k, k) for a bottleneck.
+            timeout_s: maximum waiting time; the job continues after it.
+            progress: called with the state of the job while it runs.
 
         Returns:
-            (n, size) float32, size being k * k of a bottleneck; with `square` (n, k, k), or (n, size) of a
-            pooling whose embeddings are vectors.
+            (n, size) float32 with size k * k for a bottleneck; with `square` (n, k, k), or (n, size) for a
+            pooling with vector embeddings.
 
         Raises:
-            ProblemError: the service refused; the message says what to change.
-            JobFailedError: some records have no embedding. The others were computed all the same: its
-                `embeddings` is this array with rows of NaN for those in `failed`.
-            JobTimeoutError, UnreachableError: see their own words.
+            ProblemError: the service refused; the message states what to change.
+            JobFailedError: some records have no embedding. The others were computed: `embeddings` is this
+                array with rows of NaN for the records in `failed`.
+            JobTimeoutError, UnreachableError: see their descriptions.
         """
         if bottleneck is not None:
             warnings.warn("bottleneck= is deprecated: use pooling=", DeprecationWarning, stacklevel=2)
@@ -133,13 +133,13 @@ class Client:
         bottleneck: str | None = None,
         skip_failed: bool = False,
     ) -> EmbeddingResponse:
-        """Embeddings of a job's records with their names and keys; waits shortly for a running job.
+        """Embeddings of a job's records with their names and keys; waits briefly for a running job.
 
         Args:
             job: an id, or the job.
             pooling, bottleneck: as in `embed`.
-            skip_failed: leave out records that have no result, instead of refusing the job for them; the
-                `index` of an embedding is the place of its record in the job.
+            skip_failed: leave out records without a result instead of raising an error; the `index` of an
+                embedding is the index of its record in the job.
 
         Raises:
             ProblemError: the service refused, for example because a record failed.
@@ -164,14 +164,14 @@ class Client:
         pooling: str | None = None,
         bottleneck: str | None = None,
     ) -> Job:
-        """Queue sequences and return at once; the same request is the same job.
+        """Queue sequences and return immediately; the same request gives the same job.
 
-        A record that is not DNA is a failed record of the job, and the others are computed.
+        A record that is not DNA becomes a failed record of the job; the others are computed.
 
         Args:
             sequences, model, layer, strand, skip_tokens, species, beyond_context: as in `embed`.
-            pooling, bottleneck: how the records are going to be embedded; checked before anything is
-                computed, and no part of the job.
+            pooling, bottleneck: the pooling of later embeddings; checked before the computation, but not
+                part of the job.
 
         Raises:
             ProblemError: the service refused; the message says what to change.
@@ -200,7 +200,7 @@ class Client:
         layer: str | None = None,
         strand: Strand = "+",
     ) -> Job:
-        """Queue genes (by id, symbol or alias) or regions of an assembly that the service knows.
+        """Queue genes (by id, symbol or alias) or regions of a registered assembly.
 
         Args:
             assembly: its name there.
@@ -209,7 +209,7 @@ class Client:
             model, layer, strand: as in `submit`.
 
         Raises:
-            ProblemError: the service knows no such assembly, gene or region, or neither or both were given.
+            ProblemError: the assembly, a gene or a region is unknown, or neither or both were given.
         """
         chosen = {"gene": genes, "region": regions, "model": model, "layer": layer}
         body = {"assembly": assembly, "strand": strand} | {n: v for n, v in chosen.items() if v is not None}
@@ -228,20 +228,19 @@ class Client:
         species: str | None = None,
         beyond_context: bool = False,
     ) -> Job:
-        """Queue every gene of an assembly that the service knows; the same request is the same job.
+        """Queue every gene of a registered assembly; the same request gives the same job.
 
-        The job's records are the genes. What is cached of one is found with `index(name=…, assembly=…)`.
+        The job's records are the genes. `index(name=…, assembly=…)` lists the cached results of a gene.
 
         Args:
             assembly: its name there.
-            regions: classes of bases that get moments of their own; "whole", the gene with its flanks, when
-                omitted.
-            flank: bases to read on either side.
-            layers: taken in one forward; the model's default one when omitted.
+            regions: selections (classes of bases) to compute; "whole", the gene with its flanks, if omitted.
+            flank: bases to read on each side of a gene.
+            layers: computed in one forward; the model's default layer if omitted.
             model, strand, skip_tokens, species, beyond_context: as in `embed`.
 
         Raises:
-            ProblemError: the service knows no such assembly, model or layer, or cannot serve the request.
+            ProblemError: the assembly, the model or a layer is unknown, or the request cannot be served.
         """
         chosen = {
             "regions": regions,
@@ -263,33 +262,33 @@ class Client:
         timeout_s: float | None = None,
         progress: Callable[[Job], None] | None = None,
     ) -> Job:
-        """The job once it is done; meanwhile `progress` is told of it, without its records if they are many.
+        """Wait until a job is done; `progress` gets its state, without its records if they are many.
 
         Raises:
-            JobFailedError: a record failed, or the job was cancelled; no other record is left to run. It has
-                the job with each record, and what else was done stays cached.
-            JobTimeoutError: it took longer than `timeout_s`.
+            JobFailedError: a record failed, or the job was cancelled, and no record is left to run. It has
+                the job with each record; the other results stay cached.
+            JobTimeoutError: the job took longer than `timeout_s`.
         """
         started, pause, few = time.monotonic(), _FIRST_PAUSE_S, True
         while True:
-            found = self.job(job, records=few)
+            latest = self.job(job, records=few)
             if few:
-                few = len(found.records) <= _FEW_RECORDS
-            elif found.state not in ("queued", "running"):
-                found = self.job(job)
+                few = len(latest.records) <= _FEW_RECORDS
+            elif latest.state not in ("queued", "running"):
+                latest = self.job(job)
             if progress is not None:
-                progress(found)
-            if found.state in ("failed", "cancelled"):
-                raise JobFailedError(found)
-            if found.state == "done":
-                return found
+                progress(latest)
+            if latest.state in ("failed", "cancelled"):
+                raise JobFailedError(latest)
+            if latest.state == "done":
+                return latest
             if timeout_s is not None and time.monotonic() - started > timeout_s:
-                raise JobTimeoutError(f"job {found.id} is {found.state} after {timeout_s:g} s; it goes on")
+                raise JobTimeoutError(f"job {latest.id} is {latest.state} after {timeout_s:g} s; it goes on")
             time.sleep(pause)
             pause = min(1.5 * pause, _LONGEST_PAUSE_S)
 
     def job(self, job: Job | str, *, records: bool = True) -> Job:
-        """State and progress of a job, and of each of its records unless they are left out."""
+        """State and progress of a job, and of each record unless `records` is False."""
         asked = {} if records else {"records": "false"}
         return self._service.ask(Job, "GET", f"/v1/jobs/{_id(job)}", params=asked)
 
@@ -298,7 +297,7 @@ class Client:
         return self._service.ask(JobPage, "GET", "/v1/jobs").data
 
     def cancel(self, job: Job | str) -> Job:
-        """Cancel a job: what is done of it stays cached, and what another job wants goes on."""
+        """Cancel a job: its finished results stay cached, and records of other jobs continue."""
         return self._service.ask(Job, "DELETE", f"/v1/jobs/{_id(job)}")
 
     @overload
@@ -306,17 +305,17 @@ class Client:
     @overload
     def moments(self, key: list[str]) -> Iterator[FetchedMoments]: ...
     def moments(self, key: str | list[str]) -> FetchedMoments | Iterator[FetchedMoments]:
-        """Count, mean and second moment of a key; of several keys, one after another in their order.
+        """Count, mean and second moment of a key, or of several keys in their order.
 
-        Several come as streams, of which one matrix at a time is in memory here and at the service.
+        Several keys are streamed: one matrix at a time is in memory, here and at the service.
 
         Raises:
             ProblemError: a key is not cached, or its matrix is damaged.
-            UnreachableError: the service went away, or sent half a stream.
+            UnreachableError: the service does not answer, or the stream is incomplete.
         """
         if not isinstance(key, str):
-            for one in key:
-                check_digest(one, "a key")
+            for each in key:
+                check_digest(each, "a key")
             return self._service.moments(key)
         check_digest(key, "a key")
         response = self._service.request("GET", f"/v1/moments/{key}", headers={"Accept": SAFETENSORS})
@@ -331,13 +330,13 @@ class Client:
         name: str | None = None,
         assembly: str | None = None,
     ) -> Iterator[IndexEntry]:
-        """What is cached, in key order; pages are fetched as they are needed.
+        """Cached results in key order; pages are fetched as needed.
 
         Args:
             model, layer: of the recipe.
             selection: class of bases: "whole", "CDS", ….
-            name: only what genes that go by this id, symbol or alias lead to.
-            assembly: that the name belongs to.
+            name: only results of genes with this id, symbol or alias.
+            assembly: the assembly of the name.
         """
         for page in self._service.pages(
             IndexPage,
@@ -351,24 +350,23 @@ class Client:
             yield from page.entries
 
     def models(self) -> list[Model]:
-        """The models the service runs."""
+        """The models of the service."""
         return [model for page in self._service.pages(ModelPage, "/v1/models") for model in page.data]
 
     def genomes(self) -> list[Genome]:
-        """The assemblies the service reads genes and regions from."""
+        """The registered assemblies."""
         return [genome for page in self._service.pages(GenomePage, "/v1/genomes") for genome in page.data]
 
     def genes(self, assembly: str, *, name: str | None = None, region: str | None = None) -> Iterator[Gene]:
-        """Genes of an assembly by id; pages are fetched as they are needed.
+        """Genes of an assembly, sorted by id; pages are fetched as needed.
 
         Args:
             assembly: its name at the service.
-            name: only those that go by this id, symbol or alias.
-            region: only those that share a base with "chrom:start-end" (also with ":+" or ":-"), 0-based
-                half-open.
+            name: only genes with this id, symbol or alias.
+            region: only genes that overlap "chrom:start-end" (also with ":+" or ":-"), 0-based half-open.
 
         Raises:
-            ProblemError: the service knows no such assembly or contig.
+            ProblemError: the assembly or the contig is unknown.
         """
         path = f"/v1/genomes/{quote(assembly, safe='')}/genes"
         for page in self._service.pages(GenePage, path, name=name, region=region):

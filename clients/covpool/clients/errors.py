@@ -1,7 +1,7 @@
 """Errors of the client.
 
 ClientError
-├── UnreachableError (ConnectionError)   nothing answers at the service's address
+├── UnreachableError (ConnectionError)   no answer from the service's address
 ├── ProblemError (ValueError)            the service refused, with a problem document (RFC 9457)
 ├── JobFailedError (RuntimeError)        a job ended with failed records, or was cancelled
 └── JobTimeoutError (TimeoutError)       a job did not end in the time allowed
@@ -20,7 +20,7 @@ class ClientError(Exception):
 
 
 class UnreachableError(ClientError, ConnectionError):
-    """Nothing answers at the service's address."""
+    """No answer from the service's address."""
 
 
 class ProblemError(ClientError, ValueError):
@@ -28,8 +28,8 @@ class ProblemError(ClientError, ValueError):
 
     Attributes:
         status: HTTP status.
-        title: what kind of problem it is.
-        detail: what went wrong, where, and what to do.
+        title: kind of problem.
+        detail: fault, place and remedy.
     """
 
     def __init__(self, status: int, title: str, detail: str) -> None:
@@ -40,7 +40,7 @@ class ProblemError(ClientError, ValueError):
 
 
 def was_lost(error: ProblemError) -> bool:
-    """Whether a cached matrix was found damaged: the same request, sent again, has it computed."""
+    """Whether a cached matrix was damaged: the same request, sent again, computes it."""
     return error.status == HTTPStatus.GONE
 
 
@@ -50,8 +50,8 @@ class JobFailedError(ClientError, RuntimeError):
     Attributes:
         job: with every record, in the order of the request.
         failed: the records without a result; each has its reason in `error`.
-        embeddings: of `Client.embed`: the array it would have returned, with a row of NaN for each that
-            failed; None where no record has a result, and of other calls.
+        embeddings: for `Client.embed`, the array of its result with a row of NaN for each failed record;
+            None if no record has a result, and for other calls.
     """
 
     def __init__(self, job: Job, embeddings: NDArray[np.float32] | None = None) -> None:
@@ -66,4 +66,4 @@ class JobFailedError(ClientError, RuntimeError):
 
 
 class JobTimeoutError(ClientError, TimeoutError):
-    """A job did not end in the time allowed; it goes on, and can be waited for again."""
+    """A job did not end in the time allowed; it continues, and can be waited for again."""

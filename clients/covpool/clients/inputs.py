@@ -1,7 +1,6 @@
-"""Inputs: what a caller gives as sequences, as it travels: bases as JSON, FASTA as a file of a form.
+"""Inputs: sequences of a caller as a request body: bases as JSON, FASTA as a form file.
 
-A file is sent as its bytes, compressed ones included, and a pipe is read once; the service reads what they
-hold.
+A file is sent as it is, also if compressed; a pipe is read once. The service parses the content.
 """
 
 import os
@@ -16,22 +15,22 @@ from covpool.clients.errors import ClientError
 #: One sequence, FASTA text, several sequences; or FASTA as a path, as bytes or as a file object.
 Input = str | Sequence[str] | os.PathLike[str] | bytes | IO[bytes] | IO[str]
 
-#: What the service is told the file is called where it has no name.
+#: File name in the request for input without a name.
 _UNNAMED = "sequences.fa"
 
 
 @contextmanager
 def request_of(sequences: Input, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A request's body as httpx takes it, with these options beside the sequences.
+    """The body of a request for httpx, with the sequences and these options.
 
     Raises:
-        ClientError: the text is a file's name.
+        ClientError: the text is the name of a file.
         OSError: the file cannot be read.
     """
     if isinstance(sequences, os.PathLike):
         path = Path(sequences)
         with path.open("rb") as file:
-            # The length of a pipe is not known before it was read, and it can be read only once.
+            # The length of a pipe is unknown before it is read, and it can be read only once.
             regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
             yield {"data": options, "files": {"fasta": (path.name, file if regular else file.read())}}
     elif isinstance(sequences, bytes | bytearray | memoryview):
@@ -58,8 +57,8 @@ def _check_no_file_name(sequences: str | Sequence[str]) -> None:
         return
     name = sequences[:4096]
     try:
-        there = Path(name).is_file()
+        is_file = Path(name).is_file()
     except (OSError, ValueError):
         return
-    if there:
+    if is_file:
         raise ClientError(f"{name!r} is the name of a file; give it as Path({name!r})")

@@ -30,27 +30,27 @@ class Transport:
     """Connections to one service.
 
     Args:
-        url: where it listens.
+        url: its address.
         token: bearer token; None sends none.
-        timeout_s: seconds without any answer after which a request is given up.
+        timeout_s: seconds without an answer after which a request fails.
 
     Raises:
-        ClientError: the address is none, or the token cannot be sent.
+        ClientError: the address is invalid, or the token cannot be sent.
     """
 
     def __init__(self, url: str, token: str | None, timeout_s: float) -> None:
         if token is not None and not (token.isascii() and token.isprintable()):
-            raise ClientError("the token holds a character that no HTTP header may; check COVPOOL_TOKEN")
+            raise ClientError("the token has a character that HTTP headers may not have; check COVPOOL_TOKEN")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         if not url.startswith(("http://", "https://")):
-            raise ClientError(f"{url!r} is no address of a service; write http://host:port")
+            raise ClientError(f"{url!r} is not the address of a service; write http://host:port")
         try:
-            # A proxy is for other machines, whatever the environment says of it.
+            # A proxy is only for other machines, independent of the environment.
             direct = {f"all://{host}": None for host in ("127.0.0.1", "localhost", "[::1]")}
             self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s, mounts=direct)
         except (httpx.InvalidURL, ValueError) as error:
             raise ClientError(
-                f"{url!r} is no address of a service ({error}); write http://host:port"
+                f"{url!r} is not the address of a service ({error}); write http://host:port"
             ) from error
         self._timeout_s = timeout_s
 
@@ -71,15 +71,15 @@ class Transport:
 
         Raises:
             ProblemError, UnreachableError: as `request`.
-            ClientError: what answers is no covpool service, or one of another version.
+            ClientError: the answer is not from a covpool service, or from one of another version.
         """
         return self.read(kind, self.request(method, path, **options).content)
 
     def read(self, kind: type[B], body: bytes) -> B:
-        """A body as its model.
+        """A body parsed as its model.
 
         Raises:
-            ClientError: it is none.
+            ClientError: the body does not fit the model.
         """
         try:
             return kind.model_validate_json(body)
@@ -87,11 +87,11 @@ class Transport:
             raise ClientError(
                 f"{self._http.base_url}: the answer is not that of a covpool service of this version "
                 f"({error.error_count()} fields differ); check the address (--url, COVPOOL_URL), and that "
-                "client and service are of one version"
+                "client and service have the same version"
             ) from error
 
     def pages(self, kind: type[P], path: str, **query: str | None) -> Iterator[P]:
-        """A list's pages; each names where the next begins."""
+        """The pages of a list; each states the start of the next."""
         chosen = {name: value for name, value in query.items() if value is not None}
         while True:
             page = self.ask(kind, "GET", path, params=chosen)
@@ -116,7 +116,7 @@ class Transport:
                 yield from decode_stream(body["keys"], response.iter_bytes(1 << 20))
 
     def not_ready(self) -> str | None:
-        """Why the service is not ready, a storage that is full or away for example; None where it is."""
+        """Why the service is not ready, for example a full storage; None if it is ready."""
         with self._answering():
             response = self._http.get("/health/ready")
         if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
@@ -132,45 +132,45 @@ class Transport:
         try:
             yield
         except httpx.TransportError as error:
-            raise UnreachableError(f"{self._http.base_url}: {self._told(error)}") from error
+            raise UnreachableError(f"{self._http.base_url}: {self._reason(error)}") from error
 
-    def _told(self, error: httpx.TransportError) -> str:
+    def _reason(self, error: httpx.TransportError) -> str:
         if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
             return (
-                f"no answer within {self._timeout_s:g} s; it may be busy, and what it began goes on: "
-                "ask again, or allow more (timeout_s of Client)"
+                f"no answer within {self._timeout_s:g} s; it may be busy, and continues its work: "
+                "ask again, or allow more time (timeout_s of Client)"
             )
         if isinstance(error, httpx.ProxyError):
             return f"the proxy refused ({error}); check HTTP_PROXY, HTTPS_PROXY and NO_PROXY"
         what = f"no answer ({str(error) or type(error).__name__})"
         if "SSL" in what:
-            return f"{what}; a service without a proxy before it speaks http, not https"
-        return f"{what}; is `covpool serve` running there? --url or COVPOOL_URL say where to ask"
+            return f"{what}; a service without a proxy in front of it uses http, not https"
+        return f"{what}; is `covpool serve` running there? --url or COVPOOL_URL set the address"
 
     def _check(self, response: httpx.Response) -> None:
-        """Refusals as errors.
+        """Raise an error for a refusal.
 
         Raises:
-            ProblemError: the service refused, or something in its place.
-            ClientError: it sends us elsewhere.
+            ProblemError: the service, or another server at its address, refused.
+            ClientError: the answer is a redirect.
         """
         if response.has_redirect_location:
             raise ClientError(
-                f"{self._http.base_url}: sends us to {response.headers['location']}; give the service's own "
+                f"{self._http.base_url}: redirects to {response.headers['location']}; give the service's own "
                 "address (--url, COVPOOL_URL)"
             )
         if response.is_error:
             raise _problem(response)
 
 
-def check_digest(text: str, what: str) -> None:
-    """Only what names a job or key becomes part of a path.
+def check_digest(text: str, kind: str) -> None:
+    """Refuse a text that is not the digest of a job or key, before it becomes part of a path.
 
     Raises:
-        ProblemError: as the service would answer.
+        ProblemError: the same as from the service.
     """
     if _DIGEST.fullmatch(text) is None:
-        raise ProblemError(404, "Unknown", f"{text[:80]!r}: {what} is named by 64 hexadecimal digits")
+        raise ProblemError(404, "Unknown", f"{text[:80]!r}: {kind} is named by 64 hexadecimal digits")
 
 
 def _problem(response: httpx.Response) -> ProblemError:
@@ -181,11 +181,11 @@ def _problem(response: httpx.Response) -> ProblemError:
             detail += "; here that is --token, COVPOOL_TOKEN, or Client(token=…)"
         return ProblemError(response.status_code, str(body["title"]), detail)
     except (ValueError, KeyError, TypeError):
-        said = " ".join(response.text.split())[:200]
+        text = " ".join(response.text.split())[:200]
         return ProblemError(
             response.status_code,
             response.reason_phrase or f"HTTP {response.status_code}",
-            f"{response.url.scheme}://{response.url.netloc.decode()} answered so, and not as a covpool "
-            f"service does ({said or 'without a word'}); check the address (--url, COVPOOL_URL), or what "
-            "stands between",
+            f"{response.url.scheme}://{response.url.netloc.decode()} answered, but not like a covpool "
+            f"service ({text or 'empty answer'}); check the address (--url, COVPOOL_URL), or the "
+            "proxies between",
         )

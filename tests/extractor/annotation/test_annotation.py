@@ -1,4 +1,4 @@
-"""Annotations: what the formats say alike is read alike, flaws of real files are repaired and told of."""
+"""Annotations: what the formats say alike is read alike, flaws of real files are repaired and reported."""
 
 import bz2
 import gzip
@@ -35,12 +35,12 @@ def line(kind: str, start: object, end: object, attributes: str, chrom: str = "1
     return f"{chrom}\tx\t{kind}\t{start}\t{end}\t.\t{strand}\t.\t{attributes}\n"
 
 
-def counts(found: Annotation) -> dict[str, int]:
-    return {one.kind: one.count for one in found.report}
+def counts(annotation: Annotation) -> dict[str, int]:
+    return {finding.kind: finding.count for finding in annotation.report}
 
 
-def gene(found: Annotation, name: str) -> Gene:
-    return next(one for one in found.genes if one.id == name)
+def gene(annotation: Annotation, name: str) -> Gene:
+    return next(gene for gene in annotation.genes if gene.id == name)
 
 
 GOOD = (
@@ -95,12 +95,12 @@ FORMS: dict[str, Callable[[str], bytes]] = {
 def test_genes_and_transcripts_are_read_whatever_the_file_looks_like(
     written: Callable[..., Path], form: Callable[[str], bytes]
 ) -> None:
-    found = read_annotation(written(form(GOOD)), strict=True)
-    assert sorted(found.genes, key=lambda one: one.start) == list(GENES)
-    (transcript,) = found.transcripts(gene(found, "g"))
+    annotation = read_annotation(written(form(GOOD)), strict=True)
+    assert sorted(annotation.genes, key=lambda gene: gene.start) == list(GENES)
+    (transcript,) = annotation.transcripts(gene(annotation, "g"))
     assert (transcript.id, transcript.exons, transcript.cds) == ("t", EXONS, CODING)
-    assert found.transcripts(gene(found, "p")) == ()
-    assert found.report == ()
+    assert annotation.transcripts(gene(annotation, "p")) == ()
+    assert annotation.report == ()
 
 
 @pytest.mark.parametrize(
@@ -125,16 +125,16 @@ def test_text_of_other_systems_is_read_in_every_format_or_refused(
     text = {"gff3": GOOD, "gtf": GTF, "bed": BED, "genbank": GENBANK}[name]
     path = written(form(text), "a.txt")
     if kind is None:
-        with pytest.raises(AnnotationError, match="no text"):
+        with pytest.raises(AnnotationError, match="not text"):
             read_annotation(path)
         return
     plain = read_annotation(written(text, "b.txt"))
     for size in (1 << 24, 7):
         monkeypatch.setattr("covpool.extractor.annotation.formats.text.BLOCK", size)
-        found = read_annotation(path)
-        assert found.genes == plain.genes
-        assert found.transcripts(found.genes[0]) == plain.transcripts(plain.genes[0])
-        assert set(counts(found)) == {kind}
+        annotation = read_annotation(path)
+        assert annotation.genes == plain.genes
+        assert annotation.transcripts(annotation.genes[0]) == plain.transcripts(plain.genes[0])
+        assert set(counts(annotation)) == {kind}
 
 
 def test_bgzip_is_read(tmp_path: Path) -> None:
@@ -151,9 +151,9 @@ def test_a_file_of_many_blocks_is_read_as_one(
     whole = read_annotation(path)
     for size in (1, 7, 100):
         monkeypatch.setattr("covpool.extractor.annotation.formats.text.BLOCK", size)
-        found = read_annotation(path)
-        assert (found.genes, found.report) == (whole.genes, whole.report)
-        assert found.transcripts(GENES[0]) == whole.transcripts(GENES[0])
+        annotation = read_annotation(path)
+        assert (annotation.genes, annotation.report) == (whole.genes, whole.report)
+        assert annotation.transcripts(GENES[0]) == whole.transcripts(GENES[0])
 
 
 GTF = "".join(
@@ -179,11 +179,11 @@ ORIGIN
 
 @pytest.mark.parametrize("text", [GTF, BED, GENBANK], ids=["gtf", "bed", "genbank"])
 def test_the_formats_that_say_the_same_are_read_the_same(written: Callable[..., Path], text: str) -> None:
-    found = read_annotation(written(text, "a.txt"), strict=True)
-    (one,) = found.genes
-    assert (one.id, one.start, one.end, one.strand) == ("g", 10, 100, "+")
-    assert one.symbol == ("g" if text == BED else "abcA")
-    (transcript,) = found.transcripts(one)
+    annotation = read_annotation(written(text, "a.txt"), strict=True)
+    (gene,) = annotation.genes
+    assert (gene.id, gene.start, gene.end, gene.strand) == ("g", 10, 100, "+")
+    assert gene.symbol == ("g" if text == BED else "abcA")
+    (transcript,) = annotation.transcripts(gene)
     assert (transcript.exons, transcript.cds) == (EXONS, CODING)
 
 
@@ -234,9 +234,9 @@ def test_a_flaw_is_repaired_or_skipped_and_told_of_and_refused_when_strict(
     written: Callable[..., Path], kind: str, text: str | bytes, places: list[tuple[int, int]]
 ) -> None:
     path = written(text)
-    found = read_annotation(path, {"1": 1000})
-    assert [(one.start, one.end) for one in found.genes] == places
-    assert kind in counts(found)
+    annotation = read_annotation(path, {"1": 1000})
+    assert [(gene.start, gene.end) for gene in annotation.genes] == places
+    assert kind in counts(annotation)
     with pytest.raises(AnnotationError, match=kind):
         read_annotation(path, {"1": 1000}, strict=True)
 
@@ -253,7 +253,7 @@ def test_every_kind_of_flaw_is_tested() -> None:
         (HEADER, "no gene"),
         (">a\nACGT\n", "no gene"),
         ("some prose\n", "no gene"),
-        (b"\0\1\2" * 99, "no text"),
+        (b"\0\1\2" * 99, "not text"),
         (gzip.compress(GOOD.encode() * 500)[:-200], "fetch or pack"),
         ("LOCUS       x\n", "no gene|GenBank"),
     ],
@@ -282,13 +282,13 @@ def test_a_trans_spliced_gene_is_a_gene_at_each_of_its_places_with_the_exons_the
         + line("CDS", 501, 520, "Parent=rps12")
         + line("CDS", 561, 600, "Parent=rps12")
     )
-    found = read_annotation(written(text))
-    assert [(one.id, one.strand, found.transcripts(one)[0].cds) for one in found.genes] == [
+    annotation = read_annotation(written(text))
+    assert [(gene.id, gene.strand, annotation.transcripts(gene)[0].cds) for gene in annotation.genes] == [
         ("rps12", "-", ((10, 100),)),
         ("rps12~2", "+", ((500, 520), (560, 600))),
     ]
-    assert found.genes[1].aliases == ("rps12",)
-    assert counts(found) == {"several-places": 1}
+    assert annotation.genes[1].aliases == ("rps12",)
+    assert counts(annotation) == {"several-places": 1}
 
 
 def test_contigs_are_translated_by_table_by_the_file_itself_and_by_spelling(
@@ -306,17 +306,17 @@ def test_contigs_are_translated_by_table_by_the_file_itself_and_by_spelling(
     contigs = dict.fromkeys(("CM1", "chr2", "chrM", "IV"), 1000)
     aliases = read_aliases(table, contigs)
     assert aliases == {"roman4": "IV", "II": "chr2"}
-    found = read_annotation(written(text), contigs, aliases=aliases)
-    assert [one.chrom for one in found.genes] == ["CM1", "chr2", "chrM", "IV"]
-    assert counts(found) == {"contig-renamed": 3}
-    assert found.circular == {"CM1"}
+    annotation = read_annotation(written(text), contigs, aliases=aliases)
+    assert [gene.chrom for gene in annotation.genes] == ["CM1", "chr2", "chrM", "IV"]
+    assert counts(annotation) == {"contig-renamed": 3}
+    assert annotation.circular == {"CM1"}
 
 
 def test_a_refseq_annotation_fits_a_genome_with_other_names_where_it_tells_them() -> None:
-    found = read_annotation(DATA / "refseq_R64.gff3", {"chrI": 230218, "chrM": 85779})
-    assert [one.chrom for one in found.genes] == ["chrI", "chrI", "chrM", "chrM"]
-    assert found.circular == {"chrM"}
-    assert counts(found) == {"contig-renamed": 2}
+    annotation = read_annotation(DATA / "refseq_R64.gff3", {"chrI": 230218, "chrM": 85779})
+    assert [gene.chrom for gene in annotation.genes] == ["chrI", "chrI", "chrM", "chrM"]
+    assert annotation.circular == {"chrM"}
+    assert counts(annotation) == {"contig-renamed": 2}
 
 
 def test_a_gene_over_the_origin_is_kept_whole_on_a_circular_contig_alone(
@@ -343,8 +343,8 @@ def test_a_gene_over_the_origin_is_kept_whole_on_a_circular_contig_alone(
 def test_pieces_of_real_files_are_read_with_this_report(
     name: str, genes: int, report: dict[str, int]
 ) -> None:
-    found = read_annotation(DATA / name)
-    assert (len(found.genes), counts(found)) == (genes, report)
+    annotation = read_annotation(DATA / name)
+    assert (len(annotation.genes), counts(annotation)) == (genes, report)
 
 
 def test_three_annotations_of_one_gene_agree() -> None:
@@ -352,12 +352,12 @@ def test_three_annotations_of_one_gene_agree() -> None:
     read = {
         name: read_annotation(DATA / name) for name in ("sgd_R64.gff3", "ensembl_R64.gtf", "refseq_R64.gff3")
     }
-    found = set()
+    result = set()
     for annotation in read.values():
-        one = next(one for one in annotation.genes if "YAL030W" in one.id)
-        (transcript,) = annotation.transcripts(one)
-        found.add((one.start, one.end, one.strand, transcript.exons, transcript.cds))
-    assert found == {(87285, 87752, "+", ((87285, 87387), (87500, 87752)), ((87285, 87387), (87500, 87752)))}
+        gene = next(gene for gene in annotation.genes if "YAL030W" in gene.id)
+        (transcript,) = annotation.transcripts(gene)
+        result.add((gene.start, gene.end, gene.strand, transcript.exons, transcript.cds))
+    assert result == {(87285, 87752, "+", ((87285, 87387), (87500, 87752)), ((87285, 87387), (87500, 87752)))}
     assert read["refseq_R64.gff3"].circular == {"NC_001224.1"}
 
 
@@ -386,7 +386,7 @@ def test_a_stop_codon_is_part_of_the_cds_once_wherever_it_is_written(
         return (start, end) if strand == "+" else (121 - end, 121 - start)
 
     rows = [("exon", *placed(11, 40)), ("exon", *placed(61, 100))]
-    rows += [("CDS", *placed(*one)) for one in cds] + [("stop_codon", *placed(*one)) for one in stops]
+    rows += [("CDS", *placed(*block)) for block in cds] + [("stop_codon", *placed(*stop)) for stop in stops]
     gtf = "".join(line(kind, start, end, STOP, strand=strand) for kind, start, end in rows)
     gff3 = line("gene", *placed(11, 100), "ID=g", strand=strand) + line(
         "mRNA", *placed(11, 100), "ID=t;Parent=g", strand=strand
@@ -394,8 +394,8 @@ def test_a_stop_codon_is_part_of_the_cds_once_wherever_it_is_written(
     gff3 += "".join(line(kind, start, end, "Parent=t", strand=strand) for kind, start, end in rows)
     expected = {"+": CODING, "-": ((48, 60), (80, 100))}[strand]
     for text in (gtf, gff3):
-        found = read_annotation(written(text), strict=True)
-        (transcript,) = found.transcripts(found.genes[0])
+        annotation = read_annotation(written(text), strict=True)
+        (transcript,) = annotation.transcripts(annotation.genes[0])
         assert transcript.cds == expected
 
 
@@ -404,8 +404,8 @@ def test_a_stop_codon_over_an_intron_is_in_two_pieces(written: Callable[..., Pat
         line(kind, start, end, STOP)
         for kind, start, end in (("CDS", 11, 40), ("stop_codon", 41, 41), ("stop_codon", 61, 62))
     )
-    found = read_annotation(written(text, "a.gtf"))
-    assert found.transcripts(found.genes[0])[0].cds == ((10, 41), (60, 62))
+    annotation = read_annotation(written(text, "a.gtf"))
+    assert annotation.transcripts(annotation.genes[0])[0].cds == ((10, 41), (60, 62))
 
 
 @pytest.mark.parametrize(
@@ -433,10 +433,10 @@ def test_the_transcript_of_the_better_mark_is_canonical_in_either_format(
         line("mRNA", 11, 100, f"ID={name};Parent=g;tag=basic,{tag}") + line("exon", 11, 100, f"Parent={name}")
         for name, tag in tags.items()
     )
-    without_lines = "".join(one for one in gtf.splitlines(keepends=True) if "\ttranscript\t" not in one)
+    without_lines = "".join(line for line in gtf.splitlines(keepends=True) if "\ttranscript\t" not in line)
     for text in (gtf, gff3, gff3.replace(" ", "%20"), without_lines):
-        found = read_annotation(written(text))
-        marked = [one.id for one in found.transcripts(found.genes[0]) if one.canonical]
+        annotation = read_annotation(written(text))
+        marked = [rna.id for rna in annotation.transcripts(annotation.genes[0]) if rna.canonical]
         assert marked == ["b"]
 
 
@@ -448,8 +448,8 @@ def test_an_attribute_of_its_own_marks_a_canonical_transcript(
         line("mRNA", 11, 100, f"ID={name};Parent=g;{more}") + line("exon", 11, 100, f"Parent={name}")
         for name, more in (("a", mark.replace("=1", "=0").replace("true", "false")), ("b", mark))
     )
-    found = read_annotation(written(text))
-    assert [one.canonical for one in found.transcripts(found.genes[0])] == [False, True]
+    annotation = read_annotation(written(text))
+    assert [rna.canonical for rna in annotation.transcripts(annotation.genes[0])] == [False, True]
 
 
 ESCAPED = "".join(
@@ -473,9 +473,9 @@ ESCAPED = "".join(
 def test_contigs_are_unescaped_in_every_line_or_in_none(
     written: Callable[..., Path], text: str, contigs: dict[str, int] | None, name: str
 ) -> None:
-    found = read_annotation(written(text), contigs, strict=True)
-    assert [(one.id, one.chrom) for one in found.genes] == [("g", name)]
-    assert found.transcripts(found.genes[0])[0].cds == ((10, 100),)
+    annotation = read_annotation(written(text), contigs, strict=True)
+    assert [(gene.id, gene.chrom) for gene in annotation.genes] == [("g", name)]
+    assert annotation.transcripts(annotation.genes[0])[0].cds == ((10, 100),)
 
 
 @pytest.mark.parametrize(
@@ -495,10 +495,10 @@ def test_a_contig_of_another_length_is_told_of_and_not_taken_for_one_called_alik
     text = said + line("gene", 11, 100, "ID=g", chrom="chr1")
     path = written(text)
     assert read_annotation(path, {"chr1": 1200}, strict=True).report == ()
-    found = read_annotation(path, {"chr1": 1000})
-    assert (len(found.genes), counts(found)) == (1, {"contig-length": 1})
-    assert found.report[0].action == "kept"
-    assert "1,200" in found.report[0].examples[0]
+    annotation = read_annotation(path, {"chr1": 1000})
+    assert (len(annotation.genes), counts(annotation)) == (1, {"contig-length": 1})
+    assert annotation.report[0].action == "kept"
+    assert "1,200" in annotation.report[0].examples[0]
     with pytest.raises(AnnotationError, match="contig-length"):
         read_annotation(path, {"chr1": 1000}, strict=True)
     # Of a contig that is only called alike it is certain that it is another.
@@ -507,7 +507,7 @@ def test_a_contig_of_another_length_is_told_of_and_not_taken_for_one_called_alik
     assert counts(read_annotation(path, {"1": 1200})) == {"contig-renamed": 1}
     # Of two that are called alike, the length tells which.
     assert read_annotation(path, {"1": 1000, "Chr1": 1200}).genes[0].chrom == "Chr1"
-    # A name that the user gives holds, and is told of.
+    # A name that the user gives is used, and reported.
     renamed = read_annotation(path, {"II": 1000}, aliases={"chr1": "II"})
     assert counts(renamed) == {"contig-length": 1}
 
@@ -539,8 +539,8 @@ def test_a_genbank_record_of_another_length_is_told_of(written: Callable[..., Pa
 def test_what_names_no_parent_is_of_the_gene_it_names_or_lies_on_else_one_itself(
     written: Callable[..., Path], text: str, genes: dict[str, list[str]]
 ) -> None:
-    found = read_annotation(written(text))
-    assert {one.id: [part.id for part in found.transcripts(one)] for one in found.genes} == genes
+    annotation = read_annotation(written(text))
+    assert {gene.id: [part.id for part in annotation.transcripts(gene)] for gene in annotation.genes} == genes
 
 
 def test_repeats_and_other_features_are_no_genes(written: Callable[..., Path]) -> None:
@@ -548,7 +548,7 @@ def test_repeats_and_other_features_are_no_genes(written: Callable[..., Path]) -
         line(kind, 201, 270, f"ID={kind};locus_tag={kind}")
         for kind in ("repeat_region", "CRISPR", "oriC", "regulatory_region", "sequence_feature", "intron")
     )
-    assert [one.id for one in read_annotation(written(text)).genes] == ["g"]
+    assert [gene.id for gene in read_annotation(written(text)).genes] == ["g"]
 
 
 def test_the_format_is_that_of_most_lines(written: Callable[..., Path]) -> None:
@@ -575,9 +575,9 @@ def test_a_refusal_says_what_is_wrong_and_where(written: Callable[..., Path], te
 def test_a_report_is_a_table_and_json() -> None:
     report = read_annotation(DATA / "sgd_R64.gff3").report
     assert "parent-missing  skipped       2  YAR009C, YAR010C" in as_table(report)
-    told: list[dict[str, Any]] = json.loads(json.dumps(as_json(report)))
-    assert (told[1]["kind"], told[1]["action"], told[1]["count"]) == ("parent-missing", "skipped", 2)
-    assert told[1]["examples"] == ["YAR009C", "YAR010C"]
+    values: list[dict[str, Any]] = json.loads(json.dumps(as_json(report)))
+    assert (values[1]["kind"], values[1]["action"], values[1]["count"]) == ("parent-missing", "skipped", 2)
+    assert values[1]["examples"] == ["YAR009C", "YAR010C"]
     assert as_table(()) == "nothing to repair"
     assert Finding("columns", 9, ("line 1",)).action == "skipped"
 
@@ -587,7 +587,7 @@ def test_whole_annotations_have_the_genes_they_are_known_to_have() -> None:
     coli = read_annotation(SHARED / "ecoli/GCF_000005845.2_ASM584v2_genomic.gff.gz")
     assert (len(coli.genes), counts(coli), set(coli.circular)) == (4639, {}, {"NC_000913.3"})
     yeast = read_annotation(SHARED / "yeast/sgd_R64.gff3.gz")
-    blocks = {one.id: len(yeast.transcripts(one)[0].cds) for one in yeast.genes}
+    blocks = {gene.id: len(yeast.transcripts(gene)[0].cds) for gene in yeast.genes}
     assert len(yeast.genes) == 6614
     # 329 parents have several CDS lines; 42 of them are transposons' reading frames without a gene line.
     assert sum(number > 1 for number in blocks.values()) == 287

@@ -39,8 +39,8 @@ SPELLINGS = {
     "beyond the end": (beyond, beyond),
     "parts at both ends, the gene beyond": (beyond, at_both_ends),
     "both at both ends": (at_both_ends, at_both_ends),
-    "start behind end": (start_behind_end, start_behind_end),
-    "start behind end, parts at both ends": (start_behind_end, at_both_ends),
+    "start after end": (start_behind_end, start_behind_end),
+    "start after end, parts at both ends": (start_behind_end, at_both_ends),
     "before the first base": (before_the_first, before_the_first),
     "the gene all around": (lambda piece: [(0, LENGTH)], at_both_ends),
     "no gene line, parts beyond": (None, beyond),
@@ -61,18 +61,18 @@ def gff3(spelling: str, exons: tuple[Piece, ...], strand: str, circular: bool = 
     def lines(kind: str, pieces: list[Piece], attributes: str) -> list[str]:
         return [f"p\tx\t{kind}\t{start + 1}\t{end}\t.\t{strand}\t.\t{attributes}" for start, end in pieces]
 
-    found = ["##gff-version 3", f"##sequence-region p 1 {LENGTH}"]
+    rows = ["##gff-version 3", f"##sequence-region p 1 {LENGTH}"]
     if circular:
-        found += lines("region", [(0, LENGTH)], "ID=r;Is_circular=true")
+        rows += lines("region", [(0, LENGTH)], "ID=r;Is_circular=true")
     span = exons[0][0], exons[-1][1]
     if gene is not None:
-        found += lines("gene", gene(span), "ID=g")
-        found += lines("mRNA", gene(span), "ID=t;Parent=g")
+        rows += lines("gene", gene(span), "ID=g")
+        rows += lines("mRNA", gene(span), "ID=t;Parent=g")
     for exon in exons:
         if gene is not None:
-            found += lines("exon", part(exon), "Parent=t")
-        found += lines("CDS", part(exon), "ID=c;Parent=t" if gene is not None else "ID=t")
-    return "\n".join(found) + "\n"
+            rows += lines("exon", part(exon), "Parent=t")
+        rows += lines("CDS", part(exon), "ID=c;Parent=t" if gene is not None else "ID=t")
+    return "\n".join(rows) + "\n"
 
 
 @pytest.mark.parametrize("strand", ["+", "-"])
@@ -84,14 +84,14 @@ def test_every_spelling_is_one_gene(
 ) -> None:
     path = tmp_path / "a.gff3"
     path.write_text(gff3(spelling, exons, strand))
-    found = read_annotation(path, contigs)
-    (gene,) = found.genes
-    (transcript,) = found.transcripts(gene)
+    annotation = read_annotation(path, contigs)
+    (gene,) = annotation.genes
+    (transcript,) = annotation.transcripts(gene)
     assert (gene.start, gene.end, gene.strand) == (exons[0][0], exons[-1][1], strand)
     assert (transcript.exons, transcript.cds) == (exons, exons)
-    told = {one.kind for one in found.report}
-    assert told <= {"over-origin", "gene-made", "repeated"}
-    assert ("over-origin" in told) == (spelling not in ("beyond the end", "no gene line, parts beyond"))
+    kinds = {finding.kind for finding in annotation.report}
+    assert kinds <= {"over-origin", "gene-made", "repeated"}
+    assert ("over-origin" in kinds) == (spelling not in ("beyond the end", "no gene line, parts beyond"))
 
 
 def test_a_spelling_that_needs_a_decision_is_refused_when_strict(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_spelling_that_needs_a_decision_is_refused_when_strict(tmp_path: Path)
 
 def test_a_contig_that_is_told_to_be_circular_is_read_as_one_that_says_so(tmp_path: Path) -> None:
     path = tmp_path / "a.gff3"
-    path.write_text(gff3("start behind end", GENES["one exon"], "+", circular=False))
+    path.write_text(gff3("start after end", GENES["one exon"], "+", circular=False))
     assert read_annotation(path, {"p": LENGTH}).genes[0].start == 29
     (gene,) = read_annotation(path, {"p": LENGTH}, circular=frozenset({"p"})).genes
     assert (gene.start, gene.end) == (270, 330)
@@ -117,18 +117,18 @@ def test_a_contig_that_is_told_to_be_circular_is_read_as_one_that_says_so(tmp_pa
 def test_a_circle_is_said_in_many_ways(tmp_path: Path, said: str) -> None:
     path = tmp_path / "a.gff3"
     path.write_text(gff3("both at both ends", GENES["one exon"], "+").replace("ID=r;Is_circular=true", said))
-    found = read_annotation(path)
-    assert found.circular == {"p"}
-    assert found.genes[0].end == 330
+    annotation = read_annotation(path)
+    assert annotation.circular == {"p"}
+    assert annotation.genes[0].end == 330
 
 
 def test_a_reversed_feature_on_a_circle_goes_not_nearly_all_the_way_around(tmp_path: Path) -> None:
     """Some write what is on "-" from its end to its start."""
     path = tmp_path / "a.gff3"
     path.write_text("p\tx\tregion\t1\t300\t.\t+\t.\tIs_circular=true\np\tx\tgene\t100\t41\t.\t-\t.\tID=g\n")
-    found = read_annotation(path)
-    assert (found.genes[0].start, found.genes[0].end) == (40, 100)
-    assert [one.kind for one in found.report] == ["start-after-end"]
+    annotation = read_annotation(path)
+    assert (annotation.genes[0].start, annotation.genes[0].end) == (40, 100)
+    assert [finding.kind for finding in annotation.report] == ["start-after-end"]
 
 
 GENBANK = """LOCUS       p                        300 bp    DNA     circular BCT 01-JAN-2020
@@ -148,7 +148,7 @@ def location(exons: tuple[Piece, ...], strand: str, operator: str) -> str:
     if strand == "+":
         return pieces[0] if len(pieces) == 1 else f"{operator}({','.join(pieces)})"
     if operator == "out of order":
-        return f"complement(join({','.join(sorted(pieces, key=lambda one: int(one.split('..')[0])))}))"
+        return f"complement(join({','.join(sorted(pieces, key=lambda piece: int(piece.split('..')[0])))}))"
     if operator == "each":
         return "join(" + ",".join(f"complement({piece})" for piece in reversed(pieces)) + ")"
     return f"complement({operator}({','.join(pieces)}))"
@@ -170,9 +170,9 @@ def test_genbank_joins_are_the_same_gene(
         text = text.replace(text[text.index("     gene") : text.index("     CDS")], "")
     path.write_text(text)
     strict = lines != "CDS" and operator != "out of order"
-    found = read_annotation(path, {"p": LENGTH}, strict=strict)
-    (gene,) = found.genes
-    (transcript,) = found.transcripts(gene)
+    annotation = read_annotation(path, {"p": LENGTH}, strict=strict)
+    (gene,) = annotation.genes
+    (transcript,) = annotation.transcripts(gene)
     assert (gene.start, gene.end, gene.strand) == (exons[0][0], exons[-1][1], strand)
     assert transcript.cds == exons
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(shutil.which("gffread") is None, reason="needs g
 Spliced = dict[str, set[str]]
 
 NO_GENE = (
-    "parts of a gene that the file lacks: told as parent-missing, read by gffread as transcripts of their own"
+    "parts of a gene without a line: reported as parent-missing, read by gffread as separate transcripts"
 )
 PHASE = (
     "the CDS lacks its beginning: gffread begins at the first whole codon, covpool with the first coding base"
@@ -84,7 +84,7 @@ WHOLE = {
     "introns/celegans.1pct.gff3.gz": Differences(
         exons=frozenset(["Transcript:C50D2.10b"]),
         only_peer=8,
-        why="its gene ends before it does: cut there, told as outside-gene; " + NO_GENE,
+        why="its gene ends before it does: cut there, reported as outside-gene; " + NO_GENE,
     ),
     "introns/dmelanogaster.1pct.gff3.gz": Differences(
         exons=frozenset(["FBtr0304059", "FBtr0309036", "FBtr0309037", "FBtr0309038", "FBtr0345997"]),
@@ -115,19 +115,19 @@ def genome_for(lines: list[str]) -> dict[str, str]:
     return {name: "".join(chance.choices("ACGT", k=length)) for name, length in lengths.items()}
 
 
-def ours(found: Annotation, genome: dict[str, str]) -> tuple[Spliced, Spliced]:
+def ours(annotation: Annotation, genome: dict[str, str]) -> tuple[Spliced, Spliced]:
     exons: Spliced = {}
     coding: Spliced = {}
-    for gene in found.genes:
+    for gene in annotation.genes:
 
         def spliced(spans: Spans, chrom: str = gene.chrom, strand: str = gene.strand) -> str:
             bases = "".join(genome[chrom][start:end] for start, end in spans)
             return bases if strand == "+" else reverse_complement(bases)
 
-        for one in found.transcripts(gene):
-            exons.setdefault(one.id, set()).add(spliced(one.exons))
-            if one.cds:
-                coding.setdefault(one.id, set()).add(spliced(one.cds))
+        for transcript in annotation.transcripts(gene):
+            exons.setdefault(transcript.id, set()).add(spliced(transcript.exons))
+            if transcript.cds:
+                coding.setdefault(transcript.id, set()).add(spliced(transcript.cds))
     return exons, coding
 
 
@@ -141,11 +141,11 @@ def peers(path: Path, genome: dict[str, str]) -> tuple[Spliced, Spliced]:
 
 
 def spliced_in(fasta: Path) -> Spliced:
-    found: Spliced = {}
+    sequences: Spliced = {}
     for record in fasta.read_text().split(">")[1:]:
         header, *bases = record.splitlines()
-        found.setdefault(header.split()[0], set()).add("".join(bases))
-    return found
+        sequences.setdefault(header.split()[0], set()).add("".join(bases))
+    return sequences
 
 
 def compare(annotation: Path, tmp_path: Path, expected: Differences) -> int:
@@ -170,8 +170,8 @@ def compare(annotation: Path, tmp_path: Path, expected: Differences) -> int:
 
 
 def named() -> list[Path]:
-    found = [path for path in sorted(DATA.rglob("*")) if path.suffix in (".gff", ".gff3", ".gtf")]
-    return [path for path in found if path.name not in UNREADABLE]
+    paths = [path for path in sorted(DATA.rglob("*")) if path.suffix in (".gff", ".gff3", ".gtf")]
+    return [path for path in paths if path.name not in UNREADABLE]
 
 
 @pytest.mark.parametrize("path", named(), ids=lambda path: path.name)
@@ -188,9 +188,9 @@ def test_so_are_those_of_whole_annotations(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the whole annotations")
 def test_no_annotation_is_left_out() -> None:
-    there = {
+    labels = {
         str(path.relative_to(SHARED))
         for path in SHARED.rglob("*")
         if path.name.removesuffix(".gz").endswith((".gff", ".gff3", ".gtf"))
     }
-    assert there == set(WHOLE)
+    assert labels == set(WHOLE)

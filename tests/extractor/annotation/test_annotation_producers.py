@@ -127,8 +127,8 @@ EXPECTED: dict[str, dict[str, tuple[str, str, Transcripts]]] = {
     },
 }  # fmt: skip
 
-#: What is told of each; nothing of files that are as their format asks.
-TOLD = {
+#: What is reported of each; nothing for files that follow their format.
+REPORTED = {
     "prokka.gff": {"gene-made"},
     "prokka_addgenes.gff": {"parent-by-name"},
     "prokka_spades.gbk": {"genbank", "gene-made"},
@@ -146,24 +146,24 @@ TOLD = {
 }
 
 
-def transcripts(found: Annotation) -> dict[str, tuple[str, str, Transcripts]]:
+def transcripts(annotation: Annotation) -> dict[str, tuple[str, str, Transcripts]]:
     return {
         gene.id: (
             gene.chrom,
             gene.strand,
-            {one.id: (one.exons, one.cds) for one in found.transcripts(gene)},
+            {rna.id: (rna.exons, rna.cds) for rna in annotation.transcripts(gene)},
         )
-        for gene in found.genes
+        for gene in annotation.genes
     }
 
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_file_is_read_as_its_producer_meant_it(name: str) -> None:
-    found = read_annotation(FILES / name)
-    assert transcripts(found) == EXPECTED[name]
-    assert {one.kind for one in found.report} == TOLD.get(name, set())
-    for gene in found.genes:
-        parts = [part for one in found.transcripts(gene) for part in (*one.exons, *one.cds)]
+    annotation = read_annotation(FILES / name)
+    assert transcripts(annotation) == EXPECTED[name]
+    assert {finding.kind for finding in annotation.report} == REPORTED.get(name, set())
+    for gene in annotation.genes:
+        parts = [part for rna in annotation.transcripts(gene) for part in (*rna.exons, *rna.cds)]
         assert gene.start <= min(parts)[0]
         assert max(end for _, end in parts) <= gene.end
 
@@ -174,7 +174,7 @@ def test_every_file_of_a_producer_is_tested() -> None:
 
 def test_every_producer_calls_the_same_gene_by_its_symbol_and_other_names() -> None:
     def names(name: str, identity: str) -> tuple[str, tuple[str, ...], str]:
-        (gene,) = (one for one in read_annotation(FILES / name).genes if one.id == identity)
+        (gene,) = (gene for gene in read_annotation(FILES / name).genes if gene.id == identity)
         return gene.symbol, gene.aliases, gene.biotype
 
     assert names("prokka.gff", "AB_00001") == ("dnaA", (), "protein_coding")
@@ -189,7 +189,7 @@ def test_every_producer_calls_the_same_gene_by_its_symbol_and_other_names() -> N
 
 @pytest.mark.parametrize("name", ["ensembl.gtf", "gencode.gff3", "ncbi.gtf"])
 def test_the_canonical_transcript_is_that_of_mane_select_however_it_is_written(name: str) -> None:
-    found = read_annotation(FILES / name)
-    (gene,) = found.genes
-    assert [one.canonical for one in found.transcripts(gene)] == [False, True]
-    assert own_classes(gene, found.transcripts(gene))["CDS"] == ((150, 300),)
+    annotation = read_annotation(FILES / name)
+    (gene,) = annotation.genes
+    assert [transcript.canonical for transcript in annotation.transcripts(gene)] == [False, True]
+    assert own_classes(gene, annotation.transcripts(gene))["CDS"] == ((150, 300),)

@@ -34,9 +34,9 @@ EXPECTED = {
 
 
 def test_classes_lie_in_the_sequence_with_its_flanks() -> None:
-    found = gene_region(Gene("g", "g", "1", 10, 100), [CODING], 500, upstream=5, downstream=8)
-    assert (found.start, found.end, len(found)) == (5, 108, 103)
-    assert found.classes == EXPECTED
+    region = gene_region(Gene("g", "g", "1", 10, 100), [CODING], 500, upstream=5, downstream=8)
+    assert (region.start, region.end, len(region)) == (5, 108, 103)
+    assert region.classes == EXPECTED
 
 
 def test_the_mirrored_gene_on_the_other_strand_has_the_same_classes() -> None:
@@ -44,31 +44,31 @@ def test_the_mirrored_gene_on_the_other_strand_has_the_same_classes() -> None:
         return tuple((500 - end, 500 - start) for start, end in reversed(spans))
 
     other = Transcript("t", mirrored(CODING.exons), mirrored(CODING.cds))
-    found = gene_region(Gene("g", "g", "1", 400, 490, "-"), [other], 500, upstream=5, downstream=8)
-    assert (found.start, found.end) == (392, 495)
-    assert found.classes == EXPECTED
+    region = gene_region(Gene("g", "g", "1", 400, 490, "-"), [other], 500, upstream=5, downstream=8)
+    assert (region.start, region.end) == (392, 495)
+    assert region.classes == EXPECTED
 
 
 @pytest.mark.parametrize(("strand", "place"), [("+", (0, 100)), ("-", (7, 100))])
 def test_flanks_end_where_a_linear_contig_does(strand: str, place: tuple[int, int]) -> None:
     gene = Gene("g", "g", "1", 10, 98, strand)  # type: ignore[arg-type]
-    found = gene_region(gene, [], 100, upstream=50, downstream=3)
-    assert (found.start, found.end) == place
-    total = sum(end - start for name in PARTITION for start, end in found.classes.get(name, ()))
-    assert total == len(found)
+    region = gene_region(gene, [], 100, upstream=50, downstream=3)
+    assert (region.start, region.end) == place
+    total = sum(end - start for name in PARTITION for start, end in region.classes.get(name, ()))
+    assert total == len(region)
 
 
 def test_flanks_go_on_around_a_circular_contig_and_meet_no_base_twice(tmp_path: Path) -> None:
     bases = "ACGTTGCAAGCTTACCGGAT"
     (tmp_path / "g.fa").write_text(f">1\n{bases}\n")
     gene = Gene("g", "g", "1", 2, 6)
-    found = gene_region(gene, [], 20, upstream=5, downstream=3, circular=True)
-    assert (found.start, found.end) == (17, 29)
+    region = gene_region(gene, [], 20, upstream=5, downstream=3, circular=True)
+    assert (region.start, region.end) == (17, 29)
     with Genome(tmp_path / "g.fa") as genome:
-        read = genome.sequence("1", found.start, found.end, name="g", circular=True)
+        read = genome.sequence("1", region.start, region.end, name="g", circular=True)
     assert read.bases == (bases * 2)[17:29]
     assert read.bases[5:9] == bases[2:6]
-    assert found.classes["unspliced"] == ((5, 9),)
+    assert region.classes["unspliced"] == ((5, 9),)
     assert len(gene_region(gene, [], 20, upstream=500, downstream=500, circular=True)) == 20
 
 
@@ -85,7 +85,7 @@ def test_the_canonical_transcript_is_the_marked_one_else_that_of_the_longest_cds
 
 def test_the_union_counts_a_base_as_coding_when_any_transcript_does() -> None:
     gene = Gene("g", "g", "1", 0, 100)
-    found = gene_region(
+    region = gene_region(
         gene,
         [
             Transcript("a", ((0, 30), (60, 100)), ((10, 30), (60, 70))),
@@ -94,10 +94,10 @@ def test_the_union_counts_a_base_as_coding_when_any_transcript_does() -> None:
         100,
         reading="union",
     ).classes
-    assert found["CDS"] == ((10, 50), (60, 70))
-    assert found["five_prime_UTR"] == ((0, 10),)
-    assert found["three_prime_UTR"] == ((50, 60), (70, 100))
-    assert "intron" not in found
+    assert region["CDS"] == ((10, 50), (60, 70))
+    assert region["five_prime_UTR"] == ((0, 10),)
+    assert region["three_prime_UTR"] == ((50, 60), (70, 100))
+    assert "intron" not in region
 
 
 def test_what_does_not_fit_is_refused() -> None:
@@ -129,7 +129,7 @@ def test_a_partition_holds_every_base_once(
 ) -> None:
     transcripts = [Transcript(str(n), exons, cds or ()) for n, (exons, cds) in enumerate(drawn)]
     gene = Gene("g", "g", "1", 100, 200, strand)  # type: ignore[arg-type]
-    found = gene_region(
+    region = gene_region(
         gene,
         transcripts,
         280,
@@ -138,14 +138,14 @@ def test_a_partition_holds_every_base_once(
         circular=circular,
         reading=reading,  # type: ignore[arg-type]
     )
-    covered = [0] * len(found)
+    covered = [0] * len(region)
     for name in PARTITION:
-        for start, end in found.classes.get(name, ()):
+        for start, end in region.classes.get(name, ()):
             for base in range(start, end):
                 covered[base] += 1
     assert set(covered) == {1}
-    assert list(found.classes) == [name for name in selections() if name in found.classes]
-    for name, intervals in found.classes.items():
+    assert list(region.classes) == [name for name in selections() if name in region.classes]
+    for name, intervals in region.classes.items():
         assert Region(name, intervals).intervals == intervals
 
 
@@ -164,8 +164,9 @@ def test_coding_bases_of_a_real_gene_are_its_reading_frame(tmp_path: Path) -> No
     with Genome(tmp_path / "g.fa") as genome:
         annotation = read_annotation(tmp_path / "a.gff3", genome.contigs)
         (gene,) = annotation.genes
-        found = gene_region(gene, annotation.transcripts(gene), genome.contigs["1"], upstream=3, downstream=9)
-        read = genome.sequence(gene.chrom, found.start, found.end, gene.strand, name=gene.id)
-    assert "".join(read.bases[start:end] for start, end in found.classes["CDS"]) == coding
-    assert found.classes["upstream"] == ((0, 3),)
-    assert found.classes["downstream"] == ((29, 31),)
+        rnas = annotation.transcripts(gene)
+        region = gene_region(gene, rnas, genome.contigs["1"], upstream=3, downstream=9)
+        read = genome.sequence(gene.chrom, region.start, region.end, gene.strand, name=gene.id)
+    assert "".join(read.bases[start:end] for start, end in region.classes["CDS"]) == coding
+    assert region.classes["upstream"] == ((0, 3),)
+    assert region.classes["downstream"] == ((29, 31),)

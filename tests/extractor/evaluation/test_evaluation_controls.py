@@ -25,10 +25,10 @@ from covpool.store.poolings.kinds import Pooling, pooling
 
 
 def test_words_are_counted_at_every_base_and_codons_in_frame() -> None:
-    found = word_frequencies(["AACNAAC", "AC"], k=2)
-    named = dict(zip(words(2), found[0].tolist(), strict=True))
+    result = word_frequencies(["AACNAAC", "AC"], k=2)
+    named = dict(zip(words(2), result[0].tolist(), strict=True))
     assert named["AA"] == named["AC"] == 0.5 and sum(named.values()) == 1
-    assert found[1][words(2).index("AC")] == 1
+    assert result[1][words(2).index("AC")] == 1
     codons = codon_usage(["ATGATGNAATT", "A"])
     assert codons[0][words(3).index("ATG")] == 1 and codons[1].sum() == 0
 
@@ -50,19 +50,19 @@ def test_random_features_are_the_relu_of_a_convolution_over_the_same_windows() -
 
 def test_moments_of_tokens_are_those_of_the_matrix() -> None:
     tokens = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
-    (found,) = token_moments([tokens])
-    assert found.count == 50 and found.dtype == np.float32
-    assert found.second_moment == pytest.approx((tokens.T @ tokens / 50).numpy(), abs=1e-6)
+    (result,) = token_moments([tokens])
+    assert result.count == 50 and result.dtype == np.float32
+    assert result.second_moment == pytest.approx((tokens.T @ tokens / 50).numpy(), abs=1e-6)
 
 
 def test_the_untrained_network_is_the_same_shape_with_weights_of_its_seed(tmp_path: Path) -> None:
     adapter = load_adapter("ntv3-mini", device="cpu")
     paths = [untrained_checkpoint(adapter, tmp_path / str(i), seed=seed) for i, seed in enumerate((0, 0, 1))]
-    one, same, other = (describe(str(path)) for path in paths)
-    assert one.weights == same.weights != other.weights != adapter.model.weights
-    assert one.layers == adapter.model.layers and not one.trained
-    assert one.default_layer == adapter.model.default_layer
-    layer = one.default_layer
+    first, same, other = (describe(str(path)) for path in paths)
+    assert first.weights == same.weights != other.weights != adapter.model.weights
+    assert first.layers == adapter.model.layers and not first.trained
+    assert first.default_layer == adapter.model.default_layer
+    layer = first.default_layer
     (block,) = load_adapter(str(paths[0]), device="cpu").activations("ACGT" * 40, layers=[layer])
     assert bool(torch.isfinite(block.values).all()) and float(block.values.std()) > 0
     # Drawing the weights left the caller's own random numbers alone.
@@ -86,8 +86,8 @@ def test_baselines_know_the_gene_alone() -> None:
         CodingGene(n, "c", 0, len(b), "+", Sequence(n, b), b, (n,), {})
         for n, b in (("a", "ATGAAA"), ("b", "ATG" * 9))
     ]
-    found = {one.name: one.embed(np.array([0])) for one in baselines(genes)}
-    assert {name: sum(f.values.shape[1] for f in blocks) for name, blocks in found.items()} == {
+    result = {first.name: first.embed(np.array([0])) for first in baselines(genes)}
+    assert {name: sum(f.values.shape[1] for f in blocks) for name, blocks in result.items()} == {
         "length": 3,
         "4-mers": 256,
         "codons": 64,
@@ -114,13 +114,13 @@ def test_pooled_moments_are_embedded_as_the_store_embeds_them_and_fits_see_train
 def test_binned_tokens_are_the_means_and_the_maximum_of_the_activations() -> None:
     adapter = load_adapter("ntv3-mini", device="cpu")
     sequences = [normalise("ACGTTGCA" * 12 + "GGA", "a"), normalise("TTGACC" * 30, "b")]
-    found = dict(token_bins(adapter, sequences, "up.6", bases_per_bin=32))
-    for index, one in enumerate(sequences):
-        values = torch.cat([block.values for block in adapter.activations(one, layers=["up.6"])])
-        assert torch.allclose(found[index].maximum, values.amax(0), atol=1e-4)
+    result = dict(token_bins(adapter, sequences, "up.6", bases_per_bin=32))
+    for index, first in enumerate(sequences):
+        values = torch.cat([block.values for block in adapter.activations(first, layers=["up.6"])])
+        assert torch.allclose(result[index].maximum, values.amax(0), atol=1e-4)
         expected = torch.stack([part.mean(0) for part in torch.split(values, 32)])
         # Stored as float16: eleven bits.
-        assert torch.allclose(found[index].bins.float(), expected, rtol=1e-2, atol=1e-2)
+        assert torch.allclose(result[index].bins.float(), expected, rtol=1e-2, atol=1e-2)
 
 
 def test_light_attention_pools_a_genes_own_bins_only() -> None:

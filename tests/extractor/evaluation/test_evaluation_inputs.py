@@ -90,8 +90,8 @@ def genes(tmp_path: Path) -> list[CodingGene]:
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_genes_are_read_on_their_own_strand_and_their_cds_is_spliced(tmp_path: Path, end: str) -> None:
-    one, two, three = read_coding_genes(*write_genome(tmp_path, GFF, end))
-    assert (one.name, one.start, one.end, one.sequence.bases, one.coding) == ("b1", 1, 10, *["ATGGCCTAA"] * 2)
+    g1, two, three = read_coding_genes(*write_genome(tmp_path, GFF, end))
+    assert (g1.name, g1.start, g1.end, g1.sequence.bases, g1.coding) == ("b1", 1, 10, *["ATGGCCTAA"] * 2)
     forward = two.sequence.bases[::-1].translate(str.maketrans("ACGT", "TGCA"))
     assert forward == CONTIG[11:28]
     # The exon of 22 to 28 comes first on this strand.
@@ -105,8 +105,8 @@ def test_a_gene_answers_to_every_name_of_its_annotation(genes: list[CodingGene])
 
 
 def test_genes_are_left_out_by_an_attribute(tmp_path: Path) -> None:
-    found = read_coding_genes(*write_genome(tmp_path, GFF), leave_out=[("class", "odd")])
-    assert [gene.name for gene in found] == ["b1", "YAL1"]
+    result = read_coding_genes(*write_genome(tmp_path, GFF), leave_out=[("class", "odd")])
+    assert [gene.name for gene in result] == ["b1", "YAL1"]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_terms_pass_to_all_above_them_but_not_to_roots_or_over_regulation(tmp_pa
 def test_a_file_that_is_no_ontology_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.obo"
     path.write_text("[Term]\nid: GO:1\nis_a: GO:2\n\n[Term]\nid: GO:2\nis_a: GO:1\n")
-    with pytest.raises(EvaluationError, match="circle"):
+    with pytest.raises(EvaluationError, match="cycle"):
         read_ontology(path)
     path.write_text("hello\n")
     with pytest.raises(EvaluationError, match=r"x\.obo"):
@@ -164,8 +164,8 @@ def test_gaf_gives_terms_to_ids_symbols_and_synonyms_and_heeds_not(tmp_path: Pat
     ]
     path = tmp_path / "a.gaf"
     path.write_text("\n".join(lines) + "\n")
-    found = read_gene_terms(path, read_ontology(write_obo(tmp_path)))
-    assert found == {name: {"GO:0000004"} for name in ("X1", "s1", "b1", "z")}
+    result = read_gene_terms(path, read_ontology(write_obo(tmp_path)))
+    assert result == {name: {"GO:0000004"} for name in ("X1", "s1", "b1", "z")}
     path.write_text("!gaf-version: 2.2\nDB\tX1\n")
     with pytest.raises(EvaluationError, match="line 2: 2 columns"):
         read_gene_terms(path, read_ontology(write_obo(tmp_path)))
@@ -181,8 +181,8 @@ def test_gaf_gives_terms_to_ids_symbols_and_synonyms_and_heeds_not(tmp_path: Pat
 def test_tables_of_either_kind_give_terms_to_genes(tmp_path: Path, text: str) -> None:
     path = tmp_path / "t.txt"
     path.write_text(text)
-    found = read_gene_terms(path, read_ontology(write_obo(tmp_path)))
-    assert found["b1"] == {"GO:0000004"} and "GO:0000005" in found["g2"] and "GO:0000002" not in found["g2"]
+    terms = read_gene_terms(path, read_ontology(write_obo(tmp_path)))
+    assert terms["b1"] == {"GO:0000004"} and "GO:0000005" in terms["g2"] and "GO:0000002" not in terms["g2"]
 
 
 def test_a_table_without_terms_is_refused(tmp_path: Path) -> None:
@@ -231,8 +231,8 @@ def test_bigwig_and_bedgraph_of_one_track_agree(tmp_path: Path, genes: list[Codi
     writer = pybigtools.open(str(tmp_path / "x.bw"), "w")
     writer.write({"c": 60}, iter(rows))
     (tmp_path / "x.bedGraph").write_text("".join("\t".join(map(str, row)) + "\n" for row in rows))
-    found = [mean_signal(genes, tmp_path / name) for name in ("x.bw", "x.bedGraph")]
-    assert found[0] == pytest.approx(found[1])
+    result = [mean_signal(genes, tmp_path / name) for name in ("x.bw", "x.bedGraph")]
+    assert result[0] == pytest.approx(result[1])
     (tmp_path / "x.bw").write_bytes(b"nothing")
     with pytest.raises(EvaluationError, match="bigWig"):
         mean_signal(genes, tmp_path / "x.bw")
@@ -255,7 +255,7 @@ def test_stranded_tracks_become_sense_and_antisense(tmp_path: Path, genes: list[
         ("c\t5\tx\t1\n", "line 1: not bedGraph"),
         ("c\t0\t5\t1\nc\t4\t9\t1\n", "overlap"),
         ("c\t0\t5\tnan\n", "not finite"),
-        ("chr1\t0\t5\t1\n", "name contigs alike"),
+        ("chr1\t0\t5\t1\n", "same contig names"),
     ],
 )
 def test_a_damaged_or_foreign_track_is_refused(

@@ -49,9 +49,9 @@ def test_ridge_is_the_textbook_solution_on_either_side(columns: int, penalty: fl
     split = np.arange(40), np.arange(40, 47)
     parts, both = [np.vstack((x, held))], np.vstack((y, np.zeros((7, 3), np.float32)))
     assert Ridge(parts, both, *split).scores([1.0], penalty) == pytest.approx(expected, abs=2e-3)
-    found = Ridge(parts, both, *split, torch.float64).scores([1.0], penalty)
+    result = Ridge(parts, both, *split, torch.float64).scores([1.0], penalty)
     # The inputs are float32, and so is the result.
-    assert found == pytest.approx(expected, abs=1e-5)
+    assert result == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("columns", [5, 60])
@@ -59,22 +59,22 @@ def test_weights_of_blocks_are_those_of_their_columns(columns: int) -> None:
     blocks, y, genes = [normal(50, columns), normal(50, 4, seed=1)], normal(50, 3, seed=2), np.arange(50)
     weighted = [np.hstack((0.3 * blocks[0], 2 * blocks[1])).astype(np.float32)]
     split = genes[:40], genes[40:]
-    found = Ridge(blocks, y, *split).scores([0.3, 2.0], 0.5)
-    assert found == pytest.approx(Ridge(weighted, y, *split).scores([1.0], 0.5), abs=1e-4)
+    result = Ridge(blocks, y, *split).scores([0.3, 2.0], 0.5)
+    assert result == pytest.approx(Ridge(weighted, y, *split).scores([1.0], 0.5), abs=1e-4)
 
 
 def test_a_singular_design_is_still_solved() -> None:
     x = np.repeat(normal(20, 3), 2, axis=1)
     genes = np.arange(20)
-    found = Ridge([x], normal(20, 2, seed=1), genes, genes).scores([1.0], 0.0)
-    assert np.isfinite(found).all()
+    result = Ridge([x], normal(20, 2, seed=1), genes, genes).scores([1.0], 0.0)
+    assert np.isfinite(result).all()
 
 
 def test_float32_probes_score_as_float64_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     comparison, representations = signal()
-    single = [one.score for one in comparison.run(representations)]
+    single = [result.score for result in comparison.run(representations)]
     monkeypatch.setattr("covpool.extractor.evaluation.compare.Ridge", partial(Ridge, dtype=torch.float64))
-    assert single == pytest.approx([one.score for one in comparison.run(representations)], abs=1e-3)
+    assert single == pytest.approx([result.score for result in comparison.run(representations)], abs=1e-3)
 
 
 def test_the_design_knows_nothing_of_held_out_genes() -> None:
@@ -88,16 +88,16 @@ def test_the_design_knows_nothing_of_held_out_genes() -> None:
 
 def test_blocks_weigh_the_same_whatever_their_scale_and_size() -> None:
     for block in (Features(1000 * normal(50, 7)), Features(normal(50, 300, seed=1), False)):
-        (found,) = design([block], np.arange(50))
-        assert (found**2).sum(1).mean() == pytest.approx(1, rel=1e-4)
+        (result,) = design([block], np.arange(50))
+        assert (result**2).sum(1).mean() == pytest.approx(1, rel=1e-4)
 
 
 def test_constant_features_are_dropped_and_raw_blocks_keep_their_relative_scales() -> None:
     values = normal(50, 2) * np.array([1, 10], dtype=np.float32)
     with_constant = np.hstack((values, np.full((50, 1), 7.3, dtype=np.float32)))
-    (found,) = design([Features(with_constant, False)], np.arange(50))
-    assert found.shape == (50, 2)
-    assert found[:, 1].std() / found[:, 0].std() == pytest.approx(
+    (result,) = design([Features(with_constant, False)], np.arange(50))
+    assert result.shape == (50, 2)
+    assert result[:, 1].std() / result[:, 0].std() == pytest.approx(
         values[:, 1].std() / values[:, 0].std(), rel=1e-4
     )
 
@@ -132,8 +132,8 @@ def test_auroc_is_the_share_of_pairs_in_order_with_ties_counting_half() -> None:
 
 def test_a_target_of_one_class_has_no_auroc_and_constant_scores_have_one_half() -> None:
     labels = np.array([[0, 0, 0], [1, 1, 1], [1, 0, 0]], dtype=np.float32)
-    found = auroc(np.ones((3, 3), dtype=np.float32), labels)
-    assert np.isnan(found[:2]).all() and found[2] == 0.5
+    result = auroc(np.ones((3, 3), dtype=np.float32), labels)
+    assert np.isnan(result[:2]).all() and result[2] == 0.5
 
 
 def test_the_influence_of_a_gene_is_that_of_weighing_it_more() -> None:
@@ -205,9 +205,9 @@ def test_paralogues_are_found_through_silent_changes_and_strangers_are_not() -> 
         for codon in (own[i : i + 3] for i in range(0, len(own), 3))
     )
     half = own[: len(own) // 2] + random_coding(2, 150)
-    found = cluster([own, random_coding(3), silent, half, random_coding(4), "ATG"])
-    assert found[0] == found[2] == found[3]
-    assert len(set(found.tolist())) == 4
+    result = cluster([own, random_coding(3), silent, half, random_coding(4), "ATG"])
+    assert result[0] == result[2] == result[3]
+    assert len(set(result.tolist())) == 4
 
 
 def test_translation_is_that_of_the_standard_code() -> None:
@@ -234,7 +234,7 @@ def test_linearised_gene_draws_are_the_bootstrap_of_the_area() -> None:
         auroc(scores[:, chosen], labels[:, chosen])[0]
         for chosen in (random.integers(0, 400, 400) for _ in range(1000))
     ]
-    # 1,000 draws of each: their spreads are known to a few per cent.
+    # 1,000 draws of each: their spreads are accurate to a few per cent.
     assert area_gene_draws(influence[0], 0).std() == pytest.approx(np.std(draws), rel=0.1)
 
 
@@ -260,15 +260,15 @@ def signal(
     folds = block_folds([gene(str(i)) for i in range(genes)])
     blocks = {"known": known, "other": other, "noise": noise}
     groups = {"known": "baseline", "other": "model", "noise": "control"}
-    found = [fixed(name, groups[name], Features(v)) for name, v in blocks.items()]
-    return Comparison(targets, folds, Features(normal(genes, 1, seed=5))), found
+    result = [fixed(name, groups[name], Features(v)) for name, v in blocks.items()]
+    return Comparison(targets, folds, Features(normal(genes, 1, seed=5))), result
 
 
 @pytest.mark.parametrize("kind", ["terms", "tracks"])
 def test_a_comparison_finds_what_is_there_and_nothing_in_noise(kind: Literal["terms", "tracks"]) -> None:
     comparison, representations = signal(kind)
-    found = {(one.name, one.added_to): one for one in comparison.run(representations)}
-    assert list(found) == [
+    results = {(result.name, result.added_to): result for result in comparison.run(representations)}
+    assert list(results) == [
         ("known", ""),
         ("other", ""),
         ("other", "known"),
@@ -276,12 +276,12 @@ def test_a_comparison_finds_what_is_there_and_nothing_in_noise(kind: Literal["te
         ("noise", "known"),
     ]
     chance = 0.5 if kind == "terms" else 0.0
-    known, noise = found["known", ""], found["noise", ""]
+    known, noise = results["known", ""], results["noise", ""]
     assert known.score > chance + 0.2
     assert abs(noise.score - chance) < 0.06
-    assert found["other", "known"].score > known.score
+    assert results["other", "known"].score > known.score
     # Noise beside the baseline gets a weight that does no harm.
-    assert abs(found["noise", "known"].score - known.score) < 0.02
+    assert abs(results["noise", "known"].score - known.score) < 0.02
     assert interval(known.gene_draws)[0] < known.score < interval(known.gene_draws)[1]
 
 
@@ -337,11 +337,11 @@ def with_holes(values: Matrix) -> Matrix:
 def test_a_target_with_missing_genes_is_fitted_as_on_the_others_alone(columns: int) -> None:
     x, y = normal(200, columns), with_holes(normal(200, 6, seed=1))
     fit, held = np.arange(180), np.arange(180, 200)
-    found = Ridge([x], y, fit, held, torch.float64).scores([1.0], 2.0)
+    result = Ridge([x], y, fit, held, torch.float64).scores([1.0], 2.0)
     for target in range(6):
         known = fit[np.isfinite(y[fit, target])]
         alone = Ridge([x], y[:, [target]], known, held, torch.float64).scores([1.0], 2.0)
-        assert found[target] == pytest.approx(alone[0], abs=1e-6)
+        assert result[target] == pytest.approx(alone[0], abs=1e-6)
 
 
 def test_a_target_that_no_gene_has_gets_no_prediction_and_harms_no_other() -> None:
@@ -349,8 +349,8 @@ def test_a_target_that_no_gene_has_gets_no_prediction_and_harms_no_other() -> No
     genes = np.arange(50)
     expected = Ridge([x], y, genes, genes).scores([1.0], 1.0)
     y[:, 1] = np.nan
-    found = Ridge([x], y, genes, genes).scores([1.0], 1.0)
-    assert np.isnan(found[1]).all() and np.array_equal(found[[0, 2]], expected[[0, 2]])
+    result = Ridge([x], y, genes, genes).scores([1.0], 1.0)
+    assert np.isnan(result[1]).all() and np.array_equal(result[[0, 2]], expected[[0, 2]])
 
 
 def test_missing_genes_do_not_count_in_scores_and_their_draws() -> None:
@@ -375,10 +375,10 @@ def test_missing_targets_score_as_if_their_genes_were_not_there() -> None:
     whole = Comparison(targets, comparison.folds, comparison.length)
     folds = np.where(np.arange(250) < 75, -1, comparison.folds)
     partial_ = Comparison(comparison.targets, folds, comparison.length)
-    found, expected = (next(one.run(representations[:1])) for one in (whole, partial_))
-    assert np.isfinite(found.score) and np.isfinite(found.gene_draws).all()
+    result, expected = (next(comparison.run(representations[:1])) for comparison in (whole, partial_))
+    assert np.isfinite(result.score) and np.isfinite(result.gene_draws).all()
     # Features are scaled on the training genes of either, so all but their penalty's meaning is the same.
-    assert found.score == pytest.approx(expected.score, abs=0.02)
+    assert result.score == pytest.approx(expected.score, abs=0.02)
 
 
 def test_missing_targets_are_filled_with_what_training_genes_show() -> None:

@@ -55,8 +55,8 @@ def test_contigs_are_known_by_the_spellings_annotations_may_use(
     tmp_path: Path, genes: list[CodingGene], names: tuple[str, str]
 ) -> None:
     text = "".join(f"{name}\t0\t500\t{value}\n" for name, value in zip(names, (2, 5), strict=True))
-    found = means(genes, tmp_path / "t.bg", text)
-    assert found[:2] == [2, 5] and np.isnan(found[2])
+    result = means(genes, tmp_path / "t.bg", text)
+    assert result[:2] == [2, 5] and np.isnan(result[2])
 
 
 def test_contigs_are_known_by_the_alias_table_and_by_the_annotations_own_names(tmp_path: Path) -> None:
@@ -67,16 +67,16 @@ def test_contigs_are_known_by_the_alias_table_and_by_the_annotations_own_names(t
 
 
 def test_a_contig_without_intervals_is_missing_and_not_zero(tmp_path: Path, genes: list[CodingGene]) -> None:
-    found = means(genes, tmp_path / "t.bg", "chr1\t0\t50\t2\nchr1\t900\t1000\t1\nscaffold_9\t1\t2\t3\n")
-    assert found[0] == 0 and np.isnan(found[1:]).all()
+    result = means(genes, tmp_path / "t.bg", "chr1\t0\t50\t2\nchr1\t900\t1000\t1\nscaffold_9\t1\t2\t3\n")
+    assert result[0] == 0 and np.isnan(result[1:]).all()
 
 
 @pytest.mark.parametrize("name", ["t.bw", "t.bigWig", "no_suffix"])
 def test_a_bigwig_covers_what_its_header_lists(tmp_path: Path, genes: list[CodingGene], name: str) -> None:
     # Its header lists 1 and MT, and it has an interval on 1.
     (tmp_path / name).write_bytes((DATA / "header_lists_mt.bw").read_bytes())
-    found = mean_signal(genes, tmp_path / name)
-    assert found[:2].tolist() == [2, 0] and np.isnan(found[2])
+    result = mean_signal(genes, tmp_path / name)
+    assert result[:2].tolist() == [2, 0] and np.isnan(result[2])
 
 
 @pytest.mark.parametrize(
@@ -148,13 +148,13 @@ def test_targets_are_missing_for_each_track_alone_and_the_notes_say_so(
     expected = np.log1p(np.array([[2, 1], [5, np.nan], [np.nan, np.nan]], dtype=np.float32))
     assert targets.values == pytest.approx(expected, nan_ok=True)
     assert targets.notes == (
-        f"{table}: a: nothing on chr2; genes without a value there: 1",
-        f"{table}: b: nothing on chrM, chr2; genes without a value there: 2; six of the file fits no contig "
+        f"{table}: a: nothing on chr2; genes without a value: 1",
+        f"{table}: b: nothing on chrM, chr2; genes without a value: 2; six of the file fits no contig "
         "with genes",
     )
-    kept, known = with_targets(genes, targets)
-    assert [gene.chrom for gene in kept] == ["chr1", "chrM"] and len(known.values) == 2
-    assert known.notes[-1] == "genes without any target, which are left out: 1 of 3"
+    kept, selected = with_targets(genes, targets)
+    assert [gene.chrom for gene in kept] == ["chr1", "chrM"] and len(selected.values) == 2
+    assert selected.notes[-1] == "genes without any target, which are left out: 1 of 3"
 
 
 def test_strands_are_read_each_for_itself(tmp_path: Path, genes: list[CodingGene]) -> None:

@@ -67,8 +67,8 @@ SAID = {"G0": {THREE}, "G2": {TWO}}
 def said(tmp_path: Path, text: str | bytes, ontology: Ontology, name: str = "t.txt") -> dict[str, set[str]]:
     path = tmp_path / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    found = read_gene_terms(path, ontology)
-    return {name: terms for name, terms in found.items() if name.startswith("G")}
+    result = read_gene_terms(path, ontology)
+    return {name: terms for name, terms in result.items() if name.startswith("G")}
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_encodings_of_spreadsheets_are_read(tmp_path: Path, ontology: Ontology, 
         ("G0\tHP:0000003\n", "no column"),
         ("", "holds no row"),
         ("!gaf-version: 2.2\n", "holds no row"),
-        (b"PK\x03\x04\x00\x00", "is no text"),
+        (b"PK\x03\x04\x00\x00", "is not text"),
         ("!gaf-version: 2.2\nU\tG0\tx\n", "line 2: 3 columns"),
         ("!gpa-version: 1.1\nU\tG0\tx\n", "line 2: 3 columns"),
         (b"\x1f\x8b\x08\x00", "cannot be read"),
@@ -315,8 +315,8 @@ def labelled(tmp_path: Path, genes: list[CodingGene], ontology: Ontology, text: 
 def test_a_gene_is_found_by_every_name_it_and_its_products_have(
     tmp_path: Path, genes: list[CodingGene], ontology: Ontology, name: str, meant: str
 ) -> None:
-    found = labelled(tmp_path, genes, ontology, f"{name}\t{THREE}\nG3\t{TWO}\n")
-    assert found == {meant: THREE, "G3": TWO}
+    result = labelled(tmp_path, genes, ontology, f"{name}\t{THREE}\nG3\t{TWO}\n")
+    assert result == {meant: THREE, "G3": TWO}
 
 
 @pytest.mark.parametrize("name", ["944742", "IPR1", "G1.t2", "g0"])
@@ -384,9 +384,9 @@ def test_the_notes_say_how_a_file_was_read_and_what_counts_nothing(
     assert targets.notes == (
         f"{path}: a table of 4 rows and 4 names, terms from column 'GO', names from column 'gene'; genes "
         "with terms: 2 of 4",
-        f"{path}: names of no gene with a coding sequence: 1 of 4 (q)",
-        f"{path}: terms obsolete or unknown to the ontology, which count nothing: 1 of 3 (GO:0000009)",
-        f"{path}: cells of terms with other text, which count nothing: 1 (line 4: maybe GO:0000002)",
+        f"{path}: names that fit no gene with a coding sequence: 1 of 4 (q)",
+        f"{path}: terms obsolete or unknown to the ontology, which are ignored: 1 of 3 (GO:0000009)",
+        f"{path}: cells of terms with other text, which are ignored: 1 (line 4: maybe GO:0000002)",
     )
 
 

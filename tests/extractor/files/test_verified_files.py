@@ -100,13 +100,13 @@ def test_a_verified_file_reads_like_any_other(tmp_path: Path, size: int) -> None
     path = tmp_path / "f"
     path.write_bytes(os.urandom(size))
     for _ in range(2):
-        with VerifiedFile(path, file_digest(path)) as found, path.open("rb") as expected:
-            assert (found.size, found.read()) == (size, expected.read())
+        with VerifiedFile(path, file_digest(path)) as verified, path.open("rb") as expected:
+            assert (verified.size, verified.read()) == (size, expected.read())
             for at, length in ((0, 10), (BLOCK - 3, 7), (5, 2 * BLOCK), (size, 1)):
-                found.seek(at)
+                verified.seek(at)
                 expected.seek(at)
-                assert found.read(length) == expected.read(length)
-                assert found.tell() == expected.tell()
+                assert verified.read(length) == expected.read(length)
+                assert verified.tell() == expected.tell()
 
 
 def test_a_model_that_was_loaded_before_is_read_once(tmp_path: Path) -> None:
@@ -138,11 +138,11 @@ def test_every_dtype_and_shape_of_safetensors_reads_as_its_own_library_does(tmp_
     save_file(tensors | {"scalar": torch.tensor(1.5), "none": torch.empty(0, 3)}, path, {"note": "kept"})
     expected = load_file(path)
     with path.open("rb") as file:
-        found = read_safetensors(file, path.stat().st_size)
-    assert found.keys() == expected.keys()
+        verified = read_safetensors(file, path.stat().st_size)
+    assert verified.keys() == expected.keys()
     for name, tensor in expected.items():
-        assert (found[name].dtype, found[name].shape) == (tensor.dtype, tensor.shape)
-        assert found[name].reshape(-1).view(torch.uint8).equal(tensor.reshape(-1).view(torch.uint8))
+        assert (verified[name].dtype, verified[name].shape) == (tensor.dtype, tensor.shape)
+        assert verified[name].reshape(-1).view(torch.uint8).equal(tensor.reshape(-1).view(torch.uint8))
 
 
 @pytest.mark.parametrize(

@@ -47,8 +47,8 @@ def _error(case: str, name: str, run: str, plain_rotary: bool = False) -> float:
     key = f"{run}/{name}" + (f"@{at}" if at else "")
     expected = golden[f"plain_rotary/{key}" if plain_rotary else key]
     net = network(DTYPES[run], plain_rotary)
-    found = activations(net, golden["input_ids"], frozenset([_tap(name)]))[_tap(name)]
-    return relative_error(found[:, golden[at]] if at else found, expected)
+    computed = activations(net, golden["input_ids"], frozenset([_tap(name)]))[_tap(name)]
+    return relative_error(computed[:, golden[at]] if at else computed, expected)
 
 
 @pytest.mark.parametrize(("case", "name"), _cases("f64"))
@@ -78,18 +78,18 @@ def test_taps_inside_the_blocks_equal_the_reference() -> None:
     golden = tensors("len64_inner")
     names = frozenset(key.removeprefix("f32/") for key in golden)
     assert len(names) == 31
-    found = activations(network(torch.float32), tensors("len64")["input_ids"], names)
+    computed = activations(network(torch.float32), tensors("len64")["input_ids"], names)
     for name in names:
-        assert relative_error(found[name][:1], golden[f"f32/{name}"]) < FLOAT32, name
+        assert relative_error(computed[name][:1], golden[f"f32/{name}"]) < FLOAT32, name
 
 
 def test_bfloat16_is_as_close_as_bfloat16_allows() -> None:
     golden = tensors("len257")
-    found = activations(network(torch.bfloat16), golden["input_ids"], frozenset(["norm"]))["norm"]
-    assert found.dtype == torch.bfloat16
+    computed = activations(network(torch.bfloat16), golden["input_ids"], frozenset(["norm"]))["norm"]
+    assert computed.dtype == torch.bfloat16
     assert relative_error(golden["bf16/norm"], golden["f64/norm"]) == pytest.approx(BFLOAT16, rel=0.05)
-    assert relative_error(found, golden["bf16/norm"]) < 1.2 * BFLOAT16
-    assert relative_error(found, golden["f64/norm"]) < 1.2 * BFLOAT16
+    assert relative_error(computed, golden["bf16/norm"]) < 1.2 * BFLOAT16
+    assert relative_error(computed, golden["f64/norm"]) < 1.2 * BFLOAT16
 
 
 @torch.inference_mode()
@@ -105,15 +105,15 @@ def test_the_carried_state_after_300_tokens_equals_the_reference(piece: int) -> 
         x = torch.cat(
             [[y for _, y in block.stages(part, state)][-1] for part in torch.split_with_sizes(x, sizes, 1)], 1
         )
-        found: dict[str, Tensor]
+        computed: dict[str, Tensor]
         if isinstance(state, KVCache):
-            found = {"kv": torch.stack((state.keys, state.values), dim=2)}
+            computed = {"kv": torch.stack((state.keys, state.values), dim=2)}
         else:
             assert isinstance(state, FilterState)
             long = isinstance(block.get_submodule("filter"), LongHyena)
             inner = {"iir_state": state.inner} if long else {"fir_inner_state": state.inner.mT}
-            found = {"fir_state": state.short.mT, **inner}
-        for name, values in found.items():
+            computed = {"fir_state": state.short.mT, **inner}
+        for name, values in computed.items():
             # The file holds float32: half a unit in the last place.
             assert relative_error(values, golden[f"blocks.{index}.{name}"]) < 1e-7, (index, name)
             compared += 1
@@ -130,7 +130,7 @@ def test_second_moments_of_32768_tokens_in_pieces_equal_the_reference() -> None:
         x = stage.values[0].double()
         sums[stage.name] += x.T @ x
     for name in taps:
-        found = sums[name] / golden["token_count"].item()
-        assert relative_error(found, golden[f"f32/{name}.second_moment"]) < FLOAT32_MOMENTS, name
+        computed = sums[name] / golden["token_count"].item()
+        assert relative_error(computed, golden[f"f32/{name}.second_moment"]) < FLOAT32_MOMENTS, name
         # The float64 forward was compared once: 5e-15 in either schedule.
-        assert relative_error(found, golden[f"f64/{name}.second_moment"]) < FLOAT32_MOMENTS, name
+        assert relative_error(computed, golden[f"f64/{name}.second_moment"]) < FLOAT32_MOMENTS, name

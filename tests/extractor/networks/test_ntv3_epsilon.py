@@ -35,9 +35,9 @@ BASES = "ACGTTGCAAGCTGATTACAAC" * 13
 @cache
 def _network(model: str, eps: float, dtype: torch.dtype = torch.float64) -> NTv3:
     golden = network(model, torch.float64)
-    found = NTv3(replace(golden.config, layer_norm_eps=eps))
-    found.load_state_dict(golden.state_dict())
-    return found.cast(torch.device("cpu"), dtype).eval().requires_grad_(False)
+    computed = NTv3(replace(golden.config, layer_norm_eps=eps))
+    computed.load_state_dict(golden.state_dict())
+    return computed.cast(torch.device("cpu"), dtype).eval().requires_grad_(False)
 
 
 @cache
@@ -56,20 +56,20 @@ def _species(species: int | None) -> Tensor | None:
 
 @pytest.mark.parametrize("case", ["A_len256", "A_len1024_N", "B_len256"])
 def test_the_plain_forward_gives_the_golden_activations(case: str) -> None:
-    found = PlainNTv3(case[0], 1e-5).taps(tensors(case)["input_ids"].long().numpy())
+    computed = PlainNTv3(case[0], 1e-5).taps(tensors(case)["input_ids"].long().numpy())
     expected = {k.split("/")[1]: v for k, v in tensors("float64_check").items() if k.startswith(f"{case}/")}
-    compared = [name for name in expected if name.removesuffix(".res") in found]
+    compared = [name for name in expected if name.removesuffix(".res") in computed]
     assert len(compared) >= 4
     for name in compared:
-        assert relative_error(torch.from_numpy(found[name.removesuffix(".res")]), expected[name]) < EXACT
+        assert relative_error(torch.from_numpy(computed[name.removesuffix(".res")]), expected[name]) < EXACT
 
 
 @pytest.mark.parametrize("row", [0, 1])
 def test_the_plain_forward_gives_the_golden_activations_of_a_species(row: int) -> None:
     golden = tensors("P_post_len256")
     species = int(golden["species_ids"][row])
-    found = PlainNTv3("P", 1e-5).taps(golden["input_ids"][row].long().numpy(), species)
-    for name, values in found.items():
+    computed = PlainNTv3("P", 1e-5).taps(golden["input_ids"][row].long().numpy(), species)
+    for name, values in computed.items():
         if name != "stem":
             expected = golden.get(name, golden.get(f"{name}.res"))
             assert expected is not None
@@ -83,10 +83,10 @@ def test_every_tap_of_any_epsilon_is_that_of_the_plain_forward(
     model: str, length: int, species: int | None, eps: float
 ) -> None:
     expected = _plain(model, length, species, eps)
-    found = dict(_network(model, eps).stages(_ids(length), _species(species)))
-    assert found.keys() == expected.keys()
+    computed = dict(_network(model, eps).stages(_ids(length), _species(species)))
+    assert computed.keys() == expected.keys()
     for name, values in expected.items():
-        assert relative_error(found[name][0], values) < EXACT, name
+        assert relative_error(computed[name][0], values) < EXACT, name
 
 
 @pytest.mark.parametrize("eps", [1e-3, 1e-4])
@@ -125,10 +125,10 @@ def test_a_checkpoint_directory_is_computed_so_too(tmp_path: Path) -> None:
     where = checkpoint(tmp_path / "tiny", "B", layer_norm_eps=1e-3)
     adapter = load_adapter(str(where), device="cpu", dtype="float64")
     bases = BASES[:264]
-    found = extract(adapter, bases, ["up.2"])["up.2"].second_moment
+    computed = extract(adapter, bases, ["up.2"])["up.2"].second_moment
     x = PlainNTv3("B", 1e-3).taps(np.array([TOKEN_IDS[base] for base in bases]))["up.2"]
     expected = x.T @ x / len(x)
-    assert np.linalg.norm(found - expected) < EXACT * np.linalg.norm(expected)
+    assert np.linalg.norm(computed - expected) < EXACT * np.linalg.norm(expected)
 
 
 def test_only_checkpoints_with_another_epsilon_have_new_keys(tmp_path: Path) -> None:

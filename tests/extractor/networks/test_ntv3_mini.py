@@ -29,9 +29,9 @@ TOLERANCE = 1e-9
 @pytest.fixture(scope="module")
 def adapter() -> NTv3Adapter:
     """The shipped model in float64."""
-    found = load_adapter("ntv3-mini", device="cpu", dtype="float64")
-    assert isinstance(found, NTv3Adapter)
-    return found
+    computed = load_adapter("ntv3-mini", device="cpu", dtype="float64")
+    assert isinstance(computed, NTv3Adapter)
+    return computed
 
 
 def test_shipped_activations_are_pinned(adapter: NTv3Adapter) -> None:

@@ -77,12 +77,12 @@ def test_any_tile_size_gives_every_tap_of_the_untiled_forward(
 ) -> None:
     network = _network(*size)
     ids = _ids(tokens * network.config.multiple, seed)
-    found = _tiled(network, ids, tile, _names(network))
+    computed = _tiled(network, ids, tile, _names(network))
     expected = dict(network.stages(ids))
-    assert found.keys() == expected.keys()
+    assert computed.keys() == expected.keys()
     for name, values in expected.items():
-        assert found[name].shape == values.shape
-        assert relative_error(found[name], values) < EXACT, name
+        assert computed[name].shape == values.shape
+        assert relative_error(computed[name], values) < EXACT, name
 
 
 @pytest.mark.parametrize("upsampling", ["repeat+conv", "conv_transpose"])
@@ -94,9 +94,9 @@ def test_one_tile_one_token_over_and_a_short_sequence(
     # A tile of four tokens: shorter than one tile, exactly one, one token over, two, two and one over.
     network = _network(downsamples, upsampling)
     ids = _ids(tokens * network.config.multiple, tokens)
-    found = _tiled(network, ids, 4 * network.config.multiple, _names(network))
+    computed = _tiled(network, ids, 4 * network.config.multiple, _names(network))
     for name, values in network.stages(ids):
-        assert relative_error(found[name], values) < EXACT, name
+        assert relative_error(computed[name], values) < EXACT, name
 
 
 @settings(max_examples=40, deadline=None)
@@ -108,11 +108,11 @@ def test_any_subset_of_taps_equals_the_same_taps_of_a_full_run(
     names = data.draw(st.frozensets(st.sampled_from(sorted(_names(network))), min_size=1, max_size=4))
     ids = _ids(5 * network.config.multiple, 1)
     tile = data.draw(st.integers(1, 6)) * network.config.multiple
-    found = _tiled(network, ids, tile, names)
+    computed = _tiled(network, ids, tile, names)
     expected = dict(network.stages(ids))
-    assert found.keys() == names
+    assert computed.keys() == names
     for name in names:
-        assert relative_error(found[name], expected[name]) < EXACT, name
+        assert relative_error(computed[name], expected[name]) < EXACT, name
 
 
 @settings(max_examples=40, deadline=None)
@@ -124,10 +124,10 @@ def test_batch_mates_and_padding_do_not_matter(
     lengths = [count * network.config.multiple for count in tokens]
     # What lies behind a member's end is arbitrary, not even N.
     ids = _ids(max(lengths), 3, batch=len(lengths))
-    found = _tiled(network, ids, tile * network.config.multiple, _names(network), lengths)
+    computed = _tiled(network, ids, tile * network.config.multiple, _names(network), lengths)
     for index, length in enumerate(lengths):
         for name, values in network.stages(ids[index : index + 1, :length]):
-            own = found[name][index : index + 1, : values.shape[1]]
+            own = computed[name][index : index + 1, : values.shape[1]]
             assert relative_error(own, values) < EXACT, (name, length)
 
 

@@ -26,8 +26,8 @@ def directory(tmp_path: Path) -> str:
 @pytest.mark.parametrize("layer", ["stem", "transformer.2", "up.6"])
 def test_bfloat16_moments_are_close_to_float64(directory: str, layer: str, device: str) -> None:
     exact = extract(load_adapter(directory, device="cpu", dtype="float64"), BASES, [layer])[layer]
-    found = extract(load_adapter(directory, device=device, dtype="bfloat16"), BASES, [layer])[layer]
-    error = np.linalg.norm(found.second_moment - exact.second_moment)
+    computed = extract(load_adapter(directory, device=device, dtype="bfloat16"), BASES, [layer])[layer]
+    error = np.linalg.norm(computed.second_moment - exact.second_moment)
     assert 0 < error < BFLOAT16_TOLERANCE * np.linalg.norm(exact.second_moment)
 
 
@@ -52,11 +52,11 @@ def test_norms_stay_float32_under_bfloat16(directory: str) -> None:
 
 def test_a_conditioned_model_runs_in_bfloat16(tmp_path: Path) -> None:
     where = str(checkpoint(tmp_path / "post", "P"))
-    exact, found = (
+    exact, computed = (
         extract(load_adapter(where, device="cpu", dtype=dtype), BASES, ["up.2"], condition="mouse")["up.2"]
         for dtype in ("float64", "bfloat16")
     )
-    error = np.linalg.norm(found.second_moment - exact.second_moment)
+    error = np.linalg.norm(computed.second_moment - exact.second_moment)
     assert error < BFLOAT16_TOLERANCE * np.linalg.norm(exact.second_moment)
 
 

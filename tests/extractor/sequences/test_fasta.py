@@ -157,10 +157,10 @@ def test_a_compressed_bomb_stops_at_the_limit(data: bytes) -> None:
 def test_any_bytes_are_read_or_refused_with_our_error(data: bytes) -> None:
     for candidate in (data, b">a\n" + data, gzip.compress(data)):
         try:
-            found = list(read_fasta(candidate))
+            sequences = list(read_fasta(candidate))
         except SequenceError:
             continue
-        assert all(set(sequence.bases) <= set("ACGTN") for sequence in found)
+        assert all(set(sequence.bases) <= set("ACGTN") for sequence in sequences)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_text_beyond_ascii_is_refused_with_what_to_do(data: bytes, words: str) -
         (b"LOCUS       U00096\n", "GenBank"),
         (b"chr1\tx\tgene\t1\t2\t.\t+\t.\tID=1\n", "line 1: not FASTA but a table"),
         (b"PK\x03\x04" + bytes(20), "zip archive; unpack it"),
-        (b"7z\xbc\xaf\x27\x1c" + bytes(20), "packed in a way not read here; unpack it"),
+        (b"7z\xbc\xaf\x27\x1c" + bytes(20), "packed in an unsupported format; unpack it"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line_and_what_to_do(data: bytes, message: str) -> None:
@@ -224,7 +224,7 @@ def test_packed_data_must_end_where_they_should(form: str) -> None:
     packed = PACK[form](_fasta() + b">tail\n" + b"ACGTTGCA" * 50)
     whole = _read(packed)
     assert _read(packed + bytes(512)) == whole, "blocks of a tape end in zeros"
-    with pytest.raises(SequenceError, match=rf"behind its last {form} member, .* unpack them yourself"):
+    with pytest.raises(SequenceError, match=rf"after its last {form} member, .* unpack them yourself"):
         _read(packed + b"garbage")
     for cut in (1, 4, 9):
         with pytest.raises(SequenceError, match=r"damaged .* end too early.*truncated"):
@@ -266,20 +266,20 @@ class Trickle(io.RawIOBase):
         return True
 
     def readinto(self, buffer: "bytearray | memoryview") -> int:  # type: ignore[override]
-        buffer[:1] = one = self._data.read(1)
-        return len(one)
+        buffer[:1] = byte = self._data.read(1)
+        return len(byte)
 
 
 @pytest.mark.parametrize("packing", PACKINGS)
 def test_what_cannot_be_sought_is_read_once_from_where_it_stands(tmp_path: Path, packing: str) -> None:
     data = PACKINGS[packing](_fasta())
     trickle: BinaryIO = Trickle(data)  # type: ignore[assignment]
-    assert {one.name: one.bases for one in read_fasta(trickle)} == RECORDS
+    assert {byte.name: byte.bases for byte in read_fasta(trickle)} == RECORDS
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     writer = threading.Thread(target=pipe.write_bytes, args=(data,))
     writer.start()
-    assert {one.name: one.bases for one in read_fasta(pipe)} == RECORDS
+    assert {byte.name: byte.bases for byte in read_fasta(pipe)} == RECORDS
     writer.join()
 
 

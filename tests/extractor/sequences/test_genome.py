@@ -100,7 +100,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "expected"),
     [
         ("chrI:0-10", ("chrI", 0, 10, "+")),
         ("chrI:0-10:+", ("chrI", 0, 10, "+")),
@@ -112,8 +112,8 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         ("gi|1|ref|N,1#x*;=:5-6", ("gi|1|ref|N,1#x*;=", 5, 6, "+")),
     ],
 )
-def test_a_region_is_read_as_it_is_written(text: str, found: tuple[str, int, int, str]) -> None:
-    assert parse_region(text) == found
+def test_a_region_is_read_as_it_is_written(text: str, expected: tuple[str, int, int, str]) -> None:
+    assert parse_region(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -149,15 +149,15 @@ def test_a_contig_that_is_named_where_a_region_is_asked_for_is_told_of() -> None
 @pytest.mark.parametrize(
     ("text", "notice"),
     [
-        (">c \nACGT \nGG\n", "blanks within or behind lines of sequence are passed over (first in line 2)"),
-        (">c\nACGT\nAC\tGT\n", "blanks within or behind lines of sequence are passed over (first in line 3)"),
-        (">c\rACGT\rGG\r", "line ends are CR alone (old Mac)"),
+        (">c \nACGT \nGG\n", "blanks within or after lines of sequence are ignored (first in line 2)"),
+        (">c\nACGT\nAC\tGT\n", "blanks within or after lines of sequence are ignored (first in line 3)"),
+        (">c\rACGT\rGG\r", "line ends are CR only (old Mac)"),
         (">c\r\nACGT\r\nGG\n", "line ends are mixed (LF, CR LF, CR)"),
-        (">c\nACGT\n;x\nGG\n", "comment lines are passed over (first in line 3)"),
-        (">c\nACGT\nGE\n", "line 3: record 1 (c) holds 'E', which is no DNA; what is read there is refused"),
+        (">c\nACGT\n;x\nGG\n", "comment lines are ignored (first in line 3)"),
+        (">c\nACGT\nGE\n", "line 3: record 1 (c) holds 'E', which is not DNA; reading it is refused"),
         (
             ">c\nMEEEPQSDPSVEPPLSQETF\n",
-            "line 1: record 1 (c) looks like a protein; what is read of it is refused",
+            "line 1: record 1 (c) looks like a protein; reading it is refused",
         ),
     ],
 )
@@ -167,8 +167,8 @@ def test_what_a_file_needed_is_told_also_when_its_index_is_recalled(
     path = write(tmp_path / "g.fa", text)
     for _ in range(2):
         with Genome(path) as genome:
-            (told,) = genome.notices
-            assert told == notice
+            (report,) = genome.notices
+            assert report == notice
 
 
 @pytest.mark.parametrize("text", [FASTA, FASTA.replace("\n", "\r\n"), ">a\nAC\nACGTA\n\n\n>b\nA\n"])
@@ -224,8 +224,8 @@ def test_a_letter_that_is_no_dna_is_refused_where_it_is_read_and_nowhere_else(tm
 
 def test_a_region_of_ambiguity_codes_is_n_where_its_contig_is_dna(tmp_path: Path) -> None:
     with Genome(write(tmp_path / "g.fa", ">c\nACGTRYSWACGTACGT\n")) as genome:
-        found = genome.sequence("c", 4, 8, name="x")
-        assert (found.bases, found.ambiguous) == ("NNNN", {"R": 1, "Y": 1, "S": 1, "W": 1})
+        result = genome.sequence("c", 4, 8, name="x")
+        assert (result.bases, result.ambiguous) == ("NNNN", {"R": 1, "Y": 1, "S": 1, "W": 1})
 
 
 @pytest.mark.parametrize("block", [1000, 65279, 65280, 65535, 65536])
@@ -287,8 +287,8 @@ def test_threads_share_a_genome(tmp_path: Path, pack: Callable[[bytes], bytes]) 
     path.write_bytes(pack(f">c\n{lines}\n".encode()))
     places = [random.Random(n).randrange(49_000) for n in range(400)]
     with Genome(path) as genome, ThreadPoolExecutor(8) as pool:
-        found = pool.map(lambda start: genome.sequence("c", start, start + 1000, name="x").bases, places)
-        assert list(found) == [bases[start : start + 1000] for start in places]
+        result = pool.map(lambda start: genome.sequence("c", start, start + 1000, name="x").bases, places)
+        assert list(result) == [bases[start : start + 1000] for start in places]
 
 
 @pytest.mark.parametrize("pack", [bytes, lambda text: bgzip(text, 40)], ids=["plain", "bgzip"])
@@ -300,6 +300,6 @@ def test_a_file_that_shrinks_while_it_is_open_is_told_of_without_its_path(
     path.write_bytes(pack(FASTA.encode()))
     with Genome(path) as genome:
         os.truncate(path, size)
-        with pytest.raises(GenomeFileError, match="x: its FASTA file") as told:
+        with pytest.raises(GenomeFileError, match="x: its FASTA file") as report:
             genome.sequence("chrI", 90, 130, name="x")
-        assert str(tmp_path) not in str(told.value)
+        assert str(tmp_path) not in str(report.value)

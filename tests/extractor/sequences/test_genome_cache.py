@@ -101,8 +101,8 @@ print(len(Genome(Path(sys.argv[1])).contigs))
 
 @pytest.mark.parametrize("space", [0, 20, 50, 100, 4096])
 def test_a_full_disk_costs_time_and_nothing_else(fasta: Path, cache: Path, space: int) -> None:
-    found = run(_LIMITED, str(fasta), str(space))
-    assert found.stdout.strip() == str(len(CONTIGS)), found.stderr
+    process = run(_LIMITED, str(fasta), str(space))
+    assert process.stdout.strip() == str(len(CONTIGS)), process.stderr
     assert not [path for path in kept(cache) if path.suffix == ".part"]
     check(fasta)
 
@@ -157,7 +157,7 @@ def test_processes_that_start_together_do_no_harm(fasta: Path) -> None:
         subprocess.Popen([sys.executable, "-c", code, str(fasta)], stdout=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
-    assert [one.communicate()[0].strip() for one in processes] == [str(len(CONTIGS))] * 3
+    assert [process.communicate()[0].strip() for process in processes] == [str(len(CONTIGS))] * 3
     check(fasta)
 
 

@@ -104,7 +104,7 @@ def test_any_region_of_any_file_is_that_of_the_plain_reading(
         path.write_bytes(PACKINGS[packing](file.text, size))
         truth = {name: bases.translate(READ_AS) for name, bases in file.contigs.items()}
         try:
-            assert {one.name: one.bases for one in read_fasta(path)} == truth
+            assert {record.name: record.bases for record in read_fasta(path)} == truth
         except SequenceError as error:
             assert "looks like a protein" in str(error)
         if packing.startswith("gzip"):
@@ -119,8 +119,8 @@ def test_any_region_of_any_file_is_that_of_the_plain_reading(
                     start = data.draw(st.integers(0, len(bases) - 1))
                     end = data.draw(st.integers(start + 1, len(bases)))
                     try:
-                        found = genome.sequence(name, start, end, name="x")
+                        region = genome.sequence(name, start, end, name="x")
                     except SequenceError as error:
                         assert "looks like a protein" in str(error)
                         continue
-                    assert found.bases == bases[start:end]
+                    assert region.bases == bases[start:end]

@@ -15,16 +15,16 @@ def test_case_and_white_space_do_not_matter() -> None:
 
 
 def test_uracil_is_read_as_thymine_with_a_notice() -> None:
-    found = normalise("ACGUu", "rna")
-    assert found.bases == "ACGTT"
-    assert found.notices == ("rna: 2 U read as T",)
+    sequence = normalise("ACGUu", "rna")
+    assert sequence.bases == "ACGTT"
+    assert sequence.notices == ("rna: 2 U read as T",)
 
 
 def test_ambiguity_codes_are_read_as_n_counted_and_reported() -> None:
-    found = normalise("ACGTACGTRYNR", "gene")
-    assert found.bases == "ACGTACGTNNNN"
-    assert found.ambiguous == {"R": 2, "Y": 1}
-    assert found.notices == ("gene: 3 ambiguity codes read as N (R x 2, Y x 1)",)
+    sequence = normalise("ACGTACGTRYNR", "gene")
+    assert sequence.bases == "ACGTACGTNNNN"
+    assert sequence.ambiguous == {"R": 2, "Y": 1}
+    assert sequence.notices == ("gene: 3 ambiguity codes read as N (R x 2, Y x 1)",)
 
 
 def test_n_itself_is_no_notice() -> None:
@@ -74,10 +74,10 @@ def test_reverse_complement_of_a_known_sequence() -> None:
 @given(st.text(max_size=50))
 def test_any_text_is_normalised_or_refused_with_our_error(text: str) -> None:
     try:
-        found = normalise(text)
+        sequence = normalise(text)
     except SequenceError:
         return
-    assert set(found.bases) <= set("ACGTN")
+    assert set(sequence.bases) <= set("ACGTN")
 
 
 @pytest.mark.parametrize("bases", ["", "acgt", "ACGU", "AC GT"])

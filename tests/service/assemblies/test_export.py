@@ -62,11 +62,11 @@ def location(tmp_path: Path, recipe: Recipe) -> Path:
 
 
 def run(location: Path, *arguments: object) -> str:
-    found = CliRunner().invoke(
+    result = CliRunner().invoke(
         export, [*map(str, arguments), "--store", str(location)], catch_exceptions=False
     )
-    assert found.exit_code == 0, found.output
-    return found.output
+    assert result.exit_code == 0, result.output
+    return result.output
 
 
 def embedded(location: Path, recipe: Recipe, name: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -78,18 +78,18 @@ def embedded(location: Path, recipe: Recipe, name: str) -> np.ndarray[tuple[int,
 
 def test_anndata_holds_genes_with_coordinates_and_their_embeddings(location: Path, recipe: Recipe) -> None:
     target = location.parent / "toy.h5ad"
-    told = run(location, target, "--assembly", "toy", "--format", "anndata", "--layer", "up.6")
-    assert "3 genes" in told
-    found = anndata.read_h5ad(target)
-    assert list(found.obs_names) == ["b", "a", "c"], "in the order of their places"
-    assert list(found.obs["symbol"]) == ["symb", "syma", "symc"]
+    notices = run(location, target, "--assembly", "toy", "--format", "anndata", "--layer", "up.6")
+    assert "3 genes" in notices
+    result = anndata.read_h5ad(target)
+    assert list(result.obs_names) == ["b", "a", "c"], "in the order of their places"
+    assert list(result.obs["symbol"]) == ["symb", "syma", "symc"]
     for name, place in GENES.items():
-        row = found.obs.loc[name]
+        row = result.obs.loc[name]
         assert (row["chrom"], row["start"], row["end"], row["strand"]) == ("chr1", *place)
         assert row["biotype"] == "protein_coding"
-        index = list(found.obs_names).index(name)
-        assert np.array_equal(found.obsm["up.6:whole"][index], embedded(location, recipe, name).ravel())
-    how = json.loads(found.uns["covpool"])
+        index = list(result.obs_names).index(name)
+        assert np.array_equal(result.obsm["up.6:whole"][index], embedded(location, recipe, name).ravel())
+    how = json.loads(result.uns["covpool"])
     assert how["assembly"] == "toy"
     assert how["embeddings"]["up.6:whole"]["shape"] == [16, 16]
     assert how["embeddings"]["up.6:whole"]["recipe"] == json.loads(recipe.to_json())
@@ -102,8 +102,8 @@ def test_parquet_holds_the_same_and_null_where_a_gene_has_no_moments(location: P
     )
     assert ran.exit_code == 0, ran.output
     assert "up.5:whole: 1 of 3 genes have no moments" in ran.stderr
-    found = parquet.read_table(target)
-    rows = {row["gene"]: row for row in found.to_pylist()}
+    result = parquet.read_table(target)
+    rows = {row["gene"]: row for row in result.to_pylist()}
     assert list(rows) == ["b", "a", "c"]
     assert rows["c"]["embedding:up.5:whole"] is None
     assert rows["c"]["key:up.5:whole"] is None
@@ -113,7 +113,7 @@ def test_parquet_holds_the_same_and_null_where_a_gene_has_no_moments(location: P
             assert rows[name]["key:up.6:whole"] == one.digest
             assert rows[name]["tokens:up.6:whole"] == store.get(one).count
             assert np.array_equal(np.float32(rows[name]["embedding:up.6:whole"]), store.get(one).mean)
-    assert json.loads(found.schema.metadata[b"covpool"])["embeddings"]["up.6:whole"]["pooling"] == "mean"
+    assert json.loads(result.schema.metadata[b"covpool"])["embeddings"]["up.6:whole"]["pooling"] == "mean"
 
 
 def test_of_several_matrices_of_a_gene_the_newest_counts_and_it_is_said(

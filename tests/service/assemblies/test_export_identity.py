@@ -83,7 +83,7 @@ class Case:
         circular: bool = False,
     ) -> dict[tuple[str, str], str]:
         """What precompute leaves, without a network; keys by gene and class."""
-        found: dict[tuple[str, str], str] = {}
+        result: dict[tuple[str, str], str] = {}
         path = self.annotation(genes, circular)
         with Store.open(self.location) as store, Genome(self.fasta) as genome:
             loci = loci_of(read_annotation(path, genome.contigs), genome, flank=flank, classes=classes)
@@ -94,10 +94,10 @@ class Case:
             store.names.add(names_of(plan))
             for item in plan.items:
                 for (_, name), key in item.workload.keys(MODEL).items():
-                    found |= {(locus.gene.id, name): key.digest for locus in item.loci}
+                    result |= {(locus.gene.id, name): key.digest for locus in item.loci}
                     if key not in store:
                         store.put(key, moments(key.digest))
-        return found
+        return result
 
     def export(self, *more: str) -> tuple[dict[str, dict[str, Any]], str]:
         """Rows by gene, and what was told."""
@@ -120,25 +120,26 @@ def case(tmp_path: Path) -> Case:
 
 
 def key(row: dict[str, Any], selection: str = "whole") -> Any:
-    found = row[f"key:up.6:{selection}"]
+    result = row[f"key:up.6:{selection}"]
     embedding = row[f"embedding:up.6:{selection}"]
-    assert (found is None) == (embedding is None), "a key stands where an embedding does"
-    return found
+    assert (result is None) == (embedding is None), "a key stands where an embedding does"
+    return result
 
 
 def test_a_gene_that_moved_has_no_embedding_until_its_bases_are_computed(case: Case) -> None:
     case.register(V1)
     first = case.compute(V1)
     case.register(V2)
-    rows, told = case.export()
+    rows, notices = case.export()
     assert (rows["g0"]["start"], rows["g0"]["end"]) == (610, 730)
     assert key(rows["g0"]) is None
     assert [key(rows[name]) for name in ("g1", "g2")] == [first["g1", "whole"], first["g2", "whole"]]
-    assert "up.6:whole: 1 genes have moments of other bases only" in told and told.rstrip().endswith("g0")
+    assert "up.6:whole: 1 genes have moments of other bases only" in notices
+    assert notices.rstrip().endswith("g0")
     second = case.compute(V2)
-    rows, told = case.export()
+    rows, notices = case.export()
     assert key(rows["g0"]) == second["g0", "whole"] != first["g0", "whole"]
-    assert "1 matrices of other bases than the genes have now were passed over" in told
+    assert "1 matrices of other bases than the genes have now were ignored" in notices
 
 
 def test_back_on_the_first_annotation_the_older_embedding_counts_again(case: Case) -> None:
@@ -148,9 +149,9 @@ def test_back_on_the_first_annotation_the_older_embedding_counts_again(case: Cas
     case.compute(V2)
     case.register(V1)
     case.compute(V1)
-    rows, told = case.export()
+    rows, notices = case.export()
     assert {name: key(row) for name, row in rows.items()} == {name: first[name, "whole"] for name in V1}
-    assert rows["g0"]["start"] == 10 and "older" not in told
+    assert rows["g0"]["start"] == 10 and "older" not in notices
 
 
 def test_a_gene_that_moved_with_its_bases_keeps_its_embedding(case: Case) -> None:
@@ -159,9 +160,9 @@ def test_a_gene_that_moved_with_its_bases_keeps_its_embedding(case: Case) -> Non
     case.write("ACGTACGTAC" + BASES)
     moved: dict[str, Place] = {name: (one[0] + 10, one[1] + 10, one[2]) for name, one in V1.items()}
     case.register(moved)
-    rows, told = case.export()
+    rows, notices = case.export()
     assert {name: key(row) for name, row in rows.items()} == {name: first[name, "whole"] for name in V1}
-    assert rows["g0"]["start"] == 20 and not told
+    assert rows["g0"]["start"] == 20 and not notices
 
 
 def test_the_same_places_in_another_fasta_file_are_other_bases(case: Case) -> None:
@@ -169,9 +170,9 @@ def test_the_same_places_in_another_fasta_file_are_other_bases(case: Case) -> No
     case.compute(V1)
     case.write(OTHER[:600] + BASES[600:])
     case.register(V1)
-    rows, told = case.export()
+    rows, notices = case.export()
     assert [key(rows[name]) is None for name in ("g0", "g1", "g2")] == [True, True, False]
-    assert "2 genes have moments of other bases only" in told
+    assert "2 genes have moments of other bases only" in notices
 
 
 def test_the_other_strand_is_other_bases(case: Case) -> None:
@@ -191,11 +192,11 @@ def test_a_class_counts_where_its_intervals_are_those_of_now(case: Case) -> None
     case.register(before)
     first = case.compute(before, classes=("whole", "CDS", "intron"), flank=25)
     case.register(after)
-    rows, told = case.export()
+    rows, notices = case.export()
     assert key(rows["g0"]) == first["g0", "whole"], "the gene's own interval did not change"
     assert key(rows["g0"], "CDS") is None and key(rows["g1"], "CDS") == first["g1", "CDS"]
     assert key(rows["g0"], "intron") == first["g0", "intron"]
-    assert "up.6:CDS: 1 genes have moments of other bases only" in told
+    assert "up.6:CDS: 1 genes have moments of other bases only" in notices
 
 
 def test_of_several_flanks_the_newest_counts_and_mixed_ones_are_told(case: Case) -> None:
@@ -203,10 +204,10 @@ def test_of_several_flanks_the_newest_counts_and_mixed_ones_are_told(case: Case)
     bare = case.compute(V1)
     flanked = case.compute({"g0": V1["g0"]}, flank=40)
     case.annotation(V1)
-    rows, told = case.export()
+    rows, notices = case.export()
     assert key(rows["g0"]) == flanked["g0", "whole"] and key(rows["g1"]) == bare["g1", "whole"]
-    assert "1 older matrices" in told
-    assert "different flanks (0, 40" in told
+    assert "1 older matrices" in notices
+    assert "different flanks (0, 40" in notices
 
 
 @pytest.mark.parametrize("flank", [0, 7, 60, 500, 5000])
@@ -214,10 +215,10 @@ def test_a_gene_over_the_origin_is_known_with_any_flank(case: Case, flank: int) 
     genes: dict[str, Place] = {"g0": (1100, 1250, "-"), "g1": (5, 90, "+")}
     case.register(genes, circular=True)
     first = case.compute(genes, circular=True, flank=flank, classes=("whole", "gene"))
-    rows, told = case.export()
+    rows, notices = case.export()
     for name in genes:
         assert key(rows[name]) == first[name, "whole"] and key(rows[name], "gene") == first[name, "gene"]
-    assert not told
+    assert not notices
     case.register({"g0": (1101, 1251, "-"), "g1": (5, 90, "+")}, circular=True)
     rows, _ = case.export("--selection", "gene")
     assert key(rows["g0"], "gene") is None
@@ -227,18 +228,18 @@ def test_a_gene_over_the_origin_is_known_with_any_flank(case: Case, flank: int) 
 def test_a_flank_that_the_contig_ends_before_is_known(case: Case, flank: int) -> None:
     case.register(V1)
     first = case.compute(V1, flank=flank)
-    rows, told = case.export()
+    rows, notices = case.export()
     assert {name: key(row) for name, row in rows.items()} == {name: first[name, "whole"] for name in V1}
-    assert not told
+    assert not notices
 
 
 def test_genes_that_are_registered_no_more_are_left_out_and_named(case: Case) -> None:
     case.register(V1)
     case.compute(V1)
     case.register({"g1": V1["g1"], "new": (500, 600, "+")})
-    rows, told = case.export()
+    rows, notices = case.export()
     assert list(rows) == ["g1"]
-    assert "2 genes have moments, but are not registered, and are left out: g0, g2" in told
+    assert "2 genes with moments are not registered, and left out: g0, g2" in notices
 
 
 def test_where_nothing_is_of_the_bases_of_now_no_file_is_written(case: Case) -> None:
@@ -264,12 +265,12 @@ def test_without_the_fasta_file_the_registration_tells_and_what_it_cannot_tell_i
     only_flanked = case.compute({"g9": (700, 800, "+")}, flank=40)
     case.register(V2 | {"g9": (700, 800, "+")})
     shutil.move(case.fasta, case.directory / "elsewhere.fa")
-    rows, told = case.export()
+    rows, notices = case.export()
     assert key(rows["g0"]) is None
     assert key(rows["g1"]) == bare["g1", "whole"] and key(rows["g1"], "gene") == bare["g1", "gene"]
     assert only_flanked and flanked and key(rows["g9"]) is None
-    assert "it cannot be told whether their moments are of the bases they have now" in told
-    assert "cannot be read here" in told
+    assert "it cannot be checked that their moments are of the bases they have now" in notices
+    assert "cannot be read here" in notices
     # The file of before, which is not what was registered, tells nothing either.
     case.write(OTHER)
     rows, again = case.export()
@@ -298,13 +299,13 @@ def test_moments_that_were_named_by_hand_count_by_their_bases(case: Case) -> Non
 
 def test_an_assembly_that_is_not_registered_takes_the_newest_place_and_tells(case: Case) -> None:
     first = case.compute(V1)
-    rows, told = case.export()
+    rows, notices = case.export()
     assert {name: key(row) for name, row in rows.items()} == {name: first[name, "whole"] for name in V1}
-    assert not told
+    assert not notices
     second = case.compute(V2)
-    rows, told = case.export()
+    rows, notices = case.export()
     assert (rows["g0"]["start"], key(rows["g0"])) == (610, second["g0", "whole"])
-    assert "1 genes have moments of several places, of which the newest counts: g0" in told
+    assert "1 genes have moments of several places, of which the newest is used: g0" in notices
 
 
 def test_a_registration_without_digests_is_told_from_the_fasta_file(case: Case) -> None:
@@ -314,9 +315,9 @@ def test_a_registration_without_digests_is_told_from_the_fasta_file(case: Case) 
         for row in connection.execute(sa.select(table)).all():
             older = {name: one for name, one in json.loads(row.classes).items() if name != "digest"}
             connection.execute(sa.update(table).where(table.c.id == row.id).values(classes=json.dumps(older)))
-    rows, told = case.export()
+    rows, notices = case.export()
     assert {name: key(row) for name, row in rows.items()} == {name: first[name, "whole"] for name in V1}
-    assert not told
+    assert not notices
     with Store.open(case.location) as store, store.database.writing() as connection:
         connection.execute(sa.update(table).values(classes=None))
     rows, _ = case.export()

@@ -97,35 +97,35 @@ def expected(location: Path, recipe: dict[str, Any], gene: str) -> Any:
 
 def test_every_matrix_reads_back_under_its_label(exported: Path, location: Path) -> None:
     if exported.suffix == ".h5ad":
-        found = anndata.read_h5ad(exported)
-        told = json.loads(found.uns["covpool"])["embeddings"]
-        assert set(found.obsm) == set(told)
-        columns = set(found.obs.columns)
-        rows = list(found.obs_names)
-        values = {label: [found.obsm[label][row] for row in range(2)] for label in told}
+        result = anndata.read_h5ad(exported)
+        notices = json.loads(result.uns["covpool"])["embeddings"]
+        assert set(result.obsm) == set(notices)
+        columns = set(result.obs.columns)
+        rows = list(result.obs_names)
+        values = {label: [result.obsm[label][row] for row in range(2)] for label in notices}
     else:
         frame = pandas.read_parquet(exported)
         table = polars.read_parquet(exported)
         assert table.columns == list(frame.columns)
-        told = json.loads(polars.read_parquet_metadata(exported)["covpool"])["embeddings"]
+        notices = json.loads(polars.read_parquet_metadata(exported)["covpool"])["embeddings"]
         columns, rows = set(frame.columns), list(frame["gene"])
-        values = {label: list(frame[f"embedding:{label}"]) for label in told}
-        for label in told:
+        values = {label: list(frame[f"embedding:{label}"]) for label in notices}
+        for label in notices:
             assert np.array_equal(table[f"embedding:{label}"].to_numpy(), np.stack(values[label]))
     assert sorted(rows) == ["..", "g/0:%"]
-    assert {one["recipe"]["model"] for one in told.values()} >= set(NAMES) - {"lone \ud800"}
-    for label, how in told.items():
+    assert {notice["recipe"]["model"] for notice in notices.values()} >= set(NAMES) - {"lone \ud800"}
+    for label, how in notices.items():
         assert {f"tokens:{label}", f"key:{label}"} <= columns
         for gene, embedding in zip(rows, values[label], strict=True):
             assert np.array_equal(embedding, expected(location, how["recipe"], gene).astype(np.float32))
-    assert "up.6:whole:acme%2Fntv3mini:" in told, "the condition, which differs, is none here"
+    assert "up.6:whole:acme%2Fntv3mini:" in notices, "the condition, which differs, is none here"
 
 
 def test_hdf5_has_no_groups_that_labels_made(location: Path, exported: Path) -> None:
     if exported.suffix == ".h5ad":
         with h5py.File(exported) as file:
-            told = json.loads(file["uns/covpool"][()])["embeddings"]
-            assert set(file["obsm"]) == set(told)
+            notices = json.loads(file["uns/covpool"][()])["embeddings"]
+            assert set(file["obsm"]) == set(notices)
             assert all(isinstance(one, h5py.Dataset) for one in file["obsm"].values())
 
 
@@ -153,12 +153,12 @@ def test_a_part_reads_back_and_holds_nothing_that_a_format_takes_for_its_own(one
 @given(st.lists(st.tuples(text, text, text), min_size=1, max_size=6, unique=True))
 def test_labels_differ_where_recipes_do(named: list[tuple[str, str, str]]) -> None:
     plain = describe("ntv3-mini").recipe("up.6")
-    found = labels_of(
+    result = labels_of(
         replace(plain, model=model, layer=layer, condition=condition) for model, layer, condition in named
     )
-    assert len(set(found.values())) == len(found) == len(named)
-    assert all(len(label) <= LONGEST + 65 for label in found.values())
-    assert all(one != other for one, other in pairwise(sorted(found.values())))
+    assert len(set(result.values())) == len(result) == len(named)
+    assert all(len(label) <= LONGEST + 65 for label in result.values())
+    assert all(one != other for one, other in pairwise(sorted(result.values())))
 
 
 def test_a_file_appears_whole_and_readable_as_the_umask_says(location: Path, tmp_path: Path) -> None:

@@ -26,9 +26,9 @@ ORIGIN
 
 
 def run(*arguments: str) -> str:
-    found = CliRunner().invoke(command, list(arguments), catch_exceptions=False)
-    assert found.exit_code == 0, found.output
-    return found.output
+    result = CliRunner().invoke(command, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def test_a_gene_that_no_line_tells_is_read_over_the_origin_and_found_on_both_sid
         for region in ("p:0-5", "p:70-75"):
             listed = api.get("/v1/genomes/g/genes", params={"region": region}).json()["data"]
             assert [(one["id"], one["start"], one["end"]) for one in listed] == [("g", 60, 90)]
-        told: list[dict[str, Any]] = api.get("/v1/genomes/g").json()["report"]
-    kinds = {one["kind"] for one in told}
+        notices: list[dict[str, Any]] = api.get("/v1/genomes/g").json()["report"]
+    kinds = {notice["kind"] for notice in notices}
     assert kinds == ({"gene-made", "over-origin"} if name == "a.gff3" else {"gene-made"})
 
 
@@ -67,7 +67,7 @@ def test_contigs_of_another_length_are_told_of_everywhere_and_refused_when_stric
     add = ("add", "g", *fasta, "--annotation", str(annotation), "--store", store)
     with pytest.raises(AnnotationError, match="contig-length"):
         run(*add, "--strict")
-    told = json.loads(run(*add, "--json"))["report"]
+    notices = json.loads(run(*add, "--json"))["report"]
     with in_process(files / "store") as api:
-        assert api.get("/v1/genomes/g").json()["report"] == told
-    assert [(one["kind"], one["action"]) for one in told] == [("contig-length", "kept")]
+        assert api.get("/v1/genomes/g").json()["report"] == notices
+    assert [(notice["kind"], notice["action"]) for notice in notices] == [("contig-length", "kept")]

@@ -43,9 +43,9 @@ NAMES = [
 
 
 def run(*arguments: str) -> str:
-    found = CliRunner().invoke(command, list(arguments), catch_exceptions=False)
-    assert found.exit_code == 0, found.output
-    return found.output
+    result = CliRunner().invoke(command, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
 
 
 def contig(number: int) -> str:
@@ -76,8 +76,8 @@ def keys(api: TestClient, **body: Any) -> list[str]:
 def test_contigs_of_any_name_are_asked_for_by_region(colons: TestClient, number: int, suffix: str) -> None:
     region = f"{NAMES[number]}:20-90{suffix}"
     assert keys(colons, assembly="colons", region=region) == keys(colons, input=contig(number)[20:90])
-    found = colons.get("/v1/genomes/colons/genes", params={"region": region}).json()["data"]
-    assert [gene["id"] for gene in found] == [f"g{number}"]
+    result = colons.get("/v1/genomes/colons/genes", params={"region": region}).json()["data"]
+    assert [gene["id"] for gene in result] == [f"g{number}"]
 
 
 def test_aliases_may_hold_colons_and_a_bare_contig_is_told_of(colons: TestClient) -> None:
@@ -94,8 +94,8 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "g.fa.gz").write_bytes(bgzip(f">c\n{text}\n".encode(), 65536))
     (directory / "g.bed").write_text("c\t10\t90\ta\t0\t+\nc\t200\t300\tb\t0\t-\nc\t400\t500\td\t0\t-\n")
     files = ["--fasta", str(directory / "g.fa.gz"), "--annotation", str(directory / "g.bed")]
-    told = run("add", "spoilt", *files, "--store", str(directory / "s"))
-    assert "Notice: g.fa.gz: line 2: record 1 (c) holds '-', which is no DNA" in told
+    notices = run("add", "spoilt", *files, "--store", str(directory / "s"))
+    assert "Notice: g.fa.gz: line 2: record 1 (c) holds '-', which is not DNA" in notices
     return directory
 
 
@@ -109,7 +109,7 @@ def test_a_gene_that_is_no_dna_fails_alone_in_a_run(spoilt: Path, tmp_path: Path
     # On the other strand, and told as the file has it.
     assert list(report["failed"]) == ["b"]
     assert "b: character '-' at position 51" in report["failed"]["b"]
-    assert "which is no DNA" in result.stderr
+    assert "which is not DNA" in result.stderr
 
 
 def test_a_gene_that_is_no_dna_fails_alone_over_http(spoilt: Path) -> None:
@@ -121,9 +121,9 @@ def test_a_gene_that_is_no_dna_fails_alone_over_http(spoilt: Path) -> None:
         ):
             response = api.post(path, json=body)
             assert response.status_code == 202, response.text
-            found = response.json()["records"]
-            assert [one["state"] for one in found][:2] == ["queued", "failed"]
-            assert "character '-'" in found[1]["error"]
+            result = response.json()["records"]
+            assert [one["state"] for one in result][:2] == ["queued", "failed"]
+            assert "character '-'" in result[1]["error"]
         response = api.post("/v1/embeddings", json={"assembly": "spoilt", "gene": ["a", "b"]})
         assert (response.status_code, "b: character '-'" in response.json()["detail"]) == (422, True)
 
@@ -160,7 +160,7 @@ def test_an_assembly_that_lost_contigs_when_it_was_registered_is_registered_anew
         assert response.status_code == 503
         assert "other contigs than its FASTA file has" in response.json()["detail"]
     arguments = ["--genome", "g.fa", "--annotation", "g.bed", "--assembly", "old", "--store", "s"]
-    arguments = [str(tmp_path / one) if one in ("g.fa", "g.bed", "s") else one for one in arguments]
+    arguments = [str(tmp_path / name) if name in ("g.fa", "g.bed", "s") else name for name in arguments]
     result = CliRunner().invoke(precompute, [*arguments, "--json"])
     assert (result.exit_code, "is registered anew" in result.stderr) == (0, True), result.output
     with in_process(tmp_path / "s") as api:
@@ -186,8 +186,8 @@ def test_a_packed_upload_is_what_its_text_is(colons: TestClient, pack: Any) -> N
     upload = pack(f">a\n{contig(0)}\n>b\n{contig(1)}\n".encode())
     response = colons.post("/v1/jobs", files={"fasta": ("x", upload)})
     assert response.status_code in (200, 202), response.text
-    found = [one["key"] for one in response.json()["records"]]
-    assert found == keys(colons, input=[contig(0), contig(1)])
+    result = [one["key"] for one in response.json()["records"]]
+    assert result == keys(colons, input=[contig(0), contig(1)])
 
 
 @pytest.mark.parametrize(
@@ -216,6 +216,6 @@ def test_extract_reads_standard_input(tmp_path: Path) -> None:
         arguments = ["-", "--store", str(tmp_path / "s")]
         result = CliRunner().invoke(extract, arguments, input=given)
         assert (result.exit_code, result.output.split("\t")[0]) == (0, "a"), result.output
-    found = CliRunner().invoke(extract, ["-", "--store", str(tmp_path / "s")], input=b">a\nAC-GT\n")
-    assert found.exit_code == 1
-    assert "Failed: a: standard input, line 2: record 1: a: character '-' at position 3" in found.output
+    answer = CliRunner().invoke(extract, ["-", "--store", str(tmp_path / "s")], input=b">a\nAC-GT\n")
+    assert answer.exit_code == 1
+    assert "Failed: a: standard input, line 2: record 1: a: character '-' at position 3" in answer.output

@@ -25,19 +25,19 @@ chr1\tx\tgene\t51\t90\t.\t-\t.\tID=gene-b2;gene=lacY;gene_synonym=old
 
 
 def run(*arguments: str) -> str:
-    found = CliRunner().invoke(command, list(arguments), catch_exceptions=False)
-    assert found.exit_code == 0, found.output
-    return found.output
+    result = CliRunner().invoke(command, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    found = tmp_path_factory.mktemp("genome")
-    (found / "g.fa").write_text(f">1\n{CHROMOSOME}\n")
-    (found / "a.gff3").write_text(GFF)
-    run("add", "toy", "--fasta", str(found / "g.fa"), "--annotation", str(found / "a.gff3"),
-        "--alias", "chr1=1", "--release", "r1", "--store", str(found / "store"))  # fmt: skip
-    return found
+    result = tmp_path_factory.mktemp("genome")
+    (result / "g.fa").write_text(f">1\n{CHROMOSOME}\n")
+    (result / "a.gff3").write_text(GFF)
+    run("add", "toy", "--fasta", str(result / "g.fa"), "--annotation", str(result / "a.gff3"),
+        "--alias", "chr1=1", "--release", "r1", "--store", str(result / "store"))  # fmt: skip
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +49,8 @@ def api(files: Path) -> Iterator[TestClient]:
 def records(api: TestClient, **body: Any) -> list[dict[str, Any]]:
     response = api.post("/v1/jobs", json=body)
     assert response.status_code in (200, 202), response.text
-    found: list[dict[str, Any]] = response.json()["records"]
-    return found
+    result: list[dict[str, Any]] = response.json()["records"]
+    return result
 
 
 @pytest.mark.parametrize(
@@ -87,16 +87,16 @@ def test_a_region_is_half_open_and_knows_the_contigs_other_names(
 
 
 def test_several_are_asked_for_at_once_and_keep_their_order(api: TestClient) -> None:
-    found = records(api, assembly="toy", gene=["lacZ", "gene-b2", "b1"])
-    assert [one["name"] for one in found] == ["lacZ", "gene-b2", "b1"]
-    assert found[0]["key"] == found[2]["key"] != found[1]["key"]
+    result = records(api, assembly="toy", gene=["lacZ", "gene-b2", "b1"])
+    assert [one["name"] for one in result] == ["lacZ", "gene-b2", "b1"]
+    assert result[0]["key"] == result[2]["key"] != result[1]["key"]
     again = api.post("/v1/jobs", json={"assembly": "toy", "gene": ["lacZ", "gene-b2", "b1"]}).json()
-    assert [one["key"] for one in again["records"]] == [one["key"] for one in found]
+    assert [one["key"] for one in again["records"]] == [one["key"] for one in result]
 
 
 def test_a_gene_is_found_with_its_coordinates_and_names(api: TestClient) -> None:
-    (found,) = api.get("/v1/genomes/toy/genes", params={"name": "lacZ"}).json()["data"]
-    assert found == {
+    (result,) = api.get("/v1/genomes/toy/genes", params={"name": "lacZ"}).json()["data"]
+    assert result == {
         "id": "gene-b1",
         "symbol": "lacZ",
         "aliases": ["b1", "old"],
@@ -106,7 +106,7 @@ def test_a_gene_is_found_with_its_coordinates_and_names(api: TestClient) -> None
         "strand": "+",
         "biotype": "",
     }
-    region = f"{found['chrom']}:{found['start']}-{found['end']}:{found['strand']}"
+    region = f"{result['chrom']}:{result['start']}-{result['end']}:{result['strand']}"
     keys = [records(api, assembly="toy", **one)[0]["key"] for one in ({"gene": "lacZ"}, {"region": region})]
     assert keys[0] == keys[1]
 
@@ -137,8 +137,8 @@ def test_genes_come_in_pages(api: TestClient) -> None:
 def test_genes_are_found_by_a_region_they_share_a_base_with(
     api: TestClient, region: str, ids: list[str]
 ) -> None:
-    found = api.get("/v1/genomes/toy/genes", params={"region": region}).json()["data"]
-    assert [gene["id"] for gene in found] == ids
+    result = api.get("/v1/genomes/toy/genes", params={"region": region}).json()["data"]
+    assert [gene["id"] for gene in result] == ids
 
 
 def test_a_region_that_is_none_finds_no_genes_but_an_explanation(api: TestClient) -> None:
@@ -159,8 +159,8 @@ def test_a_gene_over_the_origin_is_read_and_found_on_both_sides_of_it(tmp_path: 
         (by_name,) = records(api, assembly="plasmid", gene="g")
         assert by_name["key"] == records(api, input=reverse_complement("ACACG"))[0]["key"]
         for region, number in (("p:0-3", 1), ("p:3-8", 0), ("p:8-10", 1)):
-            found = api.get("/v1/genomes/plasmid/genes", params={"region": region}).json()["data"]
-            assert len(found) == number
+            result = api.get("/v1/genomes/plasmid/genes", params={"region": region}).json()["data"]
+            assert len(result) == number
 
 
 def test_a_report_of_repairs_is_kept_with_the_assembly_and_strict_refuses(tmp_path: Path) -> None:
@@ -171,42 +171,42 @@ def test_a_report_of_repairs_is_kept_with_the_assembly_and_strict_refuses(tmp_pa
     refused = CliRunner().invoke(command, [*arguments, "--strict"])
     assert refused.exit_code != 0
     assert "contig-end" in str(refused.exception)
-    told = json.loads(run(*arguments, "--json"))
-    kinds = {one["kind"]: one["count"] for one in told["report"]}
+    notices = json.loads(run(*arguments, "--json"))
+    kinds = {notice["kind"]: notice["count"] for notice in notices["report"]}
     assert kinds == {"contig-renamed": 1, "contig-end": 1}
     with in_process(tmp_path / "s") as api:
-        assert api.get("/v1/genomes/g").json()["report"] == told["report"]
-        (found,) = api.get("/v1/genomes/g/genes", params={"region": "1:150-160"}).json()["data"]
-        assert (found["id"], found["chrom"], found["end"]) == ("long", "chr1", len(CHROMOSOME))
+        assert api.get("/v1/genomes/g").json()["report"] == notices["report"]
+        (result,) = api.get("/v1/genomes/g/genes", params={"region": "1:150-160"}).json()["data"]
+        assert (result["id"], result["chrom"], result["end"]) == ("long", "chr1", len(CHROMOSOME))
 
 
 def test_an_annotation_is_checked_without_registering_it(tmp_path: Path) -> None:
     (tmp_path / "g.fa").write_text(f">1\n{CHROMOSOME}\n")
     (tmp_path / "a.gff3").write_text(GFF)
     (tmp_path / "names.tsv").write_text("here\tthere\n1\tchr1\n")
-    told = run("check", str(tmp_path / "a.gff3"), "--fasta", str(tmp_path / "g.fa"))
-    assert "gff3, 1 genes" in told
-    assert "contig-renamed" not in told, "two names of one contig are no guess to make"
-    assert "contig-unknown" in told
-    told = run("check", str(tmp_path / "a.gff3"), "--fasta", str(tmp_path / "g.fa"),
+    notices = run("check", str(tmp_path / "a.gff3"), "--fasta", str(tmp_path / "g.fa"))
+    assert "gff3, 1 genes" in notices
+    assert "contig-renamed" not in notices, "two names of one contig are no guess to make"
+    assert "contig-unknown" in notices
+    notices = run("check", str(tmp_path / "a.gff3"), "--fasta", str(tmp_path / "g.fa"),
                "--aliases", str(tmp_path / "names.tsv"), "--json")  # fmt: skip
-    assert json.loads(told) == {"format": "gff3", "genes": 3, "report": []}
+    assert json.loads(notices) == {"format": "gff3", "genes": 3, "report": []}
 
 
 def test_assemblies_are_listed_with_their_contigs(api: TestClient) -> None:
-    (found,) = api.get("/v1/genomes").json()["data"]
-    assert found == api.get("/v1/genomes/toy").json()
-    assert (found["contigs"], found["aliases"]) == ({"1": len(CHROMOSOME)}, {"chr1": "1"})
-    assert (found["bases"], found["genes"]) == (len(CHROMOSOME), 3)
-    assert "fasta" not in found, "no path of this host is told"
-    assert (found["circular"], found["release"], len(found["annotation_digest"])) == ([], "r1", 64)
-    assert found["report"] == []
+    (result,) = api.get("/v1/genomes").json()["data"]
+    assert result == api.get("/v1/genomes/toy").json()
+    assert (result["contigs"], result["aliases"]) == ({"1": len(CHROMOSOME)}, {"chr1": "1"})
+    assert (result["bases"], result["genes"]) == (len(CHROMOSOME), 3)
+    assert "fasta" not in result, "no path of this host is told"
+    assert (result["circular"], result["release"], len(result["annotation_digest"])) == ([], "r1", 64)
+    assert result["report"] == []
 
 
 @pytest.mark.parametrize(
     ("body", "status", "words"),
     [
-        ({"assembly": "hg38", "gene": "lacZ"}, 404, "there is toy"),
+        ({"assembly": "hg38", "gene": "lacZ"}, 404, "there are: toy"),
         ({"assembly": "../toy", "gene": "lacZ"}, 404, "no assembly"),
         ({"assembly": "toy", "gene": "nope"}, 404, "/v1/genomes/toy/genes"),
         ({"assembly": "toy", "gene": "' OR 1=1 --"}, 404, "no gene"),
@@ -239,11 +239,11 @@ def test_a_file_that_changed_is_not_read_as_what_was_registered(tmp_path: Path) 
     with in_process(tmp_path / "s") as api:
         response = api.post("/v1/jobs", json={"assembly": "g", "region": "1:0-4"})
         assert response.status_code == 503
-        assert "register it anew" in response.json()["detail"]
+        assert "register it again" in response.json()["detail"]
         assert str(tmp_path) not in response.text
         run("add", "g", "--fasta", str(fasta), "--store", str(tmp_path / "s"))
-        (found,) = records(api, assembly="g", region="1:0-4")
-        assert found["key"] == records(api, input="TTTT")[0]["key"]
+        (result,) = records(api, assembly="g", region="1:0-4")
+        assert result["key"] == records(api, input="TTTT")[0]["key"]
         fasta.unlink()
     with in_process(tmp_path / "s") as api:
         response = api.post("/v1/jobs", json={"assembly": "g", "region": "1:0-4"})
@@ -278,9 +278,9 @@ def test_what_does_not_fit_together_is_not_registered(
     Path("g.fa").write_text(">1\nACGTACGT\n")
     Path("a.gff3").write_text("chrX\tx\tgene\t1\t2\t.\t+\t.\tID=a\n")
     arguments = ["add", "g", "--fasta", "g.fa", "--store", "s", *options]
-    found = CliRunner().invoke(command, arguments)
-    assert found.exit_code != 0
-    assert words in f"{found.output} {found.exception}"
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code != 0
+    assert words in f"{result.output} {result.exception}"
     if Path("s").exists():
         assert run("list", "--store", "s") == ""
 
@@ -290,14 +290,14 @@ def test_our_client_asks_for_genes_and_regions(service: Running, client: Client,
         "--alias", "chr1=1", "--store", str(service.store))  # fmt: skip
     job = client.wait(client.submit_named("shared", genes=["lacZ", "gene-b2"]))
     expected = client.embed([CHROMOSOME[10:40], reverse_complement(CHROMOSOME[50:90])])
-    found = decode_embeddings(client.embeddings(job).data).reshape(2, -1)
-    assert np.array_equal(found, expected)
+    result = decode_embeddings(client.embeddings(job).data).reshape(2, -1)
+    assert np.array_equal(result, expected)
     region = client.submit_named("shared", regions=["chr1:10-40:+"])
     assert region.records[0].key == job.records[0].key
-    assert [one.name for one in client.genomes() if one.name == "shared"] == ["shared"]
+    assert [genome.name for genome in client.genomes() if genome.name == "shared"] == ["shared"]
     assert [gene.symbol for gene in client.genes("shared", region="1:0-41")] == ["lacZ"]
     assert [gene.id for gene in client.genes("shared", name="b1")] == ["gene-b1"]
     with pytest.raises(ProblemError, match="no assembly"):
         list(client.genes("none"))
-    with pytest.raises(ProblemError, match="there is"):
+    with pytest.raises(ProblemError, match="there are"):
         client.submit_named("none", genes=["lacZ"])

@@ -78,10 +78,10 @@ def answers(api: TestClient) -> list[tuple[int, str]]:
     """To requests for every gene by name, alone and together, and for all of the assembly."""
     names = [f"g{n}" for n in range(GENES)]
     genes: list[dict[str, Any]] = [{"gene": name} for name in (*names, names)]
-    asked = [("/v1/jobs", {"assembly": "a"} | one) for one in genes]
+    asked = [("/v1/jobs", {"assembly": "a"} | gene) for gene in genes]
     asked += [("/v1/genomes", {"assembly": "a"}), ("/v1/genomes", {"assembly": "a", "flank": 7})]
-    found = [api.post(path, json=body) for path, body in asked]
-    return [(one.status_code, one.json().get("detail", "")) for one in found]
+    result = [api.post(path, json=body) for path, body in asked]
+    return [(one.status_code, one.json().get("detail", "")) for one in result]
 
 
 @HOW
@@ -92,7 +92,7 @@ def test_a_file_changed_under_an_open_service_serves_no_gene(
     replace(fasta, text(1))
     assert {status for status, _ in answers(api)} == {503}
     region = api.post("/v1/jobs", json={"assembly": "a", "region": "c:0-50"})
-    assert (region.status_code, "register it anew" in region.json()["detail"]) == (503, True)
+    assert (region.status_code, "register it again" in region.json()["detail"]) == (503, True)
     # What was registered is back.
     replace(fasta, text(0))
     assert {status for status, _ in answers(api)} <= {200, 202}
@@ -115,8 +115,8 @@ def test_a_file_that_was_only_touched_is_served_on(api: TestClient, fasta: Path)
 def test_a_gene_of_other_bases_is_refused_where_nothing_else_shows(api: TestClient, fasta: Path) -> None:
     assert {status for status, _ in answers(api)} <= {200, 202}
     in_place(fasta, text(1))
-    found = answers(api)
-    assert all(status in (422, 503) and "register it anew" in told for status, told in found), found
+    result = answers(api)
+    assert all(status in (422, 503) and "register it again" in notices for status, notices in result), result
 
 
 def planned(store: Store, genome: Genome, bed: Path) -> Plan:
@@ -139,9 +139,9 @@ def test_a_file_changed_under_a_bulk_run_gives_no_name_other_bases(
         spec = Spec(str(location), None, "ntv3-mini", plan.model.weights, device="cpu")
 
         def start() -> Executor:
-            found = Local(spec)
+            result = Local(spec)
             in_place(fasta, text(1))
-            return found
+            return result
 
         report = run_plan(plan, store, str(location), start)
         assert (report.done, len(report.failed)) == (0, GENES)

@@ -119,7 +119,7 @@ def test_contigs_of_another_name_are_told_as_to_genome_add(tmp_path: Path) -> No
     assert found.exit_code == 2
     assert "--alias is written OTHER=CONTIG" in found.output
     unknown = words(run("precompute", *options, "--alias", "weird=chrA", "--circular", "x"))
-    assert "circular contig 'x': is none of chrA" in unknown
+    assert "circular contig 'x': is not one of chrA" in unknown
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,7 @@ def api(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Test
 @pytest.mark.parametrize(
     ("change", "status", "words"),
     [
-        ({"assembly": "nowhere"}, 404, "no assembly is called 'nowhere'"),
+        ({"assembly": "nowhere"}, 404, "no assembly is named 'nowhere'"),
         ({"model": "gpt"}, 404, "ntv3-mini"),
         ({"layers": ["up.6", "down.99"]}, 404, "no layer 'down.99'"),
         ({"regions": ["whole", "tea"]}, 422, "regions: 'tea' is not one of whole, gene"),

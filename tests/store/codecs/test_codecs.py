@@ -27,8 +27,8 @@ def second_moment(tokens: int, width: int, dtype: str, seed: int = 0, spread: fl
     """Of correlated activations whose channels differ in magnitude by factors of e^spread."""
     rng = np.random.default_rng(seed)
     x = rng.normal(0.3, 1.0, (tokens, width)) * np.exp(rng.normal(0.0, spread, width))
-    found: FloatArray = (x.T @ x / tokens).astype(dtype)
-    return found
+    decoded: FloatArray = (x.T @ x / tokens).astype(dtype)
+    return decoded
 
 
 def codec(name: str) -> ChunkCodec:
@@ -45,10 +45,10 @@ def round_trip(name: str, matrix: FloatArray, count: int = 10**9) -> tuple[NDArr
     return unpack(decoded, len(matrix)), encoded.error, len(encoded.data)
 
 
-def relative_error(found: NDArray[Any], expected: NDArray[Any]) -> float:
+def relative_error(decoded: NDArray[Any], expected: NDArray[Any]) -> float:
     wide = expected.astype(np.float64)
     scale = np.abs(wide).max() or 1.0
-    return float(np.linalg.norm(found / scale - wide / scale) / (np.linalg.norm(wide / scale) or 1.0))
+    return float(np.linalg.norm(decoded / scale - wide / scale) / (np.linalg.norm(wide / scale) or 1.0))
 
 
 def special(name: str, dtype: str) -> FloatArray:
@@ -91,8 +91,8 @@ SPECIAL = (
 @pytest.mark.parametrize("choice", EXACT)
 def test_exact_codecs_return_every_bit_of_special_matrices(choice: str, name: str, dtype: str) -> None:
     matrix = special(name, dtype)
-    found, error, _ = round_trip(choice, matrix)
-    assert found.tobytes() == matrix.tobytes()
+    decoded, error, _ = round_trip(choice, matrix)
+    assert decoded.tobytes() == matrix.tobytes()
     assert error == 0.0
 
 
@@ -102,9 +102,9 @@ def test_exact_codecs_return_every_bit_of_special_matrices(choice: str, name: st
 @pytest.mark.parametrize("name", SPECIAL)
 def test_the_bound_holds_for_special_matrices(name: str, dtype: str, count: int, bound: float) -> None:
     matrix = special(name, dtype)
-    found, error, _ = round_trip(f"bounded:{bound}", matrix, count)
-    assert np.isfinite(found).all()
-    assert relative_error(found, matrix) <= bound * (1 + 1e-9)
+    decoded, error, _ = round_trip(f"bounded:{bound}", matrix, count)
+    assert np.isfinite(decoded).all()
+    assert relative_error(decoded, matrix) <= bound * (1 + 1e-9)
     assert error <= bound
 
 
@@ -122,10 +122,10 @@ def test_the_stated_error_is_the_true_one_and_within_the_bound(
 ) -> None:
     matrix = second_moment(tokens, width, dtype, seed, spread)
     matrix = unpack(pack(matrix), width)
-    found, error, _ = round_trip(f"bounded:{bound!r}", matrix, tokens)
+    decoded, error, _ = round_trip(f"bounded:{bound!r}", matrix, tokens)
     assert error <= bound
     # Both are float64 sums over at most 70 x 70 squares.
-    assert relative_error(found, matrix) == pytest.approx(error, rel=1e-6, abs=1e-14)
+    assert relative_error(decoded, matrix) == pytest.approx(error, rel=1e-6, abs=1e-14)
 
 
 @pytest.mark.parametrize("bound", [1e-1, 1e-2, 1e-3, 1e-4])
@@ -135,8 +135,8 @@ def test_stored_matrices_are_positive_semidefinite_up_to_the_stated_epsilon(
 ) -> None:
     for seed in range(5):
         matrix = second_moment(tokens, width, "float64", seed, 1.0)
-        found, error, _ = round_trip(f"bounded:{bound}", matrix, tokens)
-        values = np.linalg.eigvalsh(found)
+        decoded, error, _ = round_trip(f"bounded:{bound}", matrix, tokens)
+        values = np.linalg.eigvalsh(decoded)
         epsilon = error * np.sqrt(width)
         assert values[0] >= -(epsilon + 1e-13) * values[-1]
         assert epsilon <= bound * np.sqrt(width)
@@ -163,15 +163,15 @@ def test_few_tokens_are_kept_as_a_factor_which_is_smaller_and_positive_semidefin
     many = Bounded(1e-4).encode(pack(matrix), 1000)
     assert Header.from_bytes(many.data).mode == Mode.CORRELATION
     assert len(encoded.data) < len(many.data) / 2
-    found, _, _ = round_trip("bounded:1e-4", second_moment(12, 96, "float64"), 12)
-    values = np.linalg.eigvalsh(found)
+    decoded, _, _ = round_trip("bounded:1e-4", second_moment(12, 96, "float64"), 12)
+    values = np.linalg.eigvalsh(decoded)
     assert values[0] >= -1e-14 * values[-1]
 
 
 def test_a_bound_below_the_precision_of_the_floats_is_kept_exactly() -> None:
     matrix = unpack(pack(second_moment(300, 40, "float32")), 40)
-    found, error, _ = round_trip("bounded:1e-12", matrix)
-    assert found.tobytes() == matrix.tobytes()
+    decoded, error, _ = round_trip("bounded:1e-12", matrix)
+    assert decoded.tobytes() == matrix.tobytes()
     assert error == 0.0
 
 
@@ -221,11 +221,11 @@ def test_the_error_is_served_with_the_entry_and_the_codec(tmp_path: Path) -> Non
         assert entry.namespace.bound == 1e-3
         assert entry.error is not None
         assert 0 < entry.error <= 1e-3
-        found = store.get(example_key("a"))
-        assert relative_error(found.second_moment, example_moments("a", 40).second_moment) == pytest.approx(
+        decoded = store.get(example_key("a"))
+        assert relative_error(decoded.second_moment, example_moments("a", 40).second_moment) == pytest.approx(
             entry.error, rel=1e-5
         )
-        assert found.mean.tobytes() == example_moments("a", 40).mean.tobytes()
+        assert decoded.mean.tobytes() == example_moments("a", 40).mean.tobytes()
     with Store.open(tmp_path) as store:
         store.put(example_key("b"), example_moments("b", 40))
         assert store.entry(example_key("b")).error == 0.0
@@ -277,8 +277,8 @@ def test_moments_of_one_token_survive_the_lossy_codec(tmp_path: Path) -> None:
     moments = Moments(1, x[0], x.T @ x)
     with Store.open(tmp_path, codec="bounded:1e-6") as store:
         store.put(example_key("a"), moments)
-        found = store.get(example_key("a"))
-    assert relative_error(found.second_moment, moments.second_moment) <= 1e-6
+        decoded = store.get(example_key("a"))
+    assert relative_error(decoded.second_moment, moments.second_moment) <= 1e-6
 
 
 def test_a_matrix_above_the_two_gibibytes_of_blosc_is_refused_with_the_remedy() -> None:

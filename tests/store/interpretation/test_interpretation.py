@@ -54,7 +54,7 @@ def test_the_strongest_correlation_is_the_planted_one() -> None:
     assert (first.first, first.second) == (1, 4)
     assert first.value == pytest.approx(correlations[1, 4])
     np.testing.assert_allclose(association(OF_X, "correlation"), correlations, rtol=1e-9, atol=1e-12)
-    magnitudes = [abs(one.value) for one in strongest_pairs(OF_X, 99, by="covariance")]
+    magnitudes = [abs(pair.value) for pair in strongest_pairs(OF_X, 99, by="covariance")]
     assert len(magnitudes) == 15
     assert magnitudes == sorted(magnitudes, reverse=True)
 
@@ -107,12 +107,12 @@ def test_alignment_refuses_what_it_cannot_compare() -> None:
 @pytest.mark.parametrize("batch_bytes", [1, 64 << 20])
 def test_neighbours_are_those_of_a_full_search(monkeypatch: pytest.MonkeyPatch, batch_bytes: int) -> None:
     monkeypatch.setattr("covpool.store.interpretation.neighbours.BATCH_BYTES", batch_bytes)
-    items = [(example_key(str(index)), one) for index, one in enumerate(MANY)]
-    found = nearest_neighbours(pooling("second_moment"), MANY[:2], iter(items), 4)
-    for query, nearest in zip(MANY[:2], found, strict=True):
+    items = [(example_key(str(index)), moments) for index, moments in enumerate(MANY)]
+    neighbours = nearest_neighbours(pooling("second_moment"), MANY[:2], iter(items), 4)
+    for query, nearest in zip(MANY[:2], neighbours, strict=True):
         expected = sorted(((cosine(query, one), key) for key, one in items), key=lambda one: -one[0])[:4]
-        assert [one.key for one in nearest] == [key for _, key in expected]
-        np.testing.assert_allclose([one.similarity for one in nearest], [value for value, _ in expected])
+        assert [neighbour.key for neighbour in nearest] == [key for _, key in expected]
+        np.testing.assert_allclose([x.similarity for x in nearest], [value for value, _ in expected])
         assert nearest[0].similarity == pytest.approx(1)
 
 

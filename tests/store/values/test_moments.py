@@ -22,10 +22,10 @@ def of(x: NDArray[np.float64]) -> Moments:
     return Moments(len(x), x.mean(0), x.T @ x / len(x))
 
 
-def assert_equal_to_rounding(found: Moments, expected: Moments, tolerance: float = 1e-12) -> None:
-    assert found.count == expected.count
-    np.testing.assert_allclose(found.mean, expected.mean, rtol=tolerance)
-    error = np.linalg.norm(found.second_moment - expected.second_moment)
+def assert_equal_to_rounding(actual: Moments, expected: Moments, tolerance: float = 1e-12) -> None:
+    assert actual.count == expected.count
+    np.testing.assert_allclose(actual.mean, expected.mean, rtol=tolerance)
+    error = np.linalg.norm(actual.second_moment - expected.second_moment)
     assert error <= tolerance * np.linalg.norm(expected.second_moment)
 
 
@@ -83,10 +83,10 @@ def test_nothing_to_merge_is_refused() -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_covariance_is_the_centred_second_moment(dtype: str) -> None:
     x = activations(500, 6)
-    found = of(x).astype(dtype)
-    assert found.covariance().dtype == np.dtype(dtype)
+    actual = of(x).astype(dtype)
+    assert actual.covariance().dtype == np.dtype(dtype)
     tolerance = {"float32": 1e-5, "float64": 1e-12}[dtype]
-    np.testing.assert_allclose(found.covariance(), np.cov(x.T, bias=True), atol=tolerance)
+    np.testing.assert_allclose(actual.covariance(), np.cov(x.T, bias=True), atol=tolerance)
 
 
 def test_the_covariance_of_one_token_is_zero() -> None:
@@ -113,18 +113,18 @@ def test_misshapen_moments_are_refused_at_once(make: Callable[[], Moments], mess
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("place", ["mean", "second_moment"])
 def test_values_that_are_not_finite_do_not_validate(value: float, place: str) -> None:
-    found = example_moments("a", dtype="float64")
+    actual = example_moments("a", dtype="float64")
     if place == "mean":
-        found.mean[3] = value
+        actual.mean[3] = value
     else:
-        found.second_moment[2, 5] = found.second_moment[5, 2] = value
+        actual.second_moment[2, 5] = actual.second_moment[5, 2] = value
     with pytest.raises(InvalidMomentsError, match="not finite"):
-        found.validate()
+        actual.validate()
 
 
 def test_an_asymmetric_matrix_does_not_validate() -> None:
-    found = example_moments("a", dtype="float64")
-    found.validate()
-    found.second_moment[2, 5] += 1e-3
+    actual = example_moments("a", dtype="float64")
+    actual.validate()
+    actual.second_moment[2, 5] += 1e-3
     with pytest.raises(InvalidMomentsError, match="not symmetric"):
-        found.validate()
+        actual.validate()

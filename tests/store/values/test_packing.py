@@ -23,9 +23,9 @@ def symmetric(width: int, dtype: str, seed: int = 0) -> NDArray[Any]:
 @given(width=st.integers(1, 40), dtype=st.sampled_from(DTYPES), seed=st.integers(0, 2**32 - 1))
 def test_packing_returns_every_bit_for_any_width(width: int, dtype: str, seed: int) -> None:
     matrix = symmetric(width, dtype, seed)
-    found = unpack(pack(matrix), width)
-    assert found.dtype == matrix.dtype
-    assert found.tobytes() == matrix.tobytes()
+    unpacked = unpack(pack(matrix), width)
+    assert unpacked.dtype == matrix.dtype
+    assert unpacked.tobytes() == matrix.tobytes()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

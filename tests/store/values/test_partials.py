@@ -19,11 +19,11 @@ def partial(position: int = 40, width: int = 7) -> PartialSums:
     return PartialSums(position, 43, x.sum(0), pack(x.T @ x), staged, "bfloat16")
 
 
-def assert_same(found: PartialSums | None, expected: PartialSums) -> None:
-    assert found is not None
-    assert (found.position, found.count, found.staged_dtype) == (expected.position, 43, "bfloat16")
+def assert_same(actual: PartialSums | None, expected: PartialSums) -> None:
+    assert actual is not None
+    assert (actual.position, actual.count, actual.staged_dtype) == (expected.position, 43, "bfloat16")
     for name in ("sums", "products", "staged"):
-        one, other = getattr(found, name), getattr(expected, name)
+        one, other = getattr(actual, name), getattr(expected, name)
         assert (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
 
 

@@ -1,1 +1,1 @@
-"""Commands of the client, found by `covpool` through entry points."""
+"""Commands of the client; `covpool` finds them through entry points."""

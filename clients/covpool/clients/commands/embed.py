@@ -22,7 +22,7 @@ from covpool.clients.commands.options import (
 from covpool.clients.errors import ProblemError, was_lost
 from covpool.clients.inputs import Input, can_be_read_again
 
-#: Numbers of an embedding that a line shows.
+#: Number of values of an embedding in a line.
 _SHOWN = 4
 
 
@@ -35,7 +35,7 @@ _SHOWN = 4
     "--pooling",
     default="bottleneck",
     help="A name from /v1/bottlenecks, a plain kind (mean, covariance, root, …), or several joined with +; "
-    "the model's default bottleneck when omitted.",
+    "the model's default bottleneck if omitted.",
 )
 @click.option("--bottleneck", hidden=True, help="Deprecated spelling of --pooling.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per sequence on standard output.")
@@ -53,8 +53,8 @@ def embed(
 ) -> None:
     """Embed every sequence of FASTA (plain or compressed; - is standard input).
 
-    A record that cannot be embedded is named on standard error, and makes the command end with 1; the others
-    are embedded all the same.
+    A record that cannot be embedded is reported on standard error, and the exit code is 1; the others
+    are embedded.
 
     Example: covpool embed genes.fa --out genes.npz
     """
@@ -76,7 +76,7 @@ def embed(
                     raise
                 console.print(f"Notice: {error}")
     embeddings = decode_embeddings(answer.data)
-    names, keys = [one.name for one in answer.data], [one.key for one in answer.data]
+    names, keys = [item.name for item in answer.data], [item.key for item in answer.data]
     if out is not None:
         np.savez(out, names=np.array(names), keys=np.array(keys), embeddings=embeddings)
         console.print(f"Wrote {embeddings.shape} float32 to {out}")

@@ -27,13 +27,13 @@ def fetch(key: str, out: Path | None, as_json: bool, url: str, token: str | None
     if out is not None:
         check_output(out, ".npy", ".npz")
     with Client(url, token) as client:
-        found = client.moments(key)
+        moments = client.moments(key)
     if out is not None and out.suffix == ".npy":
-        np.save(out, found.second_moment, allow_pickle=False)
+        np.save(out, moments.second_moment, allow_pickle=False)
     elif out is not None:
-        np.savez(out, count=found.count, mean=found.mean, second_moment=found.second_moment)
-    width, trace = len(found.mean), float(np.trace(found.second_moment))
+        np.savez(out, count=moments.count, mean=moments.mean, second_moment=moments.second_moment)
+    width, trace = len(moments.mean), float(np.trace(moments.second_moment))
     if as_json:
-        click.echo(json.dumps({"key": key, "count": found.count, "width": width, "trace": trace}))
+        click.echo(json.dumps({"key": key, "count": moments.count, "width": width, "trace": trace}))
     else:
-        click.echo(f"{key}: {found.count:,} tokens, {width} x {width}, trace {trace:.6g}")
+        click.echo(f"{key}: {moments.count:,} tokens, {width} x {width}, trace {trace:.6g}")

@@ -21,20 +21,20 @@ F = TypeVar("F", bound=Callable[..., object])
 
 def service_options(command: F) -> F:
     """--url and --token of the service to talk to."""
-    command = click.option("--token", envvar="COVPOOL_TOKEN", help="Bearer token, where one is asked for.")(
-        command
-    )
+    command = click.option(
+        "--token", envvar="COVPOOL_TOKEN", help="Bearer token, if the service requires one."
+    )(command)
     return click.option(
         "--url", envvar="COVPOOL_URL", default=DEFAULT_URL, show_default=True, help="The service's address."
     )(command)
 
 
 def extraction_options(command: F) -> F:
-    """What is run over each sequence; the command passes them on to `Client.submit`."""
+    """Options of the computation; the command passes them to `Client.submit`."""
     for option in reversed(
         (
-            click.option("--model", help="A name from `covpool models`; the default one when omitted."),
-            click.option("--layer", help="A layer of the model; its default one when omitted."),
+            click.option("--model", help="A name from `covpool models`; the default model if omitted."),
+            click.option("--layer", help="A layer of the model; its default layer if omitted."),
             click.option(
                 "--strand",
                 type=click.Choice(["+", "-", "both"]),
@@ -45,8 +45,8 @@ def extraction_options(command: F) -> F:
             click.option(
                 "--skip-tokens", type=click.IntRange(0), default=0, help="Tokens to leave out first."
             ),
-            click.option("--species", help="For a model that is conditioned on one."),
-            click.option("--beyond-context", is_flag=True, help="Take longer sequences than documented."),
+            click.option("--species", help="For a model with a species condition."),
+            click.option("--beyond-context", is_flag=True, help="Accept sequences longer than documented."),
         )
     ):
         command = option(command)
@@ -54,7 +54,7 @@ def extraction_options(command: F) -> F:
 
 
 def fasta_argument(command: F) -> F:
-    """FASTA: a file, a pipe, or - for standard input; the command is handed what `Client` takes."""
+    """FASTA: a file, a pipe, or - for standard input; the command gets an input of `Client`."""
     return click.argument(
         "fasta", type=click.Path(exists=True, dir_okay=False, allow_dash=True), callback=_input
     )(command)
@@ -65,17 +65,17 @@ def _input(context: click.Context, parameter: click.Parameter, value: str) -> In
 
 
 def check_output(path: Path, *suffixes: str) -> None:
-    """Refuse an output path before any work is done, not after."""
+    """Refuse an unusable output path before any work is done."""
     if path.suffix not in suffixes:
         raise click.UsageError(f"--out must end in {' or '.join(suffixes)}, not {path.suffix!r}")
     if not path.parent.is_dir():
         raise click.UsageError(f"--out: there is no directory {path.parent}; make it first")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise click.UsageError(f"--out: {path} may not be written; choose another place")
+        raise click.UsageError(f"--out: {path} cannot be written; choose another path")
 
 
 def ended(client: Client, job: Job | str) -> Job:
-    """The job when nothing is left to run, failed or not; meanwhile its progress is shown."""
+    """Wait for a job and show its progress; return it when it has ended, also if it failed."""
     with progress_of(Console(stderr=True, markup=False, highlight=False)) as progress:
         try:
             return client.wait(job, progress=progress)
@@ -110,13 +110,13 @@ def progress_of(console: Console) -> Iterator[Callable[[Job], None]]:
 
 
 def sequences(job: Job) -> str:
-    """How many of a job's sequences are done and have failed."""
+    """Number of a job's sequences that are done and that failed."""
     failed = f", {job.records_failed:,} failed" if job.records_failed else ""
     return f"{job.records_done:,} of {job.records_total:,} sequences{failed}"
 
 
 def show_failed(job: Job) -> None:
-    """Name the records of a job that have failed or were cancelled, on standard error."""
+    """Report the failed or cancelled records of a job on standard error."""
     for record in job.records:
         if record.state not in ("done", "queued", "running"):
             click.echo(f"Failed: {record.name}: {record.error or record.state}", err=True)

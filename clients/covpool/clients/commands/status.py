@@ -7,7 +7,7 @@ from covpool.clients.commands.options import ended, service_options
 from covpool.clients.transport import Transport, check_digest
 from covpool.service.schemas import Job
 
-#: Seconds that the service may take to say whether it is ready.
+#: Seconds to wait for the service's answer whether it is ready.
 _READY_S = 30.0
 
 
@@ -19,7 +19,7 @@ _READY_S = 30.0
 def status(job: str | None, wait: bool, as_json: bool, url: str, token: str | None) -> None:
     """Show the latest jobs, or JOB with each of its records.
 
-    Of a JOB that failed or was cancelled the command ends with 1.
+    The exit code is 1 if JOB failed or was cancelled.
 
     Example: covpool status 3f9a… --wait
     """
@@ -33,19 +33,19 @@ def status(job: str | None, wait: bool, as_json: bool, url: str, token: str | No
     transport.close()
     with Client(url, token) as client:
         if job is None:
-            for one in client.jobs():
-                click.echo(one.model_dump_json() if as_json else _line(one))
+            for each in client.jobs():
+                click.echo(each.model_dump_json() if as_json else _line(each))
             return
-        found = ended(client, job) if wait else client.job(job)
+        current = ended(client, job) if wait else client.job(job)
     if as_json:
-        click.echo(found.model_dump_json())
+        click.echo(current.model_dump_json())
     else:
-        click.echo(_line(found))
-        for record in found.records:
+        click.echo(_line(current))
+        for record in current.records:
             click.echo(
                 f"  {record.state}\t{record.name}\t{record.length:,} bp\t{record.key}\t{record.error or ''}"
             )
-    if found.state in ("failed", "cancelled"):
+    if current.state in ("failed", "cancelled"):
         raise click.exceptions.Exit(1)
 
 

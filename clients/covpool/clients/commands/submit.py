@@ -1,4 +1,4 @@
-"""Queue a FASTA file and return at once, through a running service."""
+"""Queue a FASTA file at a running service and return immediately."""
 
 from typing import Any
 
@@ -28,8 +28,8 @@ def submit(
 ) -> None:
     """Queue every sequence of FASTA (plain or compressed; - is standard input) and print the job's id.
 
-    A record that cannot be queued is named on standard error, and makes the command end with 1; the others
-    are queued all the same.
+    A record that cannot be queued is reported on standard error, and the exit code is 1; the others
+    are queued.
 
     Example: covpool submit genes.fa
     """

@@ -6,7 +6,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from urllib.parse import unquote
 
-from covpool.extractor.annotation.contigs import tell_lengths, translation
+from covpool.extractor.annotation.contigs import report_lengths, translation
 from covpool.extractor.annotation.features.features import Features, GeneLine
 from covpool.extractor.annotation.features.repairs import Finding, Repairs
 from covpool.extractor.annotation.features.straight import straighten
@@ -33,14 +33,14 @@ _LONGEST_ID = 255
 
 @dataclass(frozen=True)
 class Annotation:
-    """Genes of a file, in its order.
+    """The genes of a file, in file order.
 
     Attributes:
-        genes: each with an id of its own.
+        genes: each has a unique ID.
         format: gff3, gtf, bed or genbank.
-        report: what was repaired or skipped, by kind.
-        circular: contigs said to be circular.
-        contigs: names in the FASTA file by those in this file, of contigs with genes.
+        report: what was repaired or skipped, by kind of flaw.
+        circular: contigs that the file or the caller declares circular.
+        contigs: names in the FASTA file by the names in this file, for contigs with genes.
     """
 
     genes: tuple[Gene, ...]
@@ -51,10 +51,10 @@ class Annotation:
     _parts: OwnedParts
 
     def transcripts(self, gene: Gene) -> tuple[Transcript, ...]:
-        """The transcripts of a gene of this annotation, by id; () where it has no parts.
+        """The transcripts of a gene of this annotation, sorted by ID; () if the gene has no parts.
 
         Raises:
-            AnnotationError: it is no gene of this annotation.
+            AnnotationError: the gene is not of this annotation.
         """
         try:
             index = self._index[gene.id]
@@ -77,20 +77,20 @@ def read_annotation(
 ) -> Annotation:
     """Genes, transcripts and their parts of a GFF3, GTF, BED or GenBank file; plain, gzip, bgzip, bzip2, xz.
 
-    The format is told by the file's lines, not by its name. Lines may come in any order. What is wrong with
-    single lines is repaired, or they are skipped, as `report` tells.
+    The format is recognised from the lines of the file, not from its name. Lines may come in any order.
+    Single bad lines are repaired or skipped; `report` lists them.
 
     Args:
         path: the file.
-        contigs: lengths in bp by the names in the FASTA file; with them, contigs are translated to these
+        contigs: lengths in bp by the names in the FASTA file. If given, contigs are translated to these
             names, and genes are cut at the end of their contig.
         aliases: names in the FASTA file by other names of contigs.
-        circular: contigs that are circular, in addition to those the file says are.
-        strict: refuse a file with anything to repair or skip.
+        circular: circular contigs, in addition to those that the file declares circular.
+        strict: refuse a file in which anything must be repaired or skipped.
 
     Raises:
-        AnnotationError: the file cannot be read, is of no such format, holds no gene, or none on a contig
-            of the FASTA file; with `strict`, anything in it had to be repaired.
+        AnnotationError: the file cannot be read, has none of these formats, holds no gene, or has no gene on
+            a contig of the FASTA file; with `strict`, anything in it had to be repaired.
     """
     kind = format_of(path)
     repairs = Repairs()
@@ -109,25 +109,25 @@ def read_annotation(
     for name, contig in names.items():
         if name != contig and name not in others:
             repairs.add("contig-renamed", f"{name} to {contig}")
-    found = [_gene(line, names, contigs, around, repairs) for line in owners.genes]
+    genes_or_none = [_gene(line, names, contigs, around, repairs) for line in owners.genes]
     if strict:
         repairs.refuse(str(path))
     _check(path, placed, names, contigs, repairs)
-    genes = [gene for gene in found if gene is not None]
-    kept = parts.of([index for index, gene in enumerate(found) if gene is not None], genes)
+    genes = [gene for gene in genes_or_none if gene is not None]
+    kept = parts.of([index for index, gene in enumerate(genes_or_none) if gene is not None], genes)
     return Annotation(tuple(genes), kind, repairs.findings(), around, names, kept)
 
 
 def _contigs(
     features: Features, contigs: Mapping[str, int] | None, aliases: Mapping[str, str], repairs: Repairs
 ) -> tuple[dict[str, str], dict[str, int]]:
-    """Names in the FASTA file, and lengths, of contigs of an annotation; its own, where there is no FASTA."""
+    """FASTA names and lengths of the contigs of an annotation; its own names if there is no FASTA file."""
     used = dict.fromkeys([line.chrom for line in features.genes] + features.parts.chroms)
     used |= dict.fromkeys([*features.circular, *features.lengths])
     if contigs is None:
         return {name: name for name in used}, features.lengths
     names = translation(used, contigs, aliases, features.other_names, features.lengths)
-    tell_lengths(features, names, contigs, repairs)
+    report_lengths(features, names, contigs, repairs)
     return names, {name: contigs[contig] for name, contig in names.items()}
 
 
@@ -138,12 +138,12 @@ def _check(
     contigs: Mapping[str, int] | None,
     repairs: Repairs,
 ) -> None:
-    """Refuse what holds no gene, or none on a contig of the FASTA file."""
+    """Refuse a file without genes, or without a gene on a contig of the FASTA file."""
     if not placed:
-        told = "".join(f"; {finding}" for finding in repairs.findings()[:3])
-        raise AnnotationError(f"{path}: holds no gene{told}; give GFF3, GTF, BED or GenBank with genes")
+        findings = "".join(f"; {finding}" for finding in repairs.findings()[:3])
+        raise AnnotationError(f"{path}: holds no gene{findings}; give GFF3, GTF, BED or GenBank with genes")
     if not any(name in names for name in placed):
-        unlike = [one for finding in repairs.findings("contig-unlike") for one in finding.examples]
+        unlike = [example for finding in repairs.findings("contig-unlike") for example in finding.examples]
         remedy = f"{'; '.join(unlike)}; give the FASTA it was made for" if unlike else "give an alias table"
         raise AnnotationError(
             f"{path}: its genes lie on {_some(placed)}, the FASTA holds {_some(contigs or {})}; {remedy}"
@@ -151,7 +151,7 @@ def _check(
 
 
 def _unescaped(name: str, kept: Set[str]) -> str:
-    """GFF3 1.26 escapes contigs' names; one that the FASTA file calls just so is not escaped."""
+    """The contig name without the escapes of GFF3 1.26; a name that the FASTA file has is kept as it is."""
     return name if name in kept else unquote(name)
 
 
@@ -176,7 +176,7 @@ def _gene(
         if start >= length:
             repairs.add("behind-contig", where)
             return None
-        # On a circle a gene may go on behind the origin, once around.
+        # On a circular contig a gene may continue past the origin, at most once around.
         limit = start + length if chrom in circular else length
         if end > limit:
             repairs.add("contig-end", where)

@@ -1,4 +1,4 @@
-"""Contig names: chr1, 1 and NC_000001.11 are one contig; which of them a FASTA file uses decides."""
+"""Contig names: chr1, 1 and NC_000001.11 are one contig; the name in the FASTA file is used."""
 
 import csv
 from collections import Counter
@@ -16,39 +16,39 @@ _NO_NAMES = frozenset(("length", "size", "source"))
 
 
 def read_aliases(path: Path, contigs: Iterable[str]) -> dict[str, str]:
-    """Other names of contigs from a table with one contig a row, its names apart by tabs.
+    """Other names of contigs, from a table with one contig per row and names separated by tabs.
 
-    Columns headed length, size or source are passed over, and rows that name no contig of the FASTA file.
+    Columns headed length, size or source are ignored, and so are rows that name no contig of the FASTA file.
 
     Args:
         path: tab-separated text with a header; UCSC's chromAlias.txt is one.
         contigs: names in the FASTA file.
 
     Raises:
-        AnnotationError: it cannot be read, or no row names a contig.
+        AnnotationError: the table cannot be read, or no row names a contig.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header, *rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
     except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
         raise AnnotationError(
-            f"{path}: is no table of contig names ({error}); give text with tabs"
+            f"{path}: is not a table of contig names ({error}); give text with tabs"
         ) from error
-    known = set(contigs)
+    contig_names = set(contigs)
     names = [column.strip("# ").lower() not in _NO_NAMES for column in header]
-    found: dict[str, str] = {}
+    aliases: dict[str, str] = {}
     named = False
     for row in (header, *rows):
         cells = {cell.strip() for cell, is_name in zip(row, names, strict=False) if is_name and cell.strip()}
-        own = cells & known
+        own = cells & contig_names
         if len(own) == 1:
             named = True
-            found |= dict.fromkeys(cells - own, own.pop())
+            aliases |= dict.fromkeys(cells - own, own.pop())
     if not named:
         raise AnnotationError(
-            f"{path}: no row names a contig of the FASTA file, such as {', '.join(list(known)[:3])}"
+            f"{path}: no row names a contig of the FASTA file, such as {', '.join(list(contig_names)[:3])}"
         )
-    return found
+    return aliases
 
 
 def translation(
@@ -58,46 +58,46 @@ def translation(
     other_names: Mapping[str, tuple[str, ...]],
     lengths: Mapping[str, int] | None = None,
 ) -> dict[str, str]:
-    """The name in the FASTA file of each contig that an annotation uses, as far as it can be told.
+    """The name in the FASTA file of each contig that an annotation uses, where it can be determined.
 
-    By the same name, else the alias table, else what the annotation itself says the contig is also called,
-    each also with "chr" put before or taken away, and as the ways to call a mitochondrion. What would lead
-    two contigs to one, or one to two, is no guess to make, nor what would lead to one of another length.
+    The same name is tried first, then the alias table, then the other names that the annotation states. Each
+    is also tried with and without "chr", and with the names of a mitochondrion. A guess is not used if it
+    leads two contigs to one, one contig to two, or a contig to one of another length.
 
     Args:
         used: names in the annotation.
         contigs: lengths by the names in the FASTA file.
         aliases: name by other name.
-        other_names: what the annotation says that contigs are also called.
-        lengths: of contigs in bp, as far as the annotation tells them.
+        other_names: other names of contigs that the annotation states.
+        lengths: of contigs in bp, where the annotation states them.
     """
-    found: dict[str, str] = {}
+    certain: dict[str, str] = {}
     guessed: dict[str, str] = {}
     for name in dict.fromkeys(used):
         if name in contigs:
-            found[name] = name
+            certain[name] = name
         elif aliases.get(name) in contigs:
-            found[name] = aliases[name]
+            certain[name] = aliases[name]
         else:
             length = (lengths or {}).get(name)
-            ways = contigs.keys() & _ways(name, aliases, other_names)
-            fitting = {way for way in ways if length in (None, contigs[way])}
+            candidates = contigs.keys() & _ways(name, aliases, other_names)
+            fitting = {candidate for candidate in candidates if length in (None, contigs[candidate])}
             if len(fitting) == 1:
                 guessed[name] = fitting.pop()
-    counts = Counter([*found.values(), *guessed.values()])
-    return found | {name: contig for name, contig in guessed.items() if counts[contig] == 1}
+    counts = Counter([*certain.values(), *guessed.values()])
+    return certain | {name: contig for name, contig in guessed.items() if counts[contig] == 1}
 
 
-def tell_lengths(
+def report_lengths(
     features: Features, names: Mapping[str, str], contigs: Mapping[str, int], repairs: Repairs
 ) -> None:
-    """Tell of contigs that are of another length in the FASTA file than the annotation says.
+    """Report contigs whose length in the FASTA file differs from that in the annotation.
 
     Args:
-        features: what the annotation says of its contigs.
-        names: in the FASTA file, of the contigs that are taken for one of it.
+        features: hold the lengths that the annotation states.
+        names: FASTA names by annotation names, for the contigs that were identified.
         contigs: lengths by the names in the FASTA file.
-        repairs: is told.
+        repairs: receives the differences.
     """
     for name, length in features.lengths.items():
         if name in names:
@@ -115,14 +115,14 @@ def _ways(
     name: str, aliases: Mapping[str, str], other_names: Mapping[str, tuple[str, ...]]
 ) -> dict[str, None]:
     called = (name, *other_names.get(name, ()))
-    return dict.fromkeys(aliases.get(way, way) for one in called for way in (one, *_spellings(one)))
+    return dict.fromkeys(aliases.get(way, way) for own in called for way in (own, *_spellings(own)))
 
 
 def _spellings(name: str) -> Iterable[str]:
-    # The whole header of a FASTA record, and NCBI's of old: gi|…|ref|NC_000913.3|.
+    # The first word of a FASTA header, and the accession in old NCBI headers: gi|…|ref|NC_000913.3|.
     yield from (name.split()[0], name.strip("|").split("|")[-1])
     bare = name[3:] if name[:3].lower() == "chr" else name
     if bare in _MITOCHONDRION:
         yield from _MITOCHONDRION
-        yield from (f"chr{one}" for one in _MITOCHONDRION)
+        yield from (f"chr{spelling}" for spelling in _MITOCHONDRION)
     yield from (bare, f"chr{bare}", f"Chr{bare}")

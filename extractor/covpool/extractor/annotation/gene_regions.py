@@ -1,7 +1,7 @@
-"""Gene regions: the stretch a gene is read from, flanks included, and the classes of its bases.
+"""Gene regions: the interval of a gene with its flanks, and the selections of its bases.
 
-Convention: the stretch is in bases of the contig, 0-based half-open; the classes are in bases of the sequence
-read from it, along the gene's own strand, as `covpool.extractor.extraction.regions` takes them.
+Convention: the interval is in bases of the contig, 0-based half-open. The selections are in bases of the
+sequence read from it, along the strand of the gene, as `covpool.extractor.extraction` takes them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,14 +18,14 @@ Reading = Literal["canonical", "union"]
 
 @dataclass(frozen=True)
 class GeneRegion:
-    """What to read for a gene.
+    """The interval to read for a gene.
 
     Attributes:
         gene: the gene.
-        start, end: with flanks, on `gene.chrom`; on a circular contig `end` may lie behind its end, and the
-            stretch goes on at its first base.
-        classes: intervals in the sequence read from it, by name, in the order of `selections()`; those
-            without a base are left out.
+        start, end: with flanks, on `gene.chrom`; on a circular contig `end` may exceed its length, and the
+            interval then continues at the first base.
+        classes: the selections: intervals in the sequence read, by name, in the order of `selections()`;
+            empty selections are left out.
     """
 
     gene: Gene
@@ -47,7 +47,7 @@ def gene_region(
     circular: bool = False,
     reading: Reading = "canonical",
 ) -> GeneRegion:
-    """The stretch of a gene with flanks, and the classes of its bases.
+    """The interval of a gene with flanks, and the selections of its bases.
 
     Args:
         gene: the gene.
@@ -70,22 +70,22 @@ def gene_region(
 def own_classes(
     gene: Gene, transcripts: Sequence[Transcript], *, reading: Reading = "canonical"
 ) -> dict[str, Spans]:
-    """Classes of the gene's own bases by name, on its contig; those without a base are left out.
+    """Selections of the gene's own bases by name, on its contig; empty selections are left out.
 
-    Classes are read off one transcript ("canonical"): the one that the annotation calls representative of the
-    gene, else that with the longest CDS, then the longest exons, then the first by id. Or off all ("union"):
-    a base is CDS if it is in any transcript, else a UTR, else another exon, and intron if it lies within one
-    but is an exon of none. Of a coding transcript, exons before its CDS are five_prime_UTR, those behind it
-    three_prime_UTR; noncoding_exon are the exons of other transcripts, and what else is no CDS inside of one.
-    Bases of the gene that no chosen transcript spans are "unspliced"; for a gene without parts, all of them.
+    "canonical" follows one transcript: the one that the annotation marks as representative, else the one with
+    the longest CDS, then the longest exons, then the first ID. "union" follows all: a base is CDS if it is in
+    any CDS, else UTR, else another exon; it is intron if it is in a transcript but in no exon. In a
+    coding transcript, exons before the CDS are five_prime_UTR and exons after it three_prime_UTR. Exons of
+    other transcripts, and exon bases inside a CDS that are not CDS, are noncoding_exon. Bases of the gene
+    outside of the chosen transcripts are "unspliced": for a gene without parts, all bases.
 
     Args:
         gene: the gene.
-        transcripts: its own, of `Annotation.transcripts`.
+        transcripts: those of the gene, from `Annotation.transcripts`.
         reading: "canonical" or "union".
     """
     parts = Parts(gene, _chosen(transcripts, reading))
-    return {name: spans for name, one in selections().items() if (spans := one.own(parts))}
+    return {name: spans for name, selection in selections().items() if (spans := selection.own(parts))}
 
 
 def stretch(
@@ -97,28 +97,28 @@ def stretch(
     downstream: int = 0,
     circular: bool = False,
 ) -> GeneRegion:
-    """The stretch of a gene with flanks; its own classes and the flanks, placed in the sequence read from it.
+    """The interval of a gene with flanks; its own selections and the flanks, placed in the sequence read.
 
-    Flanks are along the gene's strand: what is upstream of a gene on "-" has larger coordinates. They end
-    where a linear contig does. On a circular contig they go on around it, each up to half of what the gene
-    leaves.
+    Flanks are along the strand of the gene: upstream of a gene on "-" are larger coordinates. They end at the
+    ends of a linear contig. On a circular contig they continue around it, each over at most half of the bases
+    outside of the gene.
 
     Args:
         gene: the gene.
         own: see `own_classes`.
         length: of its contig, in bp.
-        upstream, downstream: bases to read before its start and behind its end.
-        circular: the contig is a circle.
+        upstream, downstream: bases to read before its start and after its end.
+        circular: the contig is circular.
 
     Raises:
         RegionError: a flank is negative, or the gene does not lie on a contig of this length.
     """
     if upstream < 0 or downstream < 0:
-        raise RegionError(f"gene {gene.id}: flanks of {upstream} and {downstream} bases; give none or more")
+        raise RegionError(f"gene {gene.id}: flanks of {upstream} and {downstream} bases; give 0 or more")
     limit = gene.start + length if circular else length
     if gene.start >= length or gene.end > limit:
         raise RegionError(
-            f"gene {gene.id}: {gene.chrom}:{gene.start}-{gene.end} lies not on a contig of {length:,} bases"
+            f"gene {gene.id}: {gene.chrom}:{gene.start}-{gene.end} is not on a contig of {length:,} bases"
         )
     before, after = (upstream, downstream) if gene.strand == "+" else (downstream, upstream)
     if circular:
@@ -132,9 +132,9 @@ def stretch(
     classes = {}
     for name, selection in selections().items():
         spans = own.get(name, ()) if selection.flank is None else sides[selection.flank]
-        placed = tuple((one - start, other - start) for one, other in spans if one < other)
+        placed = tuple((first - start, last - start) for first, last in spans if first < last)
         if gene.strand == "-":
-            placed = tuple((end - start - other, end - start - one) for one, other in reversed(placed))
+            placed = tuple((end - start - last, end - start - first) for first, last in reversed(placed))
         if placed:
             classes[name] = placed
     turn = length if start < 0 else 0
@@ -145,8 +145,8 @@ def _chosen(transcripts: Sequence[Transcript], reading: Reading) -> Sequence[Tra
     if reading == "union" or len(transcripts) < 2:
         return transcripts
 
-    def worth(one: Transcript) -> tuple[bool, int, int]:
-        return one.canonical, _bases(one.cds), _bases(one.exons)
+    def worth(transcript: Transcript) -> tuple[bool, int, int]:
+        return transcript.canonical, _bases(transcript.cds), _bases(transcript.exons)
 
     return [max(sorted(transcripts, key=lambda one: one.id), key=worth)]
 

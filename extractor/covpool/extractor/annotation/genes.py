@@ -1,4 +1,4 @@
-"""Gene and Transcript: a gene of an annotation with its names, and what it is read in.
+"""Gene and Transcript: a gene of an annotation with its names, and its transcripts.
 
 Convention: coordinates are 0-based and half-open.
 """
@@ -12,19 +12,19 @@ from covpool.extractor.errors import AnnotationError
 
 @dataclass(frozen=True)
 class Gene:
-    """Where a gene lies and what it is called.
+    """Place and names of a gene.
 
     Attributes:
         id: unique within its annotation.
-        symbol: the usual short name; the id where there is none.
-        chrom: contig, as the FASTA file calls it, or the annotation where it was read alone.
-        start, end: 0-based half-open, in bp; on a circular contig a gene over the origin ends behind it.
+        symbol: the usual short name; the id if there is none.
+        chrom: contig name in the FASTA file, or in the annotation if it was read alone.
+        start, end: 0-based half-open, in bp; over the origin of a circular contig, `end` exceeds its length.
         strand: "+" or "-"; a gene without one counts as "+".
         aliases: other names: locus tags, synonyms, references to other databases.
-        biotype: "protein_coding" and the like; "" where it is not said.
+        biotype: "protein_coding" and the like; "" if it is not stated.
 
     Raises:
-        AnnotationError: it ends before it begins.
+        AnnotationError: the end is not after the start, or the start is negative.
     """
 
     id: str
@@ -48,14 +48,14 @@ class Gene:
 
 @dataclass(frozen=True)
 class Transcript:
-    """One way a gene is read; blocks in the order and coordinates of the contig.
+    """A transcript of a gene; blocks in the order and coordinates of the contig.
 
     Attributes:
-        id: as the annotation calls it; the gene's where parts name no transcript.
-        exons: what is left when introns are cut out; where the annotation has none, its CDS and UTRs.
-        cds: what codes for protein, stop codon included; () for a transcript that does not. Blocks overlap
-            where a programmed frameshift reads a base twice.
-        canonical: the annotation calls it representative of its gene (MANE Select, RefSeq Select, …).
+        id: as in the annotation; the gene's if parts name no transcript.
+        exons: the exons; if the annotation has none, CDS and UTRs.
+        cds: the coding bases, stop codon included; () for a non-coding transcript. Blocks overlap if a
+            programmed frameshift reads a base twice.
+        canonical: the annotation marks it as representative of its gene (MANE Select, RefSeq Select, …).
     """
 
     id: str

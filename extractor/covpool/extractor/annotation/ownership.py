@@ -1,4 +1,4 @@
-"""Ownership: which gene and transcript each part belongs to, through parents that may be missing or wrong."""
+"""Ownership: the gene and transcript of each part, through parents that may be missing or wrong."""
 
 from bisect import bisect_right
 from collections import defaultdict
@@ -15,19 +15,19 @@ from covpool.extractor.annotation.gene_places import free_name, made, united
 
 _SIGNS = {"+": 1, "-": -1}
 
-#: Genes that start before a part and may reach over it; more than these are not looked through.
+#: Number of genes starting before a part that are examined for one that encloses it.
 _NEIGHBOURS = 200
 
 
 @dataclass(frozen=True)
 class Owned:
-    """What the parents of parts lead to, by the code of the parent.
+    """Genes and transcripts of the parents of parts, by the code of the parent.
 
     Attributes:
-        gene: its index; -1 where there is none, -2 where there are several.
-        several: those, by code.
+        gene: index of its gene; -1 if there is none, -2 if there are several.
+        several: indices of the several genes, by code.
         transcript: code of its transcript.
-        transcripts: their ids by code.
+        transcripts: IDs of the transcripts by code.
     """
 
     gene: NDArray[np.int64]
@@ -37,15 +37,15 @@ class Owned:
 
 
 class Owners:
-    """Finds the genes and the transcripts that the parents of parts lead to.
+    """Finds the genes and transcripts of the parents of parts.
 
     Attributes:
-        genes: those of the file, then those made for parts that have none.
+        genes: those of the file, then those made for parts without a gene.
 
     Args:
         features: of the file.
         circles: lengths of circular contigs in bp.
-        repairs: is told what does not fit.
+        repairs: receives the parents that do not fit.
     """
 
     def __init__(self, features: Features, circles: Mapping[str, int], repairs: Repairs) -> None:
@@ -57,37 +57,37 @@ class Owners:
         self._features = features
         self._above = features.above
         self._circles = circles
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._repairs = repairs
         self._sorted: dict[tuple[str, int], tuple[list[int], list[int]]] = {}
 
     def of(self, parts: Parts) -> Owned:
-        """What the parents of `parts` lead to; genes that no line tells are made."""
+        """Genes and transcripts of the parents of `parts`; genes without a line are made."""
         gene = np.full(len(parts.parents), -1, np.int64)
         transcript = np.zeros(len(parts.parents), np.int32)
         several: dict[int, list[int]] = {}
         ids: dict[str, int] = {}
-        homeless: dict[str, list[tuple[int, Extent]]] = {}
+        without_gene: dict[str, list[tuple[int, Extent]]] = {}
         for code, extent in enumerate(extents(parts)):
             top, name = self._climb(parts.parents[code])
             transcript[code] = ids.setdefault(name, len(ids))
             if top is None:
                 self._repairs.add("parent-cycle", parts.parents[code])
                 continue
-            found = self._genes_of(top, extent)
-            if found is None:
-                homeless.setdefault(top, []).append((code, extent))
-            elif len(found) == 1:
-                gene[code] = found[0]
-            elif found:
+            candidates = self._genes_of(top, extent)
+            if candidates is None:
+                without_gene.setdefault(top, []).append((code, extent))
+            elif len(candidates) == 1:
+                gene[code] = candidates[0]
+            elif candidates:
                 gene[code] = -2
-                several[code] = found
-        for top, members in homeless.items():
+                several[code] = candidates
+        for top, members in without_gene.items():
             self._make(top, members, gene)
         return Owned(gene, several, transcript, tuple(ids))
 
     def _genes_of(self, top: str, extent: Extent) -> list[int] | None:
-        """Candidates for the gene of parts; [] when there is none, None when it is to be made."""
+        """Candidates for the gene of parts; [] if there is none, None if it is to be made."""
         if top in self._places:
             return self._places[top]
         if self._features.genes_implied or top in self._above:
@@ -103,13 +103,13 @@ class Owners:
         if len(around) == 1:
             self._repairs.add("parent-by-place", f"{top} to {self.genes[around[0]].id}")
             return around
-        if top not in self._told:
-            self._told.add(top)
+        if top not in self._reported:
+            self._reported.add(top)
             self._repairs.add("parent-missing", top)
         return []
 
     def _climb(self, parent: str) -> tuple[str | None, str]:
-        """The topmost ancestor, and the one below it when that is a gene; None where they form a circle."""
+        """The topmost ancestor, and the transcript below it; None if the parents form a cycle."""
         seen: set[str] = set()
         transcript = parent
         while parent not in self._places and (above := self._above.get(parent)):
@@ -117,12 +117,12 @@ class Owners:
                 return None, ""
             seen.add(parent)
             transcript = parent
-            known = [one for one in above if one in self._places or one in self._above]
-            parent = (known or list(above))[0]
+            known_parents = [name for name in above if name in self._places or name in self._above]
+            parent = (known_parents or list(above))[0]
         return parent, transcript
 
     def _make(self, identity: str, members: list[tuple[int, Extent]], gene: NDArray[np.int64]) -> None:
-        """Make the genes of parts that have none, one at each place; told where the format has gene lines."""
+        """Make genes for parts without one, one per place; reported if the format has gene lines."""
         if not self._features.genes_implied:
             self._repairs.add("gene-made", identity)
         described = self._features.described.get(identity)

@@ -1,4 +1,4 @@
-"""Spans: sorted, disjoint half-open intervals, and the little algebra that gene structure takes."""
+"""Spans: sorted, disjoint half-open intervals, and the operations on them that gene structure needs."""
 
 from collections.abc import Iterable
 
@@ -7,19 +7,19 @@ Spans = tuple[Interval, ...]
 
 
 def joined(intervals: Iterable[Interval]) -> Spans:
-    """In order, with what overlaps or touches made one."""
-    found: list[Interval] = []
+    """Sorted, with overlapping and touching intervals merged."""
+    merged: list[Interval] = []
     for start, end in sorted(intervals):
-        if found and start <= found[-1][1]:
-            found[-1] = found[-1][0], max(found[-1][1], end)
+        if merged and start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(merged[-1][1], end)
         elif start < end:
-            found.append((start, end))
-    return tuple(found)
+            merged.append((start, end))
+    return tuple(merged)
 
 
 def without(spans: Spans, taken: Spans) -> Spans:
-    """What of `spans` is not in `taken`; both in order and disjoint."""
-    found: list[Interval] = []
+    """`spans` minus `taken`; both sorted and disjoint."""
+    remaining: list[Interval] = []
     for start, end in spans:
         for first, last in taken:
             if last <= start:
@@ -27,14 +27,14 @@ def without(spans: Spans, taken: Spans) -> Spans:
             if first >= end:
                 break
             if start < first:
-                found.append((start, first))
+                remaining.append((start, first))
             start = max(start, last)
         if start < end:
-            found.append((start, end))
-    return tuple(found)
+            remaining.append((start, end))
+    return tuple(remaining)
 
 
 def within(spans: Spans, start: int, end: int) -> Spans:
-    """What of `spans` lies in [start, end)."""
-    cut = ((max(one, start), min(other, end)) for one, other in spans)
-    return tuple((one, other) for one, other in cut if one < other)
+    """`spans` cut to [start, end)."""
+    cut = ((max(first, start), min(last, end)) for first, last in spans)
+    return tuple((first, last) for first, last in cut if first < last)

@@ -1,1 +1,1 @@
-"""Evaluation: how well frozen embeddings of genes predict what the genes do, against baselines that hurt."""
+"""Evaluation: how well frozen embeddings predict gene functions and signals, against baselines."""

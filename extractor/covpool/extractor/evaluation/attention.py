@@ -2,8 +2,8 @@
 
 After Stärk, Dallago, Heinzinger and Rost, "Light attention predicts protein location from the language of
 life" (2021), equations 1 to 3: two convolutions, one of which gives weights over positions by softmax; the
-weighted sum beside the maximum. Here over bins of tokens, and the pooled vector goes to the same probe as
-every other representation.
+weighted sum is joined with the maximum. Here the positions are bins of tokens, and the pooled vector goes to
+the same probe as every other representation.
 """
 
 from collections.abc import Iterator
@@ -25,12 +25,12 @@ WEIGHT_DECAY = 1e-2
 MOST_EPOCHS = 15
 #: Epochs without a better loss on the held-out genes after which training stops.
 PATIENCE = 2
-#: The last so much of the training genes, in genome order, decides when to stop.
+#: Share of the training genes, the last in genome order, that decides when to stop.
 HELD_OUT = 0.15
 
 
 class LightAttention(nn.Module):
-    """(genes, bins, width) and the genes' numbers of bins to a pooled (genes, 2 width), and to logits."""
+    """From (genes, bins, width) and numbers of bins to pooled (genes, 2 width), and to logits."""
 
     def __init__(self, width: int, targets: int) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class LightAttention(nn.Module):
         self.head = nn.Sequential(nn.Dropout(DROPOUT), nn.Linear(2 * width, targets))
 
     def pool(self, bins: Tensor, counts: Tensor) -> Tensor:
-        """Weighted sum beside the maximum; bins beyond a gene's own take no part."""
+        """Weighted sum, then maximum; padding bins are ignored."""
         x = bins.transpose(1, 2)
         values, attention = self.values(x), self.attention(x)
         beyond = torch.arange(x.shape[-1])[None] >= counts[:, None]
@@ -60,14 +60,14 @@ def light_attention(
     Args:
         tokens: of every gene.
         targets: (genes, targets).
-        training: indices in genome order; the last `HELD_OUT` of them decides when to stop.
+        training: indices in genome order; the last share `HELD_OUT` of them decides when to stop.
         labels: whether the targets are 0/1 (cross-entropy) or numbers (squared error).
         seed: of weights, dropout and batches.
     """
     fit, held = np.split(training, [round((1 - HELD_OUT) * len(training))])
     stacked = torch.cat([tokens[index].bins for index in fit]).float()
     centre, spread = stacked.mean(0), stacked.std(0).clamp_min(1e-6)
-    bins = [(one.bins.float() - centre) / spread for one in tokens]
+    bins = [(token.bins.float() - centre) / spread for token in tokens]
     y = torch.from_numpy(targets)
     if not labels:
         y = (y - y[fit].mean(0)) / y[fit].std(0).clamp_min(1e-6)
@@ -105,7 +105,7 @@ def light_attention(
 
 
 def _batches(bins: Ordered[Tensor], genes: Index, *, shuffle: bool) -> Iterator[Index]:
-    """Genes of like length together, so that little is padding."""
+    """Batches of genes of similar length, so that there is little padding."""
     lengths = np.array([len(bins[index]) for index in genes])
     order = genes[lengths.argsort(kind="stable")]
     groups = np.split(order, range(BATCH, len(order), BATCH))
@@ -115,5 +115,5 @@ def _batches(bins: Ordered[Tensor], genes: Index, *, shuffle: bool) -> Iterator[
 
 def _padded(bins: Ordered[Tensor], batch: Index) -> tuple[Tensor, Tensor]:
     members = [bins[index] for index in batch]
-    counts = torch.tensor([len(one) for one in members])
+    counts = torch.tensor([len(member) for member in members])
     return nn.utils.rnn.pad_sequence(members, batch_first=True), counts

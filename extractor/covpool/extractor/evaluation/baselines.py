@@ -22,17 +22,17 @@ def base_codes(bases: str) -> npt.NDArray[np.int64]:
 
 
 def word_frequencies(sequences: Iterable[str], k: int = WORD) -> Matrix:
-    """(n, 4^k) frequencies of the words of k bases, overlapping, in alphabetical order; none with N."""
+    """(n, 4^k) frequencies of the words of k bases, overlapping, in alphabetical order, without N."""
     return np.stack([_frequencies(base_codes(bases), k, step=1) for bases in sequences])
 
 
 def codon_usage(coding: Iterable[str]) -> Matrix:
-    """(n, 64) frequencies of the codons in frame, in alphabetical order; none with N."""
+    """(n, 64) frequencies of the codons in frame, in alphabetical order; codons with N are not counted."""
     return np.stack([_frequencies(base_codes(bases), CODON, step=CODON) for bases in coding])
 
 
 def log_length(genes: Iterable[CodingGene], powers: int = 1) -> Matrix:
-    """(n, powers) natural logarithm of the length in bp, to the powers 1 up, each around its mean."""
+    """(n, powers) natural logarithm of the length in bp, centred, to the powers 1 to `powers`."""
     logs = np.log([len(gene.sequence) for gene in genes])
     logs -= logs.mean()
     return (logs[:, None] ** np.arange(1, powers + 1)).astype(np.float32)
@@ -47,6 +47,6 @@ def _frequencies(codes: npt.NDArray[np.int64], k: int, step: int) -> Matrix:
     if len(codes) < k:
         return np.zeros(4**k, dtype=np.float32)
     rows = np.lib.stride_tricks.sliding_window_view(codes, k)[::step]
-    whole = rows[(rows >= 0).all(axis=1)]
-    counts = np.bincount(whole @ 4 ** np.arange(k)[::-1], minlength=4**k)
-    return (counts / max(1, len(whole))).astype(np.float32)
+    complete = rows[(rows >= 0).all(axis=1)]
+    counts = np.bincount(complete @ 4 ** np.arange(k)[::-1], minlength=4**k)
+    return (counts / max(1, len(complete))).astype(np.float32)

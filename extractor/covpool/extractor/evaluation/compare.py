@@ -1,8 +1,8 @@
 """Comparison of representations under one protocol: the same folds, the same search, the same scores.
 
-In each fold the probe's penalty (and the weight of a block added to the baseline) is chosen by the fold after
-it, trained on the others; then the probe is fitted again on everything but the fold and scores it. Every
-representation gets the log length as a small extra block, the baselines too.
+For each fold, the penalty of the probe (and the weight of a block added to the baseline) is chosen on the
+next fold, with a probe trained on the others. Then the probe is fitted again on all other folds and scored on
+this fold. Every representation, baselines included, gets the log length as a small extra block.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,33 +28,33 @@ from covpool.extractor.evaluation.scores import (
     Vector,
     auroc,
     auroc_and_influence,
-    mean_known,
+    finite_mean,
     pearson,
     r_squared,
 )
 from covpool.extractor.evaluation.splits import Folds
 from covpool.store.threads import one_thread
 
-#: Weight of the log length: 5 % of the squared norm of the block it stands beside.
+#: Weight of the log length: 5 % of the squared norm of the other block.
 LENGTH_WEIGHT = 0.05**0.5
-#: log10 of the weights of a representation beside the baseline's 1; a grid that grows as the penalties' does.
+#: log10 of the weight of a representation added to a baseline of weight 1; the grid grows as for penalties.
 FIRST_WEIGHTS = (-1.0, -0.5, 0.0)
 WEIGHT_LIMITS = (-2.0, 1.0)
 WEIGHT_STEP = 0.5
-#: Targets by whose mean score penalties and weights are chosen, drawn once for all representations.
+#: Number of targets whose mean score chooses penalties and weights, drawn once for all representations.
 CHOOSING_TARGETS = 256
 
 
 @dataclass(frozen=True)
 class Representation:
-    """A way to turn genes into numbers.
+    """A method that gives each gene a vector.
 
     Attributes:
         name: in tables.
         group: "baseline", "model" or "control".
-        embed: blocks of features of all genes, each weighing the same; whatever is fitted is fitted on the
-            training genes given.
-        supervised: whether targets take part in the fit.
+        embed: from training genes to blocks of features of all genes, with equal weights; the fit uses the
+            training genes only.
+        supervised: whether the fit uses targets.
     """
 
     name: str
@@ -65,17 +65,17 @@ class Representation:
 
 @dataclass(frozen=True)
 class Result:
-    """What one representation reached, alone or added to another.
+    """Scores of a representation, alone or added to a baseline.
 
     Attributes:
         name, group: of the representation.
-        added_to: name of the baseline it stands beside; "" alone.
-        numbers: features per gene, the baseline's not counted.
+        added_to: name of the baseline that it is added to; "" if alone.
+        numbers: features per gene, without those of the baseline.
         folds: numbers of the folds scored, F.
         scores: (F, targets) AUROC or Pearson's r; NaN where a fold cannot score a target.
         r2: (F, targets) for tracks, else None.
-        validation: (F,) mean score of the choosing fold at what was chosen.
-        penalties, weights: (F,) log10 of what was chosen; weights are NaN alone.
+        validation: (F,) mean score of the choosing fold, with the chosen penalty and weight.
+        penalties, weights: (F,) log10 of the chosen values; weights are NaN if alone.
         target_draws, gene_draws: (draws,) bootstrap of `score`.
     """
 
@@ -95,24 +95,24 @@ class Result:
     @property
     def score(self) -> float:
         """Mean over folds of the mean over targets."""
-        return float(mean_known(mean_known(self.scores, 1)))
+        return float(finite_mean(finite_mean(self.scores, 1)))
 
     @property
     def mean_r2(self) -> float | None:
-        """The same of R², for tracks."""
-        return None if self.r2 is None else float(mean_known(mean_known(self.r2, 1)))
+        """Mean R² over folds and targets, for tracks; None for terms."""
+        return None if self.r2 is None else float(finite_mean(finite_mean(self.r2, 1)))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The genes' targets and folds, and how representations are scored on them.
+    """The targets and folds of the genes, and the protocol that scores representations.
 
     Attributes:
         targets: of all genes.
         folds: (genes,) fold of each; a negative number leaves a gene out.
         length: log length of the genes.
-        outer: folds to score; all by default. Development leaves the test fold out of `folds`; the final
-            test scores it alone.
+        outer: folds to score; all by default. In development `folds` leaves the test fold out; the final
+            test scores only that fold.
         seed: of the choosing targets and the bootstrap.
     """
 
@@ -123,77 +123,75 @@ class Comparison:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if len(self.known) < 3:
-            raise EvaluationError(
-                "a comparison needs three folds: one to test, one to choose by, one to train"
-            )
+        if len(self.fold_numbers) < 3:
+            raise EvaluationError("a comparison needs three folds: one to test, one to choose, one to train")
 
     @property
-    def known(self) -> tuple[int, ...]:
+    def fold_numbers(self) -> tuple[int, ...]:
         """Numbers of all folds."""
         return tuple(int(fold) for fold in np.unique(self.folds[self.folds >= 0]))
 
     @property
     def scored(self) -> tuple[int, ...]:
-        """Numbers of the folds that are tested."""
-        return self.outer or self.known
+        """Numbers of the folds that are scored."""
+        return self.outer or self.fold_numbers
 
     def run(
         self, representations: Ordered[Representation], progress: Callable[[str], None] | None = None
     ) -> Iterator[Result]:
-        """Results as they become ready: every representation alone, and added to the strongest baseline.
+        """Results as they become ready, for each representation alone and added to the strongest baseline.
 
         Baselines come first; the strongest is the one with the best mean validation score.
         """
-        # Thousands of small matrices, and products that gain little from more; torch keeps its own threads.
+        # Matrices are small and products gain little from more threads; torch keeps its own.
         with one_thread():
             yield from self._every(representations, progress or (lambda name: None))
 
     def _every(
-        self, representations: Ordered[Representation], tell: Callable[[str], None]
+        self, representations: Ordered[Representation], progress: Callable[[str], None]
     ) -> Iterator[Result]:
         strongest: tuple[float, Representation] | None = None
-        for one in representations:
-            if one.group == "baseline":
-                tell(one.name)
-                (alone,) = self._results(one, None)
+        for candidate in representations:
+            if candidate.group == "baseline":
+                progress(candidate.name)
+                (alone,) = self._results(candidate, None)
                 yield alone
                 validation = float(alone.validation.mean())
                 if strongest is None or validation > strongest[0]:
-                    strongest = validation, one
-        for one in representations:
-            if one.group != "baseline":
-                tell(one.name)
-                yield from self._results(one, strongest[1] if strongest else None)
+                    strongest = validation, candidate
+        for candidate in representations:
+            if candidate.group != "baseline":
+                progress(candidate.name)
+                yield from self._results(candidate, strongest[1] if strongest else None)
 
-    def _results(self, one: Representation, baseline: Representation | None) -> Iterator[Result]:
-        found: dict[str, list[_FoldScore]] = {"": []}
+    def _results(self, candidate: Representation, baseline: Representation | None) -> Iterator[Result]:
+        scores_by_baseline: dict[str, list[_FoldScore]] = {"": []}
         numbers = 0
         for fold in self.scored:
             choice, test = self._splits(fold)
-            blocks = one.embed(test.fit)
-            # What is fitted on targets must not have seen those that it is chosen by.
-            own = one.embed(choice.fit) if one.supervised else blocks
-            beside = () if baseline is None else baseline.embed(test.fit)
+            blocks = candidate.embed(test.fit)
+            # A fit on targets must not use the targets of the choosing fold.
+            own = candidate.embed(choice.fit) if candidate.supervised else blocks
+            added = () if baseline is None else baseline.embed(test.fit)
             numbers = sum(block.values.shape[1] for block in blocks)
             probes = _Probes(
-                self._ridge((*beside, self.length, *own), choice, self._choosing_targets()),
-                self._ridge((*beside, self.length, *blocks), test, slice(None)),
+                self._ridge((*added, self.length, *own), choice, self._choosing_targets()),
+                self._ridge((*added, self.length, *blocks), test, slice(None)),
             )
-            # A block of weight 0 takes no part: one set of Gram matrices serves both.
+            # A block of weight 0 has no effect: one set of Gram matrices serves both.
             rest = [LENGTH_WEIGHT, *_even(len(blocks))]
-            found[""].append(self._alone(probes, [0.0] * len(beside) + rest, fold))
+            scores_by_baseline[""].append(self._alone(probes, [0.0] * len(added) + rest, fold))
             if baseline is not None:
-                shares = [*_even(len(beside)), *rest]
-                found.setdefault(baseline.name, []).append(
-                    self._beside(probes, shares, len(beside) + 1, fold)
+                shares = [*_even(len(added)), *rest]
+                scores_by_baseline.setdefault(baseline.name, []).append(
+                    self._added(probes, shares, len(added) + 1, fold)
                 )
-        for added_to, scores in found.items():
+        for added_to, scores in scores_by_baseline.items():
             table = np.stack([score.values for score in scores])
             r2 = None if scores[0].r2 is None else np.stack([s.r2 for s in scores if s.r2 is not None])
             yield Result(
-                name=one.name,
-                group=one.group,
+                name=candidate.name,
+                group=candidate.group,
                 added_to=added_to,
                 numbers=numbers,
                 folds=self.scored,
@@ -203,12 +201,12 @@ class Comparison:
                 penalties=np.array([score.penalty for score in scores]),
                 weights=np.array([score.weight for score in scores]),
                 target_draws=target_draws(table, seed=self.seed),
-                gene_draws=mean_known(np.array([score.gene_draws for score in scores]), 0),
+                gene_draws=finite_mean(np.array([score.gene_draws for score in scores]), 0),
             )
 
     def _splits(self, fold: int) -> tuple["_Split", "_Split"]:
         """Genes to fit on and to hold out: to choose by the fold after `fold`, and to test `fold`."""
-        others = [number for number in self.known if number != fold]
+        others = [number for number in self.fold_numbers if number != fold]
         choosing = next((number for number in others if number > fold), others[0])
         training = [number for number in others if number != choosing]
         return (
@@ -224,8 +222,8 @@ class Comparison:
         penalty, validation = best_penalty(lambda penalty: score(weights, penalty))
         return self._test(probes, weights, fold, penalty, validation, np.nan)
 
-    def _beside(self, probes: "_Probes", shares: list[float], first: int, fold: int) -> "_FoldScore":
-        """The representation, which begins at block `first`, beside a baseline: its weight is chosen too.
+    def _added(self, probes: "_Probes", shares: list[float], first: int, fold: int) -> "_FoldScore":
+        """Score of the representation, from block `first` on, added to a baseline; its weight is chosen too.
 
         The penalty is chosen at the middle weight, the weight at that penalty, and the penalty once more.
         """
@@ -254,7 +252,7 @@ class Comparison:
             predicted = probes.choice.scores(weights, 10**penalty)
             if self.targets.kind == "terms":
                 return float(np.nanmean(auroc(predicted, observed)))
-            # A constant prediction correlates with nothing; what has no genes here does not count.
+            # A constant prediction has correlation 0; targets without two genes in the fold are left out.
             scored = np.isfinite(observed).sum(1) > 1
             return float(np.nan_to_num(pearson(predicted, observed)[scored]).mean()) if scored.any() else 0.0
 
@@ -288,7 +286,7 @@ class Comparison:
 
 
 def _even(blocks: int) -> list[float]:
-    """Equal weights whose squares add up to 1."""
+    """Equal weights whose squares sum to 1."""
     return [blocks**-0.5] * blocks
 
 

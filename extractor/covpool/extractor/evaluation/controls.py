@@ -1,7 +1,7 @@
-"""Controls that separate the model from the pooling: moments of tokens that no training has shaped.
+"""Controls that separate the model from the pooling: moments of tokens without any training.
 
-`one_hot_windows` has no network at all, `RandomFeatures` one random convolution, `untrained_checkpoint` the
-evaluated network itself with random weights. Whatever second moments of these reach is owed to the pooling.
+`one_hot_windows` has no network, `RandomFeatures` has one random convolution, and `untrained_checkpoint` has
+the evaluated network with random weights. The scores of their second moments are due to the pooling alone.
 """
 
 import json
@@ -21,7 +21,7 @@ from covpool.extractor.extraction.accumulate import SecondMoment
 from covpool.store.storage.whole_files import write_whole
 from covpool.store.values.moments import Moments
 
-#: Bases that a token of `one_hot_windows` and `RandomFeatures` sees on either side of its own.
+#: Bases on each side of its own that a token of `one_hot_windows` and `RandomFeatures` covers.
 REACH = 16
 
 
@@ -37,13 +37,13 @@ class RandomFeatures:
     Args:
         width: features of a token.
         seed: of the weights.
-        reach: bases seen on either side.
+        reach: bases covered on each side.
     """
 
     def __init__(self, width: int, *, seed: int = 0, reach: int = REACH) -> None:
         size = 2 * reach + 1
         generator = torch.Generator().manual_seed(seed)
-        # One base of four is set at each place, so `size` inputs are alive.
+        # One base of four is set at each place, so `size` inputs are not zero.
         self.kernel = torch.randn(width, 4, size, generator=generator) * (2 / size) ** 0.5
         self.bias = torch.randn(width, generator=generator)
 
@@ -56,7 +56,7 @@ class RandomFeatures:
 
 
 def token_moments(tokens: Iterable[Tensor]) -> Iterator[Moments]:
-    """Moments of each (tokens, width) matrix, in float32 as a store would hold them."""
+    """Moments of each (tokens, width) matrix, in float32 as in a store."""
     for matrix in tokens:
         total = SecondMoment(matrix.shape[1])
         total.add(matrix)
@@ -75,7 +75,7 @@ def untrained_checkpoint(adapter: Adapter, directory: Path, *, seed: int = 0) ->
     network = getattr(adapter, "network", None)
     if not isinstance(network, torch.nn.Module):
         raise EvaluationError(
-            f"model {adapter.model.name}: its adapter holds no network to build again with random weights; "
+            f"model {adapter.model.name}: its adapter has no network that can be built with random weights; "
             "evaluate without the untrained control"
         )
     with torch.random.fork_rng(devices=[]):

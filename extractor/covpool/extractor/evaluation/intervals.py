@@ -1,36 +1,36 @@
-"""Bootstrap of a score over targets and over genes, drawn alike for every representation so that they pair.
+"""Bootstrap of a score over targets and over genes, with the same draws for every representation (paired).
 
-Genes are drawn within their fold. Pearson's r is computed again for every draw; the mean area under the ROC
-curve moves by the sum of the drawn genes' influences, which is its bootstrap to first order.
+Genes are drawn within their fold. Pearson's r is computed again for every draw. The mean area under the ROC
+curve changes by the sum of the influences of the drawn genes, which is its bootstrap to first order.
 """
 
 import numpy as np
 import numpy.typing as npt
 
 from covpool.extractor.evaluation.inputs.targets import Matrix
-from covpool.extractor.evaluation.scores import Table, Vector, mean_known
+from covpool.extractor.evaluation.scores import Table, Vector, finite_mean
 
 DRAWS = 1000
 LEVEL = 0.95
 
 
 def target_draws(scores: Table, seed: int = 0) -> Vector:
-    """(DRAWS,) mean over folds of the mean over drawn targets, of (folds, targets) scores or NaN."""
+    """(DRAWS,) mean over folds of the mean over drawn targets; scores are (folds, targets), may be NaN."""
     targets = scores.shape[1]
     random = np.random.default_rng((seed, targets))
     counts = random.multinomial(targets, np.full(targets, 1 / targets), size=DRAWS).astype(np.float64)
     scored = np.isfinite(scores)
     sums = counts @ np.where(scored, scores, 0).T
     with np.errstate(invalid="ignore"):
-        return mean_known(sums / (counts @ scored.T), 1)
+        return finite_mean(sums / (counts @ scored.T), 1)
 
 
 def area_gene_draws(influence: Vector, fold: int, seed: int = 0) -> Vector:
     """(DRAWS,) change of a fold's mean area when its genes are drawn with replacement.
 
     Args:
-        influence: (genes,) of each gene on the mean area.
-        fold: its number; draws of one fold are the same for every representation.
+        influence: (genes,) influence of each gene on the mean area.
+        fold: its number; the draws of a fold are the same for every representation.
     """
     return _counts(len(influence), fold, seed) @ influence
 
@@ -42,14 +42,14 @@ def pearson_gene_draws(predicted: Matrix, observed: Matrix, fold: int, seed: int
     """
     counts = _counts(predicted.shape[1], fold, seed)
     patterns, pattern = np.unique(np.isfinite(observed), axis=0, return_inverse=True)
-    found = [
+    drawn = [
         _drawn(
             predicted[pattern == number][:, genes], observed[pattern == number][:, genes], counts[:, genes]
         )
         for number, genes in enumerate(patterns)
         if genes.sum() > 1
     ]
-    return mean_known(np.concatenate(found, axis=1), 1) if found else np.full(DRAWS, np.nan)
+    return finite_mean(np.concatenate(drawn, axis=1), 1) if drawn else np.full(DRAWS, np.nan)
 
 
 def _drawn(predicted: Matrix, observed: Matrix, counts: Table) -> Table:

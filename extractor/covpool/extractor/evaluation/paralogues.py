@@ -1,9 +1,9 @@
-"""Paralogues: clusters of genes whose proteins share words, to be kept in one fold.
+"""Paralogues: clusters of genes whose proteins share words; a cluster is kept in one fold.
 
-Two proteins are related when they share at least `SHARED` of the distinct words of `WORD` amino acids of the
-shorter one; clusters are the connected components (single linkage). Unrelated proteins of 300 amino acids
-share one word in about 35 pairs, far below the threshold; with substitutions spread evenly at an identity i
-the share i^5 remains, so 0.05 finds relatives down to about 55 % identity, and conserved domains below that.
+Two proteins are related if they share at least `SHARED` of the distinct words of `WORD` amino acids of the
+shorter one. Clusters are the connected components (single linkage). Of 35 pairs of unrelated proteins of 300
+amino acids, about one shares a word, far below the threshold. With evenly spread substitutions at an identity
+i, the share i^5 remains, so 0.05 detects relatives down to about 55 % identity, and conserved domains below.
 """
 
 from collections.abc import Sequence
@@ -38,9 +38,9 @@ def cluster(coding: Sequence[str]) -> npt.NDArray[np.int64]:
     Args:
         coding: in frame, sense strand; codons with N and stops break words.
     """
-    found = [_words(bases) for bases in coding]
-    sizes = np.array([len(words) for words in found])
-    vocabulary, columns = np.unique(np.concatenate(found), return_inverse=True)
+    words_of_genes = [_words(bases) for bases in coding]
+    sizes = np.array([len(gene_words) for gene_words in words_of_genes])
+    vocabulary, columns = np.unique(np.concatenate(words_of_genes), return_inverse=True)
     bounds = np.concatenate(([0], np.cumsum(sizes)))
     has = csr_array(
         (np.ones(len(columns), dtype=np.float32), columns, bounds), shape=(len(coding), len(vocabulary))
@@ -57,8 +57,8 @@ def translate(coding: str) -> npt.NDArray[np.int64]:
     """Amino acid number (0 to 19) of each whole codon; -1 for stops and codons with N."""
     codes = base_codes(coding)
     codons = codes[: len(codes) // CODON * CODON].reshape(-1, CODON)
-    known = (codons >= 0).all(axis=1)
-    return np.where(known, _NUMBER[np.where(known, codons @ (16, 4, 1), 0)], -1)
+    valid = (codons >= 0).all(axis=1)
+    return np.where(valid, _NUMBER[np.where(valid, codons @ (16, 4, 1), 0)], -1)
 
 
 def _words(coding: str) -> npt.NDArray[np.int64]:

@@ -18,25 +18,25 @@ _COLOURS = {"baseline": "#888888", "model": "#1f6fb4", "control": "#c7762b"}
 
 
 def scores_table(results: Ordered[Result], targets: Targets) -> pa.Table:
-    """One row per representation, baseline it was added to, fold and target; what was not scored is null."""
+    """One row per representation, baseline that it was added to, fold and target; null if not scored."""
     parts = []
-    for one in results:
-        folds, count = one.scores.shape
+    for result in results:
+        folds, count = result.scores.shape
         rows = folds * count
-        r2 = np.full(rows, np.nan) if one.r2 is None else one.r2.ravel()
+        r2 = np.full(rows, np.nan) if result.r2 is None else result.r2.ravel()
         columns = {
-            "representation": pa.array([one.name] * rows).dictionary_encode(),
-            "group": pa.array([one.group] * rows).dictionary_encode(),
-            "added_to": pa.array([one.added_to] * rows).dictionary_encode(),
-            "numbers": pa.array(np.full(rows, one.numbers)),
-            "fold": pa.array(np.repeat(one.folds, count)),
+            "representation": pa.array([result.name] * rows).dictionary_encode(),
+            "group": pa.array([result.group] * rows).dictionary_encode(),
+            "added_to": pa.array([result.added_to] * rows).dictionary_encode(),
+            "numbers": pa.array(np.full(rows, result.numbers)),
+            "fold": pa.array(np.repeat(result.folds, count)),
             "target": pa.array(list(targets.names) * folds).dictionary_encode(),
             "title": pa.array(list(targets.titles) * folds).dictionary_encode(),
-            "score": pa.array(one.scores.ravel(), from_pandas=True),
+            "score": pa.array(result.scores.ravel(), from_pandas=True),
             "r2": pa.array(r2, from_pandas=True),
-            "log10_penalty": pa.array(np.repeat(one.penalties, count)),
-            "log10_weight": pa.array(np.repeat(one.weights, count), from_pandas=True),
-            "validation": pa.array(np.repeat(one.validation, count)),
+            "log10_penalty": pa.array(np.repeat(result.penalties, count)),
+            "log10_weight": pa.array(np.repeat(result.weights, count), from_pandas=True),
+            "validation": pa.array(np.repeat(result.validation, count)),
         }
         parts.append(pa.table(columns))
     return pa.concat_tables(parts).unify_dictionaries()
@@ -46,27 +46,27 @@ def markdown(results: Ordered[Result], targets: Targets) -> str:
     """A table with one row per representation: its score alone and added to the strongest baseline.
 
     Scores are means over folds of means over targets, with the 95 % bootstrap intervals over targets and over
-    genes. "Gain" is paired: the representation beside the baseline, minus the baseline.
+    genes. "Gain" is paired: the representation added to the baseline, minus the baseline.
     """
-    alone = {one.name: one for one in results if not one.added_to}
-    beside = {one.name: one for one in results if one.added_to}
-    baseline = next((one.added_to for one in beside.values()), "")
+    alone = {result.name: result for result in results if not result.added_to}
+    added = {result.name: result for result in results if result.added_to}
+    baseline = next((result.added_to for result in added.values()), "")
     named = "AUROC" if targets.kind == "terms" else "Pearson r"
     shares = _shares(targets)
     header = ["representation", "numbers", named, "over targets", "over genes"]
     header += [f"r, {name}" for name in shares] + (["R²"] if targets.kind == "tracks" else [])
     header += (
-        ["validation", f"with {baseline}", "gain", "gain over targets", "gain over genes"] if beside else []
+        ["validation", f"with {baseline}", "gain", "gain over targets", "gain over genes"] if added else []
     )
     lines = [_row(header), _row(["---"] * len(header))]
-    for one in alone.values():
-        cells = [one.name, f"{one.numbers:,}", f"{one.score:.4f}"]
-        cells += [_interval(one.target_draws), _interval(one.gene_draws)]
-        cells += [f"{np.nanmean(one.scores[:, columns]):.3f}" for columns in shares.values()]
-        cells += [] if one.mean_r2 is None else [f"{one.mean_r2:.4f}"]
-        if beside:
-            cells.append(f"{one.validation.mean():.4f}")
-        if (both := beside.get(one.name)) is not None:
+    for result in alone.values():
+        cells = [result.name, f"{result.numbers:,}", f"{result.score:.4f}"]
+        cells += [_interval(result.target_draws), _interval(result.gene_draws)]
+        cells += [f"{np.nanmean(result.scores[:, columns]):.3f}" for columns in shares.values()]
+        cells += [] if result.mean_r2 is None else [f"{result.mean_r2:.4f}"]
+        if added:
+            cells.append(f"{result.validation.mean():.4f}")
+        if (both := added.get(result.name)) is not None:
             base = alone[baseline]
             cells += [f"{both.score:.4f}", f"{both.score - base.score:+.4f}"]
             cells += [
@@ -79,19 +79,19 @@ def markdown(results: Ordered[Result], targets: Targets) -> str:
 
 
 def figure(results: Ordered[Result], targets: Targets) -> Figure:
-    """Scores with their intervals, thick over genes, thin over targets; open marks: beside the baseline."""
-    alone = [one for one in results if not one.added_to]
-    place = {one.name: -index for index, one in enumerate(alone)}
+    """Scores with intervals over genes (thick) and targets (thin); open marks: added to the baseline."""
+    alone = [result for result in results if not result.added_to]
+    place = {result.name: -index for index, result in enumerate(alone)}
     drawn = Figure(figsize=(7.5, 0.9 + 0.27 * len(alone)), layout="constrained")
     FigureCanvasAgg(drawn)
     axes = drawn.add_subplot()
-    for one in results:
-        y = place[one.name] - (0.3 if one.added_to else 0)
-        colour = _COLOURS[one.group]
-        axes.hlines(y, *interval(one.target_draws), color=colour, linewidth=0.8)
-        axes.hlines(y, *interval(one.gene_draws), color=colour, linewidth=2.4, alpha=0.5)
-        face = "white" if one.added_to else colour
-        axes.plot(one.score, y, "o", markersize=4.5, color=colour, markerfacecolor=face)
+    for result in results:
+        y = place[result.name] - (0.3 if result.added_to else 0)
+        colour = _COLOURS[result.group]
+        axes.hlines(y, *interval(result.target_draws), color=colour, linewidth=0.8)
+        axes.hlines(y, *interval(result.gene_draws), color=colour, linewidth=2.4, alpha=0.5)
+        face = "white" if result.added_to else colour
+        axes.plot(result.score, y, "o", markersize=4.5, color=colour, markerfacecolor=face)
     axes.set_yticks(list(place.values()), list(place), fontsize=8)
     axes.set_xlabel("AUROC" if targets.kind == "terms" else "Pearson r")
     axes.grid(axis="x", linewidth=0.3)
@@ -100,7 +100,7 @@ def figure(results: Ordered[Result], targets: Targets) -> Figure:
 
 
 def write_report(results: Ordered[Result], targets: Targets, directory: Path) -> tuple[Path, Path, Path]:
-    """Write scores, table and figure into a directory, which is made; their paths."""
+    """Write scores, table and figure into a directory, which is created if needed; return their paths."""
     directory.mkdir(parents=True, exist_ok=True)
     paths = directory / SCORES, directory / TABLE, directory / FIGURE
     pq.write_table(scores_table(results, targets), paths[0])
@@ -110,14 +110,14 @@ def write_report(results: Ordered[Result], targets: Targets, directory: Path) ->
 
 
 def _shares(targets: Targets) -> dict[str, list[int]]:
-    """Columns of sense and of antisense tracks, where there are both."""
+    """Columns of sense and of antisense tracks, without a strand that has none."""
     if targets.kind != "tracks":
         return {}
-    found = {
+    columns_of_strand = {
         strand: [index for index, name in enumerate(targets.names) if name.endswith(f" {strand}")]
         for strand in ("sense", "antisense")
     }
-    return {strand: columns for strand, columns in found.items() if columns}
+    return {strand: columns for strand, columns in columns_of_strand.items() if columns}
 
 
 def _interval(draws: "np.typing.NDArray[np.float64]", *, signed: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""Representations to compare: baselines of the sequence, and poolings of moments whatever made them."""
+"""Representations to compare: baselines from the sequence, and poolings of moments from any source."""
 
 from collections.abc import Callable
 from collections.abc import Sequence as Ordered
@@ -15,15 +15,15 @@ from covpool.store.poolings.scores import LinearScores
 from covpool.store.threads import side_by_side
 from covpool.store.values.moments import Moments
 
-#: Powers of the log length in the baseline that knows nothing else.
+#: Powers of the log length in the length baseline.
 LENGTH_POWERS = 3
 
-#: From the indices of training genes to a pooling fitted on their moments.
+#: Function from indices of training genes to a pooling fitted on their moments.
 Fit = Callable[[Index], Pooling]
 
 
 def baselines(genes: Ordered[CodingGene]) -> list[Representation]:
-    """Length, 4-mer frequencies, codon usage, and the last two side by side."""
+    """Length, 4-mer frequencies, codon usage, and the last two together."""
     length = Features(log_length(genes, LENGTH_POWERS))
     words = Features(word_frequencies(gene.sequence.bases for gene in genes))
     codons = Features(codon_usage(gene.coding for gene in genes))
@@ -36,18 +36,18 @@ def baselines(genes: Ordered[CodingGene]) -> list[Representation]:
 
 
 def fixed(name: str, group: str, *blocks: Features) -> Representation:
-    """A representation that nothing is fitted for."""
+    """A representation without a fit."""
     return Representation(name, group, lambda training: blocks)
 
 
 def pooled(name: str, group: str, moments: Ordered[Moments], kind: str) -> Representation:
-    """A plain pooling of the genes' moments, as `covpool.store.pooling` names it.
+    """A plain pooling of the genes' moments, by its name in `covpool.store.pooling`.
 
     Raises:
         PoolingError: the kind is unknown.
     """
     plain = pooling(kind)
-    # Computed on first use, and kept.
+    # Computed once, on first use.
     blocks = cache(lambda: (_features(moments, plain),))
     return Representation(name, group, lambda training: blocks())
 
@@ -55,7 +55,7 @@ def pooled(name: str, group: str, moments: Ordered[Moments], kind: str) -> Repre
 def fitted(
     name: str, group: str, moments: Ordered[Moments], fit: Fit, *, supervised: bool = False
 ) -> Representation:
-    """A pooling of the genes' moments that is fitted anew in every fold, on its training genes."""
+    """A pooling of the genes' moments that is fitted in every fold on its training genes."""
 
     def embed(training: Index) -> tuple[Features, ...]:
         return tuple(_features(moments, part) for part in fit(training).parts)
@@ -66,5 +66,5 @@ def fitted(
 def _features(moments: Ordered[Moments], part: Pooling) -> Features:
     if isinstance(part, LinearScores):
         return Features(part.embed_many(moments).astype(np.float32), part.standardise)
-    rows = side_by_side(lambda one: part.embed(one).ravel(), moments, side=moments[0].width)
+    rows = side_by_side(lambda x: part.embed(x).ravel(), moments, side=moments[0].width)
     return Features(np.stack([row.astype(np.float32) for row in rows]), part.standardise)

@@ -1,8 +1,8 @@
 """Ridge probe: many targets at once, through the smaller of the feature and the gene-by-gene matrix.
 
-Blocks of features are centred on the training genes, z-scored per entry where that is wanted, and scaled to a
-mean squared norm of 1 per gene, times the block's weight; so a penalty means the same for every
-representation. Float32: a representation's score moves by less than 1e-3 against float64 (tested).
+Blocks of features are centred on the training genes, optionally z-scored per entry, and scaled to a mean
+squared norm of 1 per gene, times the weight of the block. So a penalty means the same for every
+representation. In float32 a score differs by less than 1e-3 from float64 (tested).
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from covpool.extractor.extraction.threads import one_torch_thread
 Index = npt.NDArray[np.int64]
 
 #: log10 of the penalties tried first; the grid grows while its best lies at an edge, up to the limits. Beyond
-#: them nothing changes any more: the probe interpolates, or has become the difference of class means.
+#: the limits the probe does not change: it interpolates, or it is the difference of class means.
 FIRST_PENALTIES = (-1.0, 0.0, 1.0, 2.0)
 PENALTY_LIMITS = (-6.0, 8.0)
 REFINEMENT = 0.5
@@ -39,13 +39,13 @@ class Features:
 
 
 def design(blocks: Ordered[Features], training: Index) -> list[Matrix]:
-    """(genes, columns) of each block, centred and scaled by what the training genes show."""
+    """(genes, columns) of each block, centred and scaled by the mean and spread of the training genes."""
     parts = []
     for features in blocks:
-        known = features.values[training]
-        centre = known.mean(0, dtype=np.float64)
-        spread = np.sqrt(((known - centre.astype(np.float32)) ** 2).mean(0, dtype=np.float64))
-        # A column that rounding alone moves is constant.
+        training_values = features.values[training]
+        centre = training_values.mean(0, dtype=np.float64)
+        spread = np.sqrt(((training_values - centre.astype(np.float32)) ** 2).mean(0, dtype=np.float64))
+        # A column that varies only by rounding is constant.
         varies = spread > 1e-6 * np.maximum(np.abs(centre), spread.max(initial=0.0) * 1e-3)
         scale = 1 / spread[varies] if features.standardise else np.ones(varies.sum())
         norm = np.sqrt(((spread[varies] * scale) ** 2).sum())
@@ -56,13 +56,13 @@ def design(blocks: Ordered[Features], training: Index) -> list[Matrix]:
 
 
 class Ridge:
-    """Ridge regression of targets on blocks, for one choice of weights and penalty after another.
+    """Ridge regression of targets on blocks, for many choices of weights and penalty.
 
-    Targets that miss the same genes are fitted together, on the others; those that miss none, all at once.
+    Targets with the same missing genes are fitted together, on the other genes.
 
     Args:
         parts: (genes, columns) of each block, see `design`.
-        y: (genes, targets); NaN where a gene has no value.
+        y: (genes, targets); NaN if a gene has no value.
         fit, held: genes to fit on and to predict.
         dtype: of the linear algebra.
     """
@@ -71,13 +71,13 @@ class Ridge:
         self, parts: Ordered[Matrix], y: Matrix, fit: Index, held: Index, dtype: torch.dtype = torch.float32
     ) -> None:
         self._shape = y.shape[1], len(held)
-        known = np.isfinite(y[fit])
-        if known.all():
+        observed = np.isfinite(y[fit])
+        if observed.all():
             self._groups: list[tuple[Index | slice, _Complete]] = [
                 (slice(None), _Complete(parts, y, fit, held, dtype))
             ]
             return
-        patterns, pattern = np.unique(known, axis=1, return_inverse=True)
+        patterns, pattern = np.unique(observed, axis=1, return_inverse=True)
         self._groups = [
             (columns, _Complete(parts, y[:, columns], fit[rows], held, dtype))
             for number, rows in enumerate(patterns.T)
@@ -87,36 +87,36 @@ class Ridge:
     def scores(self, weights: Ordered[float], penalty: float) -> Matrix:
         """(targets, held genes) float32 predictions with these weights of the blocks.
 
-        NaN for a target that none of the genes to fit on has.
+        NaN for a target without values in the genes to fit on.
         """
-        found: Matrix = np.full(self._shape, np.nan, dtype=np.float32)
-        for columns, whole in self._groups:
-            found[columns] = whole.scores(weights, penalty)
-        return found
+        predictions: Matrix = np.full(self._shape, np.nan, dtype=np.float32)
+        for columns, group in self._groups:
+            predictions[columns] = group.scores(weights, penalty)
+        return predictions
 
 
 class _Complete:
-    """The same of targets that all genes to fit on have.
+    """Ridge regression of targets without missing values in the genes to fit on.
 
-    What depends on neither weights nor penalty is computed once: the Gram matrix of all columns, or of the
-    genes by each block when there are more columns than genes; both sides give the same scores.
+    The parts without weights and penalty are computed once: the Gram matrix of all columns, or that of the
+    genes for each block if there are more columns than genes. Both give the same scores.
     """
 
     def __init__(
         self, parts: Ordered[Matrix], y: Matrix, fit: Index, held: Index, dtype: torch.dtype
     ) -> None:
-        known = [torch.from_numpy(part[fit]).to(dtype) for part in parts]
+        fitted = [torch.from_numpy(part[fit]).to(dtype) for part in parts]
         new = [torch.from_numpy(part[held]).to(dtype) for part in parts]
         self._sizes = torch.tensor([part.shape[1] for part in parts])
         self._by_gene = int(self._sizes.sum()) > len(fit)
         self._intercept = torch.from_numpy(y[fit].mean(0)).to(dtype)
         centred = torch.from_numpy(y[fit]).to(dtype) - self._intercept
         if self._by_gene:
-            self._grams = torch.stack([x @ x.T for x in known])
-            self._held = torch.stack([h @ x.T for h, x in zip(new, known, strict=True)])
+            self._grams = torch.stack([x @ x.T for x in fitted])
+            self._held = torch.stack([h @ x.T for h, x in zip(new, fitted, strict=True)])
             self._right = centred
         else:
-            x = torch.cat(known, dim=1)
+            x = torch.cat(fitted, dim=1)
             self._grams = x.T @ x
             self._held = torch.cat(new, dim=1)
             self._right = x.T @ centred
@@ -132,8 +132,8 @@ class _Complete:
             gram = self._grams * columns[:, None] * columns
             held = self._held * columns
             right = self._right * columns[:, None]
-        found: Matrix = (_solve(gram, right, penalty).T @ held.T + self._intercept[:, None]).float().numpy()
-        return found
+        scores: Matrix = (_solve(gram, right, penalty).T @ held.T + self._intercept[:, None]).float().numpy()
+        return scores
 
 
 def _solve(gram: torch.Tensor, right: torch.Tensor, penalty: float) -> torch.Tensor:
@@ -154,21 +154,21 @@ def _solve(gram: torch.Tensor, right: torch.Tensor, penalty: float) -> torch.Ten
 def best_on_grid(
     score: Callable[[float], float], first: Ordered[float], limits: tuple[float, float], step: float
 ) -> tuple[float, float]:
-    """(argument, score) of the best point of a grid that grows by `step` until its best is not at an edge."""
-    found = {point: score(point) for point in first}
+    """(argument, score) of the best point of a grid that grows by `step` until the best is not at an edge."""
+    scores = {point: score(point) for point in first}
     while True:
-        best = max(found, key=lambda point: (found[point], -abs(point)))
-        beyond = best - step if best == min(found) else best + step
-        if best not in (min(found), max(found)) or not limits[0] <= beyond <= limits[1]:
-            return best, found[best]
-        found[beyond] = score(beyond)
+        best = max(scores, key=lambda point: (scores[point], -abs(point)))
+        beyond = best - step if best == min(scores) else best + step
+        if best not in (min(scores), max(scores)) or not limits[0] <= beyond <= limits[1]:
+            return best, scores[best]
+        scores[beyond] = score(beyond)
 
 
 def best_penalty(score: Callable[[float], float]) -> tuple[float, float]:
-    """(log10 penalty, score): whole decades first, then half a decade to either side of the best."""
+    """(log10 penalty, score): whole decades first, then half a decade on each side of the best."""
     best, top = best_on_grid(score, FIRST_PENALTIES, PENALTY_LIMITS, 1.0)
     for near in (best - REFINEMENT, best + REFINEMENT):
-        found = score(near)
-        if found > top:
-            best, top = near, found
+        reached = score(near)
+        if reached > top:
+            best, top = near, reached
     return best, top

@@ -1,7 +1,7 @@
 """Scores of predictions within one fold: area under the ROC curve, Pearson's r, R².
 
-Convention: matrices are (targets, genes); a target that a fold cannot score is NaN. Genes whose observation
-is NaN have none, and do not count for that target.
+Convention: matrices are (targets, genes); the score of a target that a fold cannot score is NaN. An
+observation of NaN is missing; the gene is ignored for that target.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ Table = npt.NDArray[np.float64]
 
 
 def auroc(scores: Matrix, labels: Matrix) -> Vector:
-    """(targets,) share of pairs of one positive and one negative gene that are in order; ties count half."""
+    """(targets,) share of pairs of a positive and a negative gene in the right order; ties count half."""
     return auroc_and_influence(scores, labels)[0]
 
 
@@ -22,14 +22,14 @@ def auroc_and_influence(scores: Matrix, labels: Matrix) -> tuple[Vector, Table]:
     """(targets,) areas and (targets, genes) influence of each gene on them.
 
     The influence is that of DeLong, DeLong and Clarke-Pearson (1988): a positive's share of negatives below
-    it minus the area, over the number of positives; negatives likewise. Each row adds up to 0.
+    it minus the area, over the number of positives; likewise for negatives. Each row sums to 0.
     """
     order = scores.argsort(axis=1)
     ranked = np.take_along_axis(scores, order, 1)
     positive = np.take_along_axis(labels, order, 1)
     targets, genes = scores.shape
     places = np.arange(genes)
-    # First and last place of the run of equal scores that a place belongs to.
+    # First and last index of the run of equal scores that an index belongs to.
     new = np.ones((targets, genes), dtype=bool)
     np.not_equal(ranked[:, 1:], ranked[:, :-1], out=new[:, 1:])
     first = np.maximum.accumulate(np.where(new, places, 0), axis=1)
@@ -54,33 +54,33 @@ def auroc_and_influence(scores: Matrix, labels: Matrix) -> tuple[Vector, Table]:
 
 
 def pearson(predicted: Table | Matrix, observed: Table | Matrix) -> Vector:
-    """(targets,) correlation of predictions and observations; NaN where either is constant."""
-    known = np.isfinite(observed)
-    x, y = (_centred(table.astype(np.float64), known) for table in (predicted, observed))
+    """(targets,) correlation of predictions and observations; NaN if either is constant."""
+    finite = np.isfinite(observed)
+    x, y = (_centred(table.astype(np.float64), finite) for table in (predicted, observed))
     with np.errstate(divide="ignore", invalid="ignore"):
         r: Vector = (x * y).sum(1) / np.sqrt((x**2).sum(1) * (y**2).sum(1))
     return r
 
 
 def r_squared(predicted: Matrix, observed: Matrix) -> Vector:
-    """(targets,) share of the fold's variance that is explained; below 0 where its mean does better."""
-    known = np.isfinite(observed)
+    """(targets,) explained share of the fold's variance; below 0 if the mean of the fold predicts better."""
+    finite = np.isfinite(observed)
     y = observed.astype(np.float64)
-    residual = (np.where(known, y - predicted, 0) ** 2).sum(1)
+    residual = (np.where(finite, y - predicted, 0) ** 2).sum(1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        r2: Vector = 1 - residual / (_centred(y, known) ** 2).sum(1)
+        r2: Vector = 1 - residual / (_centred(y, finite) ** 2).sum(1)
     return r2
 
 
-def mean_known(values: Table | Vector, axis: int | None = None) -> Vector:
-    """Mean of what is not NaN; NaN where nothing is known."""
-    known = np.isfinite(values)
+def finite_mean(values: Table | Vector, axis: int | None = None) -> Vector:
+    """Mean of the values that are not NaN; NaN if all are."""
+    finite = np.isfinite(values)
     with np.errstate(invalid="ignore"):
-        found: Vector = np.where(known, values, 0).sum(axis) / known.sum(axis)
-    return found
+        means: Vector = np.where(finite, values, 0).sum(axis) / finite.sum(axis)
+    return means
 
 
-def _centred(table: Table, known: npt.NDArray[np.bool_]) -> Table:
-    """Each row minus its mean over known genes; 0 at the others."""
-    found: Table = np.where(known, table - mean_known(np.where(known, table, np.nan), 1)[:, None], 0)
-    return found
+def _centred(table: Table, finite: npt.NDArray[np.bool_]) -> Table:
+    """Each row minus its mean over the finite genes; 0 at the others."""
+    centred: Table = np.where(finite, table - finite_mean(np.where(finite, table, np.nan), 1)[:, None], 0)
+    return centred

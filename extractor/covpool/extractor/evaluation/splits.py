@@ -1,4 +1,4 @@
-"""Folds: which genes are held out together, so that neighbours and relatives do not help each other.
+"""Folds: genes that are held out together, so that neighbours and relatives are not in training.
 
 Convention: fold numbers count from 0; genes are in genome order.
 """
@@ -19,7 +19,7 @@ BLOCKS = 2
 
 
 def block_folds(genes: list[CodingGene], folds: int = FOLDS, blocks: int = BLOCKS) -> Folds:
-    """Fold of each gene: `folds * blocks` contiguous blocks of equally many genes, dealt out in turn.
+    """Fold of each gene: `folds * blocks` contiguous blocks of equal size, assigned to the folds in turn.
 
     Raises:
         EvaluationError: there are fewer genes than blocks.
@@ -27,7 +27,7 @@ def block_folds(genes: list[CodingGene], folds: int = FOLDS, blocks: int = BLOCK
     if len(genes) < folds * blocks or folds < 3:
         raise EvaluationError(
             f"{len(genes)} genes do not make {folds} folds of {blocks} blocks; give more genes, and three "
-            "folds or more (one is tested, one chooses, the others train)"
+            "folds or more (one to test, one to choose, the others to train)"
         )
     return (np.arange(len(genes)) * folds * blocks // len(genes)) % folds
 
@@ -50,7 +50,7 @@ def chromosome_folds(genes: list[CodingGene], folds: int = FOLDS) -> Folds:
 
 
 def keep_together(folds: Folds, clusters: npt.NDArray[np.int64]) -> Folds:
-    """The folds with every cluster moved to the one where most of its members lie (the lowest of equals)."""
+    """The folds with every cluster moved to the fold of most of its members (the lowest if equal)."""
     kept = folds.copy()
     for cluster in np.flatnonzero(np.bincount(clusters) > 1):
         members = clusters == cluster

@@ -1,4 +1,4 @@
-"""Tokens of genes in short bins: what poolings need that moments do not hold, the maximum and attention."""
+"""Tokens of genes in short bins, for poolings that moments cannot give: the maximum and attention."""
 
 from collections.abc import Iterator
 from collections.abc import Sequence as Ordered
@@ -14,7 +14,7 @@ from covpool.extractor.sequences.sequences import Sequence
 
 #: Bases per bin: about ten codons, so that a gene of 1 kb has some thirty bins.
 BASES_PER_BIN = 32
-#: Sequences that share a forward, at most.
+#: Maximum number of sequences in one forward.
 MOST = 256
 
 
@@ -42,12 +42,12 @@ def token_bins(
     """Index and binned tokens of every sequence, the longest first; errors as in `extract_many`."""
     tap = adapter.model.layer(layer)
     per_bin = max(1, bases_per_bin // tap.bases_per_token)
-    for group in batches([len(one) for one in sequences], adapter.budget, MOST):
+    for group in batches([len(sequence) for sequence in sequences], adapter.budget, MOST):
         members = [sequences[index] for index in group]
-        sums = [_Bins(tap, len(one), per_bin) for one in members]
+        sums = [_Bins(tap, len(sequence), per_bin) for sequence in members]
         for place, block in adapter.batch(members, layers=[layer], condition=condition):
             sums[place].add(block)
-        yield from ((index, one.result()) for index, one in zip(group, sums, strict=True))
+        yield from ((index, bins.result()) for index, bins in zip(group, sums, strict=True))
 
 
 class _Bins:

@@ -1,1 +1,1 @@
-"""Files: their digests, checked copies, and errors of those that cannot be read."""
+"""Files: digests, verified reading, and errors of unreadable files."""

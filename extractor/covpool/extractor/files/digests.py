@@ -1,7 +1,7 @@
-"""Digests of large files, computed once: gigabytes are not read again while a file stays as it is.
+"""Digests of large files, computed once: gigabytes are not read again while a file is unchanged.
 
-A digest is remembered in the user's cache by the file's path, size, inode and times of change. That tells
-what to call a file, and not what is in it when it is read: see `verified_files`.
+A digest is kept in the user's cache by the file's path, size, inode and times of change. It identifies a
+file, but does not prove its content at a later read: see `verified_files`.
 """
 
 import hashlib
@@ -15,18 +15,18 @@ from covpool.extractor.files.user_cache import recall, remember
 from covpool.store.values.keys import is_digest, sha256
 
 _KIND = "digests"
-#: Of a file that changed less than so many nanoseconds before it was read no digest is remembered: it may
-#: change again without its times doing so, which tick.
+#: No digest is kept of a file that changed less than this many nanoseconds before it was read: within a
+#: clock tick it may change again with the same times.
 SETTLED_NS = 2_000_000_000
 
 
 @dataclass(frozen=True)
 class FileState:
-    """What tells that a file has changed.
+    """Values that change if a file changes.
 
     Attributes:
         path, size, inode, modified_ns, changed_ns: of the file.
-        seen_ns: when they were seen.
+        seen_ns: time at which they were read.
     """
 
     path: str
@@ -38,13 +38,13 @@ class FileState:
 
     @classmethod
     def of(cls, path: Path, status: os.stat_result) -> "FileState":
-        """The state that was seen."""
+        """The state from a path and its status."""
         times = status.st_mtime_ns, status.st_ctime_ns
         return cls(str(path.resolve()), status.st_size, status.st_ino, *times, time.time_ns())
 
     @classmethod
     def at(cls, path: Path) -> "FileState | None":
-        """The state of the file that is there now; None where there is none."""
+        """The current state of the file at a path; None if there is none."""
         try:
             return cls.of(path, path.stat())
         except OSError:
@@ -52,7 +52,7 @@ class FileState:
 
     @property
     def is_settled(self) -> bool:
-        """Whether every change that is made from now on shows."""
+        """Whether every later change gives the file another state."""
         return self.changed_ns + SETTLED_NS < self.seen_ns
 
     @property
@@ -61,17 +61,17 @@ class FileState:
         return sha256(json.dumps(identity))
 
     def recall_digest(self) -> str | None:
-        """The digest of the file in this state; None where it is not remembered."""
-        found = (recall(_KIND, self._name) or b"").decode("ascii", "replace")
-        return found if is_digest(found) else None
+        """The digest of the file in this state; None if it is not kept."""
+        digest = (recall(_KIND, self._name) or b"").decode("ascii", "replace")
+        return digest if is_digest(digest) else None
 
     def remember_digest(self, digest: str) -> None:
-        """Remember the digest of the file in this state, which was seen before it was read."""
+        """Keep the digest of the file in this state; the state was taken before the file was read."""
         if self.is_settled:
             remember(_KIND, self._name, digest.encode())
 
     def forget_digest(self) -> None:
-        """Remember none: the one that was remembered is not that of the file."""
+        """Drop the kept digest: it is not the digest of the file."""
         remember(_KIND, self._name, b"")
 
 
@@ -79,10 +79,10 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         state = FileState.of(path, os.fstat(file.fileno()))
-        if (known := state.recall_digest()) is not None:
-            return known
+        if (remembered := state.recall_digest()) is not None:
+            return remembered
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-        # Of a file that is being written nothing is remembered.
+        # No digest is kept of a file that is being written.
         if FileState.of(path, os.fstat(file.fileno())) == state:
             state.remember_digest(digest)
     return digest

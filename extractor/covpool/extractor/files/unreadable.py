@@ -1,7 +1,7 @@
-"""Unreadable files: what the system says of a file that cannot be read, and what helps.
+"""Unreadable files: the reason that the system gives, and the remedy.
 
-Fetching a file again helps where it is damaged or cut off, and not where a path, a permission or a disk is at
-fault.
+A file must be fetched again if it is damaged or truncated, but not if a path, a permission or a disk is the
+cause.
 """
 
 import errno
@@ -14,7 +14,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-#: What packed data raise that are damaged or cut off; gzip's own error is an OSError without a number.
+#: Errors of damaged or truncated packed data; gzip's own error is an OSError without a number.
 PACKED = (EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError)
 
 
@@ -23,11 +23,11 @@ def unreadable(error: Exception, label: str, where: str = "") -> str:
 
     Args:
         error: an OSError, or one of `PACKED`.
-        label: what the message calls the file.
-        where: how far it could be read, such as "behind record 3".
+        label: name of the file in the message.
+        where: how far it could be read, such as "after record 3".
     """
     number = getattr(error, "errno", None)
-    what = (getattr(error, "strerror", None) if number else None) or str(error) or type(error).__name__
+    reason = (getattr(error, "strerror", None) if number else None) or str(error) or type(error).__name__
     match number:
         case None:
             remedy = "the packed data are damaged or cut off: fetch or pack the file again"
@@ -40,5 +40,5 @@ def unreadable(error: Exception, label: str, where: str = "") -> str:
         case errno.EIO | errno.ESTALE | errno.ETIMEDOUT:
             remedy = "its disk or network share fails; try again, or copy it elsewhere"
         case _:
-            remedy = "see whether it can be read there by other programs"
-    return f"{label}: cannot be read{where and ' ' + where} ({what}); {remedy}"
+            remedy = "check whether other programs can read it"
+    return f"{label}: cannot be read{where and ' ' + where} ({reason}); {remedy}"

@@ -1,9 +1,9 @@
-"""Verified files: what is read of one are the bytes that its digest was taken of, whatever becomes of it.
+"""Verified files: reads return only bytes that agree with the digest of the file.
 
-A file that is mapped, or read after its digest was taken, may be another by then: replaced, or written over
-within one tick of the clock, so that neither size, inode nor times tell. So it is read block by block, and
-each block is tested where it lies in memory, by digests that were taken together with that of the whole file.
-They are kept in the user's cache under the latter: a file that was seen before is read once.
+A file that is mapped, or read after its digest was computed, may have changed: it may be replaced, or written
+within one clock tick, with the same size, inode and times. So it is read block by block, and each block is
+checked in memory against its own digest. The digests of the blocks are computed together with that of the
+whole file and kept in the user's cache under it, so a file that was seen before is read once.
 """
 
 import hashlib
@@ -16,14 +16,14 @@ from covpool.extractor.errors import CheckpointError
 from covpool.extractor.files.digests import FileState
 from covpool.extractor.files.user_cache import recall, remember
 
-#: Bytes of a block, of which one is held.
+#: Bytes of a block; one block is held in memory.
 BLOCK = 1 << 22
 _KIND = "blocks"
 _SUM_BYTES = hashlib.sha256().digest_size
 
 
 class SeekableFile(io.RawIOBase):
-    """What readers of a known size share: the position, and how it moves."""
+    """The position of a reader of known size, and its moves."""
 
     size: int
     _at = 0
@@ -47,19 +47,19 @@ class SeekableFile(io.RawIOBase):
 
 
 class VerifiedFile(SeekableFile):
-    """A file of a checkpoint, open; reads raise where it is not what was described.
+    """An open file of a checkpoint; reads raise if its content has changed.
 
     Args:
         path: of the file.
-        digest: SHA-256 that it was described with.
+        digest: SHA-256 of the expected content.
 
     Attributes:
         size: in bytes.
         refusal: the error of a read that was refused.
 
     Raises:
-        CheckpointError: it has changed, now or at any read.
-        OSError: it cannot be read.
+        CheckpointError: the file has changed, on opening or at any read.
+        OSError: the file cannot be read.
     """
 
     def __init__(self, path: Path, digest: str) -> None:
@@ -78,7 +78,7 @@ class VerifiedFile(SeekableFile):
         """Fill a buffer from the current position on.
 
         Raises:
-            CheckpointError: a block that it touches has changed.
+            CheckpointError: a block of the read has changed.
         """
         view, filled = memoryview(buffer).cast("B"), 0
         while filled < len(view) and self._at < self.size:
@@ -101,13 +101,13 @@ class VerifiedFile(SeekableFile):
 
     def _block(self, block: int) -> bytearray:
         if self._held is None or self._held[0] != block:
-            found = bytearray(min(BLOCK, self.size - block * BLOCK))
-            self._take(block, memoryview(found))
-            self._held = block, found
+            content = bytearray(min(BLOCK, self.size - block * BLOCK))
+            self._take(block, memoryview(content))
+            self._held = block, content
         return self._held[1]
 
     def _take(self, block: int, into: memoryview) -> None:
-        """Fill a buffer with a block, and test what it holds then."""
+        """Fill a buffer with a block, and check it."""
         filled = 0
         while filled < len(into):
             got = os.preadv(self._file.fileno(), [into[filled:]], block * BLOCK + filled)
@@ -121,27 +121,27 @@ class VerifiedFile(SeekableFile):
 
     def _kept_sums(self) -> bytes | None:
         kept = recall(_KIND, self._digest)
-        # Of a file of another size they are no use: its whole digest tells.
+        # For another size they do not fit; the digest of the whole file then decides.
         return kept if kept is not None and len(kept) == _SUM_BYTES * -(-self.size // BLOCK) else None
 
     def _taken_sums(self) -> bytes:
-        whole, sums = hashlib.sha256(), []
+        total, sums = hashlib.sha256(), []
         while data := self._file.read(BLOCK):
-            # The system may give less than it is asked for.
+            # The system may return less than requested.
             while len(data) < BLOCK and (more := self._file.read(BLOCK - len(data))):
                 data += more
-            whole.update(data)
+            total.update(data)
             sums.append(hashlib.sha256(data).digest())
-        found = b"".join(sums)
-        if whole.hexdigest() != self._digest or len(sums) != -(-self.size // BLOCK):
+        joined = b"".join(sums)
+        if total.hexdigest() != self._digest or len(sums) != -(-self.size // BLOCK):
             raise changed(self._path)
-        remember(_KIND, self._digest, found)
-        return found
+        remember(_KIND, self._digest, joined)
+        return joined
 
 
 def changed(path: Path) -> CheckpointError:
-    """The refusal of a file that is not the one its model was described with."""
-    # Where not even its times tell, as on some network drives, it is described by what is in it next time.
+    """The error of a file that changed after its model was described."""
+    # On some network drives times do not change; without the kept digest the content is read next time.
     if (state := FileState.at(path)) is not None:
         state.forget_digest()
     return CheckpointError(

@@ -1,1 +1,1 @@
-"""Networks: our own model code, equations only, and their published configurations."""
+"""Networks: covpool's own model code, equations only, and the published configurations."""

@@ -1,4 +1,4 @@
-"""Rotary position embedding: the rotation of feature pairs that all our attention layers share."""
+"""Rotary position embedding: the rotation of feature pairs that all attention layers here share."""
 
 import torch
 from torch import Tensor

@@ -1,1 +1,1 @@
-"""Sequences: records of FASTA, and genomes read by place."""
+"""Sequences: FASTA records, and genome files read by coordinates."""

@@ -1,8 +1,8 @@
-"""Compression: bytes unpacked as they arrive, from a file or a pipe; the format is told by the first bytes.
+"""Compression: bytes unpacked as they arrive, from a file or a pipe; the first bytes identify the format.
 
-gzip (bgzip too), bzip2, xz and Zstandard, in one member or several. Strict at the end, where the libraries'
-own file objects are not: what is cut off, or followed by what is no member, is told of. Zeros behind the last
-member (blocks of a tape) are passed over, as gzip does.
+gzip (also bgzip), bzip2, xz and Zstandard, in one or several members. Unlike the file objects of the
+libraries, truncated data, and data after the last member, are errors. Zeros after the last member (tape
+blocks) are ignored, as in gzip.
 """
 
 import bz2
@@ -21,16 +21,16 @@ else:
 
 #: Bytes read, and at most unpacked, at once.
 CHUNK = 1 << 16
-#: Bytes that tell the format.
+#: Number of first bytes that identify the format.
 LONGEST_MAGIC = 6
-#: Of a member's first bytes that are handed to the decoder: little is copied where members are small.
+#: Number of a member's first bytes that the decoder gets at once: little is copied if members are small.
 _FIRST = 1 << 10
 #: Fixed part of a gzip member's header with the length of its extra field (RFC 1952, section 2.3).
 _GZIP_HEAD = 12
 
 
 class DamagedError(Exception):
-    """Packed data that cannot be unpacked to the end; the words say what is wrong and what to do."""
+    """Packed data that cannot be unpacked completely; the message and `remedy` say what to do."""
 
     def __init__(self, what: str, remedy: str, *, cut: bool = False) -> None:
         super().__init__(what)
@@ -39,7 +39,7 @@ class DamagedError(Exception):
 
 
 class _Gunzip:
-    """zlib's decoder of a gzip member, with the interface of the other three."""
+    """zlib's decoder of a gzip member, with the interface of the other decoders."""
 
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(wbits=31)
@@ -54,20 +54,20 @@ class _Gunzip:
         return self._inner.unused_data
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
-        found = self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
-        self.needs_input = not self._inner.unconsumed_tail and len(found) < max_length
-        return found
+        decompressed = self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
+        self.needs_input = not self._inner.unconsumed_tail and len(decompressed) < max_length
+        return decompressed
 
 
 @dataclass(frozen=True)
 class Format:
-    """A way of packing.
+    """A compression format.
 
     Attributes:
-        name: what messages call it.
+        name: its name in messages.
         unpack: the command that unpacks a file and keeps it.
-        magic: how each member begins.
-        decoder: makes one for a member.
+        magic: the first bytes of each member.
+        decoder: makes the decoder of a member.
     """
 
     name: str
@@ -81,19 +81,19 @@ FORMATS = (
     GZIP,
     Format("bzip2", "bunzip2 -k", re.compile(rb"BZh[1-9]"), bz2.BZ2Decompressor),
     Format("xz", "unxz -k", re.compile(rb"\xfd7zXZ\x00"), lzma.LZMADecompressor),
-    # The second form is a frame to skip: pzstd and seekable files have such.
+    # The second form is a skippable frame: pzstd and seekable files have them.
     Format("zstd", "unzstd", re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"), zstd.ZstdDecompressor),
 )
 
 
 @dataclass(frozen=True)
 class Member:
-    """Where a member begins.
+    """Start of a member.
 
     Attributes:
         packed: its offset in the file, in bytes.
-        unpacked: bytes that the members before it hold.
-        bgzip: it says its own size, as those of bgzip do (SAM specification, section 4.1).
+        unpacked: unpacked bytes of the members before it.
+        bgzip: it states its own size, as in bgzip (SAM specification, section 4.1).
     """
 
     packed: int
@@ -102,22 +102,22 @@ class Member:
 
 
 def format_of(head: bytes) -> Format | None:
-    """How a file that begins so is packed; None where it is not."""
-    return next((one for one in FORMATS if one.magic.match(head)), None)
+    """The format of a file with these first bytes; None if it is not packed."""
+    return next((form for form in FORMATS if form.magic.match(head)), None)
 
 
 def unpack(
     read: Callable[[int], bytes], form: Format, begun: Callable[[Member], None] = lambda member: None
 ) -> Iterator[bytes]:
-    """What all members hold, at most `CHUNK` bytes at once.
+    """The unpacked data of all members, at most `CHUNK` bytes at once.
 
     Args:
-        read: the next bytes of the file, so many at most; none at its end.
-        form: of every member.
-        begun: told of each member before anything of it is unpacked.
+        read: returns the next bytes of the file, at most the given number; none at its end.
+        form: the format of every member.
+        begun: called with each member before it is unpacked.
 
     Raises:
-        DamagedError: the data are cut off or corrupt, or go on with what is no member.
+        DamagedError: the data are truncated or corrupt, or other data follow the last member.
     """
     raw = _Raw(read)
     unpacked = 0
@@ -126,8 +126,8 @@ def unpack(
         member = Member(raw.position, unpacked, form is GZIP and _is_bgzip(raw))
         if not form.magic.match(raw.ahead(LONGEST_MAGIC)):
             raise DamagedError(
-                f"behind its last {form.name} member, at byte {raw.position:,}, lies what is no {form.name}",
-                f"the members before are whole: unpack them yourself ({form.unpack}) and give the result, "
+                f"after its last {form.name} member, at byte {raw.position:,}, are other data",
+                f"the members before are complete: unpack them yourself ({form.unpack}) and give the result, "
                 "unless data are missing from it",
             )
         begun(member)
@@ -147,19 +147,19 @@ def unpack(
 def _member(raw: "_Raw", form: Format) -> Iterator[bytes]:
     decoder, size = form.decoder(), _FIRST
     while not decoder.eof:
-        hungry = decoder.needs_input
-        given = raw.take(size) if hungry else b""
+        wants_input = decoder.needs_input
+        chunk = raw.take(size) if wants_input else b""
         size = min(2 * size, CHUNK)
         try:
-            found = decoder.decompress(given, CHUNK)
+            decompressed = decoder.decompress(chunk, CHUNK)
         except (zlib.error, lzma.LZMAError, zstd.ZstdError, OSError, ValueError, EOFError) as error:
             raise DamagedError(
                 f"its {form.name} data are corrupt ({error})",
                 "the file is corrupt, fetch it or pack it again",
             ) from error
-        if found:
-            yield found
-        elif hungry and not given and not decoder.eof:
+        if decompressed:
+            yield decompressed
+        elif wants_input and not chunk and not decoder.eof:
             raise DamagedError(
                 f"its {form.name} data end too early",
                 "the file is truncated, fetch it or pack it again",
@@ -181,7 +181,7 @@ def _is_bgzip(raw: "_Raw") -> bool:
 
 
 class _Raw:
-    """The packed bytes, of which some may be looked at before they are taken, or given back."""
+    """The packed bytes; they can be read ahead before they are taken, and given back."""
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
         self._read = read
@@ -191,11 +191,11 @@ class _Raw:
 
     @property
     def position(self) -> int:
-        """Offset in the file of what is taken next."""
+        """Offset in the file of the next byte to take."""
         return self._before + self._at
 
     def ahead(self, size: int) -> bytes:
-        """The next bytes, which stay; fewer at the end."""
+        """The next bytes, without taking them; fewer at the end."""
         while len(self._data) - self._at < size and (data := self._read(CHUNK)):
             self._data = self._data[self._at :] + data
             self._before += self._at
@@ -203,20 +203,20 @@ class _Raw:
         return self._data[self._at : self._at + size]
 
     def take(self, size: int) -> bytes:
-        """The next bytes: some, unless there are none."""
+        """Take the next bytes: at least one, except at the end."""
         if self._at == len(self._data):
             self._before += self._at
             self._data, self._at = self._read(CHUNK), 0
-        found = self._data[self._at : self._at + size]
-        self._at += len(found)
-        return found
+        taken = self._data[self._at : self._at + size]
+        self._at += len(taken)
+        return taken
 
     def give_back(self, size: int) -> None:
-        """Bytes of the last ones taken, to be taken again."""
+        """Give back the last `size` bytes taken; they are taken again."""
         self._at -= size
 
     def more(self, *, first: bool) -> bool:
-        """Whether anything is left; behind a member zeros do not count."""
+        """Whether data are left; zeros after a member do not count."""
         while data := self.ahead(1):
             if first or data != b"\0":
                 return True

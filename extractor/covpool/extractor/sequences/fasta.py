@@ -1,6 +1,6 @@
 """FASTA files: records in, normalised sequences out; plain or packed, from a file or a pipe.
 
-What is a header and what is sequence, `fasta_text` says; what is DNA, `sequences`.
+`fasta_text` separates headers from sequence; `sequences` decides which letters are DNA.
 """
 
 import io
@@ -19,7 +19,7 @@ from covpool.extractor.sequences.sequences import LETTERS, Sequence, normalise
 
 @dataclass(frozen=True)
 class Refused:
-    """A record that is not DNA; `error` names it and says why."""
+    """A record that is not DNA; `error` names it and states the reason."""
 
     name: str
     error: str
@@ -33,7 +33,7 @@ def read_fasta(
     Args:
         source: a path (also of a pipe), the file's bytes, or an open binary file, which is read once and
             stays open. Plain, or packed with gzip, bgzip, bzip2, xz or zstd.
-        label: what messages call the file; the path by default.
+        label: name of the file in messages; the path by default.
         max_bases: refuse more bases than this over all records (guards against gzip bombs).
 
     Raises:
@@ -48,7 +48,7 @@ def read_fasta(
 def read_records(
     source: Path | bytes | BinaryIO, *, label: str | None = None, max_bases: int | None = None
 ) -> Iterator[Sequence | Refused]:
-    """As `read_fasta`, but a record that is not DNA is told of in its place, and the others follow."""
+    """As `read_fasta`, but a record that is not DNA gives a `Refused`, and reading continues."""
     yield from _read(source, label, max_bases, strict=False)
 
 
@@ -62,7 +62,7 @@ def _read(
         for header, pieces in _records(text):
             record = _record(header, pieces, label, bound)
             if strict and isinstance(record, Refused):
-                raise text.damage_behind(SequenceError(record.error))
+                raise text.later_damage(SequenceError(record.error))
             yield record
 
 
@@ -110,7 +110,7 @@ def _record(header: Header, pieces: list[Piece], label: str, bound: "_Bound") ->
 
 
 def _foreign_line(pieces: list[Piece]) -> int | None:
-    """The line of the first character that is no nucleotide code."""
+    """The line of the first character that is not a nucleotide code."""
     for piece in pieces:
         if foreign := piece.text.translate(None, BLANKS + LETTERS):
             return piece.line + count_lines(piece.text[: piece.text.index(foreign[:1])])
@@ -118,7 +118,7 @@ def _foreign_line(pieces: list[Piece]) -> int | None:
 
 
 class _Bound:
-    """How many bases may be read."""
+    """The limit on the number of bases."""
 
     def __init__(self, label: str, most: int | None) -> None:
         self._label, self._most = label, most
@@ -131,8 +131,8 @@ class _Bound:
             raise self._error()
 
     def check_text(self, size: int) -> None:
-        """Refuse a text of so many bytes that hold too many bases, or far too much else."""
-        # Headers and line ends come on top of the bases: allow as much again, and a mebibyte.
+        """Refuse a text of `size` bytes if it must exceed the limit, or is far larger than its bases."""
+        # Headers and line ends come in addition to the bases: allow the same amount, and a mebibyte.
         if self._most is not None and size > 2 * self._most + (1 << 20):
             raise self._error()
 

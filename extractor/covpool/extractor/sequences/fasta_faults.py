@@ -1,20 +1,20 @@
-"""FASTA faults: why a file cannot be read, in words that say what is the case and what to do."""
+"""FASTA faults: messages of files that cannot be read, with the reason and the remedy."""
 
 import re
 
 from covpool.extractor.sequences.compression import DamagedError
 
-#: What messages call it.
+#: Its name in messages.
 STANDARD_INPUT = "standard input"
 
-#: How files begin that are something else, and what to do with them.
+#: First bytes of files in other formats, and the message for each.
 _OTHERS: tuple[tuple[bytes, str], ...] = (
     (rb"\xef\xbb\xbf", "begins with a byte order mark; save it as plain text without one"),
     (rb"\xff\xfe|\xfe\xff", "is UTF-16 text; save it as plain ASCII or UTF-8 text"),
     (rb"PK\x03\x04", "is not FASTA but a zip archive; unpack it (unzip) and give the FASTA file in it"),
     (
         rb"7z\xbc\xaf|Rar!|\x1f\x9d|\x04\x22\x4d\x18",
-        "is not FASTA but packed in a way not read here; unpack it",
+        "is not FASTA but packed in an unsupported format; unpack it",
     ),
     (rb"\x43\x27\x41\x1a|\x1a\x41\x27\x43", "is not FASTA but .2bit; write it as FASTA (twoBitToFa)"),
     (rb"\s*<(!|\?|html)", "is not FASTA but a web page; the download failed, fetch the file itself"),
@@ -28,7 +28,7 @@ _OTHERS: tuple[tuple[bytes, str], ...] = (
 
 
 def not_fasta(line: bytes, label: str, number: int, *, first: bool) -> str:
-    """Why a file whose first text is this line is refused; `first` where nothing stands before it."""
+    """Why a file with this first text line is refused; `first` if nothing precedes it."""
     if first:
         for pattern, words in _OTHERS:
             if re.match(pattern, line):
@@ -47,22 +47,22 @@ def not_fasta(line: bytes, label: str, number: int, *, first: bool) -> str:
 
 
 def no_record(label: str, size: int, *, pipe: bool) -> str:
-    """Why a file without a record is refused; it has so many bytes of text."""
+    """Why a file without a record is refused; `size` is its number of bytes."""
     if pipe and not size:
         return f"{label}: holds no FASTA record: nothing came; see the message of the command that writes it"
     return f"{label}: holds no FASTA record; begin with '>id' and bases below it"
 
 
 def not_ascii(text: bytes, part: str, label: str, line: int, record: int) -> str:
-    """Why a letter beyond ASCII is refused."""
-    character = next((one for one in text.decode("utf-8", "replace") if ord(one) > 127), "?")
+    """Why a letter outside ASCII is refused."""
+    character = next((letter for letter in text.decode("utf-8", "replace") if ord(letter) > 127), "?")
     return (
         f"{label}, line {line}: record {record}: {part} holds {character!r}, which is not ASCII; replace it"
     )
 
 
 def not_text(byte: int, label: str, line: int, record: int) -> str:
-    """Why a byte that is no letter in UTF-8 is refused."""
+    """Why a byte that is not UTF-8 is refused."""
     return (
         f"{label}, line {line}: byte {byte:#04x} near record {record} is not text in ASCII; "
         "the file is binary or damaged, or a name holds a letter to replace"
@@ -70,9 +70,9 @@ def not_text(byte: int, label: str, line: int, record: int) -> str:
 
 
 def damaged(error: DamagedError, label: str, records: int, *, pipe: bool) -> str:
-    """What is wrong with a packed file, or with what a command packs."""
+    """The damage of a packed file, or of the packed output of a command."""
     remedy = error.remedy
     if error.cut and pipe:
         remedy = "truncated: see why the command that writes it ended early"
-    where = f"in or behind record {records}" if records else "before its first record, or not FASTA"
+    where = f"in or after record {records}" if records else "before its first record, or not FASTA"
     return f"{label}: damaged {where} ({error}); {remedy}"

@@ -1,8 +1,8 @@
-"""FASTA text: the one place that says which bytes of a file are headers, comments and sequence.
+"""FASTA text: decides which bytes of a file are headers, comments and sequence.
 
-`read_fasta` and the index of a `Genome` both go through a file with it, so that they cannot differ. Lines end
-in LF, CR LF or CR, also mixed; blanks count nowhere; lines may have any length; lines that begin with "#" or
-";" are comments. Convention: lines and records count from 1, offsets (in the unpacked text) from 0.
+`read_fasta` and the index of a `Genome` both use it, so that they cannot differ. Lines end in LF, CR LF or
+CR, also mixed; blanks are ignored; lines may have any length; lines that begin with "#" or ";" are comments.
+Convention: lines and records are counted from 1, offsets (in the unpacked text) from 0.
 """
 
 import os
@@ -26,17 +26,17 @@ from covpool.extractor.sequences.compression import (
 )
 from covpool.extractor.sequences.fasta_faults import damaged, no_record, not_ascii, not_fasta, not_text
 
-#: What is no part of a sequence.
+#: Bytes that are not part of a sequence.
 BLANKS = b" \t\n\r\v\f"
 _TEXT = re.compile(rb"[^ \t\n\r\v\f]")
-#: What begins a line that is no sequence.
+#: First bytes of lines that are not sequence.
 _MARKS = b">#;"
 _LONGEST_LINE = 1 << 22
 
 
 @dataclass(frozen=True)
 class Header:
-    """Begins a record: its number, its id, and the line it stands on."""
+    """The start of a record: its number, its id, and its line."""
 
     record: int
     name: str
@@ -45,7 +45,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Piece:
-    """Some of a record's sequence with its blanks and line ends, where it lies, and its first line."""
+    """A piece of a record's sequence with its blanks and line ends, its offset and its first line."""
 
     offset: int
     line: int
@@ -54,13 +54,13 @@ class Piece:
 
 @dataclass(frozen=True)
 class Comment:
-    """A line that is passed over."""
+    """A line that is ignored."""
 
     line: int
 
 
 def count_lines(text: bytes) -> int:
-    """Line ends of a text."""
+    """Number of line ends of a text."""
     ends = text.count(b"\n")
     return ends + text.count(b"\r") - text.count(b"\r\n") if b"\r" in text else ends
 
@@ -69,15 +69,15 @@ class FastaText:
     """One pass over a file: `Header`, `Piece` and `Comment` in file order.
 
     Args:
-        file: read once, from where it stands; need not be seekable.
-        label: what messages call it.
+        file: read once from its current position; need not be seekable.
+        label: its name in messages.
         check: called with the number of bytes after each block, to stop a file that is too large.
-        form: told how the file is packed, before anything is unpacked.
-        begun: told of each member of a packed file.
+        form: called with the format of the file before it is unpacked.
+        begun: called with each member of a packed file.
 
     Raises:
-        SequenceError: when iterated: it cannot be read, is damaged, or no FASTA; file, line and remedy are
-            told.
+        SequenceError: on iteration: the file cannot be read, is damaged or is not FASTA; the message has
+            file, line and remedy.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class FastaText:
         self._seen: dict[str, int] = {}
         self._line = 1
         self._offset = 0
-        # Whether what comes next stands in the middle of a line of sequence.
+        # Whether the next data continue a line of sequence.
         self._within = False
         self._packed = False
         self._rest = self._blocks()
@@ -103,25 +103,25 @@ class FastaText:
         try:
             yield from self._read()
         except SequenceError as error:
-            raise self.damage_behind(error) from error.__cause__
+            raise self.later_damage(error) from error.__cause__
 
-    def damage_behind(self, error: SequenceError) -> SequenceError:
-        """The damage that shows when the rest of a packed file is read, or else this error of its text.
+    def later_damage(self, error: SequenceError) -> SequenceError:
+        """The damage that appears when the rest of a packed file is read, or else this error of its text.
 
-        Packed data tell that they are corrupt only at the end of a member; until then their text is blamed.
+        Corrupt packed data are detected only at the end of a member; before that, their text causes errors.
         """
         try:
             while self._packed and next(self._rest, None) is not None:
                 pass
-        except SequenceError as found:
-            return found if isinstance(found.__cause__, DamagedError) else error
+        except SequenceError as damage:
+            return damage if isinstance(damage.__cause__, DamagedError) else error
         return error
 
     def _read(self) -> Iterator[Header | Piece | Comment]:
         left = b""
         for block in chain(self._rest, (None,)):
             data = left + (block or b"")
-            # Of a CR the LF may be yet to come.
+            # The LF after a CR may be in the next block.
             held = b"\r" if block is not None and data.endswith(b"\r") else b""
             data = data[: len(data) - len(held)]
             used = yield from self._events(data, last=block is None)
@@ -130,13 +130,13 @@ class FastaText:
             if len(left) > _LONGEST_LINE:
                 raise SequenceError(
                     f"{self._label}, line {self._line}: a header or comment of more than {_LONGEST_LINE:,} "
-                    "bytes; shorten it, or put a line end behind it"
+                    "bytes; shorten it, or put a line end after it"
                 )
         if not self._seen:
             raise SequenceError(no_record(self._label, self._offset, pipe=_is_pipe(self._file)))
 
     def _blocks(self) -> Iterator[bytes]:
-        """The unpacked text in blocks of some size, the last one smaller."""
+        """The unpacked text in blocks of at least `CHUNK` bytes; the last may be smaller."""
         waiting: list[bytes] = []
         size = total = 0
         try:
@@ -149,35 +149,35 @@ class FastaText:
                     yield b"".join(waiting)
                     waiting, size = [], 0
         except DamagedError as error:
-            told = damaged(error, self._label, len(self._seen), pipe=_is_pipe(self._file))
-            raise SequenceError(told) from error
+            message = damaged(error, self._label, len(self._seen), pipe=_is_pipe(self._file))
+            raise SequenceError(message) from error
         except OSError as error:
-            raise SequenceError(unreadable(error, self._label, f"behind record {len(self._seen)}")) from error
+            raise SequenceError(unreadable(error, self._label, f"after record {len(self._seen)}")) from error
         self._check(total + size)
         yield b"".join(waiting)
 
     def _unpacked(self) -> Iterator[bytes]:
         head = b""
-        # A pipe may give less than it is asked for.
+        # A pipe may return less than requested.
         while len(head) < LONGEST_MAGIC and (more := self._file.read(CHUNK)):
             head += more
-        given = chain((head,), iter(lambda: self._file.read(CHUNK), b""))
-        found = format_of(head)
-        self._packed = found is not None
-        self._form(found)
-        return given if found is None else unpack(lambda _: next(given, b""), found, self._begun)
+        chunks = chain((head,), iter(lambda: self._file.read(CHUNK), b""))
+        form = format_of(head)
+        self._packed = form is not None
+        self._form(form)
+        return chunks if form is None else unpack(lambda _: next(chunks, b""), form, self._begun)
 
     def _events(self, data: bytes, *, last: bool) -> Generator[Header | Piece | Comment, None, int]:
-        """Events of the data; returns how much of it is used up."""
+        """Events of the data; returns the number of bytes used."""
         marks = _Marks(data)
         at = 0
         while at < len(data):
             if not self._within:
-                found = _TEXT.search(data, at)
-                if found is None:
+                match = _TEXT.search(data, at)
+                if match is None:
                     self._line += count_lines(data[at:])
                     return len(data)
-                start = found.start()
+                start = match.start()
                 if data[start] in _MARKS:
                     end = marks.line_end(start)
                     if end == len(data) and not last:
@@ -189,8 +189,8 @@ class FastaText:
                     continue
                 if not self._seen:
                     line = self._line + count_lines(data[at:start])
-                    whole = data[start : marks.line_end(start)]
-                    raise SequenceError(not_fasta(whole, self._label, line, first=self._offset + at == 0))
+                    line_text = data[start : marks.line_end(start)]
+                    raise SequenceError(not_fasta(line_text, self._label, line, first=self._offset + at == 0))
             end = marks.next_line(at)
             piece = data[at:end]
             if not piece.isascii():
@@ -202,7 +202,7 @@ class FastaText:
         return min(at, len(data))
 
     def _marked(self, text: bytes) -> Header | Comment:
-        """The event of a line that is no sequence, without its end."""
+        """The event of a header or comment line, without its end."""
         if not text.startswith(b">"):
             return Comment(self._line)
         record = len(self._seen) + 1
@@ -218,7 +218,7 @@ class FastaText:
             raise SequenceError(f"{where} (unnamed): the header has no id; write '>id'")
         name = words[0].decode("ascii")
         if not name.isprintable():
-            raise SequenceError(f"{where}: the id holds control characters; rename it, or mend the file")
+            raise SequenceError(f"{where}: the id holds control characters; rename it, or repair the file")
         if name in self._seen:
             raise SequenceError(
                 f"{where} ({name}): the id occurs twice, first in record {self._seen[name]}; rename one"
@@ -232,14 +232,14 @@ class FastaText:
         try:
             piece[at : at + 4].decode("utf-8")
         except UnicodeDecodeError as error:
-            # A letter that the piece cuts in two is a letter still.
+            # A letter may be cut by the end of the piece.
             if error.start == 0 and error.reason != "unexpected end of data":
                 return not_text(piece[at], self._label, line, len(self._seen))
         return not_ascii(piece[at : at + 4], "the sequence", self._label, line, len(self._seen))
 
 
 class _Marks:
-    """Line ends and marked lines of a block of text; each kind of mark is looked for once."""
+    """Line ends and marked lines of a block of text; each kind of mark is searched once."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -247,15 +247,15 @@ class _Marks:
         self._next = dict.fromkeys(_MARKS, -1)
 
     def line_end(self, at: int) -> int:
-        """Where the line of this place ends."""
-        found = self._data.find(b"\n", at)
-        end = len(self._data) if found < 0 else found
-        if self._cr and (found := self._data.find(b"\r", at, end)) >= 0:
-            return found
+        """End of the line that contains index `at`."""
+        lf = self._data.find(b"\n", at)
+        end = len(self._data) if lf < 0 else lf
+        if self._cr and (lf := self._data.find(b"\r", at, end)) >= 0:
+            return lf
         return end
 
     def next_line(self, at: int) -> int:
-        """Where the mark of the next marked line stands, on a line after the one of `at`."""
+        """Index of the next mark at the start of a line, after the line of `at`."""
         floor = at
         while (mark := self._next_mark(at)) < len(self._data):
             begin = self._data.rfind(b"\n", floor, mark)
@@ -263,15 +263,15 @@ class _Marks:
                 begin = max(begin, self._data.rfind(b"\r", floor, mark))
             if begin >= 0 and not self._data[begin + 1 : mark].strip(BLANKS):
                 return mark
-            # In the middle of a line: there is no marked line before its end.
+            # The mark is inside a line: no line starts before its end.
             at = floor = self.line_end(mark)
         return len(self._data)
 
     def _next_mark(self, at: int) -> int:
-        for mark, known in self._next.items():
-            if known < at:
-                found = self._data.find(mark, at)
-                self._next[mark] = len(self._data) if found < 0 else found
+        for mark, next_at in self._next.items():
+            if next_at < at:
+                at_mark = self._data.find(mark, at)
+                self._next[mark] = len(self._data) if at_mark < 0 else at_mark
         return min(self._next.values())
 
 

@@ -1,7 +1,7 @@
-"""Genome: random access to the contigs of a FASTA file, plain or bgzip, through an index of our own.
+"""Genome: random access to the contigs of a FASTA file, plain or bgzip, through its own index.
 
-Bases are told from blanks and headers by `fasta_text`, as `read_fasta` does. The index is kept in the user's
-cache directory: the file's own directory may be read-only. Convention: coordinates are 0-based and half-open.
+`fasta_text` separates bases from blanks and headers, as for `read_fasta`. The index is kept in the user's
+cache directory: the file's directory may be read-only. Convention: coordinates are 0-based and half-open.
 """
 
 import errno
@@ -25,7 +25,7 @@ from covpool.extractor.sequences.fasta_text import BLANKS
 from covpool.extractor.sequences.genome_index import index_of
 from covpool.extractor.sequences.sequences import Sequence, normalise, reverse_complement
 
-# From the end: names of contigs may hold colons, and look like regions themselves.
+# Matched from the end: contig names may hold colons, and may look like regions.
 _REGION = re.compile(
     r"(?P<chrom>.+):(?P<start>[0-9][0-9,]{0,14})-(?P<end>[0-9][0-9,]{0,14})(?::(?P<strand>[+-]))?"
 )
@@ -36,48 +36,48 @@ def parse_region(text: str, contigs: Collection[str] = ()) -> tuple[str, int, in
 
     Args:
         text: the region; its contig may have colons in its name.
-        contigs: the names that are known, of which one is then meant.
+        contigs: known contig names; they decide if the text is ambiguous.
 
     Raises:
-        RegionError: the text is of another form, or ends before it begins.
+        RegionError: the text has another form, or its end is not after its start.
     """
     text = text.strip()
-    found = _REGION.fullmatch(text)
-    known = found is not None and found["chrom"] in contigs
-    if text in contigs and not known:
+    match = _REGION.fullmatch(text)
+    is_contig = match is not None and match["chrom"] in contigs
+    if text in contigs and not is_contig:
         raise RegionError(f"region {text[:80]!r}: is the name of a contig; write {text[:80]}:start-end")
-    if found is None or not (known or re.fullmatch(r"[^\s:]\S*", found["chrom"])):
+    if match is None or not (is_contig or re.fullmatch(r"[^\s:]\S*", match["chrom"])):
         raise RegionError(
             f"region {text[:80]!r}: write chrom:start-end or chrom:start-end:strand, 0-based half-open"
         )
-    start, end = (int(found[name].replace(",", "")) for name in ("start", "end"))
+    start, end = (int(match[name].replace(",", "")) for name in ("start", "end"))
     if start >= end:
         raise RegionError(f"region {text[:80]!r}: ends before it begins; regions are 0-based half-open")
-    return found["chrom"], start, end, found["strand"] or "+"
+    return match["chrom"], start, end, match["strand"] or "+"
 
 
 class _ChangedError(Exception):
-    """The text is not what was indexed."""
+    """The text differs from the indexed text."""
 
 
 def _state(status: os.stat_result) -> tuple[int, ...]:
-    """What shows that a file was replaced or written to."""
+    """Values that change if a file is replaced or written to."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 class Genome:
-    """A FASTA file by contig and coordinates; may be shared by threads.
+    """A FASTA file read by contig and coordinates; threads may share it.
 
     Args:
-        path: FASTA, plain or bgzip (gzip knows no random access).
+        path: FASTA, plain or bgzip (gzip has no random access).
 
     Attributes:
         digest: SHA-256 of the file.
         contigs: lengths in bp by name, as `read_fasta` finds them.
-        notices: what whoever registers the file should know of it, a sentence each.
+        notices: sentences about the file for the user who registers it.
 
     Raises:
-        SequenceError: it cannot be read or is no FASTA; the message says where and what to do.
+        SequenceError: the file cannot be read or is not FASTA; the message has the place and the remedy.
     """
 
     def __init__(self, path: Path) -> None:
@@ -87,11 +87,11 @@ class Genome:
             if stat.S_ISDIR(mode):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             if stat.S_ISFIFO(mode):
-                raise SequenceError(f"{path}: is a pipe, and a genome is read many times; write it to a file")
+                raise SequenceError(f"{path}: is a pipe, but a genome is read many times; write it to a file")
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise SequenceError(unreadable(error, str(path))) from error
-        # Also when it is forgotten, as files are.
+        # Also closes the file when the object is garbage collected.
         self._close = weakref.finalize(self, os.close, self._descriptor)
         try:
             self._state = _state(os.fstat(self._descriptor))
@@ -100,7 +100,7 @@ class Genome:
         except BaseException:
             self.close()
             raise
-        # What it looked like when it was found to be another.
+        # State of the file when its content was seen to differ.
         self._other: tuple[int, ...] | None = None
         self._looking = threading.Lock()
         self.digest = self._index.digest
@@ -110,7 +110,7 @@ class Genome:
 
     @property
     def has_changed(self) -> bool:
-        """Whether another file lies at its path, or this one was written to."""
+        """Whether its path has another file, or this file was written to."""
         try:
             return _state(self.path.stat()) != self._state
         except OSError:
@@ -119,18 +119,18 @@ class Genome:
     def sequence(
         self, chrom: str, start: int, end: int, strand: str = "+", *, name: str, circular: bool = False
     ) -> Sequence:
-        """Normalised bases [start, end) of a contig, called `name`; on "-" their reverse complement.
+        """Normalised bases [start, end) of a contig, named `name`; on "-" their reverse complement.
 
-        What goes on behind the end of a circular contig is read from its first base on, once around at most.
+        On a circular contig, bases after its end are read from its first base, at most once around.
 
         Raises:
-            RegionError: there is no such contig, or it ends before the region does.
-            SequenceError: something in it is not DNA.
-            GenomeFileError: the file cannot be read any more, or has changed.
+            RegionError: there is no such contig, or the region extends beyond it.
+            SequenceError: the region or its contig is not DNA.
+            GenomeFileError: the file can no longer be read, or has changed.
         """
         if chrom not in self.contigs:
-            known = ", ".join(list(self.contigs)[:5])
-            raise RegionError(f"{name}: no contig is called {chrom!r}; there is {known}, …")
+            names = ", ".join(list(self.contigs)[:5])
+            raise RegionError(f"{name}: no contig is named {chrom!r}; there are {names}, …")
         length = self.contigs[chrom]
         limit = min(start, length - 1) + length if circular else length
         if not 0 <= start < end <= limit or start >= length:
@@ -139,24 +139,24 @@ class Genome:
             bases = self._letters(chrom, start, min(end, length))
             if end > length:
                 bases += self._letters(chrom, 0, end - length)
-            # Behind the read: what was read until now is what was indexed.
+            # Checked after the read: the bytes read so far are those that were indexed.
             self._check_unchanged()
         except OSError as error:
-            # Where the file lies is not for everyone who asks for a gene of it.
+            # The message leaves out the path: a user who reads a gene need not know it.
             raise GenomeFileError(unreadable(error, f"{name}: its FASTA file")) from error
         except DamagedError as error:
             raise GenomeFileError(f"{name}: its FASTA file is damaged ({error}); {error.remedy}") from error
         except _ChangedError as error:
             raise GenomeFileError(
-                f"{name}: its FASTA file has changed since it was opened; register it anew, then start again"
+                f"{name}: its FASTA file has changed since it was opened; register it again, then start again"
             ) from error
-        found = normalise(bases.decode("ascii"), name, part=True)
+        sequence = normalise(bases.decode("ascii"), name, part=True)
         if chrom in self._index.unfit:
-            # All of this region's letters are nucleotide codes, but its contig's are not.
+            # All letters of this region are nucleotide codes, but those of its contig are not.
             raise SequenceError(f"{name}: {self._index.unfit[chrom]}")
         if strand == "+":
-            return found
-        return Sequence(name, reverse_complement(found.bases), found.ambiguous, found.uracils)
+            return sequence
+        return Sequence(name, reverse_complement(sequence.bases), sequence.ambiguous, sequence.uracils)
 
     def close(self) -> None:
         """Close the file."""
@@ -171,7 +171,7 @@ class Genome:
         self.close()
 
     def _check_unchanged(self) -> None:
-        """Look at the file, and read all of it again where it was touched since it was indexed."""
+        """Check the state of the file; if it changed since the index was made, check the digest."""
         with self._looking:
             state = _state(os.fstat(self._descriptor))
             if state == self._state:
@@ -182,15 +182,15 @@ class Genome:
             self._state = state
 
     def _digest_now(self) -> str:
-        found, at = hashlib.sha256(), 0
+        digest, at = hashlib.sha256(), 0
         while data := self._bytes(CHUNK, at):
-            found.update(data)
+            digest.update(data)
             at += len(data)
-        return found.hexdigest()
+        return digest.hexdigest()
 
     def _letters(self, chrom: str, start: int, end: int) -> bytes:
-        """The letters [start, end) of a contig, as the file has them."""
-        found = list[bytes]()
+        """The letters [start, end) of a contig, as in the file."""
+        pieces = list[bytes]()
         skip = None
         number, length = self._numbers[chrom], self.contigs[chrom]
         for stretch in self._index.stretches(number, length, start, end):
@@ -198,8 +198,8 @@ class Genome:
             if len(letters) != stretch.bases or not letters.isascii():
                 raise _ChangedError
             skip = start - stretch.before if skip is None else skip
-            found.append(letters)
-        return b"".join(found)[skip or 0 :][: end - start]
+            pieces.append(letters)
+        return b"".join(pieces)[skip or 0 :][: end - start]
 
     def _text(self, begin: int, end: int) -> bytes:
         """The unpacked text [begin, end) of the file."""
@@ -215,27 +215,27 @@ class Genome:
             place += len(data)
             return data
 
-        found = list[bytes]()
+        pieces = list[bytes]()
         first = at
         for data in unpack(read, GZIP):
             at += len(data)
             if at > begin:
-                found.append(data)
+                pieces.append(data)
             else:
                 first = at
             if at >= end:
                 break
-        return b"".join(found)[begin - first :][: end - begin]
+        return b"".join(pieces)[begin - first :][: end - begin]
 
     def _read(self, begin: int, size: int) -> bytes:
-        found = b""
-        # The system may give less than it is asked for.
-        while data := self._bytes(size - len(found), begin + len(found)):
-            found += data
-        return found
+        data_read = b""
+        # The system may return less than requested.
+        while data := self._bytes(size - len(data_read), begin + len(data_read)):
+            data_read += data
+        return data_read
 
     def _bytes(self, size: int, offset: int) -> bytes:
         if not self._close.alive:
-            # Its number may be that of another file by now.
+            # The descriptor may belong to another file now.
             raise OSError(errno.EBADF, "it was closed")
         return os.pread(self._descriptor, size, offset)

@@ -1,4 +1,4 @@
-"""Genome contents: what the pieces of a contig hold, counted, and what of it is worth telling."""
+"""Genome contents: counts over the pieces of a contig, and notices about them."""
 
 from covpool.extractor.sequences.fasta_text import BLANKS, Header, Piece, count_lines
 from covpool.extractor.sequences.sequences import AMBIGUITY_CODES, LETTERS
@@ -6,52 +6,52 @@ from covpool.extractor.sequences.sequences import AMBIGUITY_CODES, LETTERS
 _PLAIN = b"ACGTNacgtn"
 _WITHIN_LINES = b" \t\v\f"
 _CODES = f"{AMBIGUITY_CODES}{AMBIGUITY_CODES.lower()}".encode()
-#: Letters of proteins that are no nucleotide codes.
+#: Letters of proteins that are not nucleotide codes.
 _PROTEIN = b"EFILPQZXJOefilpqzxjo"
 _CONTROLS = bytes([*range(0x20), 0x7F])
 
 _SENTENCES = {
-    "blanks": "blanks within or behind lines of sequence are passed over",
-    "old Mac": "line ends are CR alone (old Mac)",
+    "blanks": "blanks within or after lines of sequence are ignored",
+    "old Mac": "line ends are CR only (old Mac)",
     "mixed": "line ends are mixed (LF, CR LF, CR)",
-    "comments": "comment lines are passed over",
+    "comments": "comment lines are ignored",
 }
 
 
 class Notices:
-    """What a file needed, by kind, with the first line of each."""
+    """Peculiarities of a file by kind, with the first line of each."""
 
     def __init__(self) -> None:
         self._lines: dict[str, int] = {}
         self._lf = self._cr = self._crlf = False
 
     def add(self, kind: str, line: int) -> None:
-        """Note what was met in this line."""
+        """Record a kind and its line."""
         self._lines.setdefault(kind, line)
 
     def add_ends(self, piece: bytes) -> None:
-        """Note the kinds of line ends."""
+        """Record the kinds of line ends."""
         lf = piece.count(b"\n")
         both = piece.count(b"\r\n") if b"\r" in piece else 0
         self._crlf |= both > 0
         self._lf |= lf > both
         self._cr |= both < piece.count(b"\r")
 
-    def told(self) -> tuple[str, ...]:
-        """A sentence of each kind."""
-        found = [f"{_SENTENCES[kind]} (first in line {line:,})" for kind, line in self._lines.items()]
+    def sentences(self) -> tuple[str, ...]:
+        """One sentence for each kind."""
+        sentences = [f"{_SENTENCES[kind]} (first in line {line:,})" for kind, line in self._lines.items()]
         if self._lf + self._cr + self._crlf > 1:
-            found.append(_SENTENCES["mixed"])
+            sentences.append(_SENTENCES["mixed"])
         elif self._cr:
-            found.append(_SENTENCES["old Mac"])
-        return tuple(found)
+            sentences.append(_SENTENCES["old Mac"])
+        return tuple(sentences)
 
 
 class Contents:
     """The sequence of one contig.
 
     Attributes:
-        bases: letters so far, whatever they are.
+        bases: number of letters so far, of any kind.
     """
 
     def __init__(self, header: Header, label: str) -> None:
@@ -62,8 +62,8 @@ class Contents:
         self._binary: str | None = None
 
     def add(self, piece: Piece, notices: Notices) -> None:
-        """Count what a piece holds."""
-        # Nearly all of a genome goes here, in one call; what is left is looked at.
+        """Add the counts of a piece."""
+        # One call removes nearly all of a genome; only the rest is examined.
         rest = piece.text.translate(None, _PLAIN)
         blanks = len(rest) - len(letters := rest.translate(None, BLANKS))
         self.bases += len(piece.text) - blanks
@@ -72,35 +72,35 @@ class Contents:
             odd = next(byte for byte in rest if byte in _WITHIN_LINES)
             notices.add("blanks", _line_of(piece, odd))
         if letters:
-            self._look_at(letters, piece)
+            self._examine(letters, piece)
 
     @property
     def fault(self) -> str | None:
-        """Why a file with such a contig is refused: it has no base, or control characters."""
+        """Why a file with this contig is refused: it has no base, or control characters; else None."""
         if not self.bases:
             return f"{self._where(self._header.line)}: the sequence is empty; give at least one base"
         return self._binary
 
     @property
     def unfit(self) -> str | None:
-        """Why nothing of it is read as DNA; None where it is DNA, or may be."""
-        # Of a protein a third, of a spoilt gene among others few.
+        """Why the contig cannot be read as DNA; None if it can."""
+        # In a protein these are a third of the letters; in a genome with one damaged gene they are few.
         if 2 * self._codes > self.bases or 5 * self._protein > self.bases:
             return f"the contig {self._header.name} looks like a protein; give the nucleotide sequence"
         return None
 
     @property
     def notice(self) -> str | None:
-        """What should be known of it."""
+        """A sentence on letters that are not DNA; None if there are none."""
         where = f"record {self._header.record} ({self._header.name})"
         if self.unfit is not None:
-            return f"line {self._header.line}: {where} looks like a protein; what is read of it is refused"
+            return f"line {self._header.line}: {where} looks like a protein; reading it is refused"
         if self._foreign is None:
             return None
         character, line = self._foreign
-        return f"line {line}: {where} holds {character!r}, which is no DNA; what is read there is refused"
+        return f"line {line}: {where} holds {character!r}, which is not DNA; reading it is refused"
 
-    def _look_at(self, letters: bytes, piece: Piece) -> None:
+    def _examine(self, letters: bytes, piece: Piece) -> None:
         self._codes += len(letters) - len(letters.translate(None, _CODES))
         foreign = letters.translate(None, LETTERS)
         if not foreign:
@@ -109,7 +109,7 @@ class Contents:
         if len(foreign.translate(None, _CONTROLS)) < len(foreign):
             odd = next(byte for byte in foreign if byte in _CONTROLS)
             self._binary = self._binary or (
-                f"{self._where(_line_of(piece, odd))}: holds byte {odd:#04x}, which is no text; the file is "
+                f"{self._where(_line_of(piece, odd))}: holds byte {odd:#04x}, which is not text; the file is "
                 "binary or damaged, fetch or write it again"
             )
         if self._foreign is None:

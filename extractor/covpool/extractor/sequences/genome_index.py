@@ -1,7 +1,7 @@
-"""Genome index: where in a FASTA file the bases of each contig lie; made in one pass, kept in a cache.
+"""Genome index: the places of the bases of each contig in a FASTA file; made in one pass, kept in a cache.
 
-A contig is cut into stretches of some ten thousand bytes without a header or comment in them; a region is cut
-out of the stretches that it touches once their blanks and line ends are gone. So lines may be of any length.
+A contig is divided into stretches of at most `CHUNK` bytes without a header or comment. To read a region, the
+blanks and line ends of its stretches are removed, and the region is cut out. So lines may have any length.
 Convention: offsets are bytes of the unpacked text; bases are counted from 0, intervals half-open.
 """
 
@@ -27,19 +27,19 @@ from covpool.extractor.sequences.genome_contents import Contents, Notices
 Offsets = NDArray[np.int64]
 
 _KIND = "genomes"
-#: Raised when what is kept changes; files of other versions are not looked at.
+#: Version of the kept file; it is increased when the content changes. Other versions are ignored.
 _VERSION = 1
-#: Contigs of which a notice tells.
+#: Maximum number of contigs with a notice.
 _MOST_NOTICES = 5
 
 
 class Stretch(NamedTuple):
-    """Text of one contig.
+    """A stretch of the text of one contig.
 
     Attributes:
         begin, end: its offsets.
         before: bases of the contig before it.
-        bases: that it holds.
+        bases: bases in it.
     """
 
     begin: int
@@ -56,12 +56,12 @@ class GenomeIndex:
         digest: SHA-256 of the file.
         size: of the file, in bytes.
         contigs: lengths in bases by name, in file order.
-        unfit: contigs that are no DNA, with the reason.
-        notices: what the one who registers the file should know, a sentence each.
+        unfit: contigs that are not DNA, with the reason.
+        notices: sentences about the file for the user who registers it.
         first: (contigs + 1,) number of the first stretch of each contig.
         begins, ends: (stretches,) offsets of each stretch.
-        before: (stretches,) bases of its contig that lie before it.
-        packed, unpacked: (entries,) of a bgzip file, offsets in it where a member begins, and in its text.
+        before: (stretches,) bases of its contig before it.
+        packed, unpacked: (entries,) offsets of members of a bgzip file, in the file and in its text.
     """
 
     digest: str
@@ -82,18 +82,18 @@ class GenomeIndex:
         return len(self.packed) > 0
 
     def stretches(self, contig: int, length: int, start: int, end: int) -> Iterator[Stretch]:
-        """Stretches that hold the bases [start, end) of a contig, told by its number and its length."""
+        """Stretches with the bases [start, end) of a contig, given by its number and its length."""
         first, last = int(self.first[contig]), int(self.first[contig + 1])
         before = self.before[first:last]
         begin = first + int(np.searchsorted(before, start, "right")) - 1
-        behind = first + int(np.searchsorted(before, end, "left"))
-        for at in range(begin, behind):
+        stop = first + int(np.searchsorted(before, end, "left"))
+        for at in range(begin, stop):
             following = length if at + 1 == last else int(self.before[at + 1])
             begin_base = int(self.before[at])
             yield Stretch(int(self.begins[at]), int(self.ends[at]), begin_base, following - begin_base)
 
     def to_bytes(self) -> bytes:
-        """As it is kept."""
+        """The content of the kept file."""
         about = {
             "version": _VERSION,
             "digest": self.digest,
@@ -103,43 +103,43 @@ class GenomeIndex:
             "notices": self.notices,
         }
         buffer = io.BytesIO()
-        arrays = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in about}
+        arrays = {x.name: getattr(self, x.name) for x in fields(self) if x.name not in about}
         np.savez(buffer, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
         return buffer.getvalue()
 
     @classmethod
     def of_bytes(cls, data: bytes, digest: str, size: int) -> "GenomeIndex | None":
-        """The index that was kept; None where it is of another version, or describes another file."""
-        with np.load(io.BytesIO(data), allow_pickle=False) as found:
-            about = json.loads(found["about"].tobytes())
+        """The kept index; None if it has another version, or describes another file."""
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays_file:
+            about = json.loads(arrays_file["about"].tobytes())
             if (about.pop("version"), about["digest"], about["size"]) != (_VERSION, digest, size):
                 return None
             about["notices"] = tuple(about["notices"])
-            arrays = {name: found[name] for name in found.files if name != "about"}
+            arrays = {name: arrays_file[name] for name in arrays_file.files if name != "about"}
         if len(arrays["first"]) != len(about["contigs"]) + 1:
             return None
         return cls(**about, **arrays)
 
 
 def index_of(file: BinaryIO, path: Path) -> GenomeIndex:
-    """The index of an open file: the kept one, or one made now.
+    """The index of an open file: the kept index, or a new one.
 
     Raises:
-        SequenceError: the file cannot be read at random or is no FASTA, or changes meanwhile.
+        SequenceError: the file has no random access, is not FASTA, or changes meanwhile.
     """
     state = FileState.of(path, os.fstat(file.fileno()))
     digest = state.recall_digest()
     kept = recall(_KIND, _name(digest)) if digest is not None else None
     if digest is not None and kept is not None:
-        found = GenomeIndex.of_bytes(kept, digest, state.size)
-        if found is not None:
-            return found
-    made = _Making(str(path)).index(file)
-    if FileState.of(path, os.fstat(file.fileno())) != state or made.size != state.size:
-        raise SequenceError(f"{path}: changed while it was read; try again once it is written")
-    remember(_KIND, _name(made.digest), made.to_bytes())
-    state.remember_digest(made.digest)
-    return made
+        index = GenomeIndex.of_bytes(kept, digest, state.size)
+        if index is not None:
+            return index
+    fresh = _Making(str(path)).index(file)
+    if FileState.of(path, os.fstat(file.fileno())) != state or fresh.size != state.size:
+        raise SequenceError(f"{path}: changed while it was read; try again after it is written")
+    remember(_KIND, _name(fresh.digest), fresh.to_bytes())
+    state.remember_digest(fresh.digest)
+    return fresh
 
 
 def _name(digest: str) -> str:
@@ -147,7 +147,7 @@ def _name(digest: str) -> str:
 
 
 class _Making:
-    """An index in the making: one pass, which takes the digest of the same bytes."""
+    """Builds an index in one pass, which also computes the digest of the same bytes."""
 
     def __init__(self, label: str) -> None:
         self._label = label
@@ -171,22 +171,22 @@ class _Making:
                     self._add(event)
                 case Comment():
                     self._notices.add("comments", event.line)
-        if fault := next((why for one in self._contents if (why := one.fault)), None):
+        if fault := next((why for contents in self._contents if (why := contents.fault)), None):
             raise SequenceError(fault)
-        contents = dict(zip(self._names, self._contents, strict=True))
-        unfit = {name: why for name, one in contents.items() if (why := one.unfit) is not None}
+        by_name = dict(zip(self._names, self._contents, strict=True))
+        unfit = {name: why for name, contents in by_name.items() if (why := contents.unfit) is not None}
         return GenomeIndex(
             digest=hashed.digest,
             size=hashed.size,
-            contigs={name: one.bases for name, one in contents.items()},
+            contigs={name: contents.bases for name, contents in by_name.items()},
             unfit=unfit,
-            notices=(*self._notices.told(), *_some(one.notice for one in self._contents)),
+            notices=(*self._notices.sentences(), *_some(contents.notice for contents in self._contents)),
             first=np.array([*self._first, len(self._begins)], np.int64),
             begins=np.array(self._begins, np.int64),
             ends=np.array(self._ends, np.int64),
             before=np.array(self._before, np.int64),
-            packed=np.array([one.packed for one in self._members], np.int64),
-            unpacked=np.array([one.unpacked for one in self._members], np.int64),
+            packed=np.array([member.packed for member in self._members], np.int64),
+            unpacked=np.array([member.unpacked for member in self._members], np.int64),
         )
 
     def _check_form(self, form: Format | None) -> None:
@@ -201,7 +201,7 @@ class _Making:
             raise SequenceError(
                 f"{self._label}: gzip has no random access; unpack it (gunzip -k), or pack it with bgzip"
             )
-        # Small members are reached from one before them.
+        # Small members are read from an earlier entry.
         if not self._members or member.unpacked - self._members[-1].unpacked >= CHUNK // 2:
             self._members.append(member)
 
@@ -225,15 +225,15 @@ class _Making:
 
 
 def _some(notices: Iterable[str | None]) -> Iterator[str]:
-    """The first of the notices there are, and how many follow."""
-    found = [one for one in notices if one is not None]
-    yield from found[:_MOST_NOTICES]
-    if len(found) > _MOST_NOTICES:
-        yield f"and so do {len(found) - _MOST_NOTICES:,} further contigs"
+    """The first notices, and the number of the others."""
+    present = [notice for notice in notices if notice is not None]
+    yield from present[:_MOST_NOTICES]
+    if len(present) > _MOST_NOTICES:
+        yield f"and so do {len(present) - _MOST_NOTICES:,} further contigs"
 
 
 class _Hashed:
-    """A file that is read once, with the digest of what was read."""
+    """A file that is read once, with the digest of the bytes read."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

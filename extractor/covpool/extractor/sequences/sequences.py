@@ -1,4 +1,4 @@
-"""Sequences: the text a user gives, made into the upper-case A C G T N bases that models read.
+"""Sequences: text from a user, normalised to the upper-case A C G T N bases that models read.
 
 Convention: positions in messages are 1-based; everything else is 0-based half-open.
 """
@@ -11,10 +11,10 @@ from functools import cached_property
 from covpool.extractor.errors import SequenceError
 from covpool.store.values.keys import sequence_digest
 
-#: IUPAC ambiguity codes (NC-IUB 1984) other than N; models know none of them, so each is read as N.
+#: IUPAC ambiguity codes (NC-IUB 1984) other than N; models do not know them, so each is read as N.
 AMBIGUITY_CODES = "RYSWKMBDHV"
 
-#: The letters that are read, upper and lower case.
+#: The accepted letters, upper and lower case.
 LETTERS = f"ACGTUN{AMBIGUITY_CODES}acgtun{AMBIGUITY_CODES.lower()}".encode()
 
 _WHITESPACE = re.compile(r"[ \t\r\n\f\v]+")
@@ -31,10 +31,10 @@ class Sequence:
     """One normalised DNA sequence.
 
     Attributes:
-        name: what the user calls it (FASTA id); no part of its identity.
+        name: the user's name for it (FASTA id); not part of its identity.
         bases: upper-case A, C, G, T, N; at least one.
-        ambiguous: how often each IUPAC code was read as N.
-        uracils: how many U were read as T.
+        ambiguous: number of letters read as N, by IUPAC code.
+        uracils: number of U read as T.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Sequence:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What normalisation changed, one sentence each; empty when it only changed the case."""
+        """Changes by normalisation, one sentence each; empty if only the case changed."""
         notices = []
         if self.uracils:
             notices.append(f"{self.name}: {self.uracils} U read as T")
@@ -73,12 +73,12 @@ def normalise(text: str, name: str = "sequence", *, part: bool = False) -> Seque
 
     Args:
         text: bases.
-        name: what the sequence is called.
-        part: of a sequence that is known to be DNA: it may hold nothing but ambiguity codes.
+        name: of the sequence.
+        part: the text is part of a DNA sequence; it may consist of ambiguity codes only.
 
     Raises:
-        SequenceError: nothing is left, a character is no IUPAC nucleotide code (its 1-based position is
-            named), or more than half of the letters are ambiguity codes, as in a protein.
+        SequenceError: nothing is left, a character is not an IUPAC nucleotide code (the message has its
+            1-based position), or more than half of the letters are ambiguity codes, as in a protein.
     """
     bases = _WHITESPACE.sub("", text)
     if not bases:
@@ -96,7 +96,7 @@ def normalise(text: str, name: str = "sequence", *, part: bool = False) -> Seque
 
 
 def as_sequence(sequence: str | Sequence) -> Sequence:
-    """A normalised sequence as it is; text normalised."""
+    """The sequence itself, or the normalised sequence of a text."""
     return normalise(sequence) if isinstance(sequence, str) else sequence
 
 

@@ -1,1 +1,1 @@
-"""Assemblies: registered genomes, their genes, and tables of their embeddings."""
+"""Assemblies: registered assemblies, their genes, and tables of embeddings."""

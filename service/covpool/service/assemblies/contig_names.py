@@ -1,4 +1,4 @@
-"""Contig names: what someone says contigs of a FASTA file are also called, and which of them are circular."""
+"""Contig names: a user's other names of contigs of a FASTA file, and the circular contigs."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -8,18 +8,18 @@ from pathlib import Path
 from covpool.extractor.annotation.contigs import read_aliases
 from covpool.service.errors import RequestError
 
-#: Contigs that a message lists.
+#: Number of contigs that a message lists.
 _LISTED = 5
 
 
 @dataclass(frozen=True)
 class ContigNames:
-    """As it was said; `among` checks it against a FASTA file.
+    """Names as given; `among` checks them against a FASTA file.
 
     Attributes:
         aliases: contig by other name.
-        table: the same as a file; see `read_aliases`.
-        circular: contigs that are circular, by either name.
+        table: a file of aliases; see `read_aliases`.
+        circular: circular contigs, by either name.
     """
 
     aliases: Mapping[str, str] = field(default_factory=dict)
@@ -27,23 +27,23 @@ class ContigNames:
     circular: tuple[str, ...] = ()
 
     def among(self, contigs: Iterable[str]) -> tuple[dict[str, str], frozenset[str]]:
-        """Contig by other name, the table's included, and the circular ones by their names in the file.
+        """Contigs by other names, also those of the table; and circular contigs by their names in the file.
 
         Raises:
-            RequestError: an alias or a circular contig is none of the file, or an alias is one.
+            RequestError: an alias or circular contig names no contig of the file, or an alias is a contig.
             AnnotationError: the table cannot be read, or names no contig.
         """
-        known = dict.fromkeys(contigs)
+        names = dict.fromkeys(contigs)
         for alias, contig in self.aliases.items():
-            if contig not in known or alias in known:
+            if contig not in names or alias in names:
                 raise RequestError(
-                    f"alias {alias!r} of {contig!r}: must be a new name of one of {some(known)}"
+                    f"alias {alias!r} of {contig!r}: must be a new name of one of {some(names)}"
                 )
-        others = read_aliases(self.table, known) if self.table is not None else {}
+        others = read_aliases(self.table, names) if self.table is not None else {}
         others |= self.aliases
-        around = frozenset(others.get(one, one) for one in self.circular)
-        if unknown := sorted(around - known.keys()):
-            raise RequestError(f"circular contig {unknown[0]!r}: is none of {some(known)}")
+        around = frozenset(others.get(name, name) for name in self.circular)
+        if unknown := sorted(around - names.keys()):
+            raise RequestError(f"circular contig {unknown[0]!r}: is not one of {some(names)}")
         return others, around
 
 

@@ -1,7 +1,7 @@
-"""Assembly files: a table of an assembly's genes as AnnData or Parquet, read by anndata, pandas and polars.
+"""Assembly files: a table of an assembly's genes as AnnData or Parquet, for anndata, pandas and polars.
 
-Matrices go by their labels, see `assembly_labels`; what a label stands for, recipe, pooling and shape of an
-embedding, is JSON in the file: `uns["covpool"]` in AnnData, the schema's metadata `covpool` in Parquet.
+Matrices are named by labels, see `labels`. Recipe, pooling and shape of each label are JSON in the file:
+`uns["covpool"]` in AnnData, the schema's metadata `covpool` in Parquet.
 """
 
 import json
@@ -18,46 +18,46 @@ if TYPE_CHECKING:
 
 
 def to_arrow(table: AssemblyTable) -> "pa.Table":
-    """One gene a row: its place and names, and for each label `embedding:`, `tokens:`, `key:` columns.
+    """One row per gene: place and names, and for each label `embedding:`, `tokens:` and `key:` columns.
 
-    Embeddings are fixed-size lists of float32, null where a gene has none.
+    Embeddings are fixed-size lists of float32, null for a gene without one.
     """
     import pyarrow as pa
 
     columns: dict[str, Any] = {name: pa.array(values) for name, values in _columns(table).items()}
-    # Told, as genes without any alias do not show of what their lists are.
+    # Explicit, because the type of the lists is unknown if no gene has an alias.
     columns["aliases"] = columns["aliases"].cast(pa.list_(pa.string()))
-    for label, one in table.embeddings.items():
+    for label, matrix in table.embeddings.items():
         columns[f"embedding:{label}"] = pa.FixedSizeListArray.from_arrays(
-            pa.array(one.values.ravel()), one.values.shape[1], mask=pa.array(one.tokens == 0)
+            pa.array(matrix.values.ravel()), matrix.values.shape[1], mask=pa.array(matrix.tokens == 0)
         )
-        columns[f"tokens:{label}"] = pa.array(one.tokens)
-        columns[f"key:{label}"] = pa.array([key or None for key in one.keys], pa.string())
+        columns[f"tokens:{label}"] = pa.array(matrix.tokens)
+        columns[f"key:{label}"] = pa.array([key or None for key in matrix.keys], pa.string())
     return pa.table(columns).replace_schema_metadata({"covpool": json.dumps(described(table))})
 
 
 def to_anndata(table: AssemblyTable) -> "AnnData":
-    """`obs` are the genes by id, `obsm` the embeddings by label, NaN where a gene has none. There is no `X`.
+    """`obs` has the genes by id, `obsm` the embeddings by label, NaN for a gene without one; there is no `X`.
 
     `obs` also has the columns `tokens:LABEL` and `key:LABEL`. Aliases are one text, joined by semicolons;
-    those within a name are written `%3B` (and `%` as `%25`). HDF5 ends a text at a NUL: it is written `%00`.
+    semicolons in a name are written `%3B` (and `%` as `%25`). HDF5 ends a text at a NUL: it is written `%00`.
     """
     import pandas as pd
     from anndata import AnnData
 
     columns = _columns(table)
     escaped = str.maketrans({"%": "%25", ";": "%3B"})
-    columns["aliases"] = [";".join(one.translate(escaped) for one in names) for names in columns["aliases"]]
+    columns["aliases"] = [";".join(name.translate(escaped) for name in names) for names in columns["aliases"]]
     columns = {
-        name: [one.replace("\0", "%00") if isinstance(one, str) else one for one in values]
+        name: [value.replace("\0", "%00") if isinstance(value, str) else value for value in values]
         for name, values in columns.items()
     }
     index = pd.Index(columns.pop("gene"), name="gene")
-    for label, one in table.embeddings.items():
-        columns |= {f"tokens:{label}": list(one.tokens), f"key:{label}": list(one.keys)}
+    for label, matrix in table.embeddings.items():
+        columns |= {f"tokens:{label}": list(matrix.tokens), f"key:{label}": list(matrix.keys)}
     return AnnData(
         obs=pd.DataFrame(columns, index=index),
-        obsm={label: one.values for label, one in table.embeddings.items()},
+        obsm={label: matrix.values for label, matrix in table.embeddings.items()},
         uns={"covpool": json.dumps(described(table))},
     )
 
@@ -68,21 +68,21 @@ def described(table: AssemblyTable) -> dict[str, Any]:
         "assembly": table.assembly,
         "embeddings": {
             label: {
-                "pooling": one.pooling,
-                "shape": list(one.shape),
-                "recipe": json.loads(one.recipe.to_json()),
+                "pooling": matrix.pooling,
+                "shape": list(matrix.shape),
+                "recipe": json.loads(matrix.recipe.to_json()),
             }
-            for label, one in table.embeddings.items()
+            for label, matrix in table.embeddings.items()
         },
     }
 
 
 def write(table: AssemblyTable, path: Path) -> None:
-    """Write the table as .parquet or .h5ad (AnnData), as the name ends; the name appears with the whole file.
+    """Write the table as .parquet or .h5ad (AnnData), by the suffix; the file appears when it is complete.
 
     Raises:
-        RequestError: the name ends otherwise.
-        LocationError: the file is there already.
+        RequestError: the name has another suffix.
+        LocationError: the file exists.
     """
     if path.suffix == ".parquet":
         from pyarrow import parquet

@@ -1,9 +1,9 @@
-"""Gene bases: what registered genes read now, by which cached moments are known to be theirs.
+"""Gene bases: the current bases of registered genes, which decide which cached moments are theirs.
 
-A name in the store says where a gene lay when its moments were computed; an annotation or FASTA file that is
-registered later may place other bases under its id. What decides is the key: moments are a gene's where
-their sequence digest is that of the bases the gene has now, with the flank that makes them as long, and for a
-region class that of its intervals now.
+A name in the store has the place of a gene when its moments were computed; an annotation or FASTA file that
+is registered later may give its id other bases. The key decides: moments are those of a gene if their
+sequence digest is that of the gene's current bases, with the flank that gives the same length; for a
+selection, the digest also includes its current intervals.
 """
 
 from bisect import bisect_left
@@ -26,58 +26,58 @@ from covpool.service.errors import GenomeUnavailableError
 from covpool.store.catalog.names import Found
 from covpool.store.values.keys import selection_digest
 
-#: Sequences of genes whose digests are kept: a gene's keys come one after another.
+#: Number of digests to keep in memory: the keys of a gene are checked one after another.
 REMEMBERED = 4096
 
 
 class GeneBases:
-    """The genes of one registration, and whether moments are of the bases they have now.
+    """The genes of one registration, and the check that moments are of their current bases.
 
     Args:
         assembly: the registration.
-        genes: its genes, or those that are asked about.
-        file: opens its FASTA file, where what is kept of a gene does not tell.
+        genes: all of its genes, or those to check.
+        file: opens its FASTA file, if the stored digest of a gene is not sufficient.
     """
 
     def __init__(
         self, assembly: Registration, genes: Iterable[KnownGene], file: Callable[[Registration], Genome]
     ) -> None:
-        self.genes = {one.gene.id: one for one in genes}
+        self.genes = {known.gene.id: known for known in genes}
         self._assembly, self._file = assembly, file
         self._read = lru_cache(REMEMBERED)(self._digest)
         self._unavailable = ""
 
-    def flank(self, gene: str, found: Found) -> int | None:
-        """Bases on either side of a gene with which moments were made; None where they are of other bases.
+    def flank(self, gene: str, named: Found) -> int | None:
+        """The flank of a gene with which moments were computed; None if they are of other bases.
 
-        On a contig that ends before the flank does it is the least that reads as much.
+        If the contig ends within the flank, it is the smallest flank with the same interval.
 
         Args:
             gene: its id.
-            found: a name that it goes by, and moments it leads to.
+            named: one of its names, with the entry of its moments.
 
         Raises:
-            GenomeUnavailableError: what is kept does not tell: the FASTA file is gone or another, or the
-                assembly was registered before classes were kept.
+            GenomeUnavailableError: the FASTA file is needed, but missing or changed, or the assembly was
+                registered before selections were stored.
         """
-        known, entry = self.genes[gene], found.entry
-        place = known.gene
+        registered, entry = self.genes[gene], named.entry
+        place = registered.gene
         flank = self._flank_of(place, entry.length)
         if flank is None:
             return None
         selection = entry.namespace.recipe.selection
         if selection != WHOLE:
-            locus = self._locus(known, flank, selection)
+            locus = self._locus(registered, flank, selection)
             digest = self._read(gene, flank, place.strand) if locus is not None else None
             if locus is None or digest is None:
                 return None
             return flank if selection_digest(digest, locus.regions[0].intervals) == entry.sequence else None
         if self._read(gene, flank, place.strand) == entry.sequence:
             return flank
-        # Who names moments without a plan may have read the contig as it is, which the gene's own place and
-        # strand in the name vouch for.
-        named = found.name.chrom, found.name.start, found.name.end, found.name.strand
-        if place.strand == "-" and named == (place.chrom, place.start, place.end, "-"):
+        # Moments that were named without a plan may be of the "+" strand; this is accepted if the name has
+        # the gene's own place and strand.
+        name_place = named.name.chrom, named.name.start, named.name.end, named.name.strand
+        if place.strand == "-" and name_place == (place.chrom, place.start, place.end, "-"):
             return flank if self._read(gene, flank, "+") == entry.sequence else None
         return None
 
@@ -86,31 +86,31 @@ class GeneBases:
         return self._assembly.contigs[self.genes[gene].gene.chrom]
 
     def _flank_of(self, gene: Gene, length: int) -> int | None:
-        """The least flank with which a gene is read in so many bases."""
+        """The smallest flank with which the interval of a gene has `length` bases; None if there is none."""
 
         def reads(flank: int) -> int:
             locus = self._stretch(gene, flank)
             return locus.end - locus.start
 
-        beside = length - len(gene)
-        flank = bisect_left(range(beside + 1), length, key=reads) if beside > 0 else 0
+        flanks = length - len(gene)
+        flank = bisect_left(range(flanks + 1), length, key=reads) if flanks > 0 else 0
         return flank if reads(flank) == length else None
 
     def _stretch(self, gene: Gene, flank: int) -> Locus:
         circular = gene.chrom in self._assembly.circular
-        found = stretch(gene, {}, self.contig(gene.id), upstream=flank, downstream=flank, circular=circular)
-        return Locus(gene, found.start, found.end, circular, ())
+        region = stretch(gene, {}, self.contig(gene.id), upstream=flank, downstream=flank, circular=circular)
+        return Locus(gene, region.start, region.end, circular, ())
 
-    def _locus(self, known: KnownGene, flank: int, selection: str) -> Locus | None:
-        """What was read, with its class; None where the gene has no such class."""
-        gene = known.gene
-        if known.unknown([selection]):
+    def _locus(self, registered: KnownGene, flank: int, selection: str) -> Locus | None:
+        """The interval that was read, with its selection; None if the gene has no such selection."""
+        gene = registered.gene
+        if registered.unknown([selection]):
             raise GenomeUnavailableError(
-                f"{self._assembly.name}: was registered before {selection} was known; register it anew"
+                f"{self._assembly.name}: was registered before {selection} was known; register it again"
             )
         return locus_of(
             gene,
-            known.own,
+            registered.own,
             self.contig(gene.id),
             circular=gene.chrom in self._assembly.circular,
             flank=flank,
@@ -118,16 +118,16 @@ class GeneBases:
         )
 
     def _digest(self, gene: str, flank: int, strand: Literal["+", "-"]) -> str | None:
-        known = self.genes[gene]
-        if flank == 0 and strand == known.gene.strand and known.digest is not None:
-            return known.digest
+        registered = self.genes[gene]
+        if flank == 0 and strand == registered.gene.strand and registered.digest is not None:
+            return registered.digest
         try:
-            return self._stretch(replace(known.gene, strand=strand), flank).read(self._genome()).digest
+            return self._stretch(replace(registered.gene, strand=strand), flank).read(self._genome()).digest
         except ExtractionError:
             return None
 
     def _genome(self) -> Genome:
-        # Asked for once, not once for each of thousands of genes.
+        # An unavailable file is tried once, not once for each of thousands of genes.
         if self._unavailable:
             raise GenomeUnavailableError(self._unavailable)
         try:
@@ -138,14 +138,14 @@ class GeneBases:
 
 
 def known_genes(genome: Genome, annotation: Annotation) -> list[KnownGene]:
-    """The genes of an annotation that was read for this genome, with the digests of their bases.
+    """The genes of an annotation for this genome, with the digests of their bases.
 
     Raises:
         GenomeFileError: the file changes meanwhile.
     """
-    found = []
-    # A class without a base is kept too: it tells that the class was known.
-    none: dict[str, Spans] = {name: () for name, one in selections().items() if one.flank is None}
+    genes = []
+    # Empty selections are stored too: they show that the selection was known at registration.
+    empty: dict[str, Spans] = {name: () for name, kind in selections().items() if kind.flank is None}
     for gene in annotation.genes:
         locus = Locus(gene, gene.start, gene.end, gene.chrom in annotation.circular, ())
         try:
@@ -154,5 +154,5 @@ def known_genes(genome: Genome, annotation: Annotation) -> list[KnownGene]:
             raise
         except ExtractionError:
             digest = None
-        found.append(KnownGene(gene, {**none, **own_classes(gene, annotation.transcripts(gene))}, digest))
-    return found
+        genes.append(KnownGene(gene, {**empty, **own_classes(gene, annotation.transcripts(gene))}, digest))
+    return genes

@@ -26,26 +26,26 @@ from covpool.store.values.keys import Recipe, sequence_digest
 
 #: Bytes of a stored number: moments are cached as float32.
 _ITEM_BYTES = 4
-#: Bytes that a matrix takes beside its numbers: record, catalog row, and a few names.
-_BESIDE_BYTES = 4000
+#: Bytes of a matrix in addition to its numbers: record, catalog row, and a few names.
+_EXTRA_BYTES = 4000
 
-#: Kinds of the names that genes are found by: their ids, symbols and aliases.
+#: Kinds of the names of genes: ids, symbols and aliases.
 GENE_KINDS = ("gene_id", "symbol", "alias")
 
-#: Every class that can be asked for; the whole includes the flanks.
+#: All selections; the whole includes the flanks.
 ALL_CLASSES = (WHOLE, *selections())
 
 
 @dataclass(frozen=True)
 class Locus:
-    """A gene and what is read for it.
+    """A gene and the interval that is read for it.
 
     Attributes:
-        gene: its contig as the FASTA file calls it, its own interval, and its names.
-        start, end: of what is read, flanks included.
-        circular: its contig is.
-        regions: classes asked for that have a base.
-        digest: of the gene's own bases as they were registered; None where that is not known.
+        gene: with the contig name of the FASTA file, its own interval, and its names.
+        start, end: of the interval, flanks included.
+        circular: whether its contig is circular.
+        regions: requested selections that are not empty.
+        digest: of the gene's own bases at registration; None if unknown.
     """
 
     gene: Gene
@@ -62,29 +62,29 @@ class Locus:
         """Its bases, along its own strand.
 
         Raises:
-            GenomeFileError: the gene's own are not those that were registered.
+            GenomeFileError: the gene's own bases are not the registered bases.
             ExtractionError: as `Genome.sequence`.
         """
         gene = self.gene
-        found = genome.sequence(
+        sequence = genome.sequence(
             gene.chrom, self.start, self.end, gene.strand, name=gene.id, circular=self.circular
         )
         before = gene.start - self.start if gene.strand == "+" else self.end - gene.end
-        own = found.bases[before : before + len(gene)]
+        own = sequence.bases[before : before + len(gene)]
         if self.digest is not None and sequence_digest(own) != self.digest:
             raise changed_bases(gene.id)
-        return found
+        return sequence
 
 
 def changed_bases(name: str) -> GenomeFileError:
-    """The refusal of a gene whose bases are not what they were."""
+    """The error of a gene whose bases have changed."""
     return GenomeFileError(
-        f"{name}: its FASTA file has changed, and has other bases there; register it anew, then start again"
+        f"{name}: its FASTA file has changed, and has other bases there; register it again, then start again"
     )
 
 
 def loci_of(annotation: Annotation, genome: Genome, *, flank: int, classes: Ordered[str]) -> Iterator[Locus]:
-    """Every gene of an annotation that was read for this genome, with `flank` bases on either side."""
+    """Every gene of an annotation for this genome, with `flank` bases on each side."""
     for gene in annotation.genes:
         locus = locus_of(
             gene,
@@ -108,27 +108,27 @@ def locus_of(
     classes: Ordered[str],
     digest: str | None = None,
 ) -> Locus | None:
-    """A gene with `flank` bases on either side; None when none of the classes has a base.
+    """A gene with `flank` bases on each side; None if all selections are empty.
 
     Args:
         gene, own, length, circular: see `gene_regions.stretch`.
-        flank: bases on either side.
-        classes: those asked for.
+        flank: bases on each side.
+        classes: the requested selections.
         digest: see `Locus`.
     """
-    found = stretch(gene, own, length, upstream=flank, downstream=flank, circular=circular)
-    spans = {WHOLE: ((0, len(found)),)} | found.classes
+    region = stretch(gene, own, length, upstream=flank, downstream=flank, circular=circular)
+    spans = {WHOLE: ((0, len(region)),)} | region.classes
     regions = tuple(Region(name, spans[name]) for name in classes if name in spans)
-    return Locus(gene, found.start, found.end, circular, regions, digest) if regions else None
+    return Locus(gene, region.start, region.end, circular, regions, digest) if regions else None
 
 
 @dataclass(frozen=True)
 class Item:
-    """What is wanted of a sequence, and the loci that read so; one computation serves them all.
+    """The workload of a sequence, and all loci with that sequence; it is computed once.
 
     Attributes:
         loci: at least one.
-        workload: named after the first; reads its bases when it is its turn, and refuses changed ones.
+        workload: named after the first locus; its bases are read just before the forward, and checked.
     """
 
     loci: tuple[Locus, ...]
@@ -137,19 +137,19 @@ class Item:
 
 @dataclass
 class Plan:
-    """What a run has to do.
+    """The work of a run.
 
     Attributes:
         assembly: name under which the genes are found in the store.
-        genome: where the bases come from.
-        model: that is run.
+        genome: source of the bases.
+        model: the model to run.
         recipes: of the whole sequences, one for each layer.
-        device: kind of device, which decides what shares a forward.
+        device: kind of device; it decides which sequences share a forward.
         items: every distinct sequence.
-        missing: what is to be computed, by index of the item.
-        notices: what was found damaged.
+        missing: workloads to compute, by index of the item.
+        notices: messages about damaged results.
         refused: genes that cannot be read or run, with the reason.
-        matrices, matrices_missing: how many results there are, and are to be computed.
+        matrices, matrices_missing: number of results, and of results to compute.
     """
 
     assembly: str
@@ -166,42 +166,42 @@ class Plan:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """All taken in one forward."""
+        """Of the recipes; all are computed in one forward."""
         return tuple(recipe.layer for recipe in self.recipes)
 
     @property
     def genes(self) -> int:
-        """Loci that can be run; those of one sequence are computed once."""
+        """Number of loci that can be run; equal sequences are computed once."""
         return sum(len(item.loci) for item in self.items)
 
     @property
     def bases(self) -> int:
-        """Of the distinct sequences, flanks included."""
+        """Total length of the distinct sequences, flanks included."""
         return sum(item.workload.length for item in self.items)
 
     @property
     def bases_missing(self) -> int:
-        """Of the sequences to be run."""
-        return sum(one.length for one in self.missing.values())
+        """Total length of the sequences to run."""
+        return sum(workload.length for workload in self.missing.values())
 
     @property
     def cost(self) -> int:
-        """Bases that the forwards of what is missing compute, filler included, on all strands."""
+        """Bases that the missing forwards compute, filler included, on all strands."""
         return sum(self.cost_of(pack) for pack in self.packs())
 
     @property
     def disk_bytes(self) -> int:
-        """What the missing matrices take, before compression, with their share of the catalog."""
+        """Size of the missing matrices before compression, with their share of the catalog."""
         widths = [self.model.layer(layer).width for layer in self.layers]
         mean = sum(width * (width + 3) // 2 for width in widths) / len(widths)
-        return int(self.matrices_missing * (_ITEM_BYTES * mean + _BESIDE_BYTES))
+        return int(self.matrices_missing * (_ITEM_BYTES * mean + _EXTRA_BYTES))
 
     def packs(self) -> list[list[int]]:
         """Indices of the missing items by the forward they share; the most expensive forward first."""
         indices = sorted(self.missing, key=lambda index: (-self.missing[index].length, index))
-        found = packs([self.missing[index].length for index in indices], self.model, self.device)
+        places = packs([self.missing[index].length for index in indices], self.model, self.device)
         return sorted(
-            ([indices[place] for place in pack] for pack in found), key=lambda pack: -self.cost_of(pack)
+            ([indices[place] for place in pack] for pack in places), key=lambda pack: -self.cost_of(pack)
         )
 
     def cost_of(self, pack: list[int]) -> int:
@@ -217,28 +217,28 @@ class Plan:
         Raises:
             ExtractionError: the same, without `unread`.
         """
-        found = {}
+        workloads = {}
         for index in pack:
             try:
-                found[index] = self.missing[index].read()
+                workloads[index] = self.missing[index].read()
             except ExtractionError as error:
                 if unread is None:
                     raise
                 unread[index] = str(error)
-        return Work(found, self.cost_of(pack))
+        return Work(workloads, self.cost_of(pack))
 
 
 def _bases(locus: Locus, genome: Genome, digest: str) -> str:
-    """The bases of a locus, which are those that its keys and names were made of.
+    """The bases of a locus; their digest must be the digest in its keys.
 
     Raises:
-        GenomeFileError: they are not there any more.
+        GenomeFileError: they have changed.
         ExtractionError: as `Locus.read`.
     """
-    found = locus.read(genome)
-    if found.digest != digest:
+    sequence = locus.read(genome)
+    if sequence.digest != digest:
         raise changed_bases(locus.gene.id)
-    return found.bases
+    return sequence.bases
 
 
 def make_plan(
@@ -264,7 +264,7 @@ def make_plan(
     recipes = tuple(model.recipe(layer, options, dtype=dtype) for layer in layers)
     plan = Plan(assembly, genome, model, recipes, device)
     taps = [model.layer(layer) for layer in layers]
-    found: dict[tuple[str, tuple[Region, ...]], Item] = {}
+    items: dict[tuple[str, tuple[Region, ...]], Item] = {}
     for locus in loci:
         gene = locus.gene.id
         try:
@@ -280,13 +280,13 @@ def make_plan(
             plan.refused[gene] = str(error)
             continue
         digest, named = sequence.digest, (sequence.digest, locus.regions)
-        if named in found:
-            found[named] = replace(found[named], loci=(*found[named].loci, locus))
+        if named in items:
+            items[named] = replace(items[named], loci=(*items[named].loci, locus))
         else:
             bases = partial(_bases, locus, genome, digest)
             workload = Workload(gene, digest, len(sequence), bases, locus.regions, recipes)
-            found[named] = Item((locus,), workload)
-    plan.items = list(found.values())
+            items[named] = Item((locus,), workload)
+    plan.items = list(items.values())
     keys = [item.workload.keys(model) for item in plan.items]
     digests = {key.digest for of_item in keys for key in of_item.values()}
     ready = store.catalog.ready_among(sorted(digests))

@@ -1,4 +1,4 @@
-"""Registrations: assemblies and their genes, and the rows of the tables that hold them."""
+"""Registrations: assemblies and their genes, and their rows in the tables."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,14 +13,14 @@ from covpool.extractor.extraction.regions import WHOLE
 
 LONGEST_NAME = 255
 
-#: Classes that follow from a gene's interval alone.
+#: Selections that depend only on the interval of a gene.
 PLAIN = frozenset((WHOLE, "gene", "upstream", "downstream"))
-#: Classes that covpool 0.1 knew, which left them out where a gene has no base of them.
+#: The other selections of covpool 0.1, which did not store empty ones.
 FIRST = frozenset(
     ("exon", "five_prime_UTR", "CDS", "three_prime_UTR", "noncoding_exon", "intron", "unspliced")
 )
 
-#: Where the digest of a gene's bases stands among its classes, none of which is called so.
+#: Name of the digest of a gene's bases among its selections; no selection has this name.
 _DIGEST = "digest"
 
 
@@ -29,17 +29,17 @@ class Registration:
     """A registered assembly.
 
     Attributes:
-        name: what requests call it.
-        fasta: where this host finds its FASTA file.
+        name: its name in requests.
+        fasta: path of its FASTA file on this host.
         digest: SHA-256 of that file.
         contigs: lengths in bp by name.
         aliases: other names of contigs.
-        circular: contigs that are circular.
-        annotation: where this host finds its annotation; None without one.
+        circular: circular contigs.
+        annotation: path of its annotation on this host; None without one.
         annotation_digest: SHA-256 of that file.
-        release: of the annotation; "" where it is not said.
-        report: what of the annotation was repaired or skipped.
-        genes: how many genes of it are known.
+        release: of the annotation; "" if not stated.
+        report: repairs and skipped parts of the annotation.
+        genes: number of its genes.
     """
 
     name: str
@@ -57,12 +57,12 @@ class Registration:
 
 @dataclass(frozen=True)
 class KnownGene:
-    """A gene as it is registered.
+    """A registered gene.
 
     Attributes:
         gene: with its place.
-        classes: of its own bases, on the contig; None where it was registered before they were kept.
-        digest: of its own bases; None where they are not DNA, or it was registered before it was kept.
+        classes: selections of its own bases, on the contig; None for registrations without them.
+        digest: of its own bases; None if they are not DNA, or for registrations without digests.
     """
 
     gene: Gene
@@ -71,18 +71,18 @@ class KnownGene:
 
     @property
     def own(self) -> Mapping[str, Spans]:
-        """Spans of its own classes, as far as they are known."""
+        """Spans of its stored selections, and of the gene itself."""
         return {"gene": ((self.gene.start, self.gene.end),)} | dict(self.classes or {})
 
-    def unknown(self, asked: Iterable[str]) -> list[str]:
-        """Classes asked for that were not worked out when it was registered."""
+    def unknown(self, requested: Iterable[str]) -> list[str]:
+        """Requested selections that were not known at registration."""
         known = PLAIN if self.classes is None else PLAIN | FIRST | self.classes.keys()
-        return [name for name in asked if name not in known]
+        return [name for name in requested if name not in known]
 
 
-def gene_row(genome: str, known: KnownGene) -> dict[str, Any]:
+def gene_row(genome: str, item: KnownGene) -> dict[str, Any]:
     """A gene as a row of its table."""
-    gene = known.gene
+    gene = item.gene
     return {
         "genome": genome,
         "id": gene.id,
@@ -93,12 +93,12 @@ def gene_row(genome: str, known: KnownGene) -> dict[str, Any]:
         "strand": gene.strand,
         "biotype": gene.biotype,
         "aliases": json.dumps(gene.aliases),
-        "classes": json.dumps({**(known.classes or {}), _DIGEST: known.digest}, separators=(",", ":")),
+        "classes": json.dumps({**(item.classes or {}), _DIGEST: item.digest}, separators=(",", ":")),
     }
 
 
 def name_rows(genome: str, gene: Gene) -> Iterator[dict[str, Any]]:
-    """Its names as rows of theirs."""
+    """The names of a gene as rows of the table of names."""
     ranks = dict.fromkeys(gene.aliases, 2) | {gene.symbol: 1} | {gene.id: 0}
     for name, rank in ranks.items():
         if name and len(name) <= LONGEST_NAME:
@@ -112,13 +112,13 @@ def gene_of(row: Any) -> Gene:
 
 
 def known_gene_of(row: Any) -> KnownGene:
-    """The gene of a row, with what is kept of its bases."""
+    """The gene of a row, with its selections and digest."""
     if row.classes is None:
         return KnownGene(gene_of(row), None, None)
-    found = json.loads(row.classes)
-    digest = found.pop(_DIGEST, None)
-    classes = {name: tuple((start, end) for start, end in spans) for name, spans in found.items()}
-    return KnownGene(gene_of(row), classes, digest)
+    classes = json.loads(row.classes)
+    digest = classes.pop(_DIGEST, None)
+    spans_by_class = {name: tuple((start, end) for start, end in spans) for name, spans in classes.items()}
+    return KnownGene(gene_of(row), spans_by_class, digest)
 
 
 def registration_of(row: Any) -> Registration:
@@ -133,6 +133,6 @@ def registration_of(row: Any) -> Registration:
         None if row.annotation is None else Path(row.annotation),
         row.annotation_digest,
         row.release,
-        tuple(Finding(one["kind"], one["count"], tuple(one["examples"])) for one in json.loads(row.report)),
+        tuple(Finding(x["kind"], x["count"], tuple(x["examples"])) for x in json.loads(row.report)),
         row.genes,
     )

@@ -1,7 +1,7 @@
-"""Genomes: assemblies the service reads genes and regions from, registered by the one who runs it.
+"""Registry: the assemblies from which the service reads genes and regions, registered by its operator.
 
-No request names a file: a registration holds the FASTA's path and digest, its contigs with their lengths and
-aliases, and the genes of one annotation with every name they go by.
+No request names a file: a registration has the path and digest of the FASTA file, its contigs with lengths
+and aliases, and the genes of one annotation with all their names.
 """
 
 import json
@@ -69,17 +69,17 @@ class Genomes:
         circular: Iterable[str] = (),
         strict: bool = False,
     ) -> Registration:
-        """Register an assembly, or register it anew; the registration tells what its annotation needed.
+        """Register an assembly, or register it again; the registration has the report of its annotation.
 
         Args:
             name: letters, digits and ._- (it becomes part of addresses).
-            fasta: plain or bgzip; must stay where it is.
+            fasta: plain or bgzip; its path must stay valid.
             annotation: GFF3, GTF, BED or GenBank whose genes are found by name.
-            aliases: further names of contigs ("1", "chr1", "NC_000001.11"), to those of the FASTA file.
-            alias_table: the same as a file; see `read_aliases`.
-            release: of the annotation, as its makers call it.
-            circular: contigs that are circular, besides those the annotation says are.
-            strict: refuse an annotation with anything to repair or skip.
+            aliases: names in the FASTA file by other names of contigs ("1", "chr1", "NC_000001.11").
+            alias_table: a file of aliases; see `read_aliases`.
+            release: of the annotation, as its publisher names it.
+            circular: circular contigs, in addition to those that the annotation declares circular.
+            strict: refuse an annotation in which anything must be repaired or skipped.
 
         Raises:
             RequestError: the name, an alias or a circular contig cannot be used.
@@ -90,17 +90,17 @@ class Genomes:
         if len(release) > LONGEST_NAME:
             raise RequestError(f"release {release[:40]!r}…: write up to {LONGEST_NAME} characters")
         fasta = fasta.resolve()
-        found, rows = None, list[dict[str, Any]]()
+        notes, rows = None, list[dict[str, Any]]()
         with Genome(fasta) as genome:
             digest, contigs = genome.digest, genome.contigs
             others, around = ContigNames(aliases or {}, alias_table, tuple(circular)).among(contigs)
             if annotation is not None:
-                found = read_annotation(annotation, contigs, aliases=others, circular=around, strict=strict)
-                around = found.circular
-                known = {one: contig for one, contig in found.contigs.items() if one not in contigs}
-                others = known | others
-                rows = [gene_row(name, one) for one in known_genes(genome, found)]
-        genes = found.genes if found is not None else ()
+                notes = read_annotation(annotation, contigs, aliases=others, circular=around, strict=strict)
+                around = notes.circular
+                more = {x: contig for x, contig in notes.contigs.items() if x not in contigs}
+                others = more | others
+                rows = [gene_row(name, x) for x in known_genes(genome, notes)]
+        genes = notes.genes if notes is not None else ()
         with self._database.writing() as connection:
             _delete(connection, name)
             connection.execute(
@@ -114,7 +114,7 @@ class Genomes:
                     annotation=None if annotation is None else str(annotation.resolve()),
                     annotation_digest=None if annotation is None else file_digest(annotation),
                     release=release,
-                    report=json.dumps(as_json(found.report if found is not None else ())),
+                    report=json.dumps(as_json(notes.report if notes is not None else ())),
                     genes=len(genes),
                     created=seconds(connection),
                 )
@@ -127,10 +127,10 @@ class Genomes:
         return self.get(name)
 
     def remove(self, name: str) -> None:
-        """Forget an assembly; its files and what was computed of it stay.
+        """Remove an assembly; its files and its cached results stay.
 
         Raises:
-            GenomeNotFoundError: none is called so.
+            GenomeNotFoundError: there is no such assembly.
         """
         self.get(name)
         with self._database.writing() as connection:
@@ -146,13 +146,13 @@ class Genomes:
         """The assembly of this name.
 
         Raises:
-            GenomeNotFoundError: none is called so; the message lists those there are.
+            GenomeNotFoundError: there is no such assembly; the message lists the existing ones.
         """
         with self._database.reading() as connection:
             row = connection.execute(sa.select(_genomes).where(_genomes.c.name == name)).one_or_none()
         if row is None:
-            known = ", ".join(one.name for one in self.all()) or "none; `covpool genome add` registers one"
-            raise GenomeNotFoundError(f"no assembly is called {name!r}; there is {known}")
+            names = ", ".join(x.name for x in self.all()) or "none; `covpool genome add` registers one"
+            raise GenomeNotFoundError(f"no assembly is named {name!r}; there are: {names}")
         return registration_of(row)
 
     def genes(
@@ -164,17 +164,17 @@ class Genomes:
         after: str | None = None,
         limit: int = 100,
     ) -> list[Gene]:
-        """Genes of an assembly by id.
+        """Genes of an assembly, sorted by id.
 
         Args:
             name: of the assembly.
-            called: only those that go by this name.
-            within: only those that share a base with this region; on one strand, where it names one.
-            after, limit: a page: so many that come after this id.
+            called: only genes with this name.
+            within: only genes that overlap this region, and are on its strand if it states one.
+            after, limit: a page: at most `limit` genes after this id.
 
         Raises:
             GenomeNotFoundError: there is no such assembly.
-            RegionError: the text is no region, or names no contig.
+            RegionError: the text is not a region, or names no contig.
         """
         assembly = self.get(name)
         query = sa.select(_genes).where(_genes.c.genome == name).order_by(_genes.c.id).limit(limit)
@@ -188,7 +188,7 @@ class Genomes:
             return [gene_of(row) for row in connection.execute(query)]
 
     def known_genes(self, name: str, called: str | None = None) -> Iterator[KnownGene]:
-        """All genes of an assembly by id, or those that go by a name; none when it is not registered."""
+        """All genes of an assembly by id, or those with a name; none if it is not registered."""
         query = sa.select(_genes).where(_genes.c.genome == name).order_by(_genes.c.id)
         if called is not None:
             query = query.where(_genes.c.id.in_(_called(name, called)))
@@ -197,7 +197,7 @@ class Genomes:
         return map(known_gene_of, rows)
 
     def bases(self, name: str, called: str | None = None) -> GeneBases | None:
-        """What the genes of an assembly read now, or those of a name; None where no genes are registered."""
+        """The current bases of an assembly's genes, or of those with a name; None without genes."""
         try:
             assembly = self.get(name)
         except GenomeNotFoundError:
@@ -209,7 +209,7 @@ class Genomes:
 
         Raises:
             GenomeNotFoundError: there is no such assembly or gene.
-            RequestError: several genes go by that name; the message lists their ids.
+            RequestError: several genes have that name; the message lists their ids.
         """
         return self._known_gene(name, called).gene
 
@@ -225,28 +225,28 @@ class Genomes:
             rows = connection.execute(query).all()
         if not rows:
             raise GenomeNotFoundError(
-                f"no gene of {name} is called {called[:80]!r}; its {assembly.genes:,} genes are listed in "
+                f"no gene of {name} is named {called[:80]!r}; its {assembly.genes:,} genes are listed in "
                 f"/v1/genomes/{name}/genes"
             )
         best = [row for row in rows if row.rank == rows[0].rank]
         if len(best) > 1:
             raise RequestError(
-                f"{len(best)} genes of {name} are called {called[:80]!r}; ask by id: "
+                f"{len(best)} genes of {name} are named {called[:80]!r}; use an id: "
                 + ", ".join(row.id for row in best[:10])
             )
         return known_gene_of(best[0])
 
     def gene_sequence(self, name: str, called: str) -> Sequence:
-        """The bases of a gene along its own strand, called as it was asked for.
+        """The bases of a gene along its own strand, with the requested name.
 
         Raises:
             GenomeNotFoundError, RequestError: as `gene`.
-            GenomeUnavailableError, GenomeFileError: the FASTA file is gone or not what was registered.
-            SequenceError: something in it is not DNA.
+            GenomeUnavailableError, GenomeFileError: the FASTA file is missing or has changed.
+            SequenceError: its bases are not DNA.
         """
-        known = self._known_gene(name, called)
-        gene, assembly = known.gene, self.get(name)
-        found = self.file(assembly).sequence(
+        registered = self._known_gene(name, called)
+        gene, assembly = registered.gene, self.get(name)
+        sequence = self.file(assembly).sequence(
             gene.chrom,
             gene.start,
             gene.end,
@@ -254,18 +254,18 @@ class Genomes:
             name=called,
             circular=gene.chrom in assembly.circular,
         )
-        if known.digest is not None and found.digest != known.digest:
+        if registered.digest is not None and sequence.digest != registered.digest:
             raise changed_bases(called)
-        return found
+        return sequence
 
     def region_sequence(self, name: str, text: str) -> Sequence:
-        """The bases of `chrom:start-end:strand` (0-based half-open), called as it was asked for.
+        """The bases of `chrom:start-end:strand` (0-based half-open), with this text as name.
 
         Raises:
             GenomeNotFoundError: there is no such assembly.
-            RegionError: the text is no region, or lies outside its contig.
-            GenomeUnavailableError: the FASTA file is gone or not what was registered.
-            SequenceError: something in it is not DNA.
+            RegionError: the text is not a region, or is outside of its contig.
+            GenomeUnavailableError: the FASTA file is missing or has changed.
+            SequenceError: its bases are not DNA.
         """
         assembly = self.get(name)
         chrom, start, end, strand = _region_of(assembly, text)
@@ -278,22 +278,22 @@ class Genomes:
         """Its FASTA file, open until `close`.
 
         Raises:
-            GenomeUnavailableError: it is gone, not what was registered, or was registered with other contigs.
+            GenomeUnavailableError: the file is missing or has changed, or was registered with other contigs.
         """
         with self._opening:
-            found = self._open.get(assembly.digest)
-            # The one that is open stays so for whoever reads it now.
-            if found is None or found.has_changed:
+            genome = self._open.get(assembly.digest)
+            # An open file stays open for requests that are reading it.
+            if genome is None or genome.has_changed:
                 self._open.pop(assembly.digest, None)
-                found = _opened(assembly)
-                self._open[assembly.digest] = found
-        if found.contigs != assembly.contigs:
+                genome = _opened(assembly)
+                self._open[assembly.digest] = genome
+        if genome.contigs != assembly.contigs:
             # Earlier versions lost contigs of some files, and counted blanks as bases.
             raise GenomeUnavailableError(
                 f"{assembly.name}: was registered with other contigs than its FASTA file has, by an earlier "
-                "version; register it anew (covpool genome add)"
+                "version; register it again (covpool genome add)"
             )
-        return found
+        return genome
 
     def close(self) -> None:
         """Close the files."""
@@ -305,37 +305,37 @@ class Genomes:
 
 def _opened(assembly: Registration) -> Genome:
     try:
-        found = Genome(assembly.fasta)
+        genome = Genome(assembly.fasta)
     except SequenceError as error:
-        # Where it lies is for the log; requests are told what it is called.
+        # The path is only for the log; requests get the name of the assembly.
         log.error("genome %s: %s", assembly.name, error)
         raise GenomeUnavailableError(
-            f"{assembly.name}: its FASTA file cannot be read here; register it anew"
+            f"{assembly.name}: its FASTA file cannot be read here; register it again"
         ) from error
-    if found.digest != assembly.digest:
-        found.close()
-        raise GenomeUnavailableError(f"{assembly.name}: its FASTA file has changed; register it anew")
-    return found
+    if genome.digest != assembly.digest:
+        genome.close()
+        raise GenomeUnavailableError(f"{assembly.name}: its FASTA file has changed; register it again")
+    return genome
 
 
 def _called(name: str, called: str) -> "sa.Select[tuple[str]]":
-    """Ids of the genes of an assembly that go by a name."""
+    """Ids of the genes of an assembly with a name."""
     return sa.select(_names.c.gene).where(_names.c.genome == name, _names.c.name == called)
 
 
 def _overlap(assembly: Registration, text: str) -> "sa.ColumnElement[bool]":
     chrom, start, end, strand = _region_of(assembly, text)
     if chrom not in assembly.contigs:
-        raise RegionError(f"{text.strip()}: no contig is called {chrom!r}; there is {some(assembly.contigs)}")
-    # A gene over the origin of a circular contig ends behind it: so far into the contig's first bases.
+        raise RegionError(f"{text.strip()}: no contig is named {chrom!r}; there are {some(assembly.contigs)}")
+    # A gene over the origin of a circular contig ends after it: in the contig's first bases.
     over_origin = _genes.c.end - assembly.contigs[chrom] > start
     overlap = sa.or_(sa.and_(_genes.c.start < end, _genes.c.end > start), over_origin)
-    found = sa.and_(_genes.c.chrom == chrom, overlap)
-    return sa.and_(found, _genes.c.strand == strand) if text.strip()[-1] in "+-" else found
+    on_contig = sa.and_(_genes.c.chrom == chrom, overlap)
+    return sa.and_(on_contig, _genes.c.strand == strand) if text.strip()[-1] in "+-" else on_contig
 
 
 def _region_of(assembly: Registration, text: str) -> tuple[str, int, int, str]:
-    """Contig as its FASTA file calls it, start, end and strand of a region."""
+    """Contig name in the FASTA file, start, end and strand of a region."""
     chrom, start, end, strand = parse_region(text, assembly.contigs.keys() | assembly.aliases.keys())
     return assembly.aliases.get(chrom, chrom), start, end, strand
 

@@ -1,9 +1,9 @@
-"""Assembly rows: the genes of an assembly, and which of the cached matrices is each one's.
+"""Assembly rows: the genes of an assembly, and the cached matrix of each.
 
-Of a registered assembly a gene stands where it is registered, with matrices of the bases it has there (see
-`GeneBases`); what else was computed under its id takes no part. Of an assembly known by the store's names
-alone, a gene stands where the newest matrix under its id lay, with matrices of that place. Of several
-matrices of one gene under one recipe (with and without flanks) the newest counts. What is left out is told.
+In a registered assembly a gene has its registered place, and matrices of its current bases (see `GeneBases`);
+other results with its id are ignored. In an assembly that only the names in the store know, a gene has the
+place of the newest matrix with its id, and matrices of that place. Of several matrices of a gene with one
+recipe (with and without flanks) the newest is used. Notices report what is left out.
 """
 
 from collections import defaultdict
@@ -17,7 +17,7 @@ from covpool.store.catalog.entries import Entry
 from covpool.store.catalog.names import Found, Name
 from covpool.store.values.keys import Recipe
 
-#: Genes that a notice names.
+#: Number of genes that a notice lists.
 SHOWN = 5
 
 #: Names with their entries by gene id, those of the newest entry first.
@@ -26,12 +26,12 @@ _Candidates = Mapping[str, list[Found]]
 
 @dataclass(frozen=True)
 class Rows:
-    """What an assembly's table is made of.
+    """The content of an assembly's table.
 
     Attributes:
-        genes: one a row, in the order of their contigs' names and their places.
-        entries: of the matrices, by recipe and gene id; recipes without any are left out.
-        notices: what was left out or passed over, one sentence each.
+        genes: one per row, sorted by contig name and place.
+        entries: of the matrices, by recipe and gene id; recipes without entries are left out.
+        notices: what was left out or ignored, one sentence each.
     """
 
     genes: tuple[Gene, ...]
@@ -39,28 +39,28 @@ class Rows:
     notices: tuple[str, ...]
 
 
-def rows_of(found: Iterable[Found], labels: Mapping[Recipe, str], bases: GeneBases | None) -> Rows:
+def rows_of(named: Iterable[Found], labels: Mapping[Recipe, str], bases: GeneBases | None) -> Rows:
     """The rows of an assembly's genes.
 
     Args:
-        found: the assembly's names that are gene ids, with their entries.
-        labels: what notices call the entries' recipes.
-        bases: of the registered genes; None where none are.
+        named: the assembly's names that are gene ids, with their entries.
+        labels: of the entries' recipes, for notices.
+        bases: of the registered genes; None without registered genes.
     """
-    listed = list(found)
+    listed = list(named)
     if bases is None:
         genes, listed, notices = _named(listed)
     else:
         genes, listed, notices = _registered(listed, bases)
     candidates: dict[Recipe, dict[str, dict[str, Found]]] = defaultdict(lambda: defaultdict(dict))
-    # Of several names of one matrix the one of the gene's place now comes last, and counts.
-    for one in sorted(listed, key=lambda one: _place(one.name) == _place_of(genes[one.name.name])):
-        candidates[one.entry.namespace.recipe][one.name.name][one.entry.key] = one
+    # Of several names of one matrix, that with the gene's current place comes last, and is used.
+    for match in sorted(listed, key=lambda match: _place(match.name) == _place_of(genes[match.name.name])):
+        candidates[match.entry.namespace.recipe][match.name.name][match.entry.key] = match
     entries: dict[Recipe, dict[str, Entry]] = {}
     for recipe in sorted(candidates, key=labels.__getitem__):
         by_gene = {
-            gene: sorted(of.values(), key=lambda one: _age(one.entry))
-            for gene, of in candidates[recipe].items()
+            gene: sorted(matches.values(), key=lambda match: _age(match.entry))
+            for gene, matches in candidates[recipe].items()
         }
         choice = _choice(by_gene, bases)
         if missing := len(genes) - len(by_gene):
@@ -73,34 +73,34 @@ def rows_of(found: Iterable[Found], labels: Mapping[Recipe, str], bases: GeneBas
     return Rows(tuple(ordered), entries, tuple(notices))
 
 
-def _registered(found: list[Found], bases: GeneBases) -> tuple[dict[str, Gene], list[Found], list[str]]:
-    """Registered genes among those found, by id, what was found of them, and what is told of the others."""
-    ids = {one.name.name for one in found}
+def _registered(listed: list[Found], bases: GeneBases) -> tuple[dict[str, Gene], list[Found], list[str]]:
+    """Registered genes by id, their names and entries, and a notice on genes that are not registered."""
+    ids = {match.name.name for match in listed}
     genes = {gene: bases.genes[gene].gene for gene in ids & bases.genes.keys()}
     dropped = ids - genes.keys()
-    told = f"{len(dropped):,} genes have moments, but are not registered, and are left out: {_some(dropped)}"
-    return genes, [one for one in found if one.name.name in genes], [told] if dropped else []
+    notice = f"{len(dropped):,} genes with moments are not registered, and left out: {_some(dropped)}"
+    return genes, [match for match in listed if match.name.name in genes], [notice] if dropped else []
 
 
-def _named(found: list[Found]) -> tuple[dict[str, Gene], list[Found], list[str]]:
-    """Genes where the newest of their matrices lay, by id, what was found there, and what is told."""
+def _named(listed: list[Found]) -> tuple[dict[str, Gene], list[Found], list[str]]:
+    """Genes by id at the place of their newest matrix, the names and entries there, and a notice."""
     newest: dict[str, Found] = {}
-    for one in sorted(found, key=lambda one: (_age(one.entry), _place(one.name)), reverse=True):
-        newest[one.name.name] = one
-    genes = {gene: _gene(one) for gene, one in newest.items()}
-    here = [one for one in found if _place(one.name) == _place(newest[one.name.name].name)]
-    moved = {one.name.name for one in found if _place(one.name) != _place(newest[one.name.name].name)}
-    told = (
-        f"{len(moved):,} genes have moments of several places, of which the newest counts: {_some(moved)}; "
-        "covpool genome add tells which genes there are"
+    for m in sorted(listed, key=lambda m: (_age(m.entry), _place(m.name)), reverse=True):
+        newest[m.name.name] = m
+    genes = {gene: _gene(m) for gene, m in newest.items()}
+    in_place = [m for m in listed if _place(m.name) == _place(newest[m.name.name].name)]
+    moved = {m.name.name for m in listed if _place(m.name) != _place(newest[m.name.name].name)}
+    notice = (
+        f"{len(moved):,} genes have moments of several places, of which the newest is used: {_some(moved)}; "
+        "register the genes with covpool genome add"
     )
-    return genes, here, [told] if moved else []
+    return genes, in_place, [notice] if moved else []
 
 
-def _gene(found: Found) -> Gene:
-    name = found.name
-    # A name without an interval is of no place: it comes first, on no contig.
-    place = name.chrom or "", name.start or 0, name.end or found.entry.length
+def _gene(match: Found) -> Gene:
+    name = match.name
+    # A name without an interval has no place: it comes first, on no contig.
+    place = name.chrom or "", name.start or 0, name.end or match.entry.length
     return Gene(name.name, name.name, *place, name.strand or "+")
 
 
@@ -113,55 +113,55 @@ def _place_of(gene: Gene) -> tuple[str, int, int, str]:
 
 
 def _age(entry: Entry) -> tuple[float, str]:
-    """Sorts the newest first."""
+    """Sort key: the newest first."""
     return -entry.created.timestamp() if entry.created else 0.0, entry.key
 
 
 @dataclass
 class _Choice:
-    """Of one recipe: the entry of each gene; numbers and genes that are told."""
+    """For one recipe: the entry of each gene; numbers and genes for notices."""
 
     entries: dict[str, Entry] = field(default_factory=dict)
     older: int = 0
     of_other_bases: int = 0
     flanks: set[int] = field(default_factory=set)
     stale: set[str] = field(default_factory=set)
-    untold: set[str] = field(default_factory=set)
+    unchecked: set[str] = field(default_factory=set)
     why: str = ""
 
     def notices(self) -> Iterator[str]:
-        """One sentence each."""
+        """The notices, one sentence each."""
         if self.older:
-            yield f"{self.older:,} older matrices of genes with several under one recipe were passed over"
+            yield f"{self.older:,} older matrices of genes with several under one recipe were ignored"
         if len(self.flanks) > 1:
             listed = ", ".join(f"{flank:,}" for flank in sorted(self.flanks)[:SHOWN])
-            yield f"genes were read with different flanks ({listed} … bases), of which the newest counts"
+            yield f"genes were read with different flanks ({listed} … bases), of which the newest is used"
         if self.of_other_bases:
-            yield f"{self.of_other_bases:,} matrices of other bases than the genes have now were passed over"
+            yield f"{self.of_other_bases:,} matrices of other bases than the genes have now were ignored"
         if self.stale:
             yield (
                 f"{len(self.stale):,} genes have moments of other bases only, as their place, strand or "
                 f"sequence was another; their rows are NaN: {_some(self.stale)}"
             )
-        if self.untold:
+        if self.unchecked:
             yield (
-                f"of {len(self.untold):,} genes it cannot be told whether their moments are of the bases "
-                f"they have now ({self.why}); their rows are NaN: {_some(self.untold)}"
+                f"for {len(self.unchecked):,} genes it cannot be checked that their moments are of the bases "
+                f"they have now ({self.why}); their rows are NaN: {_some(self.unchecked)}"
             )
 
 
 def _choice(candidates: _Candidates, bases: GeneBases | None) -> _Choice:
     choice = _Choice()
-    for gene, found in candidates.items():
-        fitting = found
+    for gene, matches in candidates.items():
+        fitting = matches
         if bases is not None:
-            fitting, flanks, why = _own(found, bases)
+            fitting, flanks, why = _own(matches, bases)
             choice.why = why or choice.why
             if not fitting:
-                (choice.untold if why else choice.stale).add(gene)
+                (choice.unchecked if why else choice.stale).add(gene)
                 continue
-            choice.of_other_bases += len(found) - len(fitting)
-            # Where all of the contig is read, a longer flank would read the same.
+            choice.of_other_bases += len(matches) - len(fitting)
+            # If the whole contig is read, a longer flank gives the same bases.
             if fitting[0].entry.length < bases.contig(gene):
                 choice.flanks.add(flanks[0])
         choice.older += len(fitting) - 1
@@ -169,17 +169,17 @@ def _choice(candidates: _Candidates, bases: GeneBases | None) -> _Choice:
     return choice
 
 
-def _own(found: list[Found], bases: GeneBases) -> tuple[list[Found], list[int], str]:
-    """Those of the bases a gene has now, their flanks, and why it could not be told of others."""
+def _own(matches: list[Found], bases: GeneBases) -> tuple[list[Found], list[int], str]:
+    """The matches of a gene's current bases, their flanks, and why others could not be checked."""
     fitting, flanks, why = [], [], ""
-    for one in found:
+    for match in matches:
         try:
-            flank = bases.flank(one.name.name, one)
+            flank = bases.flank(match.name.name, match)
         except GenomeUnavailableError as error:
             why = str(error)
             continue
         if flank is not None:
-            fitting.append(one)
+            fitting.append(match)
             flanks.append(flank)
     return fitting, flanks, why
 

@@ -1,7 +1,7 @@
-"""Assembly table: the embeddings of all genes of an assembly, side by side, from what is cached.
+"""Assembly table: the embeddings of all genes of an assembly, from cached moments.
 
-Rows are genes in the order of their contigs' names and their places; there is a matrix of embeddings for each
-recipe (layer, token selection, strand, model) that the store holds moments of.
+Rows are genes, sorted by contig name and place. There is a matrix of embeddings for each recipe (layer,
+selection, strand, model) with moments in the store.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,15 +24,15 @@ from covpool.store.values.keys import Recipe
 
 @dataclass(frozen=True)
 class Embeddings:
-    """One matrix.
+    """One matrix of embeddings.
 
     Attributes:
         recipe: of the moments.
-        pooling: what was applied to them.
+        pooling: the pooling of the moments.
         shape: of one embedding.
         values: (genes, size) float32; rows of genes without moments are NaN.
-        tokens: (genes,) int64; positions the moments count, 0 where there are none.
-        keys: of the moments; "" where there are none.
+        tokens: (genes,) int64; number of tokens of the moments, 0 for genes without moments.
+        keys: of the moments; "" for genes without moments.
     """
 
     recipe: Recipe
@@ -49,9 +49,9 @@ class AssemblyTable:
 
     Attributes:
         assembly: its name.
-        genes: one a row.
-        embeddings: by label: layer and selection, and what else tells recipes apart.
-        notices: what the one who asked should know, one sentence each.
+        genes: one per row.
+        embeddings: by label, see `labels`.
+        notices: notes for the user, one sentence each.
     """
 
     assembly: str
@@ -73,30 +73,30 @@ def assembly_table(
 ) -> AssemblyTable:
     """Embed every named gene of an assembly whose moments are cached; no model runs.
 
-    Which matrix is a gene's is told in `assembly_rows`.
+    `rows` describes which matrix is that of a gene.
 
     Args:
         store: read only.
-        assembly: as the genes' names in the store have it.
+        assembly: its name in the names of the store.
         pooling_for: the pooling to apply to moments of a recipe.
-        bases: of the genes as they are registered, see `Genomes.bases`; None where none are.
+        bases: of the registered genes, see `Genomes.bases`; None without registered genes.
         model, layer, selection: only these recipes.
         progress: called with the number of matrices read and to read.
 
     Raises:
-        RequestError: nothing of the assembly is cached, or nothing under these recipes, or nothing of the
-            bases that its genes have now.
-        PoolingError: the pooling does not fit.
-        CorruptEntryError: a matrix does not read back intact.
+        RequestError: nothing of the assembly is cached, or nothing with these recipes, or nothing of the
+            current bases of its genes.
+        PoolingError: the pooling does not fit the moments.
+        CorruptEntryError: a matrix is damaged.
     """
-    found = store.names.of_assembly(assembly, kind="gene_id", model=model, layer=layer, selection=selection)
-    if not found:
+    named = store.names.of_assembly(assembly, kind="gene_id", model=model, layer=layer, selection=selection)
+    if not named:
         raise RequestError(
-            f"the store holds no moments of genes of {assembly!r} under this choice; "
+            f"the store holds no moments of genes of {assembly!r} with these options; "
             "covpool precompute --assembly … makes them"
         )
-    labels = labels_of(one.entry.namespace.recipe for one in found)
-    rows = rows_of(found, labels, bases)
+    labels = labels_of(match.entry.namespace.recipe for match in named)
+    rows = rows_of(named, labels, bases)
     if not rows.entries:
         raise RequestError(
             f"the store holds no moments of the bases that genes of {assembly!r} have now: "
@@ -129,7 +129,7 @@ def _embedded(
     values: NDArray[np.float32] | None = None
     shape: tuple[int, ...] = ()
     row = {gene.id: index for index, gene in enumerate(genes)}
-    # In the order that they lie in on disk.
+    # In the order on disk.
     order = sorted(entries, key=lambda gene: entries[gene].row)
 
     def embed(gene: str) -> tuple[str, int, NDArray[np.float64]]:

@@ -1,8 +1,8 @@
-"""Codecs: how a packed second moment becomes the bytes of one chunk; one codec per module.
+"""Codecs: conversion of a packed second moment to the bytes of one chunk; one codec per module.
 
-A codec is a property of a namespace. Its id is part of the namespace's digest, so it never changes under
-stored rows; `codec_of` finds the codec of an id, `codec_id` the id of what a user asks for. Packages offer
-their classes in the entry-point group `covpool.codecs`.
+A codec is a property of a namespace. Its id is part of the digest of the namespace, so it never changes for
+stored rows. `codec_of` gives the codec of an id, `codec_id` the id of a codec that a user names. Packages
+offer their classes in the entry-point group `covpool.codecs`.
 """
 
 from functools import lru_cache
@@ -12,7 +12,7 @@ from covpool.store.registry import Registry
 
 __all__ = ["ChunkCodec", "Encoded", "codec_id", "codec_of"]
 
-#: By the name that users say.
+#: Codec classes by the names that users give.
 CODECS: Registry[type[ChunkCodec]] = Registry("covpool.codecs", type, ValueError)
 
 
@@ -38,11 +38,11 @@ def codec_of(identifier: str) -> ChunkCodec:
     """The codec of a namespace.
 
     Raises:
-        ValueError: no installed package knows one of that id.
+        ValueError: no installed package has a codec with that id.
     """
-    for codec in CODECS.values():
-        if (found := codec.of_id(identifier)) is not None:
-            return found
+    for kind in CODECS.values():
+        if (codec := kind.of_id(identifier)) is not None:
+            return codec
     raise ValueError(
         f"codec {identifier!r} is unknown to this covpool; upgrade covpool, or install the package that "
         "brings it"

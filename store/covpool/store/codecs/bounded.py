@@ -1,12 +1,12 @@
-"""Lossy with a promise: the relative Frobenius error ‖C' - C‖_F / ‖C‖_F of every matrix is at most the bound.
+"""Lossy with a bound: the relative Frobenius error ‖C' - C‖_F / ‖C‖_F of every matrix is at most the bound.
 
-A chunk is a `Header` and, whichever form keeps the bound in fewest bytes:
+A chunk is a `Header` and the form that keeps the bound with the fewest bytes:
 
-    correlation  N-bit correlations beside the exact diagonal (the usual one)
+    correlation  N-bit correlations and the exact diagonal (the usual form)
     factor       F with C ≈ F Fᵀ, for matrices of few tokens
     exact        the packed matrix as one pcodec stream
 
-N is predicted from the bound; then the bytes are decoded, the error is measured, and N grows until it holds.
+N is predicted from the bound; then the bytes are decoded, the error is measured, and N grows until it is met.
 Negative eigenvalues: a correlation or exact matrix has none below -error · ‖C‖_F (Weyl), which is at least
 -bound · √d times the largest; a factor has none beyond float rounding.
 """
@@ -35,9 +35,9 @@ from covpool.store.values.packing import packed_norm, packed_width
 
 NAME = "covpool.bounded"
 
-#: Matrices whose largest entry lies outside are kept exactly: sums of their squares could leave float64.
+#: Matrices whose largest entry is outside are stored exactly: sums of their squares could exceed float64.
 _RANGE = (1e-140, 1e140)
-#: Part of the bound that leaving out directions of a factor may cost; the rest is for rounding.
+#: Share of the bound for the directions that a factor leaves out; the rest is for rounding.
 _TRUNCATION = 0.5
 
 
@@ -63,9 +63,9 @@ class Bounded:
 
     @classmethod
     def of_id(cls, identifier: str) -> Self | None:
-        """The codec whose bound the id holds."""
-        found = re.fullmatch(r"rfp\+bounded:([^+]+)\+crc32c", identifier)
-        return cls.of_choice(found[1]) if found else None
+        """The codec of an id, which contains the bound; None if the id is of another codec."""
+        match = re.fullmatch(r"rfp\+bounded:([^+]+)\+crc32c", identifier)
+        return cls.of_choice(match[1]) if match else None
 
     def __post_init__(self) -> None:
         if not 0 < self.bound < 1:
@@ -73,7 +73,7 @@ class Bounded:
 
     @property
     def id(self) -> str:
-        """Holds the bound, so that each bound has namespaces of its own."""
+        """Contains the bound, so that each bound has separate namespaces."""
         return f"rfp+bounded:{self.bound!r}+crc32c"
 
     def zarr_arguments(self, itemsize: int) -> dict[str, Any]:
@@ -82,11 +82,11 @@ class Bounded:
 
     def encode(self, packed: FloatArray, count: int) -> Encoded:
         """The smallest form that keeps the bound; a factor is tried for fewer than d / 2 tokens."""
-        found: list[Encoded | None] = []
+        forms: list[Encoded | None] = []
         if _RANGE[0] <= float(max(packed.max(), -packed.min())) <= _RANGE[1]:
             norm = packed_norm(packed)
-            found = [self._by_correlation(packed, norm), self._by_factor(packed, norm, count)]
-        encoded = min((form for form in found if form), key=lambda form: len(form.data), default=None)
+            forms = [self._by_correlation(packed, norm), self._by_factor(packed, norm, count)]
+        encoded = min((form for form in forms if form), key=lambda form: len(form.data), default=None)
         # Exact floats take more than half their own size, unless the matrix is special.
         if encoded is None or 2 * len(encoded.data) > packed.nbytes:
             exact = self._form(packed, Mode.EXACT, 0, 0, 0.0, stream(packed))
@@ -94,7 +94,7 @@ class Bounded:
         return encoded
 
     def decode(self, data: NDArray[np.uint8], shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """The packed matrix that the chunk stands for."""
+        """The packed matrix of a chunk."""
         content = data.tobytes()
         header = Header.from_bytes(content)
         expected = (packed_width(shape), dtype.itemsize)
@@ -120,20 +120,20 @@ class Bounded:
         width = packed_width(packed.shape)
         if 2 * count >= width:
             return None
-        found = factor.factorise(packed, width, _TRUNCATION * self.bound * norm, limit=count + 1)
-        if found is None:
+        root = factor.factorise(packed, width, _TRUNCATION * self.bound * norm, limit=count + 1)
+        if root is None:
             return None
 
         def at(bits: int) -> Encoded | None:
-            payload = factor.encode(found, bits)
-            return self._measured(packed, norm, Mode.FACTOR, bits, found.shape[1], payload)
+            payload = factor.encode(root, bits)
+            return self._measured(packed, norm, Mode.FACTOR, bits, root.shape[1], payload)
 
-        return _first(at, factor.bits_for(found, norm, self.bound), factor.MAX_BITS)
+        return _first(at, factor.bits_for(root, norm, self.bound), factor.MAX_BITS)
 
     def _measured(
         self, packed: FloatArray, norm: float, mode: Mode, bits: int, rank: int, payload: bytes
     ) -> Encoded | None:
-        """The form if what its bytes decode to keeps the bound."""
+        """The form, if its decoded matrix keeps the bound; else None."""
         form = self._form(packed, mode, bits, rank, 0.0, payload)
         decoded = self.decode(np.frombuffer(form.data, np.uint8), packed.shape, packed.dtype)
         error = packed_norm(decoded, packed) / norm
@@ -154,7 +154,7 @@ def _first(at: Callable[[int], Encoded | None], predicted: int, most: int) -> En
 class BoundedCodec(ArrayBytesCodec):
     """`Bounded` as a Zarr v3 codec: chunks are (…, 2p + 1, d - p) with one matrix each.
 
-    zarr does not tell a codec how many tokens a matrix has, so writing through zarr never makes a factor.
+    zarr does not pass the number of tokens of a matrix to a codec, so writing through zarr makes no factor.
     """
 
     bound: float
@@ -167,7 +167,7 @@ class BoundedCodec(ArrayBytesCodec):
         return cls(bound=float(configuration["bound"]))
 
     def to_dict(self) -> dict[str, JSON]:
-        """What `from_dict` reads."""
+        """The mapping that `from_dict` reads."""
         return {"name": NAME, "configuration": {"bound": self.bound}}
 
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:

@@ -1,4 +1,4 @@
-"""What a codec is to the store, and the checksum that ends every chunk."""
+"""The interface of a codec, and the checksum at the end of every chunk."""
 
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
@@ -15,8 +15,8 @@ class Encoded(NamedTuple):
     """A packed matrix as bytes.
 
     Attributes:
-        data: what goes to disk, before its checksum.
-        error: relative Frobenius error of what `data` decodes to, over the full matrix; 0.0 if lossless.
+        data: the bytes to store, before their checksum.
+        error: relative Frobenius error of the decoded matrix, over the full matrix; 0.0 if lossless.
     """
 
     data: bytes
@@ -27,25 +27,25 @@ class ChunkCodec(Protocol):
     """One way to write a packed second moment (`covpool.store.values.packing`) as one chunk.
 
     Encoding here and encoding by zarr through `zarr_arguments` give the same bytes; the store calls the codec
-    itself because zarr's way through an event loop costs more than the compression of a small matrix.
+    itself because zarr's event loop costs more time than the compression of a small matrix.
 
     Attributes:
-        example: how users name it, with an argument behind a colon where it takes one.
+        example: the name that users give, with an argument after a colon if it takes one.
     """
 
     example: ClassVar[str]
 
     @classmethod
     def of_choice(cls, argument: str) -> Self:
-        """The codec with the argument that a user gives; raises ValueError for one that it does not take."""
+        """The codec with an argument from a user; ValueError if the argument is not valid."""
 
     @classmethod
     def of_id(cls, identifier: str) -> Self | None:
-        """The codec of an id; None where the id is of another codec."""
+        """The codec of an id; None if the id is of another codec."""
 
     @property
     def id(self) -> str:
-        """Name in the namespace's digest; says how the array is read."""
+        """Name in the digest of the namespace; it determines how the array is read."""
 
     @property
     def bound(self) -> float:
@@ -58,11 +58,11 @@ class ChunkCodec(Protocol):
         """Bytes of a packed matrix that is the mean over `count` tokens."""
 
     def decode(self, data: NDArray[np.uint8], shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """What `encode` was given, to within its error; raises ValueError or RuntimeError on nonsense."""
+        """The matrix that was encoded, within its error; ValueError or RuntimeError for damaged data."""
 
 
 class Plain:
-    """What codecs without an argument share."""
+    """The part that codecs without an argument share."""
 
     id: str
 
@@ -87,7 +87,7 @@ def unseal(chunk: bytes) -> NDArray[np.uint8]:
     """The chunk without its checksum, as a view.
 
     Raises:
-        ValueError: the chunk is too short to have one, or it differs.
+        ValueError: the chunk is too short for a checksum, or the checksum differs.
     """
     if len(chunk) < CHECKSUM_BYTES:
         raise ValueError(f"{len(chunk)} bytes are too few")

@@ -1,8 +1,8 @@
-"""For matrices that are kept rather than served: pcodec, exact, and mostly smaller than the default.
+"""For archived matrices: pcodec, exact, and mostly smaller than the default.
 
-pcodec is a numerical coder that sits at the entropy of what is left to compress; it encodes an order of
-magnitude slower. Real moments took between 9 % less and 1 % more than with the default
-(`benchmarks/store.py`). Zarr knows it as the extension codec `numcodecs.pcodec`.
+pcodec is a numerical coder that compresses close to the entropy; it encodes an order of magnitude slower.
+Real moments took between 9 % less and 1 % more space than with the default (`benchmarks/store.py`). In Zarr
+it is the extension codec `numcodecs.pcodec`.
 """
 
 import warnings
@@ -43,6 +43,6 @@ class Cold(Plain):
 
     def decode(self, data: NDArray[np.uint8], shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Decompress straight into the array."""
-        found = np.empty(shape, dtype)
-        _PCODEC.decode(data, found)
-        return found
+        decoded = np.empty(shape, dtype)
+        _PCODEC.decode(data, decoded)
+        return decoded

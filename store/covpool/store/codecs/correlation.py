@@ -1,7 +1,7 @@
-"""Second moments as N-bit correlations: C_ij / √(C_ii C_jj) rounded, beside the exact diagonal.
+"""Second moments as N-bit correlations: C_ij / √(C_ii C_jj) rounded, and the exact diagonal.
 
-Scaling by the diagonal lets one width of integers serve channels of any magnitude; what was on the diagonal
-comes back exactly. Payload: diagonal (d floats of the matrix's dtype), then the integers in packed order.
+With scaling by the diagonal, one width of integers suits channels of any magnitude; the diagonal is restored
+exactly. Payload: diagonal (d floats of the matrix's dtype), then the integers in packed order.
 """
 
 import math
@@ -14,14 +14,14 @@ from covpool.store.codecs.integers import dtype_for, largest, stream, unstream
 from covpool.store.values.moments import FloatArray
 from covpool.store.values.packing import diagonal_index, packed_shape, packed_width
 
-#: More bits than these would keep more than the floats' own precision.
+#: More bits than these would exceed the precision of the floats.
 MAX_BITS = {4: 24, 8: 50}
-#: Rows worked on at once: a block of float64 scales stays in the cache.
+#: Rows per block: a block of float64 scales stays in the cache.
 _ROWS = 64
 
 
 def bits_for(packed: FloatArray, norm: float, bound: float) -> int:
-    """N for which rounding is expected to cost a relative Frobenius error of `bound`.
+    """N for which the expected relative Frobenius error of rounding is `bound`.
 
     Rounding errors are uniform in a step of √(C_ii C_jj) / (2^(N-1) - 1), so their sum of squares over the
     matrix is (tr(C) / (2^(N-1) - 1))² / 12.
@@ -32,14 +32,14 @@ def bits_for(packed: FloatArray, norm: float, bound: float) -> int:
 
 
 def encode(packed: FloatArray, bits: int) -> bytes | None:
-    """The payload; None for a matrix that has a negative (or no) number on its diagonal."""
+    """The payload; None for a matrix with a negative number or NaN on its diagonal."""
     variances = packed[diagonal_index(packed_width(packed.shape))]
     if not (variances >= 0).all():
         return None
     top = largest(bits)
     numbers = np.empty(packed.shape, dtype_for(bits))
     for rows, scale in _scales(np.sqrt(variances.astype(np.float64))):
-        # Where a channel is silent (scale 0) any correlation would do; decoding gives 0.
+        # For a channel that is always 0 (scale 0) any correlation is valid; decoding gives 0.
         ratio = np.divide(packed[rows], scale, out=np.zeros_like(scale), where=scale > 0)
         numbers[rows] = np.clip(np.rint(ratio * top), -top, top)
     return variances.tobytes() + stream(numbers)

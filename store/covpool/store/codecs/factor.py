@@ -1,8 +1,8 @@
 """Second moments of few tokens as a factor: C ≈ F Fᵀ with F (d, r), rounded to N bits per number.
 
 T tokens give a matrix of rank T at most, so for T < d / 2 the factor can be smaller than half the matrix. It
-is found by block pivoted Cholesky: each step takes the features that are explained worst so far. What it
-decodes to is positive semi-definite by construction, up to float rounding. Payload: one float64 scale per
+is computed by block pivoted Cholesky: each step takes the features with the largest residuals. The decoded
+matrix is positive semi-definite by construction, up to float rounding. Payload: one float64 scale per
 feature, then the integers, row by row.
 """
 
@@ -17,7 +17,7 @@ from covpool.store.values.moments import FloatArray
 from covpool.store.values.packing import pack, unpack
 
 MAX_BITS = 30
-#: Features per step; the work is then matrix products.
+#: Features per step, so that most work is in matrix products.
 _BLOCK = 64
 #: Directions with an eigenvalue below this many ulps of the largest diagonal entry are rounding.
 _NOISE_ULPS = 64
@@ -39,15 +39,15 @@ def factorise(packed: FloatArray, width: int, tolerance: float, limit: int) -> N
         kept = values > noise
         if not kept.any() or factor.shape[1] + kept.sum() > limit:
             return None
-        found = columns @ (vectors[:, kept] / np.sqrt(values[kept]))
-        residual = np.maximum(residual - np.square(found).sum(1), 0)
+        added = columns @ (vectors[:, kept] / np.sqrt(values[kept]))
+        residual = np.maximum(residual - np.square(added).sum(1), 0)
         residual[pivots] = 0
-        factor = np.hstack([factor, found])
+        factor = np.hstack([factor, added])
     return factor
 
 
 def bits_for(factor: NDArray[np.float64], norm: float, bound: float) -> int:
-    """N for which rounding the factor is expected to cost a relative Frobenius error of `bound`.
+    """N for which the expected relative Frobenius error of rounding the factor is `bound`.
 
     Rounding errors E are uniform in a step of scale / (2^(N-1) - 1) for each feature, so F Eᵀ + E Fᵀ has an
     expected squared norm of 2 ‖F‖² Σ scale² / (12 (2^(N-1) - 1)²).

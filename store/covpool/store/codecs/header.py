@@ -1,4 +1,4 @@
-"""The 32 bytes an error-bounded chunk starts with."""
+"""The 32 bytes at the start of an error-bounded chunk."""
 
 import struct
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ HEADER_BYTES = _LAYOUT.size
 
 
 class Mode(IntEnum):
-    """How the rest of the chunk is to be read."""
+    """Form of the rest of the chunk."""
 
     EXACT = 0
     CORRELATION = 1
@@ -20,16 +20,16 @@ class Mode(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What describes one encoded matrix.
+    """Description of one encoded matrix.
 
     Attributes:
         mode: form of the payload.
-        itemsize: 4 or 8, bytes of the floats that went in and come out.
+        itemsize: 4 or 8, bytes of the floats of the matrix.
         bits: N, bits of the integers, sign included; 0 if exact.
         width: number of features d.
         rank: columns of the factor; 0 in the other forms.
-        bound: relative Frobenius error that was asked for.
-        error: the one that decoding the payload showed, at most `bound`.
+        bound: requested relative Frobenius error.
+        error: measured relative Frobenius error of the decoded payload, at most `bound`.
     """
 
     mode: Mode

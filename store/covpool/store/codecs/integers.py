@@ -15,7 +15,7 @@ def largest(bits: int) -> int:
 
 
 def dtype_for(bits: int) -> np.dtype[Any]:
-    """Smallest integer type that pcodec and N bits share."""
+    """Smallest integer type of pcodec that holds N bits."""
     return np.dtype(np.int16 if bits <= 16 else np.int32 if bits <= 32 else np.int64)
 
 
@@ -26,7 +26,7 @@ def stream(numbers: NDArray[Any]) -> bytes:
 
 
 def unstream(data: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """What `stream` was given; ValueError if the stream holds another number of items."""
-    found = np.empty(shape, dtype)
-    PCODEC.decode(data, found)
-    return found
+    """The array that `stream` encoded; ValueError if the stream has another number of items."""
+    numbers = np.empty(shape, dtype)
+    PCODEC.decode(data, numbers)
+    return numbers

@@ -11,7 +11,7 @@ from zarr.codecs import BloscCodec, BloscShuffle, BytesCodec, Crc32cCodec
 from covpool.store.codecs.chunk import Encoded, Plain
 from covpool.store.values.moments import FloatArray
 
-#: The least that LZ4 skips while it looks for matches: 1 % smaller than level 5, and reads as fast.
+#: The most thorough search of LZ4: 1 % smaller than level 5, and decodes as fast.
 LEVEL = 9
 
 
@@ -42,6 +42,6 @@ class Lossless(Plain):
 
     def decode(self, data: NDArray[np.uint8], shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Decompress straight into the array."""
-        found = np.empty(shape, dtype)
-        blosc.decompress(data, found)
-        return found
+        decoded = np.empty(shape, dtype)
+        blosc.decompress(data, decoded)
+        return decoded

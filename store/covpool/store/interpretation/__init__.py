@@ -1,1 +1,1 @@
-"""Interpretation: what cached second moments say about genes, features and models; numpy alone."""
+"""Interpretation: analyses of cached second moments of genes, features and models; numpy only."""

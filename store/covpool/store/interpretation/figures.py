@@ -1,4 +1,4 @@
-"""Figures of spectra and similarities (matplotlib, imported when one is drawn; extra `plots`)."""
+"""Figures of spectra and similarities (matplotlib is imported only for drawing; extra `plots`)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,10 +15,10 @@ def draw_spectra(spectra: Mapping[str, Spectrum], path: Path) -> None:
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
-    for name, one in spectra.items():
-        shares = one.shares[one.shares > 0]
+    for name, spectrum in spectra.items():
+        shares = spectrum.shares[spectrum.shares > 0]
         axes.plot(
-            range(1, len(shares) + 1), shares, label=f"{name} (effective rank {one.effective_rank:.1f})"
+            range(1, len(shares) + 1), shares, label=f"{name} (effective rank {spectrum.effective_rank:.1f})"
         )
     axes.set(xlabel="eigenvalue", ylabel="share of the trace", yscale="log", xscale="log")
     if len(spectra) <= 12:
@@ -28,7 +28,7 @@ def draw_spectra(spectra: Mapping[str, Spectrum], path: Path) -> None:
 
 
 def draw_matrix(matrix: NDArray[np.float64], names: Sequence[str], label: str, path: Path) -> None:
-    """A (n, n) matrix as colours, symmetric about 0 when it has negative entries."""
+    """An (n, n) matrix as colours, symmetric about 0 if it has negative entries."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 5.4), layout="constrained")

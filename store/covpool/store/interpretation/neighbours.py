@@ -1,6 +1,6 @@
 """Nearest neighbours of sequences among cached moments: exact, one pass, batched.
 
-A pass costs one matrix product per batch beside reading, which dominates it, so no approximate index is kept.
+A pass takes one matrix product per batch, less time than reading, so there is no approximate index.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,28 +33,28 @@ def nearest_neighbours(
     items: Iterable[tuple[MomentsKey, Moments]],
     count: int = 10,
 ) -> list[list[Neighbour]]:
-    """For each query the `count` most similar items, best first; a query that is an item finds itself.
+    """For each query the `count` most similar items, best first; a query among the items finds itself.
 
     Args:
-        pooling: what is compared; "second_moment" compares whole moments by their cosine.
-        queries: of the same features as the items.
-        items: read once; memory is a batch of embeddings.
-        count: neighbours, at most.
+        pooling: the embeddings to compare; "second_moment" compares whole moments by their cosine.
+        queries: moments of the same features as the items.
+        items: read once; memory is needed for one batch of embeddings.
+        count: maximum number of neighbours.
 
     Raises:
-        PoolingError: there are no queries or they have another width.
+        PoolingError: there are no queries, or they have another width.
         BottleneckError: the pooling was fitted on other moments.
     """
     if not queries:
         raise PoolingError("nearest neighbours of nothing; give at least one query")
-    wanted = _unit(np.stack([pooling.embed(one).ravel() for one in queries]))
+    units = _unit(np.stack([pooling.embed(query).ravel() for query in queries]))
     best: list[list[Neighbour]] = [[] for _ in queries]
-    for keys, rows in _batches(pooling, items, wanted.shape[1], queries[0].width):
-        similarities = wanted @ _unit(rows).T
-        for found, row in zip(best, similarities, strict=True):
-            found += [Neighbour(key, float(value)) for key, value in zip(keys, row, strict=True)]
-            found.sort(key=lambda one: (-one.similarity, one.key.digest))
-            del found[count:]
+    for keys, rows in _batches(pooling, items, units.shape[1], queries[0].width):
+        similarities = units @ _unit(rows).T
+        for nearest, row in zip(best, similarities, strict=True):
+            nearest += [Neighbour(key, float(value)) for key, value in zip(keys, row, strict=True)]
+            nearest.sort(key=lambda item: (-item.similarity, item.key.digest))
+            del nearest[count:]
     return best
 
 

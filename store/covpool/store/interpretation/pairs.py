@@ -13,7 +13,7 @@ Measure = Literal["correlation", "covariance", "second_moment", "cosine"]
 
 @dataclass(frozen=True)
 class FeaturePair:
-    """Two features, the lower index first, and how strongly they go together."""
+    """Two features, the lower index first, and the strength of their association."""
 
     first: int
     second: int
@@ -25,9 +25,9 @@ def strongest_pairs(moments: Moments, count: int = 20, *, by: Measure = "correla
 
     Args:
         moments: of a sequence.
-        count: pairs, at most.
-        by: "second_moment" C_ij, "cosine" C_ij / √(C_ii C_jj), "covariance", or "correlation"; a feature that
-            is 0 (that never varies) has cosine (correlation) 0 with every other.
+        count: maximum number of pairs.
+        by: "second_moment" C_ij, "cosine" C_ij / √(C_ii C_jj), "covariance", or "correlation". A feature that
+            is always 0 has cosine 0 with all others; a feature that never varies has correlation 0.
     """
     matrix = association(moments, by)
     rows, columns = np.triu_indices(moments.width, 1)
@@ -51,7 +51,7 @@ def association(moments: Moments, by: Measure) -> NDArray[np.float64]:
         raise ValueError(f"measure {by!r}: choose correlation, covariance, second_moment or cosine")
     if by in ("second_moment", "covariance"):
         return matrix
-    # A variance that is rounding of the mean square is no variance.
+    # A variance within rounding of the mean square counts as 0.
     diagonal = np.diagonal(matrix)
     least = 1e-6 * np.diagonal(wide.second_moment).astype(np.float64)
     spread = np.sqrt(np.where(diagonal > least, diagonal, np.inf))

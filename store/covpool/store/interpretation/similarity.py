@@ -1,10 +1,10 @@
-"""Similarity of genes, and of the views that two layers or models have of the same genes.
+"""Similarity of genes, and of the representations of the same genes in two layers or models.
 
 Two genes: the cosine <A, B> / (‖A‖ ‖B‖) of their second moments. Two recipes: linear centred kernel alignment
 (Kornblith, Norouzi, Lee and Hinton, "Similarity of Neural Network Representations Revisited", 2019) of the
-genes-by-genes matrices of dot products <C_i, C_j>: 1 where both see the same structure among genes, up to
-rotation and scale. That estimator is biased upwards when genes are fewer than numbers, so the unbiased HSIC
-of Song et al. 2012 takes its place (as in Nguyen, Raghu and Kornblith 2021).
+genes-by-genes matrices of dot products <C_i, C_j>: 1 if both have the same structure among genes, up to
+rotation and scale. That estimator is biased upwards if genes are fewer than numbers, so the unbiased HSIC of
+Song et al. 2012 replaces it (as in Nguyen, Raghu and Kornblith 2021).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +17,7 @@ from covpool.store.values.moments import Moments
 
 Matrix = NDArray[np.float64]
 
-#: Half-vectors held at once by `moment_gram`, in bytes; two such blocks are in memory.
+#: Bytes of half-vectors per block in `moment_gram`; two such blocks are in memory.
 BLOCK_BYTES = 256 << 20
 
 
@@ -29,10 +29,10 @@ def cosine_matrix(gram: Matrix) -> Matrix:
 
 
 def moment_gram(read: Callable[[Sequence[int]], Iterable[Moments]], count: int) -> Matrix:
-    """(n, n) float64 dot products <C_i, C_j>; wide moments are read in blocks, again for every other one.
+    """(n, n) float64 dot products <C_i, C_j>; wide moments are read in blocks, once per pair of blocks.
 
     Args:
-        read: the moments at some places, in their order.
+        read: returns the moments at the given indices, in their order.
         count: n.
     """
     if count == 0:
@@ -50,22 +50,22 @@ def moment_gram(read: Callable[[Sequence[int]], Iterable[Moments]], count: int) 
     return gram
 
 
-def linear_cka(one: Matrix, other: Matrix) -> float:
+def linear_cka(first: Matrix, second: Matrix) -> float:
     """Linear CKA of two (n, n) matrices of dot products of the same n genes, in one order.
 
     Raises:
         ValueError: shapes differ, or there are fewer than four genes.
     """
-    if one.shape != other.shape or one.ndim != 2 or one.shape[0] != one.shape[1]:
-        raise ValueError(f"matrices {one.shape} and {other.shape}: give two (n, n) of the same genes")
-    if len(one) < 4:
-        raise ValueError(f"alignment needs four genes or more, there are {len(one)}")
-    scale = np.sqrt(max(_hsic(one, one), 0) * max(_hsic(other, other), 0))
-    return float(_hsic(one, other) / scale) if scale > 0 else 0.0
+    if first.shape != second.shape or first.ndim != 2 or first.shape[0] != first.shape[1]:
+        raise ValueError(f"matrices {first.shape} and {second.shape}: give two (n, n) of the same genes")
+    if len(first) < 4:
+        raise ValueError(f"alignment needs four genes or more, there are {len(first)}")
+    scale = np.sqrt(max(_hsic(first, first), 0) * max(_hsic(second, second), 0))
+    return float(_hsic(first, second) / scale) if scale > 0 else 0.0
 
 
 def _vectors(read: Callable[[Sequence[int]], Iterable[Moments]], part: range) -> Matrix:
-    rows: Matrix = np.stack([half_vector(one.second_moment) for one in read(part)])
+    rows: Matrix = np.stack([half_vector(moments.second_moment) for moments in read(part)])
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Spectrum and effective rank of a second moment: how many directions a sequence's activations take up."""
+"""Spectrum and effective rank of a second moment: the number of directions of a sequence's activations."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ class Spectrum:
     """Eigenvalues of a second moment, or of a covariance.
 
     Attributes:
-        values: (d,) float64, falling; rounding below 0 is set to 0.
+        values: (d,) float64, descending; rounding below 0 is set to 0.
     """
 
     values: NDArray[np.float64]
@@ -38,7 +38,7 @@ class Spectrum:
         return 1 / squares if squares > 0 else 0.0
 
     def directions(self, share: float) -> int:
-        """The fewest directions that hold this share of the sum, as 0.9."""
+        """The smallest number of directions with this share of the sum, such as 0.9."""
         return int(np.searchsorted(self.shares.cumsum(), share - 1e-12) + 1)
 
 

@@ -1,1 +1,1 @@
-"""Values: keys, moments, partial sums, and how symmetric matrices are packed."""
+"""Values: keys, moments, partial sums, and the packing of symmetric matrices."""

@@ -1,4 +1,4 @@
-"""Identity of a cached result: which sequence, and everything besides it that changes the numbers.
+"""Identity of a cached result: the sequence, and everything else that changes the result.
 
 Convention: digests are lower-case SHA-256 hex; JSON is canonical (sorted keys, no spaces, ASCII).
 """
@@ -19,7 +19,7 @@ _HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def canonical_json(value: object) -> str:
-    """The one JSON text that stands for `value` in every digest (sorted keys, ASCII, no NaN)."""
+    """The JSON text of `value` that is used in every digest (sorted keys, ASCII, no NaN)."""
     return _CANONICAL.encode(value)
 
 
@@ -29,28 +29,28 @@ def sha256(data: str | bytes) -> str:
 
 
 def is_digest(text: str) -> bool:
-    """Whether `text` has the form of a digest; everything else is refused before any look-up."""
+    """Whether `text` has the form of a digest; other text is refused before any look-up."""
     return _HEX_DIGEST.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything besides the sequence that changes the numbers of a second moment.
+    """Everything except the sequence that changes a second moment.
 
     Attributes:
-        family: model family, which is the adapter that ran ("ntv3").
-        model: the model's name as the user knows it.
-        weights: SHA-256 over the weights and the configuration that shapes them.
-        adapter_version: raised whenever our own code changes its numbers beyond rounding.
+        family: model family, that is the adapter ("ntv3").
+        model: the model's name for users.
+        weights: SHA-256 over the weights and their configuration.
+        adapter_version: increased when covpool's code changes results beyond rounding.
         layer: the tap ("up.6").
         dtype: compute dtype of the forward ("float32").
-        context: what one forward saw: "whole" (the whole sequence; exact tiling counts as whole), or
-            the window rule of a model that cannot see it.
+        context: input of one forward: "whole" (the whole sequence; exact tiling counts as whole), or
+            the window rule of a model that cannot take it whole.
         strand: "+" (as given), "-" (reverse complement), or "both" (their moments added).
         skip_tokens: leading tokens left out of the moments, per strand.
-        selection: which tokens count: "whole", or a region class ("CDS"); where the class lies in a
-            sequence is part of the key, see `selection_digest`.
-        condition: species or organism the model was conditioned on, "" when it takes none.
+        selection: the class of bases whose tokens count: "whole", or for example "CDS"; its intervals in a
+            sequence are part of the key, see `selection_digest`.
+        condition: species or organism the model was conditioned on, "" for a model without conditions.
     """
 
     family: str
@@ -83,16 +83,16 @@ class Recipe:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """The recipe that `to_json` wrote; an unknown or missing field raises `ValueError`."""
-        found: dict[str, Any] = json.loads(text)
-        known = {field.name for field in fields(cls)}
-        if set(found) != known:
+        values: dict[str, Any] = json.loads(text)
+        names = {field.name for field in fields(cls)}
+        if set(values) != names:
             raise ValueError(
-                f"recipe: fields {sorted(set(found) ^ known)} are unknown or missing; "
+                f"recipe: fields {sorted(set(values) ^ names)} are unknown or missing; "
                 "it was written by another version of covpool"
             )
-        return cls(**found)
+        return cls(**values)
 
-    # Few recipes name many keys, and a key is named often: what follows from one is worked out once.
+    # Many keys share a recipe, and digests are used often: derived values are computed once.
 
     @cached_property
     def _json(self) -> str:
@@ -105,10 +105,10 @@ class Recipe:
 
     @property
     def feature_space(self) -> str:
-        """Digest of what gives the d features their meaning: the recipe without its token selection.
+        """Digest of the fields that give the d features their meaning: the recipe without its tokens.
 
-        Recipes that differ only in context, strand, skipped tokens or region class share it, so one
-        bottleneck serves them all.
+        Recipes that differ only in context, strand, skipped tokens or selection share it, so one bottleneck
+        fits all of them.
         """
         shared = asdict(self)
         for name in ("model", "context", "strand", "skip_tokens", "selection"):
@@ -121,10 +121,10 @@ class MomentsKey:
     """Identity of one cached result: a sequence under a recipe.
 
     Attributes:
-        sequence: SHA-256 of the normalised bases (upper case, A C G T N), see `sequence_digest`; of a region
-            class, of these bases and the class's intervals, see `selection_digest`.
-        length: number of those bases, in bp (implied by the digest; kept for listings).
-        recipe: everything else that changes the numbers.
+        sequence: SHA-256 of the normalised bases (upper case, A C G T N), see `sequence_digest`; for a
+            selection, of these bases and its intervals, see `selection_digest`.
+        length: number of those bases, in bp (implied by the digest; stored for listings).
+        recipe: everything else that changes the result.
     """
 
     sequence: str
@@ -147,14 +147,14 @@ class MomentsKey:
 
 
 def selection_digest(sequence: str, intervals: Iterable[tuple[int, int]]) -> str:
-    """Digest of a sequence, given as its digest, of which only some intervals count.
+    """Digest of some intervals of a sequence, from the digest of the sequence.
 
-    Two genes of equal bases and different exons differ in it. Intervals are 0-based half-open, in order, and
-    apart, so that equal positions have one digest: the SHA-256 of `<sequence digest>\n0-120,350-471`.
+    Two genes with equal bases and different exons have different digests. Intervals are 0-based half-open,
+    sorted and disjoint, so equal positions have one digest: SHA-256 of `<sequence digest>\n0-120,350-471`.
     """
     return sha256(f"{sequence}\n" + ",".join(f"{start}-{end}" for start, end in intervals))
 
 
 def sequence_digest(bases: str) -> str:
-    """Digest of normalised bases: the same gene under two names or annotations is one entry."""
+    """Digest of normalised bases: the same gene with two names or annotations has one entry."""
     return sha256(bases)

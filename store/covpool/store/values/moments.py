@@ -1,7 +1,7 @@
 """Moments: token count, mean and uncentred second moment of one layer over one selection of tokens.
 
-Convention: the second moment is XᵀX / T for activations X (T tokens × d features); it is divided by the
-count here, on read-out, and never inside a running sum.
+Convention: the second moment is XᵀX / T for activations X (T tokens × d features); the division by the
+count happens here, on read-out, and never inside a running sum.
 """
 
 from collections.abc import Iterable
@@ -31,8 +31,8 @@ class Moments:
         second_moment: (d, d) of the same dtype, C = XᵀX / T, symmetric, not centred.
 
     Raises:
-        InvalidMomentsError: shapes or dtypes disagree, or the count is below 1. Values are looked at by
-            `validate` only.
+        InvalidMomentsError: shapes or dtypes disagree, or the count is below 1. Only `validate` checks
+            values.
     """
 
     count: int
@@ -74,7 +74,7 @@ class Moments:
             InvalidMomentsError: a value is not finite, or the second moment is not symmetric to
                 `SYMMETRY_TOLERANCE` of its largest entry.
         """
-        # NaN and infinity both survive a maximum or a minimum.
+        # A maximum or minimum keeps NaN and infinity.
         largest = float(max(self.second_moment.max(), -self.second_moment.min()))
         if not (np.isfinite(largest) and np.isfinite(self.mean).all()):
             raise InvalidMomentsError(
@@ -101,16 +101,16 @@ class Moments:
         return centred.astype(np.float32) if self.dtype == np.float32 else centred
 
     def merge(self, other: Self) -> Self:
-        """Moments of both token selections together, weighted by their counts; the order is free.
+        """Moments of both sets of tokens together, weighted by their counts; the order does not matter.
 
-        The sum runs in float64 and the result has the wider of both dtypes. The selections must be
-        disjoint and of one recipe (save for its token selection): nothing here can check that.
+        The sum is computed in float64, and the result has the wider of both dtypes. The sets must be disjoint
+        and of one recipe (except for its selection); this cannot be checked here.
         """
         return merge((self, other))
 
 
 def merge(parts: Iterable[MomentsT]) -> MomentsT:
-    """Moments of any number of disjoint token selections together (see `Moments.merge`).
+    """Moments of any number of disjoint sets of tokens together (see `Moments.merge`).
 
     Raises:
         InvalidMomentsError: there are no parts, or their widths differ.

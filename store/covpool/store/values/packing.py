@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from covpool.store.values.moments import FloatArray
 from covpool.store.values.tiles import copy_lower, mirror, transpose_into
 
-#: Rows summed at once: their float64 copies stay in the cache.
+#: Rows per sum: their float64 copies stay in the cache.
 _ROWS = 64
 
 
@@ -27,7 +27,7 @@ def packed_width(shape: tuple[int, ...]) -> int:
     """The width whose rectangle has this shape; ValueError if there is none."""
     width = shape[0] // 2 + shape[1] if len(shape) == 2 else 0
     if width < 1 or packed_shape(width) != tuple(shape):
-        raise ValueError(f"{shape} is the shape of no packed matrix; (2p + 1, p) and (2p + 1, p + 1) are")
+        raise ValueError(f"{shape} is not the shape of a packed matrix; give (2p + 1, p) or (2p + 1, p + 1)")
     return width
 
 
@@ -39,7 +39,7 @@ def pack(matrix: FloatArray) -> FloatArray:
     packed = np.empty(packed_shape(width), matrix.dtype)
     packed[:half] = matrix[:half, half:]
     packed[half : half + rest] = matrix[half:, half:]
-    # Below the diagonal of that square lies the transposed leading triangle, one row further down.
+    # The transposed leading triangle is below the diagonal of that square, one row further down.
     copy_lower(packed[half + 1 :, :half], matrix[:half, :half])
     return packed
 

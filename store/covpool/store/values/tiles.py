@@ -1,7 +1,7 @@
 """Transposed access to large matrices, tile by tile.
 
-Reading a column of a wide matrix misses the cache at every step, and rows that lie a power of two apart evict
-each other. Tiles are copied row by row into a buffer of another row length, and transposed from there.
+Reading a column of a wide matrix misses the cache at every step, and rows at a distance of a power of two
+evict each other. Tiles are copied row by row into a buffer with another row length, and transposed from it.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Numbers on a side of a tile, and by how much longer the rows of the buffer are.
+#: Side of a tile in numbers, and the extra length of the buffer's rows.
 TILE, _PADDING = 256, 8
 
 
@@ -44,12 +44,12 @@ def mirror(matrix: NDArray[Any], *, upper: bool) -> None:
 
 
 def asymmetry(matrix: NDArray[Any]) -> float:
-    """Largest |A - Aᵀ|, 0.0 for an empty matrix; NaN or infinity if the matrix holds any on one side."""
+    """Largest |A - Aᵀ|, 0.0 for an empty matrix; NaN or infinity if the matrix has any on one side."""
     largest = 0.0
     for i, j in _tiles(len(matrix)):
         below = matrix[j : j + TILE, i : i + TILE]
         above = _buffered(matrix[i : i + TILE, j : j + TILE])
-        # Nearly always true, and a third of the work of a difference.
+        # Nearly always equal, and this check takes a third of the time of a difference.
         if not np.array_equal(above, below):
             largest = float(np.maximum(largest, np.abs(above - below).max()))
     return largest

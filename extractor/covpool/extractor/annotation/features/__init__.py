@@ -1,1 +1,1 @@
-"""Features as every format states them, put right and checked."""
+"""Features as every format states them, corrected and checked."""

@@ -1,4 +1,4 @@
-"""Canonical: how annotations mark the transcript that stands for its gene, and which mark counts most."""
+"""Canonical: how annotations mark the representative transcript of a gene, and the order of the marks."""
 
 import re
 from typing import TYPE_CHECKING
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: Marks, best first; of a gene's transcripts those with the best mark are canonical. NCBI writes blanks where
-#: Ensembl writes underscores. "basic" marks many of a gene.
+#: Marks, best first; the transcripts of a gene with the best mark are canonical. NCBI writes blanks where
+#: Ensembl writes underscores. "basic" is not listed, because it marks many transcripts of a gene.
 _MARKS = tuple(
     re.compile(mark, re.IGNORECASE)
     for mark in (
@@ -19,7 +19,7 @@ _MARKS = tuple(
     )
 )
 
-#: Finds lines with any of them, as tag or as an attribute of its own that is true.
+#: Matches lines with any mark, as a tag or as a separate attribute that is true.
 _ANY = (
     r"(?i)MANE(?:[ _]|%20)(?:Select|Plus)|Ensembl(?:[ _]|%20)canonical|RefSeq(?:[ _]|%20)Select"
     r"|appris_principal"
@@ -36,12 +36,12 @@ def marked(attributes: "pa.ChunkedArray") -> "pa.ChunkedArray":
 
 
 def rank(values: dict[str, list[str]]) -> int | None:
-    """How much a transcript's mark counts, 0 most; None where there is none.
+    """Rank of a transcript's mark, 0 is the best; None if it has no mark.
 
     Args:
         values: its attributes by name.
     """
     tags = [tag.strip() for tags in values.get("tag", ()) for tag in tags.split(",")]
     tags += [name for name, value in values.items() if value and value[0].lower() in _TRUE]
-    found = [at for at, mark in enumerate(_MARKS) for tag in tags if mark.fullmatch(tag)]
-    return min(found, default=None)
+    ranks = [at for at, mark in enumerate(_MARKS) for tag in tags if mark.fullmatch(tag)]
+    return min(ranks, default=None)

@@ -1,11 +1,11 @@
-"""Contig lengths: what the comments of an annotation file say of them."""
+"""Contig lengths: as the comments of an annotation file state them."""
 
 import re
 
 from covpool.extractor.annotation.features.features import Features
 
-#: GFF3 1.26, and what gene finders write; with what they begin, which is sought first: far faster.
-_SAID = (
+#: Prefix and pattern of GFF3 1.26 and of gene finders. The prefix is searched first, which is far faster.
+_COMMENTS = (
     (b"##sequence-region", re.compile(rb"##sequence-region[ \t]+(?P<name>\S+)[ \t]+1[ \t]+(?P<length>\d+)")),
     (
         b"# Sequence Data:",
@@ -18,12 +18,12 @@ _SAID = (
 )
 
 
-def tell_lengths_in(block: bytes, features: Features) -> None:
-    """Note the lengths that the comments in these lines tell: directives, Prodigal's and AUGUSTUS's headers.
+def read_lengths(block: bytes, features: Features) -> None:
+    """Add the contig lengths in the comments of these lines: directives, headers of Prodigal and AUGUSTUS.
 
-    A region that begins behind the first base tells no length.
+    A `##sequence-region` that begins after the first base states no length.
     """
-    for begin, said in _SAID:
-        if begin in block:
-            for found in said.finditer(block):
-                features.long(found["name"].decode(), int(found["length"]))
+    for prefix, pattern in _COMMENTS:
+        if prefix in block:
+            for match in pattern.finditer(block):
+                features.long(match["name"].decode(), int(match["length"]))

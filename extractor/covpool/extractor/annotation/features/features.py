@@ -1,7 +1,7 @@
-"""Features: what the readers of all formats make of a file, before it is known what belongs to what.
+"""Features: the common output of the readers of all formats, before parts are assigned to genes.
 
 Convention: coordinates are 0-based and half-open. Parts (exons, CDS, UTRs) are columns: there are millions.
-What the readers give may still begin before the first base, or behind its own end; `straight` mends it.
+Features from the readers may begin before the first base or after their own end; `straight` corrects them.
 """
 
 from collections.abc import Callable, Iterable
@@ -38,12 +38,12 @@ Strand = Literal["+", "-", "."]
 
 @dataclass(frozen=True)
 class GeneLine:
-    """One line of a gene, checked by itself only.
+    """One gene line, checked without regard to other lines.
 
     Attributes:
-        id: "" where there is none.
-        trans_spliced: the gene is put together from several places.
-        only_named: the id is a name that genes may share: lines apart from each other are genes of their own.
+        id: "" if there is none.
+        trans_spliced: the gene is joined from several places.
+        only_named: the id is a name that genes may share; lines that do not overlap are separate genes.
     """
 
     id: str
@@ -66,7 +66,7 @@ class GeneLine:
 
 @dataclass(frozen=True)
 class Description:
-    """What is known of a gene without a line."""
+    """Names and biotype of a gene that has no line."""
 
     symbol: str = ""
     aliases: tuple[str, ...] = ()
@@ -75,7 +75,7 @@ class Description:
 
 @dataclass(frozen=True)
 class Parts:
-    """Columns of equal length; `chrom` and `parent` are codes of the names beside them."""
+    """Columns of equal length; `chrom` and `parent` are codes into the lists `chroms` and `parents`."""
 
     kind: NDArray[np.int8]
     chrom: NDArray[np.int32]
@@ -92,18 +92,18 @@ class Parts:
 
 @dataclass
 class Features:
-    """A file's genes, what leads to them, and their parts.
+    """The genes of a file, their parts, and the parents between the two.
 
     Attributes:
         genes: in file order.
-        above: parents by ID, of everything between genes and parts; () of what has none.
-        canonical: how much a transcript counts for its gene by ID, see `canonical.rank`.
+        above: parents by ID, for all features between genes and parts; () for a feature without parents.
+        canonical: rank of a transcript's mark by ID, see `canonical.rank`.
         parts: exons, CDS, UTRs and stop codons.
-        circular: contigs said to be circular.
-        lengths: of contigs in bp, as far as the file tells them.
-        other_names: of contigs, as far as the file tells them.
-        genes_implied: the format needs no gene lines; those missing are made from what names them.
-        named: what transcripts' lines name as their parents: genes, even where they have no line.
+        circular: contigs that the file declares circular.
+        lengths: of contigs in bp, where the file states them.
+        other_names: of contigs, where the file states them.
+        genes_implied: the format needs no gene lines; missing genes are made from features that name them.
+        named: parents that transcript lines name: these are genes, even if they have no line.
         described: genes without a line, by ID.
     """
 
@@ -119,19 +119,19 @@ class Features:
     described: dict[str, Description] = field(default_factory=dict)
 
     def long(self, chrom: str, length: int) -> None:
-        """Note that a contig is at least so long."""
+        """Record that a contig has at least this length."""
         self.lengths[chrom] = max(self.lengths.get(chrom, 0), length)
 
-    def call(self, names: Callable[[str], str]) -> None:
-        """Call every contig as `names` does."""
+    def call(self, renamed: Callable[[str], str]) -> None:
+        """Rename every contig; `renamed` gives the new name of an old one."""
         self.genes = [
-            line if (name := names(line.chrom)) == line.chrom else replace(line, chrom=name)
+            line if (name := renamed(line.chrom)) == line.chrom else replace(line, chrom=name)
             for line in self.genes
         ]
-        self.circular = {names(one) for one in self.circular}
-        self.lengths = {names(one): length for one, length in self.lengths.items()}
-        self.other_names = {names(one): others for one, others in self.other_names.items()}
-        chroms = [names(one) for one in self.parts.chroms]
+        self.circular = {renamed(chrom) for chrom in self.circular}
+        self.lengths = {renamed(chrom): length for chrom, length in self.lengths.items()}
+        self.other_names = {renamed(chrom): others for chrom, others in self.other_names.items()}
+        chroms = [renamed(chrom) for chrom in self.parts.chroms]
         if chroms != self.parts.chroms:
             codes = {name: code for code, name in enumerate(dict.fromkeys(chroms))}
             recoded = np.array([codes[name] for name in chroms], np.int32)
@@ -139,12 +139,12 @@ class Features:
 
 
 def nothing() -> Features:
-    """Features without any."""
+    """Empty features."""
     return Features([], {}, {}, PartColumns().parts())
 
 
 class PartColumns:
-    """Gathers parts of many tables into one `Parts`."""
+    """Collects the parts of many tables into one `Parts`."""
 
     def __init__(self) -> None:
         self._columns: list[tuple[Any, ...]] = []
@@ -154,17 +154,17 @@ class PartColumns:
         self._columns.append((kind, chrom, start, end, strand, parent))
 
     def add_rows(self, rows: Iterable[tuple[int, str, int, int, int, str]]) -> None:
-        """The same as rows."""
+        """The same six values, as rows."""
         if columns := [list(values) for values in zip(*rows, strict=True)]:
             self.add(*columns)
 
     def parts(self) -> Parts:
-        """All of them."""
+        """All parts added so far."""
         import pyarrow as pa
 
         empty: tuple[Any, ...] = tuple([pa.array([], kind) for kind in _TYPES])
         columns = [
-            pa.chunked_array([pa.array(one[n]).cast(kind) for one in [*self._columns, empty]])
+            pa.chunked_array([pa.array(column[n]).cast(kind) for column in [*self._columns, empty]])
             for n, kind in enumerate(_TYPES)
         ]
         chrom, parent = (columns[n].combine_chunks().dictionary_encode() for n in (1, 5))
@@ -187,17 +187,17 @@ _TYPES = ("int8", "string", "int64", "int64", "int8", "string")
 def intervals(table: Any, repairs: Repairs) -> Any:
     """`table` with integer `start` and `end`, 0-based half-open, from 1-based inclusive text.
 
-    Lines whose coordinates are no numbers are left out.
+    Lines whose coordinates are not numbers are left out.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     try:
         start, end = (table[name].cast(pa.int64()) for name in ("start", "end"))
-        whole = not (start.null_count or end.null_count)
+        valid = not (start.null_count or end.null_count)
     except pa.ArrowInvalid:
-        whole = False
-    if not whole:
+        valid = False
+    if not valid:
         numeric = pc.and_kleene(
             *(pc.match_substring_regex(table[name], r"^-?\d{1,15}$") for name in ("start", "end"))
         ).fill_null(False)
@@ -211,7 +211,7 @@ def intervals(table: Any, repairs: Repairs) -> Any:
 
 
 def strand_codes(strands: Any) -> Any:
-    """1 for "+", -1 for "-", 0 for what is neither."""
+    """1 for "+", -1 for "-", 0 for other text."""
     import pyarrow.compute as pc
 
     plus, minus = (pc.equal(strands, sign).fill_null(False).cast("int8") for sign in "+-")

@@ -1,6 +1,6 @@
-"""Origin: features over the first base of a circular contig, whose pieces a file places at both of its ends.
+"""Origin: features that cross the first base of a circular contig; a file places their pieces at both ends.
 
-Convention: such a feature ends behind its contig; what lies behind the origin is moved by its length.
+Convention: such a feature ends after the end of its contig; pieces past the origin are moved by its length.
 """
 
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from covpool.extractor.annotation.features.features import Parts
 
 
-def behind(start: NDArray[np.int64], end: NDArray[np.int64], length: int) -> NDArray[np.bool_]:
-    """Which of the pieces of one feature lie behind the origin: those that make its stretch the shortest.
+def past_origin(start: NDArray[np.int64], end: NDArray[np.int64], length: int) -> NDArray[np.bool_]:
+    """Mask of the pieces of one feature that lie past the origin: the choice that makes its stretch shortest.
 
     Args:
         start, end: of the pieces.
@@ -22,28 +22,28 @@ def behind(start: NDArray[np.int64], end: NDArray[np.int64], length: int) -> NDA
     order = np.argsort(start, kind="stable")
     reach = np.maximum.accumulate(end[order])
     gaps = start[order][1:] - reach[:-1]
-    found = np.zeros(len(start), bool)
+    past = np.zeros(len(start), bool)
     if len(gaps) and gaps.max() > start[order][0] + length - reach[-1]:
-        found[order[: int(gaps.argmax()) + 1]] = True
-    return found
+        past[order[: int(gaps.argmax()) + 1]] = True
+    return past
 
 
 def stretch_of(spans: list[tuple[int, int]], length: int) -> tuple[int, int]:
-    """From the first base to the last of one feature in pieces; around a circle the shorter way.
+    """Start and end of one feature in pieces; on a circular contig, of the shorter way around.
 
     Args:
         spans: of the pieces.
-        length: of the circle; 0 where the contig is none.
+        length: of the circular contig; 0 if the contig is linear.
     """
     start, end = (np.array(values, np.int64) for values in zip(*spans, strict=True))
     if length:
-        turned = behind(start, end, length)
+        turned = past_origin(start, end, length)
         start, end = start + length * turned, end + length * turned
     return int(start.min()), int(end.max())
 
 
 def unrolled(parts: Parts, circles: Mapping[str, int]) -> Parts:
-    """`parts` with those behind the origin moved, where a parent has some on either side of it."""
+    """`parts` with those past the origin moved, for parents with parts on both sides of it."""
     lengths = lengths_of(parts.chroms, circles)
     rows = np.flatnonzero(lengths[parts.chrom])
     if not len(rows):
@@ -53,20 +53,20 @@ def unrolled(parts: Parts, circles: Mapping[str, int]) -> Parts:
     last = np.zeros(len(parts.parents), np.int64)
     np.minimum.at(first, parent, start)
     np.maximum.at(last, parent, end)
-    # A shorter way over the origin leaves out more than it goes: all others are as they should be.
+    # The way over the origin can be shorter only if the parts extend over more than half of the contig.
     wide = rows[2 * (last - first)[parent] > lengths[parts.chrom[rows]]]
     starts, ends = parts.start.copy(), parts.end.copy()
-    for one in np.unique(parts.parent[wide]):
-        own = wide[parts.parent[wide] == one]
+    for parent_code in np.unique(parts.parent[wide]):
+        own = wide[parts.parent[wide] == parent_code]
         length = int(lengths[parts.chrom[own[0]]])
-        turned = own[behind(parts.start[own], parts.end[own], length)]
+        turned = own[past_origin(parts.start[own], parts.end[own], length)]
         starts[turned] += length
         ends[turned] += length
     return replace(parts, start=starts, end=ends)
 
 
 def lengths_of(chroms: list[str], circles: Mapping[str, int]) -> NDArray[np.int64]:
-    """Lengths of contigs that are circles; 0 for the others."""
+    """Lengths of circular contigs; 0 for the others."""
     return np.array([circles.get(name, 0) for name in chroms], np.int64)
 
 
@@ -77,7 +77,7 @@ def fitted(
     gene_end: NDArray[np.int64],
     length: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """By how much to move parts so that most of each lies in its gene: once around its circle, or not."""
+    """Shifts (0 or one turn of the contig) that put most of each part into its gene."""
     moved = np.zeros(len(start), np.int64)
     rows = np.flatnonzero((length > 0) & ((start < gene_start) | (end > gene_end)))
     ways = np.array([0, 1, -1])

@@ -1,4 +1,4 @@
-"""Parents: the names that parts hang from, and how far the parts of each reach."""
+"""Parents: the names that parts give as their parents, and the extent of the parts of each."""
 
 from dataclasses import replace
 
@@ -7,14 +7,14 @@ from numpy.typing import NDArray
 
 from covpool.extractor.annotation.features.features import Parts
 
-#: Chrom, sign of the strand (0 where there is none), start and end.
+#: Chrom, sign of the strand (0 if there is none), start and end.
 Extent = tuple[str, int, int, int]
 
 
 def apart(parts: Parts) -> Parts:
-    """`parts` with those of a parent on one strand of one contig: others get a parent of the same name.
+    """`parts`, those of a parent on one strand of one contig; others get a new parent with the same name.
 
-    A transcript of one id on X and on Y is two.
+    A transcript ID that occurs on X and on Y gives two parents.
     """
     chrom, strand = _first(parts)
     while True:
@@ -39,8 +39,8 @@ def extents(parts: Parts) -> list[Extent]:
     np.minimum.at(start, parts.parent, parts.start)
     np.maximum.at(end, parts.parent, parts.end)
     return [
-        (parts.chroms[c], int(sign), int(one), int(other))
-        for c, sign, one, other in zip(chrom, strand, start, end, strict=True)
+        (parts.chroms[code], int(sign), int(first_base), int(last_base))
+        for code, sign, first_base, last_base in zip(chrom, strand, start, end, strict=True)
     ]
 
 

@@ -1,6 +1,6 @@
-"""Straight: features that begin behind their end or before the first base, as they were meant.
+"""Straight: corrected coordinates of features that begin after their end or before the first base.
 
-On a circular contig they go over its origin; on a linear one, start and end were exchanged, or are cut.
+On a circular contig they cross the origin; on a linear contig, start and end were swapped, or are cut.
 """
 
 from collections.abc import Mapping
@@ -11,22 +11,22 @@ import numpy as np
 from covpool.extractor.annotation.features.features import CDS, EXON, STOP, UTR, Features
 from covpool.extractor.annotation.features.repairs import Repairs
 
-_CALLED = {EXON: "exon", CDS: "CDS", UTR: "UTR", STOP: "stop_codon"}
+_TYPE_NAMES = {EXON: "exon", CDS: "CDS", UTR: "UTR", STOP: "stop_codon"}
 
 
 def straighten(features: Features, circles: Mapping[str, int], repairs: Repairs) -> None:
-    """Mend the coordinates of genes and parts.
+    """Correct the coordinates of genes and parts.
 
     Args:
         features: its genes and parts are replaced.
         circles: lengths of circular contigs in bp.
-        repairs: is told of each.
+        repairs: receives every correction.
     """
-    for at, line in enumerate(features.genes):
+    for index, line in enumerate(features.genes):
         length = circles.get(line.chrom, 0)
         if line.start < 0 or line.end <= line.start or 0 < length <= line.start:
             start, end = _meant(line.start, line.end, length, f"{line.chrom}:{{}} {line.id}", repairs)
-            features.genes[at] = replace(line, start=start, end=end)
+            features.genes[index] = replace(line, start=start, end=end)
     parts = features.parts
     rows = np.flatnonzero((parts.start < 0) | (parts.end <= parts.start))
     if not len(rows):
@@ -34,7 +34,7 @@ def straighten(features: Features, circles: Mapping[str, int], repairs: Repairs)
     starts, ends = parts.start.copy(), parts.end.copy()
     for row in rows.tolist():
         chrom = parts.chroms[parts.chrom[row]]
-        where = f"{chrom}:{{}} {_CALLED[int(parts.kind[row])]}"
+        where = f"{chrom}:{{}} {_TYPE_NAMES[int(parts.kind[row])]}"
         starts[row], ends[row] = _meant(
             int(starts[row]), int(ends[row]), circles.get(chrom, 0), where, repairs
         )
@@ -42,23 +42,23 @@ def straighten(features: Features, circles: Mapping[str, int], repairs: Repairs)
 
 
 def _meant(start: int, end: int, length: int, where: str, repairs: Repairs) -> tuple[int, int]:
-    """What was meant by [start, end) on a contig that is a circle of `length`, or none where that is 0."""
-    told = where.format(f"{start + 1}-{end}")
+    """The corrected [start, end) on a circular contig of `length` bp, or on a linear contig if it is 0."""
+    place = where.format(f"{start + 1}-{end}")
     if end <= start:
-        # Inclusive ends, exchanged.
+        # Start and end were swapped as inclusive coordinates.
         exchanged = end - 1, start + 1
         if not (start < length and end > 0 and end + length - start < exchanged[1] - exchanged[0]):
-            repairs.add("start-after-end", told)
+            repairs.add("start-after-end", place)
             start, end = exchanged
         else:
-            repairs.add("over-origin", told)
+            repairs.add("over-origin", place)
             end += length
-    # A start of 0 (1-based) is one base off; far before the first base is meant to be before the origin.
+    # A start of 0 (1-based) is off by one; a start far before the first base means before the origin.
     if length and (start < -1 or start >= length):
-        repairs.add("over-origin", told)
+        repairs.add("over-origin", place)
         turns = start // length
         start, end = start - turns * length, end - turns * length
     if start < 0:
-        repairs.add("before-first-base", told)
+        repairs.add("before-first-base", place)
         start, end = 0, max(end, 1)
     return start, end

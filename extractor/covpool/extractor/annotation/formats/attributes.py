@@ -1,6 +1,6 @@
-"""Attributes: column nine of GFF3 (`name=value;`) and GTF (`name "value";`), as their producers write them.
+"""Attributes: column nine of GFF3 (`name=value;`) and GTF (`name "value";`), as producers write it.
 
-Values may be quoted in both, and hold semicolons then; blanks may stand around `=`.
+Values may be quoted in both formats, and then may hold semicolons. Blanks may surround `=`.
 """
 
 import re
@@ -10,48 +10,48 @@ from urllib.parse import unquote
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: A quotation mark that no other closes before the value ends is a character like others: 5" end.
+#: A quotation mark that is not closed before the value ends is an ordinary character: 5" end.
 _GFF3 = re.compile(r'\s*([^=;]*?)\s*=\s*("[^"]*"(?=\s*(?:;|$))|[^;]*)\s*(?:;|$)')
 _GTF = re.compile(r'\s*([^\s=";]+)(?:\s*=\s*|\s+)("[^"]*"|[^;]*)\s*(?:;|$)')
 
 
 def of_gff3(text: str) -> dict[str, list[str]]:
-    """Values by name of a GFF3 attribute column, quotes taken off and percent-encoding undone."""
+    """Values by name of a GFF3 attribute column, without quotes and percent-encoding."""
     if '"' in text:
-        pairs = [(found[1], found[2].strip()) for found in _GFF3.finditer(text)]
+        pairs = [(match[1], match[2].strip()) for match in _GFF3.finditer(text)]
         pairs = [(name, value[1:-1] if _is_quoted(value) else value) for name, value in pairs]
     else:
-        pairs = [(name, value) for name, _, value in (one.partition("=") for one in text.split(";"))]
-    found = {
+        pairs = [(name, value) for name, _, value in (field.partition("=") for field in text.split(";"))]
+    named = {
         name.strip(): [value.strip() for value in values.split(",") if value.strip()]
         for name, values in pairs
         if name.strip()
     }
     if "%" in text:
-        found = {name: [unquote(value).strip() for value in values] for name, values in found.items()}
-    return found
+        named = {name: [unquote(value).strip() for value in values] for name, values in named.items()}
+    return named
 
 
 def of_gtf(text: str) -> dict[str, list[str]]:
     """Values by name of a GTF attribute column; a name may come several times (`tag`)."""
-    found: dict[str, list[str]] = {}
+    named: dict[str, list[str]] = {}
     for name, value in _GTF.findall(text):
         if value := value.strip().strip('"').strip():
-            found.setdefault(name, []).append(value)
-    return found
+            named.setdefault(name, []).append(value)
+    return named
 
 
 def bare_id(text: str) -> str:
-    """The id that AUGUSTUS writes alone into column nine; "" where there is something else."""
+    """The ID that AUGUSTUS writes alone into column nine; "" if the column holds anything else."""
     text = text.strip().strip(';"').strip()
     return "" if re.search(r'[\s="]', text) else text
 
 
 def gff3_values(attributes: "pa.ChunkedArray", name: str) -> "pa.Array":
-    """Values of one GFF3 attribute, still encoded, without quotes; null where it is absent."""
+    """Values of one GFF3 attribute, still encoded, without quotes; null if it is absent."""
     return _extracted(
         attributes,
-        # Most lines begin with it, or with their ID: far faster than to seek it.
+        # Most lines begin with the attribute, or with ID and the attribute: this is far faster than a search.
         rf'^(?:ID=[^;"]*;)?{name}=(?P<x>[^;"]+)(?:;|$)',
         rf'^(?:[^;="]*(?:=(?:\s*"[^"]*"\s*|[^;"]*))?;)*?\s*{name}\s*=\s*(?P<x>"[^"]*"|[^;]+)',
         rf"(?:^|;)\s*{name}\s*=\s*(?P<x>[^;]+)",
@@ -59,7 +59,7 @@ def gff3_values(attributes: "pa.ChunkedArray", name: str) -> "pa.Array":
 
 
 def gtf_values(attributes: "pa.ChunkedArray", name: str) -> "pa.Array":
-    """Values of one GTF attribute, quoted or not; null where it is absent or empty."""
+    """Values of one GTF attribute, quoted or not; null if it is absent or empty."""
     return _extracted(
         attributes,
         rf'^(?:[^";]*(?:"[^"]*"[^";]*)*;)*?\s*{name}[ \t]+(?P<x>"[^"]*"|[^\s";]+)',
@@ -68,16 +68,16 @@ def gtf_values(attributes: "pa.ChunkedArray", name: str) -> "pa.Array":
 
 
 def gene_and_transcript(attributes: "pa.ChunkedArray") -> "tuple[pa.Array, pa.Array]":
-    """Values of gene_id and transcript_id in GTF; null where one is absent or empty."""
+    """Values of gene_id and transcript_id in GTF; null if absent or empty."""
     import pyarrow.compute as pc
 
-    # One search where they stand side by side; no value holds a quotation mark behind the name.
-    found = pc.extract_regex(
+    # One search finds both if they are adjacent; quoted values hold no quotation marks.
+    pair = pc.extract_regex(
         attributes,
         r'(?:^|;)\s*gene_id "(?P<gene>[^"]*)";\s*(?:gene_version "[^"]*";\s*)?transcript_id "(?P<of>[^"]*)"',
     ).combine_chunks()
-    genes, transcripts = (pc.struct_field(found, name) for name in ("gene", "of"))
-    missing = found.is_null()
+    genes, transcripts = (pc.struct_field(pair, name) for name in ("gene", "of"))
+    missing = pair.is_null()
     if missing.true_count:
         rest = attributes.filter(missing)
         genes = pc.replace_with_mask(genes, missing, gtf_values(rest, "gene_id"))
@@ -86,17 +86,17 @@ def gene_and_transcript(attributes: "pa.ChunkedArray") -> "tuple[pa.Array, pa.Ar
 
 
 def _extracted(attributes: "pa.ChunkedArray", *patterns: str) -> "pa.Array":
-    """What the first pattern that matches finds as x."""
+    """The group x of the first pattern that matches; null if none does."""
     import pyarrow.compute as pc
 
-    found = pc.struct_field(pc.extract_regex(attributes, patterns[0]), "x").combine_chunks()
+    values = pc.struct_field(pc.extract_regex(attributes, patterns[0]), "x").combine_chunks()
     for pattern in patterns[1:]:
-        missing = found.is_null()
+        missing = values.is_null()
         if not missing.true_count:
             break
         more = pc.struct_field(pc.extract_regex(attributes.filter(missing), pattern), "x")
-        found = pc.replace_with_mask(found, missing, more.combine_chunks())
-    return _filled(found)
+        values = pc.replace_with_mask(values, missing, more.combine_chunks())
+    return _filled(values)
 
 
 def _filled(values: "pa.Array") -> "pa.Array":
@@ -113,8 +113,8 @@ def _is_quoted(value: str) -> bool:
 
 
 def first(values: dict[str, list[str]], *names: str) -> str:
-    """The first value of the first of these attributes that has any; "" where none has."""
+    """The first value of the first of these attributes that has a value; "" if none has one."""
     for name in names:
-        if found := values.get(name):
-            return found[0]
+        if own := values.get(name):
+            return own[0]
     return ""

@@ -1,6 +1,6 @@
-"""BED: features of a file with three to twelve columns (UCSC); blocks are exons, the thick part is coding.
+"""BED: features of a file with three to twelve columns (UCSC). Blocks are exons; the thick part is coding.
 
-Each line is a gene called by its fourth column, or by its place; lines of one name that overlap are
+Each line is a gene, named by its fourth column or by its place. Overlapping lines with one name are
 transcripts of one gene.
 """
 
@@ -17,14 +17,14 @@ _COLUMNS = (
 
 
 def read_bed(path: Path, repairs: Repairs) -> Features:
-    """A gene from each line, with the parts that twelve columns tell.
+    """A gene from each line, with its parts if the file has twelve columns.
 
     Raises:
         AnnotationError: the file cannot be read.
     """
     width = len(sample(path, 1)[0].split("\t"))
     names = _COLUMNS[:width] if width <= len(_COLUMNS) else (*_COLUMNS, *map(str, range(width - 12)))
-    found = nothing()
+    features = nothing()
     parts: list[tuple[int, str, int, int, int, str]] = []
     for table in tables(path, names, repairs):
         for row in table.to_pylist():
@@ -39,16 +39,16 @@ def read_bed(path: Path, repairs: Repairs) -> Features:
                 repairs.add("before-first-base", where)
                 start = 0
             if start >= end:
-                # An insertion point, or turned round.
+                # An insertion point, or start and end are swapped.
                 repairs.add("start-after-end" if start > end else "coordinates", where)
                 if start == end:
                     continue
                 start, end = end, start
             name = row.get("name")
             name = "" if name in (None, ".") else name
-            # Without the sixth column BED knows no strands; with it, "." is a gene that has none.
+            # Without the sixth column BED has no strands; with it, "." is a gene without a strand.
             strand = row.get("strand", "+")
-            found.genes.append(
+            features.genes.append(
                 GeneLine(
                     name,
                     name,
@@ -62,20 +62,20 @@ def read_bed(path: Path, repairs: Repairs) -> Features:
             sign = {"+": 1, "-": -1}.get(strand or "", 0)
             if name and blocks:
                 transcript = f"{name} {where}"
-                found.above[transcript] = (name,)
+                features.above[transcript] = (name,)
                 for kind, first, last in blocks:
                     parts.append((kind, row["chrom"], first, last, sign, transcript))
     columns = PartColumns()
     columns.add_rows(parts)
-    found.parts = columns.parts()
-    return found
+    features.parts = columns.parts()
+    return features
 
 
 def _blocks(row: dict[str, str], start: int, end: int) -> list[tuple[int, int, int]]:
-    """Exons, and what of them is thick, as kind, start and end."""
+    """Exons, and their thick parts as CDS: kind, start and end of each."""
     if "starts" not in row:
         return []
-    sizes, starts = ([int(one) for one in row[name].split(",") if one] for name in ("sizes", "starts"))
+    sizes, starts = ([int(text) for text in row[name].split(",") if text] for name in ("sizes", "starts"))
     thick_start, thick_end = int(row["thick_start"]), int(row["thick_end"])
     blocks = []
     for size, offset in zip(sizes, starts, strict=True):

@@ -1,7 +1,7 @@
-"""Direct coding: CDS lines of a GFF3 file that hang from a gene, with no transcript between.
+"""Direct coding: CDS lines of a GFF3 file whose parent is a gene, without a transcript in between.
 
-Those of one ID are one CDS. A gene may have several, from several starts or frames; where they overlap, each
-is a transcript of its own. Where they do not, they are pieces of one, to which its producer gave an ID each.
+Lines with one ID are one CDS. A gene may have several CDS, with several starts or frames. If they overlap,
+each is a transcript. If they do not, they are pieces of one CDS, and the producer gave each piece an ID.
 """
 
 import itertools
@@ -16,12 +16,12 @@ from covpool.extractor.annotation.formats.attributes import gff3_values
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: Between gene and ID in the name of a parent, as long as a file is read.
+#: Separates gene and CDS ID in the name of a parent while a file is read.
 BETWEEN = "\0"
 
 
-def told_apart(parents: "pa.Array", attributes: "pa.ChunkedArray", genes: set[str]) -> "pa.Array":
-    """Parents of CDS lines, those that are genes joined with the ID of the line."""
+def joined_with_ids(parents: "pa.Array", attributes: "pa.ChunkedArray", genes: set[str]) -> "pa.Array":
+    """Parents of CDS lines; parents that are genes are joined with the ID of the line."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -36,7 +36,7 @@ def told_apart(parents: "pa.Array", attributes: "pa.ChunkedArray", genes: set[st
 
 
 def settled(parts: Parts, above: dict[str, tuple[str, ...]]) -> Parts:
-    """`parts` with parents called by their gene again, or by the ID of a CDS that is one of several."""
+    """`parts` with the joined parents renamed to the gene, or to the CDS ID if a gene has several CDS."""
     of_gene: dict[str, list[int]] = defaultdict(list)
     for code, name in enumerate(parts.parents):
         if BETWEEN in name:
@@ -47,7 +47,7 @@ def settled(parts: Parts, above: dict[str, tuple[str, ...]]) -> Parts:
     names = list(parts.parents)
     for gene, codes in of_gene.items():
         places = sorted(reach[code] for code in codes)
-        overlap = any(one[:2] == other[:2] and other[2] < one[3] for one, other in itertools.pairwise(places))
+        overlap = any(a[:2] == b[:2] and b[2] < a[3] for a, b in itertools.pairwise(places))
         for code in codes:
             name = names[code].partition(BETWEEN)[2] if overlap else gene
             if overlap:

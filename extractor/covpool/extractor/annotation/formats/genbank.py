@@ -1,4 +1,4 @@
-"""GenBank flat files: the genes of their features, and which of the others are of each."""
+"""GenBank flat files: genes, and the assignment of the other features to them."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -19,12 +19,12 @@ from covpool.extractor.annotation.features.features import (
     Strand,
     nothing,
 )
-from covpool.extractor.annotation.features.origin import behind
+from covpool.extractor.annotation.features.origin import past_origin
 from covpool.extractor.annotation.features.repairs import Repairs
 from covpool.extractor.annotation.formats.genbank_records import records
 
-#: Qualifiers that tell which gene a feature is of, best first: the first is an ID, /gene is a name. And those
-#: that call a CDS or RNA without either.
+#: Qualifiers that name the gene of a feature, best first: the first is an ID, /gene is a name. The others
+#: name a CDS or RNA that has neither.
 _KEYS = ("locus_tag", "gene")
 _OWN_KEYS = (*_KEYS, "protein_id", "label", "standard_name")
 _ALIASES = ("gene", "locus_tag", "old_locus_tag", "gene_synonym", "db_xref")
@@ -35,7 +35,7 @@ Place = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class _Feature:
-    """`places` are start, end and sign of the strand of its pieces; around a circle they go on behind it."""
+    """`places` are start, end and strand sign of its pieces; in a circular record they may exceed its end."""
 
     kind: str
     values: dict[str, list[str]]
@@ -53,111 +53,111 @@ class _Feature:
 
 
 def read_genbank(path: Path, repairs: Repairs) -> Features:
-    """Genes, and exons and CDS of the features that share their locus tag, or the name of a gene around them.
+    """Genes, and the exons and CDS of features with their locus tag, or with the name of a gene around them.
 
-    A CDS or RNA of no such gene is one itself. A gene that crosses the origin of a circular record ends
-    beyond it: [end - 10, length + 10).
+    A CDS or RNA without such a gene is itself a gene. A gene that crosses the origin of a circular record
+    ends after it: [end - 10, length + 10).
 
     Raises:
-        AnnotationError: the file cannot be read, or is no GenBank.
+        AnnotationError: the file cannot be read, or is not GenBank.
     """
-    found = nothing()
+    features = nothing()
     columns = PartColumns()
     for record in records(path, repairs):
         if record.annotations.get("topology") == "circular":
-            found.circular.add(record.id)
-        found.other_names[record.id] = (record.name,)
-        found.long(record.id, len(record.seq))
-        columns.add_rows(_Record(record, found, repairs).rows())
-    found.parts = columns.parts()
-    return found
+            features.circular.add(record.id)
+        features.other_names[record.id] = (record.name,)
+        features.long(record.id, len(record.seq))
+        columns.add_rows(_Record(record, features, repairs).rows())
+    features.parts = columns.parts()
+    return features
 
 
 class _Record:
-    """The genes of one record, added to those found, and its parts."""
+    """The genes of one record, which are added to `features`, and its parts."""
 
-    def __init__(self, record: Any, found: Features, repairs: Repairs) -> None:
+    def __init__(self, record: Any, features: Features, repairs: Repairs) -> None:
         self._chrom = record.id
-        self._found = found
+        self._features = features
         self._repairs = repairs
-        length = len(record.seq) if record.id in found.circular else 0
-        features = [one for feature in record.features if (one := _feature(feature, length, repairs))]
-        self._lines = [line for one in features if one.kind == "gene" for line in self._gene(one)]
-        found.genes += self._lines
+        length = len(record.seq) if record.id in features.circular else 0
+        own_features = [x for raw in record.features if (x := _feature(raw, length, repairs))]
+        self._lines = [line for x in own_features if x.kind == "gene" for line in self._gene(x)]
+        features.genes += self._lines
         self._named: dict[str, list[GeneLine]] = defaultdict(list)
         for line in self._lines:
             for name in {line.id, line.symbol} - {""}:
                 self._named[name].append(line)
-        self._parts = [one for one in features if one.kind in ("CDS", "exon") or one.kind.endswith("RNA")]
+        self._parts = [x for x in own_features if x.kind in ("CDS", "exon") or x.kind.endswith("RNA")]
 
     def rows(self) -> Iterator[tuple[int, str, int, int, int, str]]:
         """Code of the kind, chrom, start, end, sign of the strand, and parent of every part."""
         genes: dict[str, list[_Feature]] = defaultdict(list)
-        for one in self._parts:
-            if identity := self._identity(one):
-                genes[identity].append(one)
+        for part in self._parts:
+            if identity := self._identity(part):
+                genes[identity].append(part)
         for identity, own in genes.items():
-            for one, parent in _parents(identity, own, identity in self._named):
+            for part, parent in _parents(identity, own, identity in self._named):
                 if parent != identity:
-                    self._found.above[parent] = (identity,)
-                kind = CDS if one.kind == "CDS" else EXON
-                for start, end, sign in one.places:
+                    self._features.above[parent] = (identity,)
+                kind = CDS if part.kind == "CDS" else EXON
+                for start, end, sign in part.places:
                     yield kind, self._chrom, start, end, sign, parent
 
-    def _gene(self, one: _Feature) -> list[GeneLine]:
-        identity = one.first(*_KEYS)
-        names = [name for key in _ALIASES for name in one.values.get(key, ())]
+    def _gene(self, feature: _Feature) -> list[GeneLine]:
+        identity = feature.first(*_KEYS)
+        names = [name for key in _ALIASES for name in feature.values.get(key, ())]
         aliases = dict.fromkeys(part.strip() for name in names for part in name.split(";"))
         line = GeneLine(
             identity,
-            one.first("gene") or identity,
+            feature.first("gene") or identity,
             self._chrom,
-            *one.span,
-            _STRANDS.get(one.places[0][2], "."),
+            *feature.span,
+            _STRANDS.get(feature.places[0][2], "."),
             tuple(alias for alias in aliases if alias != identity),
-            _biotype(one),
-            only_named="locus_tag" not in one.values,
+            _biotype(feature),
+            only_named="locus_tag" not in feature.values,
         )
-        if "trans_splicing" not in one.values and len({place[2] for place in one.places}) == 1:
+        if "trans_splicing" not in feature.values and len({place[2] for place in feature.places}) == 1:
             return [line]
-        # Put together from several places: each is a gene of its own.
+        # Joined from several places: each place is a separate gene.
         return [
             replace(line, start=start, end=end, strand=_STRANDS.get(sign, "."), trans_spliced=True)
-            for start, end, sign in one.places
+            for start, end, sign in feature.places
         ]
 
-    def _identity(self, one: _Feature) -> str:
-        """The ID of its gene; of one made for it where there is none."""
+    def _identity(self, part: _Feature) -> str:
+        """The ID of the feature's gene; a gene is described for it if there is none."""
         for key in _KEYS:
-            for name in one.values.get(key, ()):
+            for name in part.values.get(key, ()):
                 lines = self._named.get(name, ())
-                there = [line.id for line in lines if one.meets(line.start, line.end)]
-                if there or any(line.id == name for line in lines):
-                    return (there or [name])[0]
-        keys = {"exon": _KEYS, "CDS": _OWN_KEYS}.get(one.kind, (*_OWN_KEYS, "product"))
-        identity = one.first(*keys)
-        if not identity and one.kind != "exon":
-            start, end = one.span
+                nearby = [line.id for line in lines if part.meets(line.start, line.end)]
+                if nearby or any(line.id == name for line in lines):
+                    return (nearby or [name])[0]
+        keys = {"exon": _KEYS, "CDS": _OWN_KEYS}.get(part.kind, (*_OWN_KEYS, "product"))
+        identity = part.first(*keys)
+        if not identity and part.kind != "exon":
+            start, end = part.span
             identity = f"{self._chrom}:{start}-{end}"
-            self._repairs.add("no-id", f"{one.kind} {identity}")
+            self._repairs.add("no-id", f"{part.kind} {identity}")
         elif not identity:
-            self._repairs.add("no-parent", f"{self._chrom}:{one.span[0]}-{one.span[1]} {one.kind}")
+            self._repairs.add("no-parent", f"{self._chrom}:{part.span[0]}-{part.span[1]} {part.kind}")
             return ""
-        self._found.above.setdefault(identity, ())
-        if identity not in self._found.described:
-            names = [name for key in (*_ALIASES, "protein_id") for name in one.values.get(key, ())]
+        self._features.above.setdefault(identity, ())
+        if identity not in self._features.described:
+            names = [name for key in (*_ALIASES, "protein_id") for name in part.values.get(key, ())]
             aliases = tuple(name for name in dict.fromkeys(names) if name != identity)
-            biotype = _biotype(one) or ("protein_coding" if one.kind == "CDS" else one.kind)
-            self._found.described[identity] = Description(one.first("gene", "label"), aliases, biotype)
+            biotype = _biotype(part) or ("protein_coding" if part.kind == "CDS" else part.kind)
+            self._features.described[identity] = Description(part.first("gene", "label"), aliases, biotype)
         return identity
 
 
 def _feature(feature: Any, length: int, repairs: Repairs) -> _Feature | None:
-    """One that lies in its record; `length` is that of a circular one, or 0."""
+    """The feature, if it lies in its record; `length` is that of a circular record, or 0."""
     pieces = feature.location.parts if feature.location else ()
-    places = [(int(one.start), int(one.end), one.strand or 0) for one in pieces if one.ref is None]
+    places = [(int(piece.start), int(piece.end), piece.strand or 0) for piece in pieces if piece.ref is None]
     if len(places) < len(pieces):
-        repairs.add("genbank", f"{feature.type} {feature.location}: what lies in other records is left out")
+        repairs.add("genbank", f"{feature.type} {feature.location}: pieces in other records are left out")
     if not places:
         return None
     if "trans_splicing" not in feature.qualifiers:
@@ -166,62 +166,64 @@ def _feature(feature: Any, length: int, repairs: Repairs) -> _Feature | None:
 
 
 def _around(places: list[Place], length: int) -> list[Place]:
-    """Pieces moved behind the origin of a circle of `length` (0: none) where their order goes over it.
+    """Pieces of a circular record of `length` (0: linear), moved past the origin if their order crosses it.
 
-    So it does where, along the strand, one lies before the last, or where they meet at the origin. Of the two
-    ways around the shorter is meant: a join that is only out of order would go nearly all around.
+    It does if, along the strand, a piece lies before the previous one, or if pieces meet at the origin. The
+    shorter way around is used: a join that is only out of order would go nearly all the way around.
     """
     ordered = places[::-1] if all(place[2] < 0 for place in places) else places
-    turns = any(other[0] < one[0] for one, other in pairwise(ordered))
+    turns = any(latter[0] < place[0] for place, latter in pairwise(ordered))
     meet = len(places) > 1 and min(places)[0] == 0 and max(place[1] for place in places) == length
     if not length or len({place[2] for place in places}) > 1 or not (turns or meet):
         return places
-    start, end = (np.array([place[at] for place in ordered], np.int64) for at in (0, 1))
-    moved = length * behind(start, end, length)
-    return [(one[0] + int(by), one[1] + int(by), one[2]) for one, by in zip(ordered, moved, strict=True)]
+    starts, ends = (np.array([place[at] for place in ordered], np.int64) for at in (0, 1))
+    moved = length * past_origin(starts, ends, length)
+    return [
+        (start + int(by), end + int(by), sign) for (start, end, sign), by in zip(ordered, moved, strict=True)
+    ]
 
 
-def _biotype(one: _Feature) -> str:
-    return "pseudogene" if "pseudo" in one.values or "pseudogene" in one.values else ""
+def _biotype(feature: _Feature) -> str:
+    return "pseudogene" if "pseudo" in feature.values or "pseudogene" in feature.values else ""
 
 
 def _parents(identity: str, own: Sequence[_Feature], has_line: bool) -> Iterator[tuple[_Feature, str]]:
-    """The features of a gene with their transcripts: the gene's own, where it has no more than one.
+    """The features of a gene with the names of their transcripts; with one transcript, the name of the gene.
 
-    GenBank does not say which mRNA a CDS is of: it is that which has all of its bases as exons, each once.
+    GenBank does not state the mRNA of a CDS: it is the mRNA with the same introns, and each is used once.
     """
-    coding = [one for one in own if one.kind == "CDS"]
-    spliced = [one for one in own if one.kind.endswith("RNA")]
-    if not (has_line or _overlap(own) or any("locus_tag" in one.values for one in own)):
-        # Genes of one name at several places.
-        for one in own:
-            yield one, identity if len(own) == 1 else f"{identity} {one.span[0] + 1}..{one.span[1]}"
+    coding = [x for x in own if x.kind == "CDS"]
+    spliced = [x for x in own if x.kind.endswith("RNA")]
+    if not (has_line or _overlap(own) or any("locus_tag" in x.values for x in own)):
+        # Several genes with one name.
+        for x in own:
+            yield x, identity if len(own) == 1 else f"{identity} {x.span[0] + 1}..{x.span[1]}"
         return
     if not (_overlap(coding) or _overlap(spliced)):
-        yield from ((one, identity) for one in own)
+        yield from ((x, identity) for x in own)
         return
     called = {
-        id(one): one.first("transcript_id", "protein_id") or f"{identity}.{number}"
-        for number, one in enumerate([*spliced, *coding], start=1)
+        id(x): x.first("transcript_id", "protein_id") or f"{identity}.{number}"
+        for number, x in enumerate([*spliced, *coding], start=1)
     }
     free = list(spliced)
-    for one in own:
-        if one not in coding and (one in spliced or not spliced):
-            yield one, called.get(id(one), identity)
-    for one in coding:
-        of = next((other for other in free if _holds(other, one)), None)
-        if of is not None:
-            free.remove(of)
-        yield one, called[id(one if of is None else of)]
+    for x in own:
+        if x not in coding and (x in spliced or not spliced):
+            yield x, called.get(id(x), identity)
+    for x in coding:
+        partner = next((rna for rna in free if _holds(rna, x)), None)
+        if partner is not None:
+            free.remove(partner)
+        yield x, called[id(x if partner is None else partner)]
 
 
 def _overlap(features: Sequence[_Feature]) -> bool:
-    spans = sorted(one.span for one in features)
-    return any(other[0] < one[1] for one, other in pairwise(spans))
+    spans = sorted(former.span for former in features)
+    return any(latter[0] < former[1] for former, latter in pairwise(spans))
 
 
 def _holds(spliced: _Feature, coding: _Feature) -> bool:
-    """Whether the introns of a CDS are those of an RNA."""
+    """Whether the introns of a CDS are introns of the RNA."""
     exons = sorted(place[:2] for place in spliced.places)
     blocks = sorted(place[:2] for place in coding.places)
     within = [(start, end) for start, end in exons if start < blocks[-1][1] and blocks[0][0] < end]

@@ -1,4 +1,4 @@
-"""GenBank records: a flat file parsed by Biopython, record by record, also with LOCUS lines it refuses."""
+"""GenBank records: a flat file parsed by Biopython record by record, with LOCUS lines that it rejects."""
 
 import io
 import re
@@ -11,7 +11,7 @@ from covpool.extractor.annotation.features.repairs import Repairs
 from covpool.extractor.annotation.formats.text import lines
 from covpool.extractor.errors import AnnotationError
 
-#: A name and a length that run together: Prokka writes SPAdes's long names, GenBank has sixteen columns.
+#: Name and length without a blank between them: Prokka writes SPAdes's long names into sixteen columns.
 _TOGETHER = re.compile(r"LOCUS\s+(?P<name>\S*?[^\s\d])(?P<digits>\d+)\s*bp\b(?P<rest>.*)", re.DOTALL)
 #: A name of several words, as SnapGene and Geneious write it.
 _WORDS = re.compile(r"LOCUS\s+(?P<name>\S+(?:\s+\S+)+?)\s+(?P<digits>\d+)\s+bp\b(?P<rest>.*)", re.DOTALL)
@@ -19,10 +19,10 @@ _LENGTHS = (r"\n\s+source\s+1\.\.>?(\d+)", r"_length_(\d+)")
 
 
 def records(path: Path, repairs: Repairs) -> Iterator[Any]:
-    """Biopython's records.
+    """The records as Biopython parses them.
 
     Raises:
-        AnnotationError: the file cannot be read, or a record is no GenBank; the message names its first line.
+        AnnotationError: the file cannot be read, or a record is not GenBank; the message has its first line.
     """
     from Bio import BiopythonWarning, SeqIO
 
@@ -30,7 +30,7 @@ def records(path: Path, repairs: Repairs) -> Iterator[Any]:
         with warnings.catch_warnings(record=True, category=BiopythonWarning) as oddities:
             warnings.simplefilter("always", BiopythonWarning)
             try:
-                found = list(SeqIO.parse(io.StringIO(_readable(text, repairs)), "genbank"))  # type: ignore[no-untyped-call]
+                parsed = list(SeqIO.parse(io.StringIO(_readable(text, repairs)), "genbank"))  # type: ignore[no-untyped-call]
             except ValueError as error:
                 why = " ".join(str(error).split())
                 raise AnnotationError(
@@ -39,42 +39,42 @@ def records(path: Path, repairs: Repairs) -> Iterator[Any]:
                 ) from error
         for oddity in oddities:
             repairs.add("genbank", " ".join(str(oddity.message).split()))
-        yield from found
+        yield from parsed
 
 
 def _texts(file: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Every record with the number of its first line."""
+    """The text of every record with the number of its first line."""
     record: list[str] = []
     begun = 0
     for number, line in enumerate(file, start=1):
         if line.startswith("LOCUS ") or not record:
-            if any(one.startswith("LOCUS ") for one in record):
+            if any(text.startswith("LOCUS ") for text in record):
                 yield begun, "".join(record)
             record, begun = [], number
         record.append(line)
         if line.rstrip() == "//":
             yield begun, "".join(record)
             record = []
-    if any(one.strip() for one in record):
+    if any(text.strip() for text in record):
         yield begun, "".join(record)
 
 
 def _readable(text: str, repairs: Repairs) -> str:
-    """The record with a LOCUS line of the usual columns, where a name does not fit into them."""
+    """The record with a standard LOCUS line, if its name does not fit the columns."""
     at = text.find("LOCUS ")
     line, _, rest = text[max(at, 0) :].partition("\n")
-    if found := _TOGETHER.fullmatch(line):
-        digits = found["digits"]
+    if match := _TOGETHER.fullmatch(line):
+        digits = match["digits"]
         for pattern in _LENGTHS:
             said = re.search(pattern, text)
             if said is not None and digits.endswith(said[1]):
-                name = found["name"] + digits.removesuffix(said[1])
-                repairs.add("genbank", f"LOCUS {found['name']}{digits}: read as {name} of {said[1]} bp")
-                return _locus(name, said[1], found["rest"], rest)
-    if found := _WORDS.fullmatch(line):
-        name = "_".join(found["name"].split())
-        repairs.add("genbank", f"LOCUS {found['name']}: read as {name}")
-        return _locus(name, found["digits"], found["rest"], rest)
+                name = match["name"] + digits.removesuffix(said[1])
+                repairs.add("genbank", f"LOCUS {match['name']}{digits}: read as {name} of {said[1]} bp")
+                return _locus(name, said[1], match["rest"], rest)
+    if match := _WORDS.fullmatch(line):
+        name = "_".join(match["name"].split())
+        repairs.add("genbank", f"LOCUS {match['name']}: read as {name}")
+        return _locus(name, match["digits"], match["rest"], rest)
     return text
 
 

@@ -1,10 +1,10 @@
-"""GFF3: features of a file (Sequence Ontology GFF3 specification 1.26), whatever order its lines come in."""
+"""GFF3: features of a file (Sequence Ontology GFF3 specification 1.26), with lines in any order."""
 
 from pathlib import Path
 from typing import Any
 
 from covpool.extractor.annotation.features.canonical import marked, rank
-from covpool.extractor.annotation.features.contig_lengths import tell_lengths_in
+from covpool.extractor.annotation.features.contig_lengths import read_lengths
 from covpool.extractor.annotation.features.features import (
     EXON,
     PART_TYPES,
@@ -17,11 +17,11 @@ from covpool.extractor.annotation.features.features import (
 )
 from covpool.extractor.annotation.features.repairs import Repairs
 from covpool.extractor.annotation.formats.attributes import first, gff3_values, of_gff3
-from covpool.extractor.annotation.formats.direct_coding import BETWEEN, settled, told_apart
+from covpool.extractor.annotation.formats.direct_coding import BETWEEN, joined_with_ids, settled
 from covpool.extractor.annotation.formats.lines import COLUMNS, tables
 from covpool.extractor.annotation.formats.loose import ALIASES, BIOTYPES, SYMBOLS, Loose, tie
 
-#: Features that stand for a whole contig, and the attributes that hold its other names.
+#: Types of features that cover a whole contig, and the attributes with its other names.
 _CONTIGS = (
     r"^(region|chromosome|chromosome_arm|supercontig|scaffold|contig|plasmid|mitochondrial_chromosome"
     r"|chloroplast_chromosome|linkage_group|sequence_assembly|ultra_scaffold)$"
@@ -29,34 +29,34 @@ _CONTIGS = (
 _CONTIG_NAMES = ("Alias", "chromosome", "Name")
 _IS_CIRCULAR = r"(?i)(?:^|;)\s*is_circular\s*=\s*\"?(?:true|1|yes)\b"
 
-#: Types of transcripts. Those that cannot be spliced into something else need no exon to be one.
+#: Types of transcripts. The coding types need an exon or CDS; the others are complete without parts.
 _TRANSCRIPTS = r"RNA$|^transcript$|_transcript$"
 _CODING = ("mRNA", "transcript")
 
 
 def read_gff3(path: Path, repairs: Repairs) -> Features:
-    """Genes, what lies between them and their parts, and the parts.
+    """Genes, their parts, and the features between the two.
 
-    Features are genes when their type is `gene`, or is `pseudogene` or ends in `_gene` and they name no
-    parent. What has an ID and a parent, or is a parent's `Derives_from`, leads from parts to genes; what
-    should have a parent and names none is tied to a gene by `loose.tie`.
+    A feature is a gene if its type is `gene`, or if its type is `pseudogene` or ends in `_gene` and it names
+    no parent. Features with an ID and a `Parent` or `Derives_from` lead from parts to genes. Transcripts and
+    parts without a parent are assigned to a gene by `loose.tie`.
 
     Raises:
         AnnotationError: the file cannot be read.
     """
     reading = _Reading(repairs)
-    for table in tables(path, COLUMNS, repairs, see=lambda block: tell_lengths_in(block, reading.found)):
+    for table in tables(path, COLUMNS, repairs, see=lambda block: read_lengths(block, reading.collected)):
         reading.add(table)
     return reading.features()
 
 
 class _Reading:
-    """What is known of a file while its tables are read."""
+    """The features of a file while its tables are read."""
 
     def __init__(self, repairs: Repairs) -> None:
         import pyarrow as pa
 
-        self.found = nothing()
+        self.collected = nothing()
         self._repairs = repairs
         self._columns = PartColumns()
         self._loose: list[Loose] = []
@@ -88,7 +88,7 @@ class _Reading:
         )
 
     def _parents(self, parts: Any, lists: Any, rows: Any) -> Any:
-        """The parent of every part, and what tells several CDS of one gene apart."""
+        """The parent of every part; for a CDS of a gene, with the ID of the CDS."""
         import pyarrow.compute as pc
 
         parents = _unquoted(pc.list_flatten(lists))
@@ -96,41 +96,41 @@ class _Reading:
         if not coding.true_count:
             return parents
         attributes = parts["attributes"].take(rows).filter(coding)
-        told = told_apart(parents.filter(coding), attributes, self._genes)
-        return pc.replace_with_mask(parents, coding, told)
+        joined = joined_with_ids(parents.filter(coding), attributes, self._genes)
+        return pc.replace_with_mask(parents, coding, joined)
 
     def features(self) -> Features:
-        """All of it, once every table is added."""
-        self._columns.add_rows(tie(self._loose, self.found, self._repairs))
+        """All features, after the last table was added."""
+        self._columns.add_rows(tie(self._loose, self.collected, self._repairs))
         parts = self._columns.parts()
         parents = {name.partition(BETWEEN)[0] for name in parts.parents}
-        above = self.found.above
+        above = self.collected.above
         if bare := [
-            (EXON, one.chrom, one.start, one.end, one.sign, one.id)
-            for one in self._rnas
-            if one.id not in parents and (one.kind not in _CODING or above.get(one.id) == ())
+            (EXON, rna.chrom, rna.start, rna.end, rna.sign, rna.id)
+            for rna in self._rnas
+            if rna.id not in parents and (rna.kind not in _CODING or above.get(rna.id) == ())
         ]:
             self._columns.add_rows(bare)
             parts = self._columns.parts()
-        self.found.parts = settled(parts, above)
-        if not self.found.genes:
-            # Parts alone, as when single types were picked from a file: their parents are the genes.
+        self.collected.parts = settled(parts, above)
+        if not self.collected.genes:
+            # The file holds parts only, for example a filtered file: their parents are the genes.
             for parent in parts.parents:
                 above.setdefault(parent, ())
-        return self.found
+        return self.collected
 
     def _add_others(self, table: Any) -> None:
-        """Genes, transcripts and the like, and what is known of contigs."""
+        """Add genes, transcripts and other features between genes and parts, and the contigs."""
         import pyarrow.compute as pc
 
-        found = self.found
+        features = self.collected
         kinds, attributes = table["type"], pc.fill_null(table["attributes"], "")
         gene = pc.match_substring_regex(kinds, r"^gene$|^pseudogene$|_gene$")
         child = pc.match_substring_regex(attributes, r"(?:^|;)\s*Parent\s*=\s*[^;\s]")
         gene = pc.and_(gene, pc.or_(pc.equal(kinds, "gene"), pc.invert(child))).fill_null(False)
         for row in intervals(table.filter(gene), self._repairs).to_pylist():
-            found.genes.append(_gene(row))
-            self._genes.add(found.genes[-1].id)
+            features.genes.append(_gene(row))
+            self._genes.add(features.genes[-1].id)
         linked = pc.match_substring_regex(attributes, r"(?:^|;)\s*(?:Parent|Derives_from)\s*=\s*[^;\s]")
         transcript = pc.match_substring_regex(kinds, _TRANSCRIPTS).fill_null(False)
         above = pc.and_(pc.or_(linked, transcript), pc.invert(gene))
@@ -141,33 +141,33 @@ class _Reading:
         for text in attributes.filter(chosen).to_pylist():
             values = of_gff3(text)
             if (name := first(values, "ID")) and (mark := rank(values)) is not None:
-                found.canonical[name] = mark
+                features.canonical[name] = mark
         circular = pc.match_substring_regex(attributes, _IS_CIRCULAR)
-        found.circular.update(pc.unique(table["chrom"].filter(circular)).to_pylist())
-        whole = pc.or_(pc.match_substring_regex(kinds, _CONTIGS).fill_null(False), circular)
-        whole = pc.and_(whole, pc.equal(table["start"], "1"))
-        for row in intervals(table.filter(whole), self._repairs).to_pylist():
+        features.circular.update(pc.unique(table["chrom"].filter(circular)).to_pylist())
+        whole_contig = pc.or_(pc.match_substring_regex(kinds, _CONTIGS).fill_null(False), circular)
+        whole_contig = pc.and_(whole_contig, pc.equal(table["start"], "1"))
+        for row in intervals(table.filter(whole_contig), self._repairs).to_pylist():
             values = of_gff3(row["attributes"] or "")
             names = dict.fromkeys(name for key in _CONTIG_NAMES for name in values.get(key, ()))
-            found.other_names.setdefault(row["chrom"], tuple(names))
-            found.long(row["chrom"], row["end"])
+            features.other_names.setdefault(row["chrom"], tuple(names))
+            features.long(row["chrom"], row["end"])
 
     def _add_between(self, rows: Any) -> None:
-        """Transcripts, and what else lies between genes and parts."""
+        """Add transcripts and other features between genes and parts."""
         for row in intervals(rows, self._repairs).select(_SEEN).to_pylist():
-            one = _loose(row)
-            identity = one.id
-            written = one.values.get("Parent") or one.values.get("Derives_from") or ()
+            feature = _loose(row)
+            identity = feature.id
+            written = feature.values.get("Parent") or feature.values.get("Derives_from") or ()
             parents = tuple(parent for parent in written if parent != identity)
             if not row["transcript"] or parents:
                 if identity:
-                    self.found.above[identity] = parents
+                    self.collected.above[identity] = parents
             else:
-                self._loose.append(one)
+                self._loose.append(feature)
             if row["transcript"]:
-                self.found.named.update(parents)
-                if identity and not (parents and one.kind in _CODING):
-                    self._rnas.append(one)
+                self.collected.named.update(parents)
+                if identity and not (parents and feature.kind in _CODING):
+                    self._rnas.append(feature)
 
 
 _SEEN = ("type", "chrom", "start", "end", "strand", "attributes", "transcript")

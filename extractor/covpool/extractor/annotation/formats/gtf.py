@@ -1,13 +1,13 @@
 """GTF: features of a file in the gene transfer format, as Ensembl, NCBI, UCSC and AUGUSTUS write GTF2.
 
-GTF leaves the stop codon out of the CDS; it is put back, so that a CDS is what it is in GFF3.
+GTF leaves the stop codon out of the CDS; it is added again, so that a CDS is the same as in GFF3.
 """
 
 from pathlib import Path
 from typing import Any
 
 from covpool.extractor.annotation.features.canonical import marked, rank
-from covpool.extractor.annotation.features.contig_lengths import tell_lengths_in
+from covpool.extractor.annotation.features.contig_lengths import read_lengths
 from covpool.extractor.annotation.features.features import (
     PART_TYPES,
     Description,
@@ -44,22 +44,22 @@ def read_gtf(path: Path, repairs: Repairs) -> Features:
     kinds = pa.array(list(PART_TYPES))
     codes = pa.array(list(PART_TYPES.values()), pa.int8())
     columns = PartColumns()
-    found = nothing()
-    found.genes_implied = True
-    for table in tables(path, COLUMNS, repairs, see=lambda block: tell_lengths_in(block, found)):
+    features = nothing()
+    features.genes_implied = True
+    for table in tables(path, COLUMNS, repairs, see=lambda block: read_lengths(block, features)):
         gene = pc.equal(table["type"], "gene").fill_null(False)
         for row in intervals(table.filter(gene), repairs).to_pylist():
-            found.genes.append(_gene(row))
+            features.genes.append(_gene(row))
         part = pc.index_in(table["type"], kinds).is_valid()
         is_transcript = pc.is_in(table["type"], pa.array(_TRANSCRIPTS)).fill_null(False)
         table = table.filter(pc.or_(part, is_transcript))
         genes, transcripts = gene_and_transcript(table["attributes"])
         genes, transcripts = _by_name(table, genes, transcripts, repairs)
-        _link(genes, transcripts, found)
-        if not found.genes:
-            _describe(table["attributes"], genes, found)
+        _link(genes, transcripts, features)
+        if not features.genes:
+            _describe(table["attributes"], genes, features)
         is_transcript = pc.is_in(table["type"], pa.array(_TRANSCRIPTS)).combine_chunks()
-        _mark(table, transcripts, is_transcript, found)
+        _mark(table, transcripts, is_transcript, features)
         table = table.append_column("parent", pc.coalesce(transcripts, genes)).filter(
             pc.invert(is_transcript)
         )
@@ -75,12 +75,12 @@ def read_gtf(path: Path, repairs: Repairs) -> Features:
             table[name].combine_chunks() for name in ("chrom", "start", "end", "parent")
         )
         columns.add(kind, chrom, start, end, strand, parent)
-    found.parts = columns.parts()
-    return found
+    features.parts = columns.parts()
+    return features
 
 
 def _by_name(table: Any, genes: Any, transcripts: Any, repairs: Repairs) -> tuple[Any, Any]:
-    """JGI's GFF2 has neither gene_id nor transcript_id: `name` calls a gene's only transcript."""
+    """JGI's GFF2 has neither gene_id nor transcript_id: `name` is the name of a gene's only transcript."""
     import pyarrow.compute as pc
 
     nameless = pc.and_(genes.is_null(), transcripts.is_null())
@@ -92,8 +92,8 @@ def _by_name(table: Any, genes: Any, transcripts: Any, repairs: Repairs) -> tupl
     return genes, pc.replace_with_mask(transcripts, nameless, names)
 
 
-def _mark(table: Any, transcripts: Any, is_transcript: Any, found: Features) -> None:
-    """Which transcripts stand for their genes, by their lines, or by their parts where they have none."""
+def _mark(table: Any, transcripts: Any, is_transcript: Any, features: Features) -> None:
+    """Add the ranks of canonical transcripts, from their lines, or from their parts if they have no line."""
 
     attributes = table["attributes"]
     if is_transcript.true_count:
@@ -101,24 +101,24 @@ def _mark(table: Any, transcripts: Any, is_transcript: Any, found: Features) -> 
     chosen = marked(attributes)
     names = transcripts.filter(chosen.combine_chunks()).to_pylist()
     for name, text in zip(names, attributes.filter(chosen).to_pylist(), strict=True):
-        if name and name not in found.canonical and (mark := rank(of_gtf(text))) is not None:
-            found.canonical[name] = mark
+        if name and name not in features.canonical and (mark := rank(of_gtf(text))) is not None:
+            features.canonical[name] = mark
 
 
-def _link(genes: Any, transcripts: Any, found: Features) -> None:
+def _link(genes: Any, transcripts: Any, features: Features) -> None:
     for gene, transcript in _pairs(genes, transcripts):
         if gene and transcript and transcript != gene:
-            known = found.above.get(transcript, ())
-            if gene not in known:
-                found.above[transcript] = (*known, gene)
+            parents = features.above.get(transcript, ())
+            if gene not in parents:
+                features.above[transcript] = (*parents, gene)
 
 
-def _describe(attributes: Any, genes: Any, found: Features) -> None:
+def _describe(attributes: Any, genes: Any, result: Features) -> None:
     for name in _NAMES:
         symbols = gtf_values(attributes, name)
         if symbols.null_count < len(symbols):
             pairs = _pairs(genes, symbols)
-            found.described.update({gene: Description(symbol) for gene, symbol in pairs if gene and symbol})
+            result.described.update({gene: Description(symbol) for gene, symbol in pairs if gene and symbol})
             return
 
 

@@ -1,7 +1,7 @@
 """Lines of an annotation file as Arrow tables, block by block.
 
-Arrow's CSV reader does the columns, some hundred megabytes a second, and only one block is in memory. What it
-does not know is decided here: comments, lines of other shapes.
+Arrow's CSV reader splits the columns, some hundred megabytes per second, with one block in memory. Comments
+and lines with another number of columns are handled here.
 """
 
 import io
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 #: The nine columns of GFF3 and GTF.
 COLUMNS = ("chrom", "source", "type", "start", "end", "score", "strand", "phase", "attributes")
 
-#: Begin comments and directives (`###`), and the display lines of a BED file. Sought as bytes: a regular
-#: expression that may begin on any line is many times slower.
+#: Prefixes of comments and directives (`###`), and of the display lines of a BED file. A search for bytes is
+#: many times faster than a regular expression that may begin on any line.
 _COMMENT = b"\n#"
 _DISPLAY = (b"\ntrack ", b"\nbrowser ")
 
-#: Text behind a tab that goes on with attributes: `name=value` or `name "value"`.
+#: Text after a tab that continues the attributes: `name=value` or `name "value"`.
 _ATTRIBUTE = re.compile(r'\s*[\w.:-]+(\s*=|\s+")')
 
 
 def sample(path: Path, number: int) -> list[str]:
-    """The first lines that are no comments, without their ends. Errors as of `blocks`."""
+    """The first lines that are not comments, without line ends. Raises the errors of `blocks`."""
     texts = (
         line
         for block in blocks(path, Repairs())
         for line in _without(b"\n" + block, _COMMENT, *_DISPLAY).split(b"\n")
     )
-    return [line.decode().rstrip() for line in islice((one for one in texts if one.strip()), number)]
+    return [line.decode().rstrip() for line in islice((text for text in texts if text.strip()), number)]
 
 
 def tables(
@@ -46,13 +46,13 @@ def tables(
     *,
     see: Callable[[bytes], None] = lambda block: None,
 ) -> Iterator["pa.Table"]:
-    """Tables of text columns; lines of another number of columns are counted and left out.
+    """Tables of text columns; lines with another number of columns are counted and left out.
 
-    Of the nine columns of GFF3 and GTF the last may hold tabs: they are read as blanks.
+    The last of the nine columns of GFF3 and GTF may hold tabs: they are read as blanks.
 
     Args:
-        path, columns, repairs: the file, the names of its columns, and what takes its flaws.
-        see: is shown every block of lines with comments in it before it is read.
+        path, columns, repairs: the file, the names of its columns, and the collector of its flaws.
+        see: is called with every block that has comments, before the block is parsed.
     """
     import pyarrow as pa
 
@@ -100,7 +100,7 @@ def _other_shape(
 
 
 def _joined(text: str) -> list[str]:
-    """Nine columns of a line with more tabs; what follows the last attribute is of other columns."""
+    """Nine columns of a line with more tabs; text after the last attribute is dropped."""
     pieces = text.rstrip("\r\n").split("\t")
     rest = pieces[8:]
     last = max(
@@ -113,7 +113,7 @@ def _joined(text: str) -> list[str]:
 
 
 def _without(data: bytes, *marks: bytes) -> bytes:
-    """The lines that begin with none of these; each mark begins with the line feed before it."""
+    """The lines that begin with none of the marks; each mark begins with the preceding line feed."""
     for mark in marks:
         if mark in data:
             data = re.sub(re.escape(mark) + rb"[^\n]*", b"", data)
@@ -121,6 +121,6 @@ def _without(data: bytes, *marks: bytes) -> bytes:
 
 
 def _line_of(block: bytes, text: str) -> int:
-    """Number of the first line that reads so, from 1."""
+    """Number of the first line with this text, counted from 1."""
     at = block.find(text.encode())
     return block.count(b"\n", 0, max(at, 0)) + 1

@@ -1,7 +1,7 @@
-"""Loose features: transcripts and parts of a GFF3 file that name no parent, tied to the genes they are of.
+"""Loose features: transcripts and parts of a GFF3 file that name no parent, and their assignment to genes.
 
-Prokka, Bakta, Prodigal, Pharokka and RAST write CDS and RNAs without genes; gffread transcripts with a
-geneID; others leave `Parent` out and name the gene in another attribute.
+Prokka, Bakta, Prodigal, Pharokka and RAST write CDS and RNAs without genes. gffread writes transcripts with a
+geneID. Others leave `Parent` out and name the gene in another attribute.
 """
 
 from collections import defaultdict
@@ -12,12 +12,12 @@ from covpool.extractor.annotation.features.features import PART_TYPES, Descripti
 from covpool.extractor.annotation.features.repairs import Repairs
 from covpool.extractor.annotation.formats.attributes import first
 
-#: Attributes that hold a gene's short name, best first, those that hold its other names, and its kind.
+#: Attributes with a gene's short name, best first, with its other names, and with its biotype.
 SYMBOLS = ("gene", "gene_name", "Name")
 ALIASES = ("locus_tag", "gene_id", "gene_synonym", "Alias", "Name", "gene", "Dbxref", "dbxref")
 BIOTYPES = ("gene_biotype", "biotype", "gene_type")
 
-#: Attributes of other features that call their gene: by what is its ID, and by a name it may share.
+#: Attributes in which other features name their gene: by its ID, and by a name that genes may share.
 _GENE_IDS = ("geneID", "gene_id", "locus_tag")
 _GENE_NAMES = (*_GENE_IDS, "gene", "gene_name")
 
@@ -38,90 +38,88 @@ class Loose:
 
     @property
     def id(self) -> str:
-        """Its ID, else its locus tag; "" where there is neither."""
+        """Its ID, else its locus tag; "" if it has neither."""
         return first(self.values, "ID", "locus_tag")
 
 
-def tie(loose: Sequence[Loose], found: Features, repairs: Repairs) -> list[Row]:
-    """Tie each to a gene, and give the parts among them their parent.
+def tie(loose: Sequence[Loose], features: Features, repairs: Repairs) -> list[Row]:
+    """Assign each loose feature to a gene; return the parts among them with their parents.
 
-    It is of the gene that it names, or that lies exactly where it does. Where there is no such gene, it is
-    one itself, by its geneID, gene_id, locus_tag or ID; parts that code for nothing are not.
+    The gene is the one that the feature names, or that lies at exactly the same place. If there is no such
+    gene, the feature is a gene itself, named by its geneID, gene_id, locus_tag or ID; exons and UTRs are not.
 
     Args:
         loose: in file order.
-        found: what the file holds else; what is above transcripts, and genes without a line, are added.
-        repairs: is told of those that were tied, and of those that cannot be.
+        features: the other features of the file; parents of transcripts and genes without a line are added.
+        repairs: receives the assigned features, and those that cannot be assigned.
     """
     if not loose:
         return []
-    genes = _Genes(found)
-    transcripts = [one for one in loose if one.kind not in PART_TYPES]
-    for one in transcripts:
-        _tie_transcript(one, genes, found, repairs)
+    genes = _Genes(features)
+    transcripts = [x for x in loose if x.kind not in PART_TYPES]
+    for x in transcripts:
+        _tie_transcript(x, genes, features, repairs)
     below: dict[str, list[str]] = defaultdict(list)
-    for transcript, parents in found.above.items():
+    for transcript, parents in features.above.items():
         for parent in parents:
             below[parent].append(transcript)
-    return [
-        row for one in loose if one.kind in PART_TYPES for row in _part(one, genes, found, below, repairs)
-    ]
+    return [row for x in loose if x.kind in PART_TYPES for row in _part(x, genes, features, below, repairs)]
 
 
-def _tie_transcript(one: Loose, genes: "_Genes", found: Features, repairs: Repairs) -> None:
-    gene = genes.of(one)
+def _tie_transcript(entry: Loose, genes: "_Genes", features: Features, repairs: Repairs) -> None:
+    gene = genes.of(entry)
     if gene:
-        repairs.add("parent-by-name", f"{one.id} to {gene}")
+        repairs.add("parent-by-name", f"{entry.id} to {gene}")
     else:
-        gene = first(one.values, *_GENE_IDS) or one.id
+        gene = first(entry.values, *_GENE_IDS) or entry.id
         if gene:
-            _describe(gene, one, found)
-            # With nothing above, it is known to be a gene.
-            found.above.setdefault(gene, ())
-    if one.id:
-        found.above[one.id] = (gene,) if gene != one.id else ()
+            _describe(gene, entry, features)
+            # An entry without parents marks it as a gene.
+            features.above.setdefault(gene, ())
+    if entry.id:
+        features.above[entry.id] = (gene,) if gene != entry.id else ()
 
 
 def _part(
-    one: Loose, genes: "_Genes", found: Features, below: dict[str, list[str]], repairs: Repairs
+    entry: Loose, genes: "_Genes", features: Features, below: dict[str, list[str]], repairs: Repairs
 ) -> Iterator[Row]:
-    transcript = first(one.values, "transcript_id")
-    gene = genes.of(one)
-    named = gene or first(one.values, *_GENE_IDS)
-    if transcript in found.above:
+    transcript = first(entry.values, "transcript_id")
+    gene = genes.of(entry)
+    named = gene or first(entry.values, *_GENE_IDS)
+    if transcript in features.above:
         parent = transcript
     elif named:
         if gene:
-            repairs.add("parent-by-name", f"{one.kind} {one.chrom}:{one.start}-{one.end} to {gene}")
+            repairs.add("parent-by-name", f"{entry.kind} {entry.chrom}:{entry.start}-{entry.end} to {gene}")
         else:
-            _describe(named, one, found)
-            found.above.setdefault(named, ())
+            _describe(named, entry, features)
+            features.above.setdefault(named, ())
         parent = below[named][0] if len(below[named]) == 1 else named
         if transcript and transcript != named:
             parent = transcript
-            found.above[transcript] = (named,)
-    elif one.kind == "CDS" and one.id:
-        parent = one.id
-        _describe(parent, one, found)
-        found.above.setdefault(parent, ())
+            features.above[transcript] = (named,)
+    elif entry.kind == "CDS" and entry.id:
+        parent = entry.id
+        _describe(parent, entry, features)
+        features.above.setdefault(parent, ())
     else:
-        repairs.add("no-parent", f"{one.chrom}:{one.start + 1}-{one.end} {one.kind}")
+        repairs.add("no-parent", f"{entry.chrom}:{entry.start + 1}-{entry.end} {entry.kind}")
         return
-    yield PART_TYPES[one.kind], one.chrom, one.start, one.end, one.sign, parent
+    yield PART_TYPES[entry.kind], entry.chrom, entry.start, entry.end, entry.sign, parent
 
 
-def _describe(gene: str, one: Loose, found: Features) -> None:
-    if gene in found.described:
+def _describe(gene: str, entry: Loose, features: Features) -> None:
+    if gene in features.described:
         return
-    values = one.values
-    own = () if one.kind in ("mRNA", "transcript") else ("ID",)
-    # RAST and Bakta write the product into Name.
-    values = {key: found for key, found in values.items() if key != "Name" or " " not in "".join(found)}
+    values = entry.values
+    own = () if entry.kind in ("mRNA", "transcript") else ("ID",)
+    # RAST and Bakta write the product into Name; it is not a gene name.
+    values = {key: texts for key, texts in values.items() if key != "Name" or " " not in "".join(texts)}
     aliases = [alias for key in (*own, *ALIASES) for alias in values.get(key, ())]
     pseudo = any(name in values for name in ("pseudo", "pseudogene"))
-    coding = "protein_coding" if one.kind == "CDS" else ""
-    of_rna = one.kind if one.kind.endswith("RNA") and one.kind != "mRNA" else coding
-    found.described[gene] = Description(
+    coding = "protein_coding" if entry.kind == "CDS" else ""
+    of_rna = entry.kind if entry.kind.endswith("RNA") and entry.kind != "mRNA" else coding
+    features.described[gene] = Description(
         first(values, *SYMBOLS),
         tuple(dict.fromkeys(alias for alias in aliases if alias != gene)),
         "pseudogene" if pseudo else first(values, *BIOTYPES) or of_rna,
@@ -129,37 +127,37 @@ def _describe(gene: str, one: Loose, found: Features) -> None:
 
 
 class _Genes:
-    """Genes with a line, by their names and places."""
+    """Genes with a line, indexed by their names and places."""
 
-    def __init__(self, found: Features) -> None:
-        self._lines = found.genes
-        self._circular = found.circular
+    def __init__(self, features: Features) -> None:
+        self._lines = features.genes
+        self._circular = features.circular
         self._named: dict[str, list[int]] = defaultdict(list)
         self._places: dict[tuple[str, int, int], list[int]] = defaultdict(list)
-        for index, line in enumerate(found.genes):
+        for index, line in enumerate(features.genes):
             for name in {line.called, line.symbol, *line.aliases} - {""}:
                 self._named[name].append(index)
             self._places[line.chrom, line.start, line.end].append(index)
 
-    def of(self, one: Loose) -> str:
-        """The ID of the gene that it names, or that lies where it does; "" where no line tells one."""
+    def of(self, entry: Loose) -> str:
+        """The ID of the gene that the feature names, or that has the same place; "" if there is none."""
         for key in _GENE_NAMES:
-            for name in one.values.get(key, ()):
-                if gene := self._only(self._named.get(name, ()), one, around=key in _GENE_IDS):
+            for name in entry.values.get(key, ()):
+                if gene := self._only(self._named.get(name, ()), entry, around=key in _GENE_IDS):
                     return gene
-        return self._only(self._places.get((one.chrom, one.start, one.end), ()), one)
+        return self._only(self._places.get((entry.chrom, entry.start, entry.end), ()), entry)
 
-    def _only(self, indices: Sequence[int], one: Loose, around: bool = False) -> str:
-        """The ID of the only gene among these that lies where `one` does, or `around` a circle anywhere."""
+    def _only(self, indices: Sequence[int], x: Loose, around: bool = False) -> str:
+        """The ID of the only gene of these that overlaps it, or, with `around`, is on its circular contig."""
         signs = {"+": 1, "-": -1}
         lines = [self._lines[at] for at in indices]
         lines = [
             line
             for line in lines
-            if line.chrom == one.chrom and (not one.sign or signs.get(line.strand, one.sign) == one.sign)
+            if line.chrom == x.chrom and (not x.sign or signs.get(line.strand, x.sign) == x.sign)
         ]
-        there = [line for line in lines if line.start < one.end and one.start < line.end]
-        if around and one.chrom in self._circular:
-            there = there or lines
-        found = {line.called for line in there}
-        return found.pop() if len(found) == 1 else ""
+        overlapping = [line for line in lines if line.start < x.end and x.start < line.end]
+        if around and x.chrom in self._circular:
+            overlapping = overlapping or lines
+        ids = {line.called for line in overlapping}
+        return ids.pop() if len(ids) == 1 else ""

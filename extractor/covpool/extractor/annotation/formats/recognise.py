@@ -1,4 +1,4 @@
-"""The format of an annotation file, told by many of its lines: single ones may be of any shape."""
+"""The format of an annotation file, recognised from many lines, because single lines may be malformed."""
 
 import re
 from collections import Counter
@@ -7,16 +7,16 @@ from pathlib import Path
 from covpool.extractor.annotation.formats.lines import sample
 from covpool.extractor.errors import AnnotationError
 
-#: Lines that are looked at.
+#: Number of lines that are examined.
 _LINES = 5000
 
-#: Column nine of GTF: a name, a blank and a value. AUGUSTUS writes bare ids for genes and transcripts there,
-#: which say nothing.
+#: Column nine of GTF: a name, a blank and a value. AUGUSTUS writes bare IDs of genes and transcripts into it,
+#: which do not identify the format.
 _GTF = re.compile(r'(?:^|;)\s*(?:(?:gene_id|transcript_id)\s+[^\s;=]|[\w.-]+\s+")')
 
 
 def format_of(path: Path) -> str:
-    """gff3, gtf, bed or genbank; gff3 where nothing tells.
+    """gff3, gtf, bed or genbank; gff3 if no line identifies the format.
 
     Raises:
         AnnotationError: the file cannot be read, or is EMBL.
@@ -25,14 +25,14 @@ def format_of(path: Path) -> str:
     if any(line.startswith("LOCUS ") for line in lines):
         return "genbank"
     if lines and re.match(r"ID   \S+;", lines[0]):
-        raise AnnotationError(f"{path}: is EMBL, which is not read; give the same as GenBank or GFF3")
+        raise AnnotationError(f"{path}: is EMBL, which is not supported; give GenBank or GFF3")
     counts = Counter(map(_shape, lines))
-    return max(("gff3", "gtf", "bed"), key=lambda one: counts[one])
+    return max(("gff3", "gtf", "bed"), key=lambda name: counts[name])
 
 
 def _shape(line: str) -> str:
     columns = line.split("\t")
-    if len(columns) >= 3 and all(one.strip().isdigit() for one in columns[1:3]):
+    if len(columns) >= 3 and all(cell.strip().isdigit() for cell in columns[1:3]):
         return "bed"
     if len(columns) < 9:
         return ""

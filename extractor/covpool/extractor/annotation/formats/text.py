@@ -1,4 +1,4 @@
-"""Text of an annotation file: unpacked, as UTF-8, lines ending in line feeds, some megabytes at a time."""
+"""Text of an annotation file: decompressed, as UTF-8, with line feeds, some megabytes at a time."""
 
 import codecs
 import re
@@ -15,7 +15,7 @@ from covpool.extractor.files.unreadable import PACKED, unreadable
 #: Bytes of text read at once.
 BLOCK = 1 << 24
 
-#: Compressions by their first bytes, as xopen calls them: the name of a file may say another.
+#: Compression formats by their first bytes, as xopen names them; the suffix of a file may be wrong.
 _MAGIC = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zst"}
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -26,10 +26,10 @@ _SEQUENCES = (b"\n##FASTA", b"\n>")
 def blocks(path: Path, repairs: Repairs) -> Iterator[bytes]:
     """Whole lines, some megabytes at a time, up to a FASTA section.
 
-    Lines that end in "\\r\\n" or "\\r" end in "\\n" here; text that is not UTF-8 is made so.
+    Line ends "\\r\\n" and "\\r" become "\\n"; text that is not UTF-8 is converted.
 
     Raises:
-        AnnotationError: the file cannot be read, is truncated, or is no text.
+        AnnotationError: the file cannot be read, is truncated, or is not text.
     """
     try:
         left = b""
@@ -51,7 +51,7 @@ def blocks(path: Path, repairs: Repairs) -> Iterator[bytes]:
 
 
 def lines(path: Path, repairs: Repairs) -> Iterator[str]:
-    """The same line by line, each with its end."""
+    """The lines of `blocks`, each with its line end."""
     for block in blocks(path, repairs):
         # `splitlines` of text would also split at form feeds and the like.
         yield from (line.decode() for line in block.splitlines(keepends=True))
@@ -65,7 +65,7 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _decoded(path: Path, repairs: Repairs) -> Iterator[bytes]:
-    """What the file holds, some megabytes at a time: no byte order mark, no UTF-16, line feeds alone."""
+    """The content of the file, some megabytes at a time: no byte order mark, no UTF-16, line feeds only."""
     with _open(path) as file:
         data = file.read(BLOCK)
         while len(data) < 4 and (more := file.read(BLOCK)):
@@ -82,9 +82,9 @@ def _decoded(path: Path, repairs: Repairs) -> Iterator[bytes]:
             if decoder is not None:
                 data = _utf16(decoder, data, path)
             if b"\0" in data[:4096]:
-                raise AnnotationError(f"{path}: is no text; give GFF3, GTF, BED or GenBank")
+                raise AnnotationError(f"{path}: is not text; give GFF3, GTF, BED or GenBank")
             data = held + data
-            # The line feed of a "\r\n" may be the next block's first byte.
+            # The line feed of a "\r\n" may be the first byte of the next block.
             held = b"\r" if data.endswith(b"\r") else b""
             yield _line_feeds(data[: len(data) - len(held)], path, repairs)
             data = file.read(BLOCK)
@@ -96,7 +96,7 @@ def _utf16(decoder: codecs.IncrementalDecoder, data: bytes, path: Path) -> bytes
     try:
         return decoder.decode(data).encode()
     except UnicodeError as error:
-        raise AnnotationError(f"{path}: is no text ({error}); save it as UTF-8") from error
+        raise AnnotationError(f"{path}: is not text ({error}); save it as UTF-8") from error
 
 
 def _line_feeds(data: bytes, path: Path, repairs: Repairs) -> bytes:
@@ -119,8 +119,8 @@ def _as_utf8(data: bytes, path: Path, repairs: Repairs) -> bytes:
 
 
 def _sequences(data: bytes) -> int | None:
-    """Where a FASTA section begins; None where there is none."""
+    """Index at which a FASTA section begins; None if there is none."""
     if data.startswith(tuple(mark[1:] for mark in _SEQUENCES)):
         return 0
-    found = [at + 1 for mark in _SEQUENCES if (at := data.find(mark)) >= 0]
-    return min(found, default=None)
+    starts = [at + 1 for mark in _SEQUENCES if (at := data.find(mark)) >= 0]
+    return min(starts, default=None)

@@ -1,1 +1,1 @@
-"""Inputs of an evaluation: genes, terms, tracks, and the targets made of them."""
+"""Inputs of an evaluation: genes, terms, tracks, and the targets made from them."""

@@ -1,7 +1,7 @@
-"""Names of genes: which genes a table means, by what the annotation calls them and what they make.
+"""Names of genes: the genes that a table means, by the names of genes and of their products.
 
-A name counts for the genes that have it as their id; where there are none, for those that have it as symbol;
-then as another name, as that of a transcript or protein, as a reference to another database.
+A name stands for the genes with this ID. If there are none, it stands for the genes with this symbol, then
+with this other name, with this transcript or protein name, and last with this reference to another database.
 """
 
 import re
@@ -12,9 +12,9 @@ from collections.abc import Sequence as Ordered
 from covpool.extractor.evaluation.inputs.genes import CodingGene
 from covpool.extractor.evaluation.inputs.term_tables import Annotated
 
-#: Accessions that databases give a version: ENSP00000334393.4, NP_414542.1, AAC73112.1.
+#: Accessions with a version: ENSP00000334393.4, NP_414542.1, AAC73112.1.
 _VERSIONED = re.compile(r"(ENS[A-Z]*\d{11}|[NXYWA][MPRT]_\d+|[A-Z]{3}\d{5,7})\.\d+")
-#: Spellings of one database.
+#: Spellings of database names, and the spelling used here.
 _DATABASES = {
     "uniprotkb/swiss-prot": "uniprotkb",
     "uniprotkb/trembl": "uniprotkb",
@@ -29,7 +29,7 @@ Index = dict[str, list[int]]
 
 
 class GeneNames:
-    """Finds genes by the names that tables use; genes in any order."""
+    """Finds genes by the names in tables; the genes may have any order."""
 
     def __init__(self, genes: Ordered[CodingGene]) -> None:
         self._plain = [
@@ -43,31 +43,31 @@ class GeneNames:
         self._unversioned = _index(genes, lambda gene: map(_unversioned, _all(gene)))
 
     def __contains__(self, name: str) -> bool:
-        """Whether a gene, or what it makes, has the name."""
+        """Whether a gene or one of its products has the name."""
         return any(name in index for index in self._plain)
 
     def find(self, row: Annotated) -> list[int]:
         """Indices of the genes that a row means; [] for none."""
         for place, names in enumerate(row.names):
             for index in self._plain:
-                if found := _of(index, names):
-                    return found
+                if genes := _of(index, names):
+                    return genes
             if place == 0:
-                if row.accession and (found := _of(self._accession, [_accession(row.accession)])):
-                    return found
+                if row.accession and (genes := _of(self._accession, [_accession(row.accession)])):
+                    return genes
                 for index, spell in ((self._bare, str), (self._unversioned, _unversioned)):
-                    if found := _of(index, map(spell, names)):
-                        return found
+                    if genes := _of(index, map(spell, names)):
+                        return genes
         return []
 
 
 def _index(genes: Ordered[CodingGene], names: Callable[[CodingGene], Iterable[str]]) -> Index:
-    found: Index = defaultdict(list)
+    index: Index = defaultdict(list)
     for number, gene in enumerate(genes):
         for name in dict.fromkeys(names(gene)):
             if name:
-                found[name].append(number)
-    return dict(found)
+                index[name].append(number)
+    return dict(index)
 
 
 def _of(index: Index, names: Iterable[str]) -> list[int]:
@@ -85,7 +85,7 @@ def _accession(name: str) -> str:
 
 
 def _bare(name: str) -> str:
-    """The id in a reference to a database; mere digits are ids in too many of them."""
+    """The ID in a database reference; "" for digits alone, which are IDs in many databases."""
     number = name.partition(":")[2]
     return "" if number.isdigit() else number
 

@@ -1,4 +1,4 @@
-"""Which gene has which terms: GAF, GPAD and other tables, or the annotation's own Ontology_term attribute."""
+"""Terms of genes: from GAF, GPAD and other tables, or from the Ontology_term attribute of the annotation."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -15,9 +15,9 @@ from covpool.extractor.evaluation.inputs.ontology import Ontology
 from covpool.extractor.evaluation.inputs.targets import Targets
 from covpool.extractor.evaluation.inputs.term_tables import TermTable, read_term_table
 
-#: Terms of fewer genes are left out.
+#: Terms with fewer genes are left out.
 MIN_GENES = 30
-#: Names and terms that a message lists.
+#: Number of names or terms that a message lists.
 _LISTED = 3
 
 
@@ -26,49 +26,49 @@ def term_targets(
 ) -> tuple[list[CodingGene], Targets]:
     """Genes with at least one term below the roots, and a 0/1 column for every frequent term.
 
-    Terms pass to everything above them over is_a and part_of; roots are dropped. The notes of the targets say
-    how the file was read, and what of it fits no gene or is no term of the ontology.
+    A gene also has all terms above its terms over is_a and part_of; roots are dropped. The notes of the
+    targets state how the file was read, and which names fit no gene and which terms are not in the ontology.
 
     Args:
         genes: in genome order.
-        ontology: of the terms.
+        ontology: the ontology of the terms.
         terms: a GAF or GPAD file, or a table; see `read_term_table`. None reads the attribute Ontology_term
             of the genes.
-        min_genes: fewest genes of a term, counted over the genes returned.
+        min_genes: minimum number of genes of a term, among the returned genes.
 
     Raises:
-        EvaluationError: the file is damaged or its columns cannot be told, no gene has a term, or no term is
-            frequent enough.
+        EvaluationError: the file is damaged or its columns are not recognised, no gene has a term, or no term
+            is frequent enough.
     """
     if terms is None:
         direct = [set(gene.terms) for gene in genes]
-        found = _Found("the attribute Ontology_term", direct, ontology, sum(map(bool, direct)))
+        source = _DirectTerms("the attribute Ontology_term", direct, ontology, sum(map(bool, direct)))
     else:
-        found = _matched(terms, genes, ontology)
-    known = [ontology.propagate(one) for one in found.direct]
-    kept = [index for index, one in enumerate(known) if one]
+        source = _matched(terms, genes, ontology)
+    propagated = [ontology.propagate(terms_of_gene) for terms_of_gene in source.direct]
+    kept = [index for index, terms_of_gene in enumerate(propagated) if terms_of_gene]
     if not kept:
-        raise EvaluationError(found.why_none(genes))
+        raise EvaluationError(source.why_none(genes))
     counts: dict[str, int] = defaultdict(int)
     for index in kept:
-        for term in known[index]:
+        for term in propagated[index]:
             counts[term] += 1
-    # A term that every gene has separates none of them.
+    # A term that every gene has cannot separate genes.
     frequent = sorted(term for term, count in counts.items() if min_genes <= count < len(kept))
     if not frequent:
         most = max(counts.values())
         raise EvaluationError(
-            f"{found.source}: no term has {min_genes} of {len(kept):,} genes and not all of them (the most "
-            f"frequent has {most:,}), read as {found.read_as()}; ask for fewer with --min-genes, or give "
+            f"{source.source}: no term has {min_genes} of {len(kept):,} genes and not all of them (the most "
+            f"frequent has {most:,}), read as {source.read_as()}; ask for fewer with --min-genes, or give "
             "terms for more genes"
         )
-    values = np.array([[term in known[index] for term in frequent] for index in kept], dtype=np.float32)
+    values = np.array([[term in propagated[index] for term in frequent] for index in kept], dtype=np.float32)
     titles = tuple(ontology.names[term] for term in frequent)
-    targets = Targets("terms", tuple(frequent), titles, values, found.notes(len(kept)))
+    targets = Targets("terms", tuple(frequent), titles, values, source.notes(len(kept)))
     return [genes[index] for index in kept], targets
 
 
-def _matched(path: Path, genes: list[CodingGene], ontology: Ontology) -> "_Found":
+def _matched(path: Path, genes: list[CodingGene], ontology: Ontology) -> "_DirectTerms":
     names = GeneNames(genes)
     table = read_term_table(path, ontology, names.__contains__)
     direct: list[set[str]] = [set() for _ in genes]
@@ -80,23 +80,23 @@ def _matched(path: Path, genes: list[CodingGene], ontology: Ontology) -> "_Found
         for index in owners.get(key, ()):
             direct[index].update(row.terms)
     called: dict[str, bool] = {}
-    for (groups, _), found in owners.items():
-        called[groups[0][0]] = called.get(groups[0][0], False) or bool(found)
+    for (groups, _), indices in owners.items():
+        called[groups[0][0]] = called.get(groups[0][0], False) or bool(indices)
     unmatched = tuple(name for name, is_gene in called.items() if not is_gene)
-    return _Found(str(path), direct, ontology, len(called), unmatched, table)
+    return _DirectTerms(str(path), direct, ontology, len(called), unmatched, table)
 
 
 @dataclass(frozen=True)
-class _Found:
-    """Terms as found, and what to say of them.
+class _DirectTerms:
+    """Terms of genes as the source states them, and notes on them.
 
     Attributes:
-        source: where they were found.
-        direct: terms of each gene, as the source has them.
-        ontology: of the terms.
-        names: how many different names the source has.
-        unmatched: those that are of no gene.
-        table: the source, where it is a file.
+        source: the file, or the attribute.
+        direct: terms of each gene as in the source, without the terms above them.
+        ontology: the ontology of the terms.
+        names: number of different names in the source.
+        unmatched: names that fit no gene.
+        table: the table, if the source is a file.
     """
 
     source: str
@@ -112,22 +112,22 @@ class _Found:
         return sorted(set().union(*self.direct))
 
     def notes(self, labelled: int) -> tuple[str, ...]:
-        """How the source was read, and what of it came to nothing."""
+        """How the source was read, and which of its names, terms and cells were not used."""
         notes = [f"{self.read_as()}; genes with terms: {labelled:,} of {len(self.direct):,}"]
         if self.unmatched:
             notes.append(
-                f"names of no gene with a coding sequence: {len(self.unmatched):,} of {self.names:,} "
+                f"names that fit no gene with a coding sequence: {len(self.unmatched):,} of {self.names:,} "
                 f"({_some(self.unmatched)})"
             )
         used = self.used
         if unknown := [term for term in used if not self.ontology.knows(term)]:
             notes.append(
-                f"terms obsolete or unknown to the ontology, which count nothing: {len(unknown):,} of "
+                f"terms obsolete or unknown to the ontology, which are ignored: {len(unknown):,} of "
                 f"{len(used):,} ({_some(unknown)})"
             )
         if self.table and self.table.texts:
             notes.append(
-                f"cells of terms with other text, which count nothing: {len(self.table.texts):,} "
+                f"cells of terms with other text, which are ignored: {len(self.table.texts):,} "
                 f"({self.table.texts[0]})"
             )
         return tuple(f"{self.source}: {note}" for note in notes)
@@ -146,17 +146,17 @@ class _Found:
             return (
                 f"{start}: {self.read_as()}, and no name ({_some(self.unmatched)}) is an id, locus_tag, "
                 f"name, alias, transcript or protein of a gene of the annotation ({_some(called)}); give a "
-                "table that calls genes as the annotation does"
+                "table that has gene names of the annotation"
             )
         if not used:
             return (
                 f"{start}: {self.read_as()}, of which {matched:,} fit genes of the annotation and have no "
                 "term; give a table with terms of these genes"
             )
-        known = [term for term in used if self.ontology.knows(term)]
+        live = [term for term in used if self.ontology.knows(term)]
         return (
             f"{start} below the roots: {self.read_as()}, of which {matched:,} fit genes of the annotation, "
-            f"and of their {len(used):,} terms ({_some(used)}) the ontology knows {len(known):,}; give the "
+            f"and of their {len(used):,} terms ({_some(used)}) the ontology knows {len(live):,}; give the "
             "ontology that the terms are of"
         )
 

@@ -10,19 +10,19 @@ from pathlib import Path
 from covpool.extractor.annotation.annotation import Annotation, read_annotation
 from covpool.extractor.annotation.genes import Gene, Transcript
 from covpool.extractor.errors import AnnotationError
-from covpool.extractor.evaluation.inputs.gene_lines import Attributes, Said, read_gene_lines
+from covpool.extractor.evaluation.inputs.gene_lines import Attributes, Details, read_gene_lines
 from covpool.extractor.sequences.fasta import read_fasta
 from covpool.extractor.sequences.sequences import Sequence, reverse_complement
 
 
 @dataclass(frozen=True)
 class Contig:
-    """Where genes lie.
+    """A contig with genes.
 
     Attributes:
         name: in the FASTA file.
         length: in bp.
-        other_names: what an alias table, or the annotation, also calls it.
+        other_names: other names in an alias table or the annotation.
     """
 
     name: str
@@ -36,15 +36,15 @@ class CodingGene:
 
     Attributes:
         name: its id, without a "gene-" or "gene:" prefix.
-        chrom, start, end, strand: where it lies; a gene over the origin of a circle ends behind the contig.
+        chrom, start, end, strand: place; over the origin of a circular contig, `end` exceeds its length.
         sequence: the whole gene on its own strand, introns included.
-        coding: the coding sequence of its representative, else longest, transcript; spliced.
-        names: its id as the annotation has it, its name, its symbol and its other names.
-        attributes: of its line, where the annotation is GFF3 or GTF.
+        coding: the spliced coding sequence of the representative transcript, else of the longest.
+        names: its ID as in the annotation, its name, its symbol and its other names.
+        attributes: of its line, if the annotation is GFF3 or GTF.
         symbol: the usual short name.
         products: names of its transcripts and proteins, and their references to databases.
         terms: ids in the attribute Ontology_term of its lines.
-        contig: what it lies on; None where that is not known.
+        contig: its contig; None if unknown.
     """
 
     name: str
@@ -78,17 +78,17 @@ def read_coding_genes(
         leave_out: attributes and values of a GFF3 or GTF gene line that leave a gene out
             (`("orf_classification", "Dubious")`).
         aliases: names in the FASTA file by other names of contigs.
-        circular: contigs that are circular, in addition to those the annotation says are.
+        circular: circular contigs, in addition to those that the annotation declares circular.
 
     Raises:
-        SequenceError: the FASTA file is unfit.
+        SequenceError: the FASTA file is damaged or unsupported.
         AnnotationError: the annotation is damaged or of another assembly, holds no coding gene, or no gene
-            with an attribute that is to be left out.
+            has an attribute of `leave_out`.
     """
     contigs = {record.name: record.bases for record in read_fasta(fasta)}
     lengths = {name: len(bases) for name, bases in contigs.items()}
-    found = read_annotation(annotation, lengths, aliases=aliases, circular=circular)
-    for finding in found.report:
+    source = read_annotation(annotation, lengths, aliases=aliases, circular=circular)
+    for finding in source.report:
         if finding.kind in ("contig-end", "behind-contig"):
             raise AnnotationError(
                 f"{annotation}: {finding.count:,} genes reach beyond their contig in the FASTA file "
@@ -99,19 +99,20 @@ def read_coding_genes(
                 f"{annotation}: {finding.count:,} contigs are of another length than in the FASTA file "
                 f"({finding.examples[0]}); annotation and sequence are of different assemblies"
             )
-    owners = {one.id: gene.id for gene in found.genes for one in found.transcripts(gene)}
-    said, also = read_gene_lines(annotation, found.format, (gene.id for gene in found.genes), owners)
-    unwanted = list(leave_out)
-    for name, _ in unwanted:
-        if not any(name in one.attributes for one in said.values()):
-            raise AnnotationError(f"{annotation}: no gene has an attribute {name!r} to be left out by")
-    places = _contigs(lengths, {**found.contigs, **(aliases or {})}, also)
+    owners = {rna.id: gene.id for gene in source.genes for rna in source.transcripts(gene)}
+    ids = (gene.id for gene in source.genes)
+    said, contig_names = read_gene_lines(annotation, source.format, ids, owners)
+    rules = list(leave_out)
+    for name, _ in rules:
+        if not any(name in gene.attributes for gene in said.values()):
+            raise AnnotationError(f"{annotation}: no gene has the attribute {name!r} to leave genes out by")
+    places = _contigs(lengths, {**source.contigs, **(aliases or {})}, contig_names)
     genes = [
-        _coding_gene(gene, chosen, contigs[gene.chrom], said.get(gene.id, Said()), places[gene.chrom])
-        for gene in found.genes
+        _coding_gene(gene, chosen, contigs[gene.chrom], said.get(gene.id, Details()), places[gene.chrom])
+        for gene in source.genes
         if "pseudo" not in gene.biotype
-        and (chosen := _representative(found, gene)) is not None
-        and not any(value in said.get(gene.id, Said()).attributes.get(name, ()) for name, value in unwanted)
+        and (chosen := _representative(source, gene)) is not None
+        and not any(value in said.get(gene.id, Details()).attributes.get(name, ()) for name, value in rules)
     ]
     if not genes:
         raise AnnotationError(f"{annotation}: holds no gene with a coding sequence; give one with CDS")
@@ -120,14 +121,14 @@ def read_coding_genes(
 
 
 def _contigs(
-    lengths: Mapping[str, int], aliases: Mapping[str, str], also: Mapping[str, tuple[str, ...]]
+    lengths: Mapping[str, int], aliases: Mapping[str, str], contig_names: Mapping[str, tuple[str, ...]]
 ) -> dict[str, Contig]:
-    """Every contig with its other names, none of which is the name of one."""
+    """Every contig with its other names, without the names of other contigs."""
     others: dict[str, dict[str, None]] = {name: {} for name in lengths}
     for other, name in aliases.items():
         if name in others:
             others[name][other] = None
-    for used, names in also.items():
+    for used, names in contig_names.items():
         name = used if used in lengths else aliases.get(used, "")
         if name in others:
             others[name] |= dict.fromkeys(names)
@@ -138,19 +139,19 @@ def _contigs(
 
 
 def _representative(annotation: Annotation, gene: Gene) -> Transcript | None:
-    coding = [one for one in annotation.transcripts(gene) if one.cds]
+    coding = [rna for rna in annotation.transcripts(gene) if rna.cds]
     return max(
-        coding, key=lambda one: (one.canonical, sum(end - start for start, end in one.cds)), default=None
+        coding, key=lambda rna: (rna.canonical, sum(end - start for start, end in rna.cds)), default=None
     )
 
 
-def _coding_gene(gene: Gene, transcript: Transcript, bases: str, said: Said, contig: Contig) -> CodingGene:
-    # A gene over the origin of a circle ends behind the contig's end.
+def _coding_gene(gene: Gene, transcript: Transcript, bases: str, said: Details, contig: Contig) -> CodingGene:
+    # A gene over the origin of a circular contig ends after the end of the contig.
     around = bases + bases[: max(0, gene.end - len(bases))]
-    whole = around[gene.start : gene.end]
+    sense = around[gene.start : gene.end]
     coding = "".join(around[start:end] for start, end in transcript.cds)
     if gene.strand == "-":
-        whole, coding = reverse_complement(whole), reverse_complement(coding)
+        sense, coding = reverse_complement(sense), reverse_complement(coding)
     name = gene.id.removeprefix("gene-").removeprefix("gene:")
     return CodingGene(
         name,
@@ -158,7 +159,7 @@ def _coding_gene(gene: Gene, transcript: Transcript, bases: str, said: Said, con
         gene.start,
         gene.end,
         gene.strand,
-        Sequence(name, whole),
+        Sequence(name, sense),
         coding,
         tuple(dict.fromkeys((gene.id, name, gene.symbol, *gene.aliases))),
         said.attributes,

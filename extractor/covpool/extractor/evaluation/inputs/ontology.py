@@ -1,6 +1,6 @@
-"""An ontology: terms of an OBO file and what lies above them over is_a and part_of.
+"""An ontology: terms of an OBO file and the terms above them over is_a and part_of.
 
-Parsing is obonet's; retired ids, obsolete terms and roots are decided here.
+obonet parses the file; alternative ids, obsolete terms and roots are handled here.
 """
 
 import zlib
@@ -16,7 +16,7 @@ from xopen import xopen
 
 from covpool.extractor.errors import EvaluationError
 
-#: Relations over which an annotation passes to the term above (the true-path rule).
+#: Relations over which a gene also has the term above (the true-path rule).
 RELATIONS = ("is_a", "part_of")
 
 
@@ -27,7 +27,7 @@ class Ontology:
     Attributes:
         graph: edges from each term to those above it, over `RELATIONS`.
         names: of each term.
-        replaced: current ids of alternative ids, and of obsolete ones that name their successor.
+        replaced: current ids of alternative ids, and of obsolete terms that name their successor.
     """
 
     graph: "MultiDiGraph[str]" = field(repr=False)
@@ -36,17 +36,17 @@ class Ontology:
 
     @cached_property
     def roots(self) -> frozenset[str]:
-        """Terms with nothing above them; to be annotated with one says nothing."""
+        """Terms without a term above them; they carry no information."""
         return frozenset(term for term in self.names if self.graph.out_degree(term) == 0)
 
     def propagate(self, terms: Iterable[str]) -> set[str]:
-        """The terms and all above them, roots left out; unknown and obsolete ids count nothing."""
-        found: set[str] = set()
+        """The terms and all terms above them, without roots; unknown and obsolete ids are ignored."""
+        propagated: set[str] = set()
         for term in terms:
             current = self.replaced.get(term, term)
-            if current in self.names and current not in found:
-                found |= {current} | self._above(current)
-        return found - self.roots
+            if current in self.names and current not in propagated:
+                propagated |= {current} | self._above(current)
+        return propagated - self.roots
 
     def knows(self, term: str) -> bool:
         """Whether it is an id, or an alternative id, of a live term."""
@@ -66,15 +66,15 @@ def read_ontology(path: Path) -> Ontology:
     """The ontology of an OBO file, plain or gzip.
 
     Raises:
-        EvaluationError: the file cannot be read, is not OBO, or its relations run in a circle.
+        EvaluationError: the file cannot be read, is not OBO, or its relations form a cycle.
     """
     try:
         with xopen(path, "rt", encoding="utf-8", threads=0) as file:
-            found = obonet.read_obo(file, ignore_obsolete=False)
+            parsed = obonet.read_obo(file, ignore_obsolete=False)
     except (OSError, EOFError, ValueError, KeyError, zlib.error) as error:
         raise EvaluationError(f"{path}: cannot be read as OBO ({error})") from error
     graph: MultiDiGraph[str] = MultiDiGraph()
-    data: dict[str, dict[str, Any]] = {term: found.nodes[term] for term in found}
+    data: dict[str, dict[str, Any]] = {term: parsed.nodes[term] for term in parsed}
     obsolete = {term for term, body in data.items() if body.get("is_obsolete") == "true"}
     names = {
         term: str(body.get("name", term)) for term, body in data.items() if body and term not in obsolete
@@ -82,18 +82,18 @@ def read_ontology(path: Path) -> Ontology:
     graph.add_nodes_from(names)
     graph.add_edges_from(
         (term, above)
-        for term, above, relation in found.edges(keys=True)
+        for term, above, relation in parsed.edges(keys=True)
         if relation in RELATIONS and term in names and above in names
     )
     if not names:
         raise EvaluationError(f"{path}: holds no live term; give an ontology in OBO format")
     if not is_directed_acyclic_graph(graph):
-        raise EvaluationError(f"{path}: is_a and part_of run in a circle; fetch the file again")
+        raise EvaluationError(f"{path}: is_a and part_of form a cycle; fetch the file again")
     replaced = {old: term for term in names for old in data[term].get("alt_id", ()) if old not in names}
     for term in obsolete:
-        # Of several successors none is meant alone.
+        # An obsolete term with several successors is not replaced.
         successors = data[term].get("replaced_by", ())
-        current = [replaced.get(one, one) for one in successors]
+        current = [replaced.get(successor, successor) for successor in successors]
         if len(current) == 1 and current[0] in names:
             replaced.setdefault(term, current[0])
     return Ontology(graph, names, replaced)

@@ -1,8 +1,8 @@
 """Signal along contigs: bedGraph, wiggle and bigWig files in, mean signal per gene out.
 
 Convention: intervals are 0-based half-open. On a contig that a file covers, bases without an interval have
-signal 0. It covers those that it has an interval on and, being a bigWig, those that its header lists; what
-the signal is on others is not known. bigWig is read by pybigtools.
+signal 0. A file covers the contigs of its intervals, and a bigWig those in its header; the signal on other
+contigs is unknown. bigWig is read by pybigtools.
 """
 
 from array import array
@@ -24,7 +24,7 @@ from covpool.extractor.files.unreadable import PACKED, unreadable
 Vector = npt.NDArray[np.float64]
 Intervals = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Vector]
 Row = tuple[int, int, float]
-#: Columns of rows: a human track has millions.
+#: Columns of rows; arrays, because a human track has millions of rows.
 Rows = tuple["array[int]", "array[int]", "array[float]"]
 
 _BIGWIG_SUFFIXES = (".bw", ".bigwig")
@@ -36,12 +36,12 @@ _TITLES = ("chrom", "chr", "chromosome", "seqnames", "seqid")
 
 @dataclass(frozen=True)
 class Signal:
-    """What a file says of some contigs.
+    """The signal of a file on some contigs.
 
     Attributes:
-        intervals: sorted, by contig as the genes call it; of contigs that the file covers.
-        lengths: of contigs, where the file tells them.
-        others: contigs of the file that are none of the genes'.
+        intervals: sorted, by the contig name of the genes, for contigs that the file covers.
+        lengths: of contigs, if the file states them.
+        others: contigs of the file without genes.
     """
 
     intervals: Mapping[str, Intervals] = field(repr=False)
@@ -50,17 +50,17 @@ class Signal:
 
     def means(self, genes: Iterable[CodingGene]) -> Vector:
         """(genes,) mean signal over each gene; NaN on contigs that the file does not cover."""
-        found = list(genes)
-        means = np.full(len(found), np.nan)
+        listed = list(genes)
+        means = np.full(len(listed), np.nan)
         for chrom, intervals in self.intervals.items():
-            own = [index for index, gene in enumerate(found) if gene.chrom == chrom]
+            own = [index for index, gene in enumerate(listed) if gene.chrom == chrom]
             starts, ends = (
-                np.array([getattr(found[index], end) for index in own], np.int64) for end in ("start", "end")
+                np.array([getattr(listed[index], end) for index in own], np.int64) for end in ("start", "end")
             )
             total = _sum_to(ends, intervals) - _sum_to(starts, intervals)
-            # A gene over the origin of a circle goes on at its beginning.
+            # A gene over the origin of a circular contig continues at its first base.
             lengths = np.array(
-                [_length(found[index], int(end)) for index, end in zip(own, ends, strict=True)]
+                [_length(listed[index], int(end)) for index, end in zip(own, ends, strict=True)]
             )
             around = np.maximum(0, ends - lengths)
             means[own] = (total + _sum_to(around, intervals)) / (ends - starts)
@@ -68,34 +68,34 @@ class Signal:
 
 
 def read_signal(path: Path, contigs: Iterable[Contig]) -> Signal:
-    """The signal of a file on contigs, which it may call by any of their names, MT for chrM and the like.
+    """The signal of a file on contigs; the file may use any of their names, such as MT for chrM.
 
     Args:
         path: bedGraph or wiggle, plain or compressed, or bigWig.
-        contigs: wanted.
+        contigs: the contigs to read.
 
     Raises:
-        EvaluationError: the file is damaged, its intervals overlap, or lie behind the end of a contig.
+        EvaluationError: the file is damaged, its intervals overlap, or lie after the end of a contig.
     """
-    wanted = {contig.name: contig for contig in contigs}
-    aliases = {other: name for name, contig in wanted.items() for other in contig.other_names}
+    by_name = {contig.name: contig for contig in contigs}
+    aliases = {other: name for name, contig in by_name.items() for other in contig.other_names}
     lengths: dict[str, int] = {}
     if _is_bigwig(path):
-        rows, lengths = _read_bigwig(path, wanted, aliases)
+        rows, lengths = _read_bigwig(path, by_name, aliases)
     else:
         rows = _read_text(path)
-    names = _names(rows, wanted, aliases)
+    names = _names(rows, by_name, aliases)
     joined: dict[str, list[Rows]] = defaultdict(list)
-    for chrom, found in rows.items():
+    for chrom, columns in rows.items():
         if chrom in names:
-            joined[names[chrom]].append(found)
-    intervals = {name: _intervals(found, path, wanted[name]) for name, found in joined.items()}
-    told = {names[chrom]: length for chrom, length in lengths.items() if chrom in names}
-    return Signal(intervals, told, tuple(chrom for chrom in rows if chrom not in names))
+            joined[names[chrom]].append(columns)
+    intervals = {name: _intervals(columns, path, by_name[name]) for name, columns in joined.items()}
+    named_lengths = {names[chrom]: length for chrom, length in lengths.items() if chrom in names}
+    return Signal(intervals, named_lengths, tuple(chrom for chrom in rows if chrom not in names))
 
 
-def _names(used: Iterable[str], wanted: Mapping[str, Contig], aliases: Mapping[str, str]) -> dict[str, str]:
-    return translation(used, {name: contig.length for name, contig in wanted.items()}, aliases, {})
+def _names(used: Iterable[str], by_name: Mapping[str, Contig], aliases: Mapping[str, str]) -> dict[str, str]:
+    return translation(used, {name: contig.length for name, contig in by_name.items()}, aliases, {})
 
 
 def _sum_to(positions: npt.NDArray[np.int64], intervals: Intervals) -> Vector:
@@ -121,13 +121,13 @@ def _is_bigwig(path: Path) -> bool:
         with path.open("rb") as file:
             return file.read(4) in _BIGWIG_MAGIC
     except OSError:
-        # Told by whoever reads it.
+        # The reader reports the error.
         return False
 
 
 def _read_text(path: Path) -> dict[str, Rows]:
-    """Intervals by contig of bedGraph and wiggle, in one file if need be."""
-    found: dict[str, Rows] = defaultdict(_rows)
+    """Intervals by contig of bedGraph and wiggle, which one file may mix."""
+    rows: dict[str, Rows] = defaultdict(_rows)
     block: _Block | None = None
     number = 0
     try:
@@ -140,20 +140,20 @@ def _read_text(path: Path) -> dict[str, Rows]:
                 if words[0] in ("fixedStep", "variableStep"):
                     block = _Block.declared(words)
                 elif block is not None and len(words) <= 2:
-                    _add(found[block.chrom], block.row(words))
+                    _add(rows[block.chrom], block.row(words))
                 else:
                     block = None
-                    _add(found[words[0]], (int(words[1]), int(words[2]), float(words[3])))
+                    _add(rows[words[0]], (int(words[1]), int(words[2]), float(words[3])))
     except UnicodeDecodeError as error:
-        raise EvaluationError(f"{path}: is no text; give bedGraph, wiggle or bigWig") from error
+        raise EvaluationError(f"{path}: is not text; give bedGraph, wiggle or bigWig") from error
     except (ValueError, IndexError, KeyError) as error:
         raise EvaluationError(
             f"{path}, line {number}: not bedGraph (chrom, start, end, value) and no wiggle; correct it, or "
             "give bigWig"
         ) from error
     except (OSError, *PACKED) as error:
-        raise EvaluationError(unreadable(error, str(path), f"behind line {number}")) from error
-    return dict(found)
+        raise EvaluationError(unreadable(error, str(path), f"after line {number}")) from error
+    return dict(rows)
 
 
 def _is_title(number: int, words: list[str]) -> bool:
@@ -173,7 +173,7 @@ def _add(rows: Rows, row: Row) -> None:
 
 @dataclass
 class _Block:
-    """A block of a wiggle file, whose positions count from 1."""
+    """A block of a wiggle file; its positions count from 1."""
 
     chrom: str
     span: int
@@ -182,7 +182,7 @@ class _Block:
 
     @classmethod
     def declared(cls, words: list[str]) -> "_Block":
-        """By its first line: fixedStep chrom=chr1 start=1 step=10 span=5."""
+        """The block of a declaration line: fixedStep chrom=chr1 start=1 step=10 span=5."""
         values = dict(word.split("=", 1) for word in words[1:])
         fixed = words[0] == "fixedStep"
         start = int(values["start"]) if fixed else None
@@ -193,21 +193,21 @@ class _Block:
         if self.start is None:
             start, value = int(words[0]), float(words[1])
         else:
-            (one,) = words
-            start, value = self.start, float(one)
+            (word,) = words
+            start, value = self.start, float(word)
             self.start += self.step
         return start - 1, start - 1 + self.span, value
 
 
 def _read_bigwig(
-    path: Path, wanted: Mapping[str, Contig], aliases: Mapping[str, str]
+    path: Path, by_name: Mapping[str, Contig], aliases: Mapping[str, str]
 ) -> tuple[dict[str, Rows], dict[str, int]]:
-    """Intervals of contigs with genes, none of all others, and lengths, by the names in the file's header."""
+    """Intervals (only of contigs with genes) and lengths, by the contig names in the file's header."""
     try:
-        # As a file: by its name it would have to end in .bw.
+        # Opened as a file object: pybigtools accepts a path only with the suffix .bw.
         with path.open("rb") as raw, pybigtools.open(raw) as file:
             lengths: dict[str, int] = dict(file.chroms())
-            names = _names(lengths, wanted, aliases)
+            names = _names(lengths, by_name, aliases)
             rows: dict[str, Rows] = {chrom: _rows() for chrom in lengths}
             for chrom in names:
                 for row in file.records(chrom, 0, lengths[chrom]):
@@ -244,7 +244,7 @@ def _intervals(parts: list[Rows], path: Path, contig: Contig) -> Intervals:
 
 
 def _wrong(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> Iterator[int]:
-    """Rows that are no interval, or begin before the last one ended."""
+    """Rows that are not intervals, or that begin before the end of the previous row."""
     bad = (starts < 0) | (starts >= ends)
     bad[1:] |= starts[1:] < ends[:-1]
     yield from np.flatnonzero(bad).tolist()

@@ -1,4 +1,4 @@
-"""Targets: what probes predict, one column each."""
+"""Targets: the values that probes predict, one column each."""
 
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -18,9 +18,9 @@ class Targets:
     Attributes:
         kind: "terms" are 0/1 and scored by AUROC; "tracks" are numbers and scored by Pearson's r and R².
         names: id of each column.
-        titles: what the ids stand for.
-        values: (genes, targets) float32; NaN where a gene has none, of tracks only.
-        notes: how the files were read, and what of them counts nothing; one sentence each.
+        titles: full names of the ids.
+        values: (genes, targets) float32; NaN if a gene has no value, for tracks only.
+        notes: how the files were read, and which parts were ignored; one sentence each.
     """
 
     kind: Literal["terms", "tracks"]
@@ -30,17 +30,17 @@ class Targets:
     notes: tuple[str, ...] = ()
 
     def filled(self, training: npt.NDArray[np.int64]) -> Matrix:
-        """(genes, targets) with the training genes' mean where a gene has none, which no fit minds."""
+        """(genes, targets) with the mean of the training genes for missing values."""
         missing = np.isnan(self.values)
         if not missing.any():
             return self.values
-        known = np.where(missing, 0, self.values)[training].sum(0)
-        means = known / np.maximum((~missing)[training].sum(0), 1)
+        sums = np.where(missing, 0, self.values)[training].sum(0)
+        means = sums / np.maximum((~missing)[training].sum(0), 1)
         return np.where(missing, means.astype(np.float32), self.values)
 
 
 def with_targets(genes: list[CodingGene], targets: Targets) -> tuple[list[CodingGene], Targets]:
-    """The genes that have any target, and the targets of these; the notes say how many have none."""
+    """The genes that have a target, and their targets; the notes state how many genes have none."""
     kept = np.flatnonzero(np.isfinite(targets.values).any(axis=1))
     if len(kept) == len(genes):
         return genes, targets

@@ -1,7 +1,7 @@
-"""Columns of a table: which hold terms, and which the names of genes.
+"""Columns of a table: those with terms, and those with names of genes.
 
-Terms are where most cells are whole lists of terms. A header decides between several such columns; where it
-does not, there is no guess.
+A column holds terms if most of its cells are lists of terms. The header decides between several such columns;
+if it does not, reading fails.
 """
 
 import re
@@ -16,13 +16,13 @@ from covpool.extractor.evaluation.inputs.term_cells import TermCells
 Row = list[str]
 Reader = Callable[[str], list[str] | None]
 
-#: Headers, in small letters and digits only, that name a column of terms.
+#: Headers of columns of terms, in lower-case letters and digits only.
 _TERMS = frozenset((
     "go", "gos", "goid", "goids", "goterm", "goterms", "goidlist", "goannotation", "goannotations",
     "gotermaccession", "geneontology", "geneontologyid", "geneontologyids", "ontologyterm",
     "ontologyid", "term", "terms", "termid", "termids", "goaccession",
 ))  # fmt: skip
-#: The same of gene names, and of what genes make.
+#: Headers of columns with names of genes and of their products.
 _GENES = frozenset((
     "gene", "geneid", "genename", "genenames", "genesymbol", "symbol", "locus", "locustag", "query",
     "queryname", "qpid", "entry", "orf", "seqname", "sequencename", "sequenceid", "systematicname",
@@ -32,25 +32,25 @@ _GENES = frozenset((
     "genenamesorf", "sgdid", "dbobjectid", "dbobjectsymbol", "ncbigeneid", "entrezgeneid",
     "ncbigeneentrezgeneid", "uniprotkbac", "primaryidentifier", "secondaryidentifier", "bnumber",
 ))  # fmt: skip
-#: Headers of columns whose bare numbers are NCBI's ids of genes.
+#: Headers of columns in which bare numbers are NCBI gene ids.
 _NCBI_GENES = frozenset(("geneid", "ncbigeneid", "entrezgeneid", "ncbigeneentrezgeneid"))
 _ASPECTS = re.compile(
     r"\b(biological process|molecular function|cellular component|process|function|component|"
     r"bp|mf|cc|p|f|c)\b"
 )
-#: Of two columns of terms that no header tells apart, one must have so many times as many cells.
+#: If no header decides between two columns of terms, one must have this many times the cells of the other.
 _CLEARLY_MORE = 2
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What is where.
+    """Roles of the columns of a table.
 
     Attributes:
         terms: columns of terms, read together.
-        read: how their cells are read.
+        read: the reader of their cells.
         genes: columns of names, the decisive one first.
-        header: names of the columns, "" where there is none.
+        header: names of the columns, "" for a column without one.
     """
 
     terms: tuple[int, ...]
@@ -59,7 +59,7 @@ class Columns:
     header: Row
 
     def title(self, columns: Iterable[int]) -> str:
-        """Columns as a message calls them."""
+        """Names of columns for a message."""
         return ", ".join(_title(self.header, column) for column in columns)
 
     def names(self, row: Row) -> tuple[tuple[str, ...], ...]:
@@ -73,7 +73,7 @@ class Columns:
             elif cell.isdigit() and title in _NCBI_GENES:
                 tiers.append((f"GeneID:{cell}", cell))
             else:
-                # sp|P00561|AK1H_ECOLI, as the headers of protein FASTA files have it.
+                # sp|P00561|AK1H_ECOLI, as in the headers of protein FASTA files.
                 tiers.append((cell, *cell.split("|")[1:]))
         kept = (tuple(name.strip() for name in tier if name.strip()) for tier in tiers)
         return tuple(tier for tier in kept if tier)
@@ -83,31 +83,31 @@ def find_columns(rows: Ordered[Row], header: Row, cells: TermCells, path: Path) 
     """The columns of a table; rows do not hold the header.
 
     Raises:
-        EvaluationError: no column holds terms, or several do and nothing tells which is meant.
+        EvaluationError: no column holds terms, or several do and the header does not decide.
     """
     width = max(len(row) for row in rows)
     titles = [*header, *[""] * (width - len(header))]
-    found: tuple[int, ...] = ()
+    chosen: tuple[int, ...] = ()
     read: Reader = cells.terms
     for read, fits in (
         (cells.terms, lambda title: True),
         (cells.named, lambda title: title.startswith("geneontology")),
         (cells.numbers, lambda title: title in _TERMS),
     ):
-        wanted = [column for column in range(width) if fits(_plain(titles[column]))]
-        counts = {column: _whole(rows, column, read) for column in wanted}
-        found = _chosen({column: count for column, count in counts.items() if count}, titles, path)
-        if found:
+        candidates = [column for column in range(width) if fits(_plain(titles[column]))]
+        counts = {column: _whole(rows, column, read) for column in candidates}
+        chosen = _chosen({column: count for column, count in counts.items() if count}, titles, path)
+        if chosen:
             break
-    if not found:
+    if not chosen:
         raise EvaluationError(
             f"{path}: no column holds terms of the ontology (such as {cells.example}) and nothing else; give "
             "genes in the first column and term ids in another"
         )
     genes = tuple(
-        column for column, title in enumerate(titles) if _plain(title) in _GENES and column not in found
+        column for column, title in enumerate(titles) if _plain(title) in _GENES and column not in chosen
     )
-    return Columns(found, read, genes or (next(n for n in range(width + 1) if n not in found),), titles)
+    return Columns(chosen, read, genes or (next(n for n in range(width + 1) if n not in chosen),), titles)
 
 
 def is_header(row: Row) -> bool:
@@ -116,18 +116,18 @@ def is_header(row: Row) -> bool:
 
 
 def _whole(rows: Ordered[Row], column: int, read: Reader) -> int:
-    """Cells of a column that hold terms only, when these are more than its cells of other text."""
-    whole = text = 0
+    """Number of cells that hold terms only; 0 if more cells hold other text."""
+    complete = text = 0
     for number, row in enumerate(rows):
         terms = read(row[column]) if column < len(row) else []
-        whole += bool(terms)
-        # A first row of unknown titles is no text of the column.
+        complete += bool(terms)
+        # A first row may hold unknown titles, so it does not count as other text.
         text += terms is None and number > 0
-    return whole if whole > text else 0
+    return complete if complete > text else 0
 
 
 def _chosen(counts: dict[int, int], titles: Row, path: Path) -> tuple[int, ...]:
-    """The column of terms, or those that hold one aspect of them each."""
+    """The column of terms, or the columns that each hold one aspect of the ontology."""
     if len(counts) < 2:
         return tuple(counts)
     named = [column for column in counts if _plain(titles[column]) in _TERMS]
@@ -141,8 +141,8 @@ def _chosen(counts: dict[int, int], titles: Row, path: Path) -> tuple[int, ...]:
     if most >= _CLEARLY_MORE * next_most:
         return (best,)
     raise EvaluationError(
-        f"{path}: terms are in {', '.join(_title(titles, column) for column in counts)}, and nothing tells "
-        "which are meant; leave only one of these columns in the table"
+        f"{path}: terms are in {', '.join(_title(titles, column) for column in counts)}, and no header tells "
+        "is meant; leave only one of these columns in the table"
     )
 
 

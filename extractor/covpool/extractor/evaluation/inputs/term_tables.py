@@ -1,7 +1,7 @@
-"""Files that say which gene has which terms: GAF, GPAD, and tables with or without a header.
+"""Files with terms of genes: GAF, GPAD, and tables with or without a header.
 
-The format is told by the rows themselves; a version line helps, and need not be there or be the first.
-Convention: what is qualified with NOT is left out and counted.
+The format is recognised from the rows; a version line helps, but is optional and may be anywhere.
+Convention: rows qualified with NOT are left out and counted.
 """
 
 import csv
@@ -17,11 +17,11 @@ from covpool.extractor.evaluation.inputs.term_cells import TermCells
 from covpool.extractor.evaluation.inputs.term_columns import Columns, Row, find_columns, is_header
 from covpool.extractor.evaluation.inputs.text_lines import read_lines
 
-#: Rows by which a format is told.
+#: Number of rows from which the format is recognised.
 _LOOKED_AT = 200
 #: `!gaf-version: 2.2`, `!gpa-version: 1.1`, `!gpad-version: 2.0`.
 _VERSION = re.compile(r"!\s*(gaf|gpad?)-version:\s*([\d.]+)", re.IGNORECASE)
-#: A qualifier with NOT in a table, which need not have a column for it; no text that begins so.
+#: A qualifier with NOT in any column of a table, but not other text that begins with NOT.
 _NOT = re.compile(
     r"\s*NOT\s*($|\||[ _](enable|contribut|involve|part|locat|active|is|act|colocal|has|function))"
 )
@@ -29,12 +29,12 @@ _NOT = re.compile(
 
 @dataclass(frozen=True)
 class Annotated:
-    """Terms of one gene, or of what it makes.
+    """Terms of one gene or gene product.
 
     Attributes:
-        names: what it is called, in groups: ids, then symbols, then synonyms.
+        names: its names in groups: ids, then symbols, then synonyms.
         terms: ids as in the file.
-        accession: its id with the database's name before it; "" where the file does not tell.
+        accession: its id after the name of the database; "" if the file does not state it.
     """
 
     names: tuple[tuple[str, ...], ...]
@@ -44,14 +44,14 @@ class Annotated:
 
 @dataclass(frozen=True)
 class TermTable:
-    """What a file says.
+    """The content of a file.
 
     Attributes:
         format: "GAF 2.2" and the like.
-        columns: where terms and names were read.
-        rows: in file order, also those without terms.
+        columns: the columns of terms and names, for a message.
+        rows: in file order, including those without terms.
         negated: rows left out for NOT.
-        texts: cells of the term column that hold something else, left out, as "line 3: …".
+        texts: ignored cells of the term column that hold other text, as "line 3: …".
     """
 
     format: str
@@ -69,17 +69,17 @@ def read_term_table(
 ) -> TermTable:
     """Rows of a GAF file (1.0 to 2.2), a GPAD file (1.1 to 2.0) or a table; plain or compressed.
 
-    A table may be that of eggNOG-mapper, InterProScan, UniProt, BioMart, PANNZER, Blast2GO, NCBI (gene2go),
-    SGD or anyone's own, apart by tabs, commas, semicolons or spaces; see `term_columns`.
+    A table may come from eggNOG-mapper, InterProScan, UniProt, BioMart, PANNZER, Blast2GO, NCBI (gene2go),
+    SGD or another source; tabs, commas, semicolons or spaces separate its cells; see `term_columns`.
 
     Args:
         path: the file.
         ontology: of the terms.
-        is_name: whether a text is the name of a gene; a table whose column of names holds none is read by the
-            column that holds most.
+        is_name: whether a text is the name of a gene. If the column of names holds no gene name, the column
+            with the most gene names is used.
 
     Raises:
-        EvaluationError: it cannot be read, a row is cut short, or no column is known to hold the terms.
+        EvaluationError: the file cannot be read, a row is too short, or no column of terms is recognised.
     """
     lines = [(number, line) for number, line in enumerate(read_lines(path), start=1) if line.strip()]
     declared = next((match for _, line in lines if (match := _VERSION.match(line))), None)
@@ -113,7 +113,7 @@ def _is_gpad(row: Row, cells: TermCells) -> bool:
 
 def _gaf(rows: list[Numbered], kind: str, path: Path) -> TermTable:
     """Columns of all versions, 0-based: database 0, id 1, symbol 2, qualifier 3, term 4, synonyms 10."""
-    found, negated = [], 0
+    annotated, negated = [], 0
     for number, line in rows:
         columns = [cell.strip() for cell in line.split("\t")]
         if len(columns) < 15:
@@ -124,13 +124,13 @@ def _gaf(rows: list[Numbered], kind: str, path: Path) -> TermTable:
             negated += 1
             continue
         names = _filled((columns[1],), (columns[2],), columns[10].split("|"))
-        found.append(Annotated(names, (columns[4],), f"{columns[0]}:{columns[1]}"))
-    return TermTable(kind, "terms from column 5, names from columns 2, 3 and 11", found, negated)
+        annotated.append(Annotated(names, (columns[4],), f"{columns[0]}:{columns[1]}"))
+    return TermTable(kind, "terms from column 5, names from columns 2, 3 and 11", annotated, negated)
 
 
 def _gpad(rows: list[Numbered], kind: str, path: Path) -> TermTable:
-    """Database 0, id 1, qualifier 2, term 3; from version 2.0 on the id with its database 0, NOT 1."""
-    found, negated = [], 0
+    """Database 0, id 1, qualifier 2, term 3; from version 2.0 on database:id 0, NOT 1."""
+    annotated, negated = [], 0
     for number, line in rows:
         columns = [cell.strip() for cell in line.split("\t")]
         if len(columns) < 10:
@@ -143,8 +143,8 @@ def _gpad(rows: list[Numbered], kind: str, path: Path) -> TermTable:
         joined = columns[1] == "" and ":" in columns[0]
         accession = columns[0] if joined else f"{columns[0]}:{columns[1]}"
         names = _filled((accession.partition(":")[2],))
-        found.append(Annotated(names, (columns[3],), accession))
-    return TermTable(kind, "terms from column 4, ids from the first", found, negated)
+        annotated.append(Annotated(names, (columns[3],), accession))
+    return TermTable(kind, "terms from column 4, ids from the first", annotated, negated)
 
 
 def _is_negated(qualifier: str) -> bool:
@@ -165,7 +165,7 @@ def _table(
         try:
             columns = find_columns([row for _, row in rows], header, cells, path)
         except EvaluationError as error:
-            # What the first way of cutting lines says is told.
+            # The error of the first way to split lines is reported.
             refused = refused or error
             continue
         return _rows(rows, _renamed(columns, rows, is_name), cells)
@@ -174,7 +174,7 @@ def _table(
 
 
 def _splits(lines: list[str]) -> Iterator[Callable[[str], Row]]:
-    """Ways to cut lines into cells, those that most lines allow."""
+    """Ways to split lines into cells that most lines allow."""
     if _share(lines, "\t"):
         yield _by_tabs
         return
@@ -189,12 +189,12 @@ def _share(lines: list[str], mark: str) -> bool:
 
 
 def _by_tabs(line: str) -> Row:
-    """Cells; a lone quotation mark in a description is no quoting, one on either end is."""
+    """Cells without quotation marks at both ends; other quotation marks are text."""
     return [cell[1:-1] if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell for cell in line.split("\t")]
 
 
 def _with_header(content: list[Numbered], split: Callable[[str], Row]) -> tuple[list[tuple[int, Row]], Row]:
-    """Rows, and the header: a line behind one "#" before them, or a first row that names columns."""
+    """Rows, and the header: a line after "#" before them, or a first row that names columns."""
     rows: list[tuple[int, Row]] = []
     header: Row = []
     for number, line in content:
@@ -212,7 +212,7 @@ def _with_header(content: list[Numbered], split: Callable[[str], Row]) -> tuple[
 
 
 def _renamed(columns: Columns, rows: list[tuple[int, Row]], is_name: Callable[[str], bool] | None) -> Columns:
-    """The columns, with names from the one that has most of them where the chosen ones have none."""
+    """The columns; if the columns of names hold no gene name, names are from the column with the most."""
     looked_at = [row for _, row in rows]
     if is_name is None or any(
         is_name(name) for row in looked_at for group in columns.names(row) for name in group
@@ -230,7 +230,7 @@ def _renamed(columns: Columns, rows: list[tuple[int, Row]], is_name: Callable[[s
 
 
 def _rows(rows: list[tuple[int, Row]], columns: Columns, cells: TermCells) -> TermTable:
-    found, negated, texts = [], 0, []
+    annotated, negated, texts = [], 0, []
     for number, row in rows:
         if any(_NOT.match(cell) for cell in row):
             negated += 1
@@ -242,6 +242,6 @@ def _rows(rows: list[tuple[int, Row]], columns: Columns, cells: TermCells) -> Te
             if own is None:
                 texts.append(f"line {number}: {cell.strip()[:60]}")
             terms += own or ()
-        found.append(Annotated(columns.names(row), tuple(terms)))
+        annotated.append(Annotated(columns.names(row), tuple(terms)))
     where = f"terms from {columns.title(columns.terms)}, names from {columns.title(columns.genes)}"
-    return TermTable("a table", where, found, negated, tuple(texts))
+    return TermTable("a table", where, annotated, negated, tuple(texts))

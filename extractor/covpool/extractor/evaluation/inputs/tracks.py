@@ -1,4 +1,4 @@
-"""Signal tracks: a table of files in, log mean signal per gene out, on its own and the other strand."""
+"""Signal tracks: a table of files in, log mean signal per gene out, on its own and on the other strand."""
 
 import csv
 from collections import Counter, defaultdict
@@ -15,29 +15,29 @@ from covpool.extractor.evaluation.inputs.targets import Targets
 from covpool.extractor.evaluation.inputs.text_lines import read_lines
 
 COLUMNS = ("sample", "strand", "file")
-#: Contigs that a message lists.
+#: Number of contigs that a message lists.
 _LISTED = 3
 
 
 def track_targets(
     genes: list[CodingGene], table: Path, *, per_bases: float = 1.0, absent_is_zero: bool = False
 ) -> Targets:
-    """log(1 + mean signal per gene) of every sample, sense and, where it has strands, antisense.
+    """log(1 + mean signal per gene) of every sample, sense and, if it has strands, antisense.
 
-    A contig that a file does not cover (see `signal.py`) is missing: its genes are NaN in the columns of this
-    file, and the notes say how many. A sample's strands are read each for itself.
+    Genes on a contig that a file does not cover (see `signal.py`) are NaN in the columns of this file; the
+    notes state how many. The strands of a sample are read independently.
 
     Args:
         genes: in genome order.
         table: a tab-separated table with a header that names the columns sample, strand ("+", "-", or "." for
             a track without strands) and file (bedGraph or wiggle, plain or compressed, or bigWig; relative to
             the table).
-        per_bases: the mean is taken per so many bases, before the logarithm.
-        absent_is_zero: contigs without any interval have signal 0, as the makers of the tracks say.
+        per_bases: the mean is multiplied by this number of bases before the logarithm.
+        absent_is_zero: contigs without any interval have signal 0.
 
     Raises:
         EvaluationError: the table or a track is damaged, a sample has one strand only, or a track shares no
-            contig with the genes, or says that one has another length.
+            contig with the genes, or states another length for one.
     """
     columns: dict[str, Vector] = {}
     missing: dict[str, list[str]] = defaultdict(list)
@@ -60,7 +60,7 @@ def track_targets(
     low = [name for name, column in columns.items() if np.nan_to_num(column).min() < 0]
     if low:
         raise EvaluationError(
-            f"{table}: {low[0]} has a negative mean signal, of which there is no log(1 + x); give signal "
+            f"{table}: {low[0]} has a negative mean signal, for which log(1 + x) is not defined; give signal "
             "from 0 up, minus strands too"
         )
     names = tuple(columns)
@@ -80,8 +80,8 @@ def signal_of(genes: list[CodingGene], path: Path) -> Signal:
     if not signal.intervals:
         raise EvaluationError(
             f"{path}: holds no interval on any contig of the genes ({_some(tuple(contigs))}) but on "
-            f"{_some(signal.others) or 'none at all'}; give files that name contigs alike, or an alias table "
-            "with --aliases"
+            f"{_some(signal.others) or 'none at all'}; give files with the same contig names, or an alias "
+            "table with --aliases"
         )
     return signal
 
@@ -100,12 +100,12 @@ def _check_lengths(path: Path, signal: Signal, contigs: Mapping[str, Contig]) ->
 
 
 def _missing(genes: list[CodingGene], signal: Signal) -> str:
-    """What to say of genes on contigs that a file does not cover; "" where it covers all."""
+    """A note on genes on contigs that a file does not cover; "" if it covers all."""
     counts = Counter(gene.chrom for gene in genes if gene.chrom not in signal.intervals)
     if not counts:
         return ""
     others = f"; {_some(signal.others)} of the file fits no contig with genes" if signal.others else ""
-    return f"nothing on {_some(tuple(counts))}; genes without a value there: {counts.total():,}{others}"
+    return f"nothing on {_some(tuple(counts))}; genes without a value: {counts.total():,}{others}"
 
 
 def _some(names: tuple[str, ...]) -> str:
@@ -117,7 +117,7 @@ def _read_table(table: Path) -> Mapping[str, Mapping[str, Path]]:
     rows = list(csv.DictReader(lines, delimiter="\t"))
     if not rows or any(column not in rows[0] for column in COLUMNS):
         raise EvaluationError(
-            f"{table}: the header must name {', '.join(COLUMNS)}, apart by tabs, and rows follow it"
+            f"{table}: the header must name {', '.join(COLUMNS)}, separated by tabs; rows follow"
         )
     samples: dict[str, dict[str, Path]] = defaultdict(dict)
     for number, row in enumerate(rows, start=2):

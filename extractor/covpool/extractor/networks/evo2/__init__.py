@@ -1,1 +1,1 @@
-"""Evo 2: the network, and how it is computed block by block."""
+"""Evo 2: the network, and its evaluation block by block."""

@@ -21,11 +21,11 @@ from covpool.extractor.networks.rotary import rotate
 
 @dataclass
 class KVCache:
-    """Keys (after rotation) and values of all tokens so far, in memory for all that will come.
+    """Keys (after rotation) and values of all tokens so far, with memory allocated for all tokens.
 
     Attributes:
-        keys, values: (b, tokens in all, heads, features).
-        length: tokens held.
+        keys, values: (b, all tokens, heads, features).
+        length: number of tokens so far.
     """
 
     keys: Tensor
@@ -34,7 +34,7 @@ class KVCache:
 
 
 class Rotary(nn.Module):
-    """Rotation of queries and keys by position; the frequencies are the checkpoint's, never recomputed."""
+    """Rotation of queries and keys by position, with the frequencies of the checkpoint."""
 
     inv_freq: Tensor
 
@@ -44,7 +44,7 @@ class Rotary(nn.Module):
         self.scale = config.rotary_emb_scaling_factor
 
     def tables(self, start: int, stop: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Cosines and sines (t, 1, features / 2), rounded to `dtype` as published, held wide."""
+        """Cosines and sines (t, 1, features / 2), rounded to `dtype` as published, stored wide."""
         exact = self.inv_freq.dtype
         positions = torch.arange(start, stop, dtype=exact, device=self.inv_freq.device)
         angles = torch.outer(positions / self.scale, self.inv_freq)[:, None]
@@ -63,13 +63,13 @@ class Attention(nn.Module):
         self.rotary_emb = Rotary(config)
 
     def start(self, batch: int, tokens: int) -> KVCache:
-        """An empty cache for `tokens` tokens in all."""
+        """An empty cache for `tokens` tokens."""
         shape = batch, tokens, self.heads, self.head_size
         weight = self.Wqkv.weight
         return KVCache(weight.new_empty(shape), weight.new_empty(shape))
 
     def stages(self, x: Tensor, cache: KVCache) -> Generator[tuple[str, Tensor], None, Tensor]:
-        """`Wqkv` (before rotation) and the mixer's result of normed activations (b, t, d); returns it."""
+        """Yield `Wqkv` (before rotation) and the mixer's output for normed (b, t, d); return the output."""
         packed = self.Wqkv(x)
         yield "inner_mha_cls.Wqkv", packed
         batch, tokens, _ = x.shape
@@ -89,8 +89,8 @@ class Attention(nn.Module):
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Attention of the last t of n tokens: query (b, t, h, f) on key and value (b, n, h, f).
 
-    Query i sees the keys up to its own, n - t + i. On a CPU the mask is never written out: a million keys
-    would need gigabytes of it.
+    Query i attends to the keys up to its own, n - t + i. On a CPU no mask is stored: for a million keys it
+    would need gigabytes.
     """
     if query.device.type == "cpu":
         return _attend_on_cpu(query, key, value)
@@ -108,7 +108,7 @@ def _attend_on_cpu(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     before = k.shape[2] - q.shape[2]
     y, weight = _flash_on_cpu(q, k[:, :, before:], v[:, :, before:], causal=True)
     if before:
-        # Two softmaxes over parts of the keys combine by the logarithms of their sums.
+        # Softmaxes over two parts of the keys are combined by the logarithms of their sums.
         past, past_weight = _flash_on_cpu(q, k[:, :, :before], v[:, :, :before], causal=False)
         share = torch.sigmoid(weight - past_weight)[..., None].to(y.dtype)
         y = torch.lerp(past, y, share)
@@ -117,6 +117,6 @@ def _attend_on_cpu(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 def _flash_on_cpu(query: Tensor, key: Tensor, value: Tensor, *, causal: bool) -> tuple[Tensor, Tensor]:
     """Attention (b, h, t, f), and the logarithm of each query's sum (b, h, t)."""
-    # The public function runs this same kernel, but keeps the logarithms to itself.
+    # The public function runs the same kernel, but does not return the logarithms.
     y, weight = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(query, key, value, 0.0, causal)
     return y, weight

@@ -12,13 +12,13 @@ from covpool.extractor.errors import CheckpointError
 #: Kinds of block by the mixer they hold: short, medium and long convolution, attention.
 Kind = Literal["hcs", "hcm", "hcl", "attn"]
 
-#: Tokens that every published model saw in its first training stage; interpolation multiplies them.
+#: Context in the first training stage of every published model, in tokens; interpolation multiplies it.
 TRAINED_TOKENS = 8192
 
-#: From this many taps on, the reference takes a filter as a convolution: the first tap is now.
+#: From this many taps on, the reference treats a filter as a convolution: the first tap is the newest token.
 MEDIUM_TAPS = 128
 
-#: What covpool computes; a configuration that says otherwise is refused.
+#: Supported values; a configuration with other values is refused.
 _ONLY: dict[str, tuple[object, ...]] = {
     "column_split_hyena": (False,),
     "column_split": (True,),
@@ -48,16 +48,16 @@ _SIZES = (
 )
 _LISTS = ("attn_layer_idxs", "hcs_layer_idxs", "hcm_layer_idxs", "hcl_layer_idxs")
 
-#: Blocks that published work takes embeddings from, by depth: 26 of 7b, 20 of 40b.
+#: Blocks from which published work takes embeddings, by depth: 26 of 7b, 20 of 40b.
 _RECOMMENDED = {32: 26, 50: 20}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evo2Config:
-    """The fields of the published configuration that shape the network's numbers, under their names.
+    """The fields of the published configuration that determine the network's results, under their names.
 
     Attributes:
-        rotary_emb_scaling_factor: positions are divided by it; 1 without interpolation.
+        rotary_emb_scaling_factor: divisor of positions; 1 without interpolation.
         float8_projections: the Hyena input projections must run in FP8 (1b, 20b and 40b).
     """
 
@@ -86,7 +86,7 @@ class Evo2Config:
         """The checked configuration.
 
         Raises:
-            CheckpointError: a field is missing, impossible, or asks for what was never published.
+            CheckpointError: a field is missing or invalid, or its value was never published.
         """
         missing = [name for name in (*_SIZES, *_LISTS) if name not in config]
         if missing:
@@ -98,15 +98,15 @@ class Evo2Config:
                 )
         if config.get("hcl_filter_groups", config["hidden_size"]) != config["hidden_size"]:
             raise CheckpointError(f"{where}: hcl_filter_groups must equal hidden_size, as in every release")
-        known = {field.name for field in fields(cls)} - {"rotary_emb_scaling_factor", "float8_projections"}
-        values = {name: value for name, value in config.items() if name in known}
+        names = {field.name for field in fields(cls)} - {"rotary_emb_scaling_factor", "float8_projections"}
+        values = {name: value for name, value in config.items() if name in names}
         for name in _LISTS:
             values[name] = tuple(values[name] or ())
         if config.get("use_interpolated_rotary_pos_emb", False):
             values["rotary_emb_scaling_factor"] = float(config.get("rotary_emb_scaling_factor", 1))
-        found = cls(**values, float8_projections=_needs_float8(config))
-        found._check(where)
-        return found
+        checked = cls(**values, float8_projections=_needs_float8(config))
+        checked._check(where)
+        return checked
 
     def _check(self, where: str) -> None:
         for name in (*_SIZES, "vocab_size", "state_size", "short_filter_length"):
@@ -128,7 +128,7 @@ class Evo2Config:
                 raise CheckpointError(f"{where}: {name} must divide hidden_size {self.hidden_size}")
         if self.hcs_filter_length >= MEDIUM_TAPS or self.hcm_filter_length < MEDIUM_TAPS:
             raise CheckpointError(
-                f"{where}: hcs_filter_length must be below {MEDIUM_TAPS} and hcm_filter_length not, "
+                f"{where}: hcs_filter_length must be below {MEDIUM_TAPS}, hcm_filter_length not, "
                 "since the reference orders the taps of the two differently"
             )
         if not 0 < self.eps < 1:
@@ -144,41 +144,41 @@ class Evo2Config:
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        """Which mixer each block holds."""
-        found: dict[int, Kind] = dict.fromkeys(self.attn_layer_idxs, "attn")
-        found |= dict.fromkeys(self.hcs_layer_idxs, "hcs")
-        found |= dict.fromkeys(self.hcm_layer_idxs, "hcm")
-        found |= dict.fromkeys(self.hcl_layer_idxs, "hcl")
-        return tuple(found[index] for index in range(self.num_layers))
+        """Kind of the mixer of each block."""
+        kind_of_block: dict[int, Kind] = dict.fromkeys(self.attn_layer_idxs, "attn")
+        kind_of_block |= dict.fromkeys(self.hcs_layer_idxs, "hcs")
+        kind_of_block |= dict.fromkeys(self.hcm_layer_idxs, "hcm")
+        kind_of_block |= dict.fromkeys(self.hcl_layer_idxs, "hcl")
+        return tuple(kind_of_block[index] for index in range(self.num_layers))
 
     @property
     def context(self) -> int:
         """Longest input in tokens that the publisher trained for.
 
-        Models without rotary interpolation were trained on 8,192 tokens, whatever `max_seqlen` says.
+        Models without rotary interpolation were trained on 8,192 tokens, independent of `max_seqlen`.
         """
         return min(self.max_seqlen, int(TRAINED_TOKENS * self.rotary_emb_scaling_factor))
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """Evo 2 takes no species."""
+        """Empty: Evo 2 has no species condition."""
         return ()
 
     @property
     def adapter_version(self) -> int:
-        """Raised where our own code changes the numbers of such checkpoints; part of the recipe."""
+        """Version of covpool's results for this checkpoint; part of the recipe."""
         return 1
 
     @property
     def numerics(self) -> str:
-        """What the compute dtype alone does not say; part of the recipe."""
+        """Numerical details in addition to the compute dtype; part of the recipe."""
         return "float8 projections" if self.float8_projections else ""
 
     @property
     def layers(self) -> tuple[tuple[str, int, int], ...]:
-        """(name, width, bp per token) of every tap, by the reference's sub-module paths, as computed."""
+        """(name, width, bp per token) of every tap in order, named by the reference's sub-module paths."""
         d, inner = self.hidden_size, self.inner_mlp_size
-        found = [("embedding_layer", d, 1)]
+        taps = [("embedding_layer", d, 1)]
         for index, kind in enumerate(self.kinds):
             mixer = (
                 (("inner_mha_cls.Wqkv", 3 * d), ("inner_mha_cls", d))
@@ -187,24 +187,24 @@ class Evo2Config:
             )
             feed_forward = (("mlp.l1", inner), ("mlp.l2", inner), ("mlp.l3", d), ("mlp", d))
             steps = (("pre_norm", d), *mixer, ("post_norm", d), *feed_forward)
-            found += [(f"blocks.{index}.{name}", width, 1) for name, width in steps]
-            found.append((f"blocks.{index}", d, 1))
-        return (*found, ("norm", d, 1), ("unembed", self.vocab_size, 1))
+            taps += [(f"blocks.{index}.{name}", width, 1) for name, width in steps]
+            taps.append((f"blocks.{index}", d, 1))
+        return (*taps, ("norm", d, 1), ("unembed", self.vocab_size, 1))
 
     def last(self, names: Iterable[str]) -> str:
-        """The deepest of some taps."""
+        """The deepest of the given taps."""
         order = [name for name, _, _ in self.layers]
         return max(names, key=order.index)
 
     def depth(self, tap: str) -> int:
-        """How many blocks have to run for a tap."""
+        """Number of blocks that must run for a tap."""
         if tap in ("norm", "unembed"):
             return self.num_layers
         return int(tap.split(".")[1]) + 1 if tap.startswith("blocks.") else 0
 
     @property
     def default_layer(self) -> str:
-        """The residual stream where published work takes it, or at the same relative depth."""
+        """The residual stream at the block of published work, or at the same relative depth."""
         return f"blocks.{_RECOMMENDED.get(self.num_layers, 13 * self.num_layers // 16)}"
 
     @property
@@ -214,16 +214,16 @@ class Evo2Config:
 
     @property
     def parameter_count(self) -> int:
-        """Parameters of a checkpoint of this shape; the tied embedding counts once, `inv_freq` not."""
+        """Number of parameters; the tied embedding counts once, `inv_freq` is not counted."""
         return self.embedding_parameters + sum(map(self.block_parameters, self.kinds))
 
     @property
     def embedding_parameters(self) -> int:
-        """Parameters of the embedding and the last norm."""
+        """Number of parameters of the embedding and the last norm."""
         return self.vocab_size * self.hidden_size + self.hidden_size
 
     def block_parameters(self, kind: Kind) -> int:
-        """Parameters of a block that holds a mixer of this kind."""
+        """Number of parameters of a block with this kind of mixer."""
         d = self.hidden_size
         own = {
             "attn": 0,
@@ -236,6 +236,6 @@ class Evo2Config:
 
 
 def _needs_float8(config: Mapping[str, Any]) -> bool:
-    # The publisher runs the 7b shape in bfloat16 too, although its configuration allows FP8.
+    # The publisher also runs the 7b shape in bfloat16, although its configuration enables FP8.
     seven = config["hidden_size"] == 4096 and config["num_layers"] == 32
     return bool(config.get("use_fp8_input_projections", False)) and not seven

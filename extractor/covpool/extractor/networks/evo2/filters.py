@@ -1,4 +1,4 @@
-"""Evo 2's causal filters, evaluated piece by piece with carried state, exactly.
+"""Evo 2's causal filters, evaluated exactly, piece by piece with carried state.
 
 Convention: activations are (batch, position, channel); filters work in at least float32 and round their
 result to the compute dtype. Equations: StripedHyena 2 (Ku et al., 2025), as published in `vtx`.
@@ -15,17 +15,17 @@ from covpool.extractor.networks.evo2.config import Evo2Config
 
 #: Positions per local FFT of the long filter.
 LOCAL_TOKENS = 2048
-#: Positions per block of its exponentials, which exist for one block and for the starts of blocks.
+#: Positions per block of its exponentials; tables exist for one block and for the starts of blocks.
 BLOCK = 64
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
-    """The dtype that filters and rotations are computed in."""
+    """The dtype in which filters and rotations are computed."""
     return torch.promote_types(dtype, torch.float32)
 
 
 def fast_length(least: int) -> int:
-    """The smallest even number from `least` on without a prime factor above 5: a fast FFT."""
+    """The smallest even number >= `least` without a prime factor above 5, for a fast FFT."""
     length = least + least % 2
     while True:
         rest = length
@@ -38,7 +38,7 @@ def fast_length(least: int) -> int:
 
 
 def correlate(x: Tensor, taps: Tensor) -> Tensor:
-    """Depthwise correlation of (b, k - 1 + t, c) with (c, k) taps, wide; the last tap meets the newest."""
+    """Depthwise correlation of (b, k - 1 + t, c) with (c, k) taps, wide; the last tap is for the newest."""
     length = x.shape[1] - taps.shape[1] + 1
     taps = taps.to(wide(x.dtype))
     y = x[:, :length] * taps[:, 0]
@@ -49,13 +49,13 @@ def correlate(x: Tensor, taps: Tensor) -> Tensor:
 
 @dataclass
 class FilterState:
-    """What a Hyena block carries from piece to piece of one batch.
+    """State of a Hyena block between the pieces of one batch.
 
     Attributes:
         short: last inputs of the short filter, (b, 2, 3 d).
-        inner: last inputs of the inner filter, oldest first, (b, k - 1, d); of the long filter its modes
+        inner: last inputs of the inner filter, oldest first, (b, k - 1, d); for the long filter its modes
             (b, d, 16).
-        spectrum: of the inner filter where an FFT applies it, (d or groups, frequencies).
+        spectrum: of the inner filter if an FFT applies it, (d or groups, frequencies).
     """
 
     short: Tensor
@@ -64,7 +64,7 @@ class FilterState:
 
 
 class HyenaFilter(nn.Module, ABC):
-    """Short filter, gates, and an inner filter that the subclasses bring."""
+    """Short filter, gates, and an inner filter that subclasses define."""
 
     def __init__(self, config: Evo2Config) -> None:
         super().__init__()
@@ -79,12 +79,12 @@ class HyenaFilter(nn.Module, ABC):
         return FilterState(short, self._before(batch), self._spectrum(piece))
 
     def forward(self, z: Tensor, state: FilterState) -> Tensor:
-        """Gated activations (b, t, d) of projections (b, t, 3 d); `state` moves on by t tokens."""
+        """Gated activations (b, t, d) of projections (b, t, 3 d); `state` advances by t tokens."""
         x = torch.cat((state.short, z), dim=1)
         state.short = x[:, z.shape[1] :].clone()
         y = correlate(x, self.short_filter_weight[:, 0]).to(z.dtype)
         del x
-        # Channels interleave the gate behind the filter, the gate before it, and the value.
+        # Channels interleave the gate after the filter, the gate before it, and the value.
         post, pre, value = y[..., 0::3], y[..., 1::3], y[..., 2::3]
         return post * self.convolve(pre * value, state)
 
@@ -100,7 +100,7 @@ class HyenaFilter(nn.Module, ABC):
 
 
 class ShortHyena(HyenaFilter):
-    """HCS: a correlation with a few taps, shared by groups of channels."""
+    """HCS: a correlation with few taps, shared by groups of channels."""
 
     def __init__(self, config: Evo2Config) -> None:
         super().__init__(config)
@@ -118,7 +118,7 @@ class ShortHyena(HyenaFilter):
 
 
 class MediumHyena(HyenaFilter):
-    """HCM: a convolution with 128 taps (the first meets the newest token), plus a direct term."""
+    """HCM: a convolution with 128 taps (the first applies to the newest token), plus a direct term."""
 
     def __init__(self, config: Evo2Config) -> None:
         super().__init__(config)
@@ -134,7 +134,7 @@ class MediumHyena(HyenaFilter):
         return spectrum
 
     def convolve(self, q: Tensor, state: FilterState) -> Tensor:
-        """See `HyenaFilter.convolve`; the FFT wraps around into the carried positions only."""
+        """See `HyenaFilter.convolve`; the FFT wraps around only into the carried positions."""
         assert state.spectrum is not None
         batch, tokens, width = q.shape
         x = torch.cat((state.inner, q), dim=1)
@@ -152,8 +152,8 @@ class MediumHyena(HyenaFilter):
 class LongHyena(HyenaFilter):
     """HCL: a sum of 16 decaying exponentials per channel, as long as the sequence, plus a direct term.
 
-    A piece is cut into stretches of `local` tokens. Within one, the filter is an FFT; what comes from before
-    is carried by the modes S, S_t = exp(log_pole) S_(t-1) + q_t.
+    A piece is cut into stretches of `local` tokens. Within a stretch the filter is an FFT; earlier tokens
+    contribute through the modes S, S_t = exp(log_pole) S_(t-1) + q_t.
     """
 
     def __init__(self, config: Evo2Config) -> None:
@@ -186,7 +186,7 @@ class LongHyena(HyenaFilter):
         tokens, length = q.shape[1], 2 * (state.spectrum.shape[-1] - 1)
         x = q.transpose(1, 2).to(self.residues.dtype, memory_format=torch.contiguous_format)
         y = torch.fft.irfft(torch.fft.rfft(x, n=length).mul_(state.spectrum), n=length)[..., :tokens]
-        # One token on from where the piece before ended.
+        # One token after the end of the previous piece.
         carried = state.inner * self.residues * torch.exp(self.log_poles[..., 0])
         y += self._respond(carried, tokens)
         state.inner = state.inner * torch.exp(self.log_poles[..., 0] * tokens) + self._gather(x)
@@ -196,7 +196,7 @@ class LongHyena(HyenaFilter):
     def _respond(self, weights: Tensor, tokens: int) -> Tensor:
         """sum_s weights[s] exp(log_pole_s n) for n = 0 … tokens - 1: (b, d, tokens), of weights (b, d, 16).
 
-        n = a BLOCK + m, and the exponentials of a and of m are small tables where those of n would not be.
+        n = a BLOCK + m; the exponentials of a and of m are small tables, those of n would be large.
         """
         coarse = self._powers(-(-tokens // BLOCK), BLOCK)
         blocks = (weights[..., None] * coarse).mT @ self._powers(BLOCK)
@@ -205,7 +205,7 @@ class LongHyena(HyenaFilter):
     def _gather(self, x: Tensor) -> Tensor:
         """sum_t exp(log_pole_s (last - t)) x_t: (b, d, 16), of x (b, d, t)."""
         count = -(-x.shape[-1] // BLOCK)
-        # Whole blocks, newest first; what is missing lies before the first token.
+        # Whole blocks, newest first, padded before the first token.
         padded = F.pad(x, (count * BLOCK - x.shape[-1], 0)).flip(-1)
         blocks = padded.view(*x.shape[:-1], count, BLOCK)
         modes: Tensor = (blocks @ self._powers(BLOCK).mT * self._powers(count, BLOCK).mT).sum(-2)
@@ -218,5 +218,5 @@ class LongHyena(HyenaFilter):
 
 
 def gelu(x: Tensor) -> Tensor:
-    """GELU in its exact form, which only Evo 2's first block applies."""
+    """Exact GELU, used only in Evo 2's first block."""
     return F.gelu(x)

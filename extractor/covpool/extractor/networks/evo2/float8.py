@@ -1,7 +1,7 @@
-"""FP8 input projections, which the 1b, 20b and 40b checkpoints of Evo 2 cannot do without.
+"""FP8 input projections, which the 1b, 20b and 40b checkpoints of Evo 2 require.
 
-Transformer Engine does the arithmetic, with the scales stored in the checkpoint. It moves those scales only
-while gradients are enabled, so under inference every row is computed on its own and pieces stay exact.
+Transformer Engine does the arithmetic, with the scales stored in the checkpoint. It updates those scales only
+while gradients are enabled, so in inference every row is computed independently and pieces stay exact.
 Not run so far: it needs a GPU of compute capability 8.9.
 """
 
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from covpool.extractor.errors import CheckpointError
 from covpool.extractor.networks.evo2.network import Evo2, HyenaBlock
 
-#: Transformer Engine takes rows in multiples of this.
+#: Transformer Engine requires a multiple of this number of rows.
 ROWS = 16
 #: Published recipe: E4M3 forward, history of 16 steps.
 HISTORY = 16
@@ -24,10 +24,10 @@ CAPABILITY = (8, 9)
 
 
 def check_available(name: str, device: torch.device, dtype: torch.dtype) -> None:
-    """Refuse a model that needs FP8 where it cannot be had.
+    """Refuse a model that needs FP8 if FP8 is not available.
 
     Raises:
-        CheckpointError: saying why, and what to do.
+        CheckpointError: FP8 is not available; the message has the reason and the remedy.
     """
     why = f"model {name}: its Hyena projections were trained in FP8 and give broken output in anything wider"
     if find_spec("transformer_engine") is None:
@@ -41,10 +41,10 @@ def check_available(name: str, device: torch.device, dtype: torch.dtype) -> None
 
 
 def use_float8(network: Evo2, tensors: dict[str, Any]) -> None:
-    """Replace the input projections of a loaded network by FP8 ones with the checkpoint's scales.
+    """Replace the input projections of a loaded network by FP8 projections with the checkpoint's scales.
 
     Raises:
-        CheckpointError: it brings none.
+        CheckpointError: the checkpoint has no scales.
     """
     for index in range(network.config.num_layers):
         block = network.block(index)

@@ -1,7 +1,7 @@
 """Evo 2 network (StripedHyena 2): Hyena and attention blocks over a residual stream, with carried state.
 
 Convention: activations are (batch, position, channel); module and parameter names are the published
-state-dict names. A forward takes a piece of the token axis and the state that the piece before it left.
+state-dict names. A forward takes a piece of the token axis and the state after the previous piece.
 Source: Brixi et al., "Genome modeling and design across all domains of life with Evo 2", 2025; `vtx` 1.1.0.
 """
 
@@ -28,7 +28,7 @@ State = FilterState | KVCache
 Stages = Iterator[tuple[str, Tensor]]
 Steps = Generator[tuple[str, Tensor], None, Tensor]
 
-#: Parameters and buffers never held narrower than float32, as published.
+#: Parameters and buffers that are never narrower than float32, as published.
 WIDE = ("log_poles", "residues", "inv_freq")
 
 _FILTERS: dict[Kind, type[HyenaFilter]] = {"hcs": ShortHyena, "hcm": MediumHyena, "hcl": LongHyena}
@@ -60,7 +60,7 @@ class FeedForward(nn.Module):
         self.gelu = index == 0
 
     def stages(self, x: Tensor) -> Steps:
-        """The three maps' results, and the last again under the module's own name; returns it."""
+        """Yield the outputs of the three maps, the last also under the module's name; return it."""
         gate = self.l1(x)
         yield "mlp.l1", gate
         value = self.l2(x)
@@ -82,16 +82,16 @@ class Block(nn.Module, ABC):
 
     @abstractmethod
     def start(self, batch: int, tokens: int, piece: int) -> State:
-        """The state before the first of `tokens` tokens, which come in pieces of at most `piece`."""
+        """The state before the first of `tokens` tokens, for pieces of at most `piece` tokens."""
 
     @abstractmethod
     def mix(self, x: Tensor, state: State) -> Steps:
-        """Steps of the mixer; returns what joins the residual stream."""
+        """Yield the steps of the mixer; return the output that is added to the residual stream."""
 
     def stages(self, x: Tensor, state: State) -> Stages:
-        """Name and activations of every tap of the block, in order; "" is the stream leaving it.
+        """Name and activations of every tap of the block, in order; "" is the residual stream after it.
 
-        Stop iterating and the rest is not run. `state` moves on by the tokens of `x`.
+        The rest is not computed if the caller stops iterating. `state` advances by the tokens of `x`.
         """
         y = self.pre_norm(x)
         yield "pre_norm", y
@@ -147,7 +147,7 @@ class AttentionBlock(Block):
 
 
 class Evo2(nn.Module):
-    """The whole network; `evo2_schedules` runs it over sequences of any length."""
+    """The whole network; `schedules` runs it over sequences of any length."""
 
     def __init__(self, config: Evo2Config) -> None:
         super().__init__()
@@ -161,12 +161,12 @@ class Evo2(nn.Module):
 
     def block(self, index: int) -> Block:
         """One block."""
-        found = self.blocks[index]
-        assert isinstance(found, Block)
-        return found
+        module = self.blocks[index]
+        assert isinstance(module, Block)
+        return module
 
     def head(self, x: Tensor) -> Stages:
-        """What follows the last block: its norm, and the logits by the tied embedding."""
+        """The steps after the last block: the norm, and the logits by the tied embedding."""
         y = self.norm(x)
         yield "norm", y
         yield "unembed", y @ self.embedding_layer.weight.T
@@ -177,7 +177,7 @@ class Evo2(nn.Module):
         Args:
             device: where the network runs.
             dtype: the compute dtype.
-            blocks: where the blocks' weights rest, if elsewhere; `evo2_schedules` then moves one at a time.
+            blocks: device that stores the blocks' weights, if another; `schedules` then moves one at a time.
         """
         for name, tensor in (*self.named_parameters(), *self.named_buffers()):
             kept = wide(dtype) if name.rpartition(".")[2] in WIDE else dtype

@@ -1,4 +1,4 @@
-"""What a run of Evo 2 will need before anything runs: memory and arithmetic of each schedule, and the choice.
+"""Plan of an Evo 2 run: estimates of memory and arithmetic of each schedule, and the choice of a schedule.
 
 Convention: bytes, and floating-point operations (a multiply-add is two).
 """
@@ -13,16 +13,16 @@ from covpool.extractor.networks.evo2.filters import LOCAL_TOKENS, fast_length
 Order = Literal["piece-major", "layer-major"]
 ORDERS: tuple[Order, ...] = ("piece-major", "layer-major")
 
-#: Share of the free memory that a chosen schedule may be estimated to take.
+#: Largest share of the free memory for the estimate of a chosen schedule.
 SHARE = 0.9
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a sequence is run.
+    """Order of evaluation of a sequence.
 
     Attributes:
-        order: which loop is the outer one: pieces of the token axis, or layers.
+        order: the outer loop: pieces of the token axis, or layers.
         piece: tokens per step.
         host_residual: layer-major keeps the residual stream in host memory.
     """
@@ -43,15 +43,15 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Work:
-    """What is asked for.
+    """A run to estimate.
 
     Attributes:
         config: of the network.
         tokens: of the longest sequence.
-        layers: wanted taps.
+        layers: requested taps.
         batch: sequences in one forward.
         itemsize: bytes per value of the compute dtype.
-        streamed: blocks' weights rest on the host.
+        streamed: the host stores the blocks' weights.
     """
 
     config: Evo2Config
@@ -63,12 +63,12 @@ class Work:
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        """The blocks that have to run."""
+        """Kinds of the blocks that must run."""
         return self.config.kinds[: self.config.depth(self.config.last(self.layers))]
 
     @property
     def matmul_flops(self) -> int:
-        """Of the linear maps, up to the deepest tap."""
+        """Operations of the linear maps, up to the deepest tap."""
         d, inner = self.config.hidden_size, self.config.inner_mlp_size
         per_token = sum(4 * d * d + 3 * d * inner for _ in self.kinds)
         if "unembed" in self.layers:
@@ -77,21 +77,21 @@ class Work:
 
     @property
     def attention_flops(self) -> int:
-        """Of causal attention, up to the deepest tap."""
+        """Operations of causal attention, up to the deepest tap."""
         return 2 * self.config.hidden_size * self.tokens**2 * self.kinds.count("attn") * self.batch
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Memory of one schedule.
+    """Memory of one schedule, in bytes.
 
     Attributes:
-        schedule: which.
-        weights: on the device while it runs.
-        cache: keys and values that exist at a time.
+        schedule: the schedule.
+        weights: on the device during the run.
+        cache: keys and values that exist at the same time.
         residual: the stored residual stream, on the device or the host.
         working: activations of a piece, filter spectra, and sums of the moments.
-        host: bytes in host memory, where that is not the device.
+        host: bytes in host memory, if the host is not the device.
     """
 
     schedule: Schedule
@@ -103,17 +103,17 @@ class Estimate:
 
     @property
     def beside_weights(self) -> int:
-        """Bytes on the device beside the weights."""
+        """Bytes on the device in addition to the weights."""
         return self.cache + self.working + (0 if self.schedule.host_residual else self.residual)
 
     @property
     def device(self) -> int:
-        """Bytes on the device in all."""
+        """Total bytes on the device."""
         return self.weights + self.beside_weights
 
 
 def estimate(work: Work, schedule: Schedule) -> Estimate:
-    """The memory that `work` will take under a schedule."""
+    """The memory that `work` needs with a schedule."""
     config, tokens = work.config, work.tokens
     stream = work.batch * tokens * config.hidden_size * work.itemsize
     layer_major = schedule.order == "layer-major"
@@ -132,18 +132,18 @@ def estimate(work: Work, schedule: Schedule) -> Estimate:
 
 
 def choose(work: Work, schedules: Iterable[Schedule], free: int) -> list[Schedule]:
-    """Schedules to try in turn: from the first that fits into `free` bytes on; only the last if none does."""
-    every = list(schedules)
-    for index, schedule in enumerate(every):
+    """Schedules to try in order: from the first that fits into `free` bytes; only the last if none fits."""
+    candidates = list(schedules)
+    for index, schedule in enumerate(candidates):
         if estimate(work, schedule).beside_weights <= SHARE * free:
-            return every[index:]
-    return every[-1:]
+            return candidates[index:]
+    return candidates[-1:]
 
 
 def schedules(piece: int, *, on_device: bool) -> list[Schedule]:
-    """All schedules, the fastest first; a residual stream on the host needs a device that is not the host."""
-    found = [Schedule(order, piece) for order in ORDERS]
-    return [*found, replace(found[-1], host_residual=True)] if on_device else found
+    """All schedules, the fastest first; a residual stream on the host requires a separate device."""
+    every = [Schedule(order, piece) for order in ORDERS]
+    return [*every, replace(every[-1], host_residual=True)] if on_device else every
 
 
 def _sums(work: Work) -> int:
@@ -152,7 +152,7 @@ def _sums(work: Work) -> int:
 
 
 def bytes_per_token(config: Evo2Config, itemsize: int) -> int:
-    """Activations alive at once per token of a piece, in the widest step of a block."""
+    """Bytes of simultaneous activations per token of a piece, in the widest step of a block."""
     d, inner, wide = config.hidden_size, config.inner_mlp_size, max(4, itemsize)
     # Stream, norm, projections and their filtered copies; the filter itself is wide.
     hyena = (2 + 3 + 3) * d * itemsize + (3 * d + 2 * d) * wide

@@ -1,6 +1,6 @@
-"""Shapes of the published Evo 2 checkpoints, to plan with before anything is downloaded (no torch needed).
+"""Shapes of the published Evo 2 checkpoints, for planning before a download (no torch needed).
 
-A checkpoint is always run by its own configuration; these only describe it. Source: the yml files of
+A checkpoint always runs with its own configuration; these shapes only describe it. Source: the yml files of
 `evo2` 0.6.0, and its expected losses on the forward test.
 """
 
@@ -20,7 +20,7 @@ class Published:
 
     Attributes:
         config: its shape.
-        loss: mean cross-entropy in nats per token on the package's `prompts.csv`; None where none was given.
+        loss: mean cross-entropy in nats per token on the package's `prompts.csv`; None if not published.
     """
 
     config: Evo2Config
@@ -38,7 +38,7 @@ def _published(
     float8: bool = False,
 ) -> Published:
     kinds: dict[str, list[int]] = {"hcs": [], "hcm": [], "hcl": []}
-    # The three convolutions take turns, and attention layers do not count.
+    # The three convolutions alternate; attention layers are skipped.
     turns = cycle(kinds.values())
     for index in range(layers):
         if index not in attention:

@@ -2,7 +2,7 @@
 
 Piece-major runs all layers over each piece and keeps the keys and values of every attention layer.
 Layer-major runs one layer over all pieces and keeps one layer's keys and values, and the residual stream.
-Both give the same activations; only what the wanted taps need is computed.
+Both give the same activations; only the steps that the requested taps need are computed.
 """
 
 from collections.abc import Iterator
@@ -26,15 +26,15 @@ class Stage:
 
 
 def run(network: Evo2, ids: Tensor, names: frozenset[str], schedule: Schedule) -> Iterator[Stage]:
-    """Stages of the wanted taps; those of one tap come in token order and hold each token once.
+    """Stages of the requested taps; those of one tap are in token order and contain each token once.
 
     Args:
-        network: the network; blocks may rest on another device than `ids` lie on, layer-major then moves
-            one at a time.
-        ids: token ids (b, T) of any integer dtype. Everything is causal, so shorter members are padded on
-            the right with anything.
-        names: wanted taps, of `network.config.layers`.
-        schedule: how to run it.
+        network: the network; its blocks may be on another device than `ids`, layer-major then moves one at
+            a time.
+        ids: token ids (b, T) of any integer dtype. The network is causal, so shorter members may be padded
+            on the right with any tokens.
+        names: requested taps, of `network.config.layers`.
+        schedule: the order of evaluation.
     """
     last = network.config.last(names)
     evaluate = _piece_major if schedule.order == "piece-major" else _layer_major
@@ -85,7 +85,7 @@ def _layer_major(network: Evo2, ids: Tensor, last: str, schedule: Schedule) -> I
                         break
                     if not step:
                         part.copy_(y)
-            # The next layer's keys and values take the place of these.
+            # Frees the memory for the keys and values of the next layer.
             del state
     if last in ("norm", "unembed"):
         for start in starts:
@@ -110,7 +110,7 @@ def _name(index: int, step: str) -> str:
 
 @contextmanager
 def resident(block: nn.Module, device: torch.device) -> Iterator[None]:
-    """A block's weights on `device` while the body runs; they come back to where they rest unchanged."""
+    """Move a block's weights to `device` for the body; afterwards the stored weights are used again."""
     tensors = (*block.parameters(), *block.buffers())
     at_rest = [tensor.data for tensor in tensors]
     for tensor in tensors:

@@ -1,7 +1,7 @@
-"""Published Evo 2 weights into our network: names as published, attention rows put in order.
+"""Published Evo 2 weights loaded into covpool's network: names as published, attention rows reordered.
 
-Convention: our module names are the published ones; the file groups the rows of `Wqkv` as (head, q|k|v,
-feature), ours as (q|k|v, head, feature).
+Convention: module names are the published names; the file groups the rows of `Wqkv` as (head, q|k|v,
+feature), the network as (q|k|v, head, feature).
 """
 
 import re
@@ -14,8 +14,8 @@ from covpool.extractor.networks.evo2.config import Evo2Config
 from covpool.extractor.networks.evo2.network import Evo2
 from covpool.extractor.networks.weights.checkpoint_weights import fill
 
-#: What real files hold beside the weights: the tied embedding under a second name, FP8 metadata, time steps.
-_BESIDE = re.compile(
+#: Other content of published files: the tied embedding under a second name, FP8 metadata, time steps.
+_OTHER = re.compile(
     r"unembed\.weight"
     r"|blocks\.\d+\.projections\._extra_state"
     r"|blocks\.\d+\.mixer\.dense\._extra_state"
@@ -24,15 +24,15 @@ _BESIDE = re.compile(
 
 
 def published_key(key: str) -> str | None:
-    """Our name of a published key; None for what is known and no weight."""
-    return None if _BESIDE.fullmatch(key) else key
+    """The network's name of a published key; None for known keys that are not weights."""
+    return None if _OTHER.fullmatch(key) else key
 
 
 def load(config: Evo2Config, tensors: Mapping[str, Any], where: str) -> Evo2:
     """The network of a configuration with a checkpoint's tensors, in their own dtypes, sharing memory.
 
     Raises:
-        CheckpointError: a key is missing, unexpected or of another shape; it is named.
+        CheckpointError: a key is missing, unexpected or of another shape; the message names it.
     """
     with torch.device("meta"):
         network = Evo2(config)

@@ -1,1 +1,1 @@
-"""NTv3: the network, and how it is computed tile by tile."""
+"""NTv3: the network, and its evaluation tile by tile."""

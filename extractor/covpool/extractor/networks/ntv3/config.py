@@ -16,8 +16,8 @@ UpsampleType = Literal["repeat+conv", "conv_transpose"]
 #: The longest input the publisher documents, in bp.
 DOCUMENTED_BASES = 1_048_576
 
-#: Epsilon of every norm outside the transformer: in both published implementations the configured one holds
-#: in the transformer blocks only.
+#: Epsilon of every norm outside the transformer: in both published implementations the configured epsilon
+#: applies to the transformer blocks only.
 TOWER_EPS = 1e-5
 
 _REQUIRED = (
@@ -37,10 +37,10 @@ _REQUIRED = (
 
 @dataclass(frozen=True, kw_only=True)
 class NTv3Config:
-    """The fields of `config.json` that shape the network's numbers, under their published names.
+    """The fields of `config.json` that determine the network's results, under their published names.
 
-    `layer_norm_eps` is that of the transformer blocks; the towers have `TOWER_EPS`. The last three belong to
-    post-trained checkpoints; without a condition they are empty.
+    `layer_norm_eps` applies to the transformer blocks; the towers have `TOWER_EPS`. The last three fields are
+    for post-trained checkpoints; for other checkpoints they are empty.
     """
 
     alphabet_size: int
@@ -64,8 +64,8 @@ class NTv3Config:
         """The checked configuration.
 
         Raises:
-            CheckpointError: a field is missing or impossible. `deconv_upsample_type` is required because
-                the two reference implementations read its absence differently.
+            CheckpointError: a field is missing or invalid. `deconv_upsample_type` is required because
+                the two reference implementations have different defaults.
         """
         missing = [name for name in _REQUIRED if name not in config]
         if missing:
@@ -75,13 +75,13 @@ class NTv3Config:
                 raise CheckpointError(
                     f"{where}: {name}={config[name]!r} is not supported, only {only!r} was ever published"
                 )
-        known = {f.name for f in fields(cls)}
-        values = {name: value for name, value in config.items() if name in known}
+        field_names = {f.name for f in fields(cls)}
+        values = {name: value for name, value in config.items() if name in field_names}
         if "conditions_vocab_size" in values:
             values["conditions_vocab_size"] = tuple(values["conditions_vocab_size"])
-        found = cls(**values)
-        found._check(where)
-        return found
+        checked = cls(**values)
+        checked._check(where)
+        return checked
 
     def _check(self, where: str) -> None:
         sizes = asdict(self)
@@ -119,12 +119,12 @@ class NTv3Config:
 
     @property
     def multiple(self) -> int:
-        """Sequence lengths the network takes are multiples of this many bp (2^num_downsamples)."""
+        """Sequence lengths must be multiples of this number of bp (2^num_downsamples)."""
         return int(2**self.num_downsamples)
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """Species a post-trained model can be conditioned on, by token id; empty for any other."""
+        """Species of a post-trained model in the order of token ids; empty for other models."""
         if not self.conditions_vocab_size:
             return ()
         species = sorted(self.species_to_token_id.items(), key=lambda item: item[1])
@@ -147,14 +147,14 @@ class NTv3Config:
 
     @property
     def numerics(self) -> str:
-        """The compute dtype says it all."""
+        """Empty: the compute dtype describes the numerics completely."""
         return ""
 
     @property
     def adapter_version(self) -> int:
-        """Raised where our own code changed the numbers of such checkpoints; part of the recipe.
+        """Version of covpool's results for this checkpoint; part of the recipe.
 
-        Version 1 took the configured epsilon for the towers too, which only another one than theirs shows.
+        Version 1 used the configured epsilon also in the towers; results differ if it is not `TOWER_EPS`.
         """
         return 1 if self.layer_norm_eps == TOWER_EPS else 2
 
@@ -166,7 +166,7 @@ class NTv3Config:
 
     @property
     def layers(self) -> tuple[tuple[str, int, int], ...]:
-        """(name, width, bp per token) of every tap, in the order they are computed."""
+        """(name, width, bp per token) of every tap, in the order of computation."""
         n = self.num_downsamples
         return (
             ("stem", self.widths[0], 1),
@@ -177,7 +177,7 @@ class NTv3Config:
 
     @property
     def parameter_count(self) -> int:
-        """Parameters of a pre-trained checkpoint of this shape, LM head included."""
+        """Number of parameters of a pre-trained checkpoint of this shape, with LM head."""
         w, d, n = self.widths, self.embed_dim, self.num_downsamples
         blocks = sum(
             2 * w[i] + 5 * w[i] * w[i + 1] + w[i + 1] + 2 * w[i + 1] + w[i + 1] ** 2 + w[i + 1]

@@ -31,10 +31,10 @@ Padding = tuple[int, int]
 
 
 def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None, padding: Padding) -> Tensor:
-    """Correlate zero-padded (b, t, c_in) with a (c_out, c_in, k) kernel; k - 1 positions fewer come out.
+    """Correlate zero-padded (b, t, c_in) with a (c_out, c_in, k) kernel; the output is k - 1 shorter.
 
-    The position-major layout is exactly a channels-last image of height one, for which both CPU and GPU
-    libraries have their fastest kernels; nothing is copied.
+    The position-major layout is exactly a channels-last image of height one, for which CPU and GPU libraries
+    have their fastest kernels; nothing is copied.
     """
     left, right = padding
     if left != right:
@@ -83,9 +83,9 @@ class Convolution(nn.Conv1d):
 class Upsampling(nn.Module):
     """Doubling of the length followed by a kernel-5 correlation, computed in one step at the input's length.
 
-    Each output phase (even, odd) sees only three input positions, so both published kinds become one
-    kernel-3 correlation with twice the channels, interleaved: `repeat+conv` repeats each position (its
-    kernel taps that meet the same input add up), `conv_transpose` puts data at odd positions between zeros.
+    Each output phase (even, odd) depends on only three input positions, so both published kinds become one
+    kernel-3 correlation with twice the channels, interleaved: `repeat+conv` repeats each position (kernel
+    taps for the same input are added), `conv_transpose` puts data at odd positions between zeros.
     """
 
     def __init__(self, kind: UpsampleType, width_in: int, width_out: int) -> None:
@@ -113,8 +113,8 @@ class Upsampling(nn.Module):
 class NormConvolution(nn.Module):
     """Norm before convolution: the first half of every tower block.
 
-    What lies beyond a sequence's end must be zero after the norm: `padding` adds it where the tensor ends
-    with the sequence, `mask` (b, t, 1) sets it where a batch mate is longer.
+    Positions beyond the end of a sequence must be zero after the norm: `padding` adds them if the tensor ends
+    with the sequence, `mask` (b, t, 1) sets them if another sequence of the batch is longer.
     """
 
     def __init__(self, norm: AdaptiveNorm, conv: Convolution | Upsampling) -> None:
@@ -134,7 +134,7 @@ class Pointwise(nn.Module):
         super().__init__()
         self.layer_norm = norm
         width = norm.normalized_shape[0]
-        # In the up tower this square kernel is published as (in, out, 1): a missing transpose is silent.
+        # In the up tower this square kernel is published as (in, out, 1): a missing transpose gives no error.
         self.conv = (nn.ConvTranspose1d if transposed else nn.Conv1d)(width, width, 1)
         self.transposed = transposed
 
@@ -197,7 +197,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, keys: Tensor | None = None) -> Tensor:
         batch, length, width = x.shape
-        # Logits, softmax and mixing are float32 or wider whatever the compute dtype, as published.
+        # Logits, softmax and mixing are float32 or wider for every compute dtype, as published.
         wide = torch.promote_types(x.dtype, torch.float32)
         cos, sin = rotary_tables(length, self.key_size, wide, x.device)
         query, key, value = (
@@ -214,7 +214,7 @@ class Attention(nn.Module):
 def rotary_tables(
     length: int, key_size: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Cosines and sines, (length, key_size / 2); angles in float64, whatever the dtype of the result."""
+    """Cosines and sines, (length, key_size / 2); angles are float64 for every dtype of the result."""
     steps = torch.arange(0, key_size, 2, dtype=torch.float64, device=device) / key_size
     positions = torch.arange(length, dtype=torch.float64, device=device)
     angles = torch.outer(positions, ROTARY_BASE**-steps)
@@ -237,7 +237,7 @@ class TransformerBlock(nn.Module):
     def forward(self, x: Tensor, condition: Tensor | None, keys: Tensor | None = None) -> Tensor:
         """`keys` (b, 1, 1, t) is true where a position may be attended to; None for all of them."""
         x = x + self.sa_layer(self.self_attention_layer_norm(x, condition), keys)
-        # Token by token, so in slices: the hidden layer of a megabase would dwarf everything else.
+        # Tokens are independent, so slices are used: the hidden layer of a megabase would be very large.
         slices = torch.split_with_sizes(x, _slices(x.shape[1]), dim=1)
         return torch.cat([self._feed_forward(part, condition) for part in slices], dim=1)
 
@@ -248,8 +248,8 @@ class TransformerBlock(nn.Module):
 
 
 def _slices(length: int) -> list[int]:
-    whole, rest = divmod(length, FEED_FORWARD_TOKENS)
-    return [FEED_FORWARD_TOKENS] * whole + [rest] * bool(rest)
+    full, rest = divmod(length, FEED_FORWARD_TOKENS)
+    return [FEED_FORWARD_TOKENS] * full + [rest] * bool(rest)
 
 
 class LanguageHead(nn.Module):
@@ -271,7 +271,7 @@ class LanguageHead(nn.Module):
 
 
 class NTv3(nn.Module):
-    """The whole network; `stages` runs it in one piece over a sequence and hands out every tap."""
+    """The whole network; `stages` runs it in one piece over a sequence and yields every tap."""
 
     def __init__(self, config: NTv3Config) -> None:
         super().__init__()
@@ -323,7 +323,7 @@ class NTv3(nn.Module):
         return gelu(self.stem["conv"](y if mask is None else y * mask, padding))
 
     def stages(self, ids: Tensor, species: Tensor | None = None) -> Iterator[tuple[str, Tensor]]:
-        """Name and activations (b, t, c) of every tap, in order; stop iterating and the rest is not run.
+        """Name and activations (b, t, c) of every tap, in order; the rest is not run if iteration stops.
 
         Args:
             ids: token ids (b, L), L a multiple of `config.multiple`; every position is real input.
@@ -358,6 +358,6 @@ def _same(kernel: int) -> Padding:
 
 
 def average_pairs(x: Tensor) -> Tensor:
-    """Average pool of width and stride 2 over positions; an even length is the caller's duty."""
+    """Average pool of width and stride 2 over positions; the length must be even."""
     batch, length, width = x.shape
     return x.view(batch, length // 2, 2, width).mean(2)

@@ -1,8 +1,8 @@
 """Spans of an NTv3 tile: which positions of every level a piece of the output depends on.
 
-Convention: level l counts positions of 2^l bp; spans are 0-based half-open and end with the sequence. Nothing
-but bottleneck attention mixes distant positions, so a tile evaluated over these spans is exact. The halo is
-whatever the spans add to the tile: it follows from the kernels alone (Sources: `networks/ntv3.py`).
+Convention: level l counts positions of 2^l bp; spans are 0-based half-open and end with the sequence. Only
+bottleneck attention mixes distant positions, so a tile evaluated over these spans is exact. The halo is the
+difference between spans and tile; it follows from the kernels alone (see `networks/ntv3/network.py`).
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True)
 class Reach:
-    """Positions to each side that one convolution sees, in its input."""
+    """Positions on each side that one convolution covers, in its input."""
 
     stem: int = STEM_KERNEL // 2
     down: int = KERNEL // 2
@@ -22,7 +22,7 @@ class Reach:
 
 
 @dataclass(frozen=True)
-class Spans:
+class TileSpans:
     """Spans of one sequence, or of a batch padded to one length.
 
     Attributes:
@@ -34,7 +34,7 @@ class Spans:
     reach: Reach = Reach()
 
     def widen(self, span: Span, level: int, reach: int) -> Span:
-        """`span` and so many positions to each side, as far as the sequence goes."""
+        """`span` with `reach` positions on each side, within the sequence."""
         return max(0, span[0] - reach), min(self.length >> level, span[1] + reach)
 
     def stem(self, span: Span) -> Span:
@@ -45,17 +45,17 @@ class Spans:
         """Positions of `level` that pooled `span` of `level + 1` needs: its pairs, and the convolution's."""
         return self.widen((2 * span[0], 2 * span[1]), level, self.reach.down)
 
-    def descent(self, wanted: list[Span | None]) -> list[Span]:
-        """Spans of levels 0, 1, … to compute so that each level covers what is wanted of it.
+    def descent(self, requested: list[Span | None]) -> list[Span]:
+        """Spans of levels 0, 1, … to compute so that each level covers its requested span.
 
         Args:
-            wanted: per level, the span something else needs; None for nothing. The last is not None.
+            requested: span per level; None if no span is requested. The last is not None.
         """
         spans: list[Span] = []
-        for level in reversed(range(len(wanted))):
-            needs = [wanted[level]] + ([self.below(spans[-1], level)] if spans else [])
-            known = [need for need in needs if need is not None]
-            spans.append((min(s for s, _ in known), max(e for _, e in known)))
+        for level in reversed(range(len(requested))):
+            needs = [requested[level]] + ([self.below(spans[-1], level)] if spans else [])
+            needed = [need for need in needs if need is not None]
+            spans.append((min(s for s, _ in needed), max(e for _, e in needed)))
         return spans[::-1]
 
     def ascent(self, span: Span, top: int) -> list[Span]:
@@ -70,7 +70,7 @@ class Spans:
 def padding(output: Span, available: Span, kernel: int) -> Padding:
     """Zero positions to add around `available` inputs so that a convolution gives `output` of their level.
 
-    Inside a sequence the spans hold every input there is need of, so zeros are added at its true ends only.
+    Inside a sequence the spans contain every input needed, so zeros are added only at its ends.
     """
     reach = kernel // 2
     return available[0] - (output[0] - reach), output[1] + reach - available[1]

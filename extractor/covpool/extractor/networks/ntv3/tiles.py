@@ -4,7 +4,7 @@ Pass one runs the down tower tile by tile and keeps the bottleneck tokens (T x d
 width 1536 in float32). Attention then sees them all. Pass two recomputes the down tower of each tile for its
 skips (kept, they would be gigabytes) and runs the up tower. Only the blocks that the wanted taps need are
 run. Peak memory is O(tile x width + bottleneck); the result is that of the untiled forward in exact
-arithmetic. A tile spans the same positions of every level whatever taps are wanted, so that the bits of one
+arithmetic. A tile spans the same positions of every level for any set of taps, so that the bits of one
 tap do not depend on the others.
 
 Convention: activations are (batch, position, channel); a batch is padded on the right to its longest member,
@@ -18,19 +18,19 @@ import torch
 from torch import Tensor
 
 from covpool.extractor.networks.ntv3.network import KERNEL, STEM_KERNEL, UP_KERNEL, NTv3, average_pairs
-from covpool.extractor.networks.ntv3.spans import Reach, Span, Spans, padding
+from covpool.extractor.networks.ntv3.spans import Reach, Span, TileSpans, padding
 
-#: Name of a pooled level, which is the input of the next block and no tap.
+#: Name of a pooled level, which is the input of the next block and not a tap.
 POOLED = ""
 
 
 @dataclass(frozen=True)
 class Taps:
-    """The wanted taps, and how deep they make the network run.
+    """The requested taps, and the depth to which the network must run.
 
     Attributes:
         names: taps as `NTv3.stages` names them.
-        down, layer, up: last block of each kind that is wanted; -1 for none.
+        down, layer, up: last requested block of each kind; -1 for none.
     """
 
     names: frozenset[str]
@@ -45,13 +45,13 @@ class Taps:
 
     @property
     def bottleneck(self) -> bool:
-        """Whether any tap lies at or behind the bottleneck."""
+        """Whether any tap is at or after the bottleneck."""
         return self.layer >= 0 or self.up >= 0
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Positions `span` of one level, as they come out of a step of the network: (batch, positions, width)."""
+    """Output of a step of the network for the positions `span` of one level: (batch, positions, width)."""
 
     name: str
     level: int
@@ -60,7 +60,7 @@ class Stage:
 
     @property
     def is_input(self) -> bool:
-        """Whether this is what the level's own block, and its skip, start from."""
+        """Whether this is the input of the level's own block and its skip."""
         return self.name in ("stem", POOLED)
 
     def cut(self, span: Span) -> Tensor:
@@ -74,8 +74,8 @@ class TiledForward:
     Args:
         network: the network.
         tile: bp per tile, rounded up to the network's multiple.
-        part: bp after which tiles begin anew, a multiple of the network's; None for nowhere.
-        reach: of the network's convolutions; tests shrink it to see that less is not exact.
+        part: bp after which a new row of tiles begins, a multiple of the network's; None for one row.
+        reach: of the network's convolutions; tests reduce it to show that less is not exact.
     """
 
     def __init__(
@@ -98,12 +98,12 @@ class TiledForward:
         *,
         start: int = 0,
     ) -> Iterator[Stage]:
-        """Stages of the wanted taps; those of one tap come in order and hold each position once.
+        """Stages of the requested taps; those of one tap are in order and contain each position once.
 
         Args:
             ids: token ids (b, L) of any integer dtype, on the network's device.
             lengths: each member's own length, a multiple of `config.multiple`; the longest is L.
-            names: wanted taps.
+            names: requested taps.
             species: condition ids (b,) of a post-trained model.
             start: bp; of the taps of either tower, tiles that end there or before are left out. (Attention
                 still needs the down tower of every tile.)
@@ -114,7 +114,7 @@ class TiledForward:
         wanted = [tile for tile in tiles if tile[1] > start]
         depth = self.network.config.num_downsamples if taps.bottleneck else taps.down + 1
         tops: list[Tensor] = []
-        # One tile is the whole sequence: its skips serve the up tower as they are.
+        # If one tile is the whole sequence, its skips are used by the up tower directly.
         skips: dict[int, Stage] = {}
         for tile in tiles if taps.bottleneck else wanted:
             for stage in batch.descend_to(tile, depth):
@@ -153,7 +153,7 @@ class _Batch:
         self.network = network
         self.ids = ids
         self.length = ids.shape[1]
-        self.spans = Spans(self.length, reach)
+        self.spans = TileSpans(self.length, reach)
         self.condition = network.condition(species)
         ragged = len(set(lengths)) > 1
         self._lengths = torch.tensor(lengths, device=ids.device)[:, None] if ragged else None
@@ -183,7 +183,7 @@ class _Batch:
             yield at
 
     def attend(self, x: Tensor, blocks: int) -> Iterator[Stage]:
-        """The first so many transformer blocks, over all bottleneck tokens."""
+        """The first `blocks` transformer blocks, over all bottleneck tokens."""
         for i, block in enumerate(self.network.transformer_blocks[:blocks]):
             x = block(x, self.condition, self.keys)
             yield Stage(f"transformer.{i}", self.network.config.num_downsamples, (0, x.shape[1]), x)
@@ -208,7 +208,7 @@ class _Batch:
             yield at
 
     def _mask(self, span: Span, level: int) -> Tensor | None:
-        """True (b, t, 1) within each member's own end; None when all members are as long."""
+        """True (b, t, 1) before each member's own end; None if all members have the same length."""
         if self._lengths is None:
             return None
         positions = torch.arange(*span, device=self.ids.device)

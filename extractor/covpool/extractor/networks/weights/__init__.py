@@ -1,1 +1,1 @@
-"""Weights of checkpoints, read from the files that are published."""
+"""Weights of checkpoints, read from the published files."""

@@ -1,4 +1,4 @@
-"""Published weights into one of our networks: every key accounted for by name, shape and place."""
+"""Published weights loaded into a network: every key is checked by name, shape and place."""
 
 import io
 import pickle
@@ -23,16 +23,15 @@ _SHOWN = 6
 
 
 def read_weights(paths: Sequence[Path], digests: Sequence[str]) -> dict[str, Any]:
-    """What a checkpoint holds by key, on the CPU, copied out of the very bytes that were described.
+    """The content of a checkpoint by key, on the CPU, read from bytes that agree with the digests.
 
     Args:
-        paths: one safetensors file, one `.pt` file of `torch.save`, or the parts of one in order. A `.pt` is
-            read without running any code in it: beside tensors only byte buffers are let through, in which
-            FP8 metadata come.
-        digests: SHA-256 that each was described with.
+        paths: one safetensors file, one `.pt` file of `torch.save`, or its parts in order. A `.pt` is read
+            without running code in it: only tensors and byte buffers (for FP8 metadata) are accepted.
+        digests: expected SHA-256 of each file.
 
     Raises:
-        CheckpointError: a file has changed since, is damaged, or holds other kinds of objects.
+        CheckpointError: a file has changed, is damaged, or holds other kinds of objects.
     """
     kind = "safetensors" if paths[0].suffix == ".safetensors" else "pt"
     files: list[VerifiedFile] = []
@@ -44,10 +43,10 @@ def read_weights(paths: Sequence[Path], digests: Sequence[str]) -> dict[str, Any
                 return dict(read_safetensors(files[0], files[0].size))  # type: ignore[arg-type]
             joined = opened.enter_context(io.BufferedReader(JoinedFiles(files)))
             if not zipfile.is_zipfile(joined):
-                raise ValueError("it is no archive as torch.save writes them")
+                raise ValueError("it is not an archive written by torch.save")
             joined.seek(0)
             with torch.serialization.safe_globals([io.BytesIO, bytes, *_float8_recipes()]):
-                found = torch.load(joined, map_location="cpu", weights_only=True)
+                content = torch.load(joined, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
@@ -56,16 +55,16 @@ def read_weights(paths: Sequence[Path], digests: Sequence[str]) -> dict[str, Any
         # Torch loses the error of a file that it reads through Python.
         if refusal := next((file.refusal for file in files if file.refusal is not None), None):
             raise refusal from None
-        # Torch goes on to advise loading without protection, which is no remedy.
+        # The rest of Torch's message advises unprotected loading, which is not a remedy.
         reason = str(error).rpartition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
         raise CheckpointError(f"{paths[0]}: not a readable {kind} file ({reason}); fetch it again") from error
-    if not isinstance(found, dict):
-        raise CheckpointError(f"{paths[0]}: expected a dictionary of tensors, found {type(found).__name__}")
-    return found
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{paths[0]}: expected a dictionary of tensors, found {type(content).__name__}")
+    return content
 
 
 def _float8_recipes() -> list[type]:
-    """Classes of Transformer Engine that FP8 checkpoints may name, where it is installed."""
+    """Classes of Transformer Engine that FP8 checkpoints may name; none if it is not installed."""
     if find_spec("transformer_engine") is None:
         return []
     recipes = import_module("transformer_engine.common.recipe")
@@ -78,36 +77,36 @@ def fill(
     """Put published tensors into `network`.
 
     Args:
-        network: our modules, whose state-dict names and shapes are what the checkpoint must hold; modules
-            on the meta device take the tensors themselves, others their values.
-        published: what the checkpoint holds, by published key.
+        network: modules whose state-dict names and shapes the checkpoint must have; modules on the meta
+            device take the tensors themselves, others their values.
+        published: the content of the checkpoint, by published key.
         where: the file, for messages.
-        rename: published key to our key; None for keys that are known and not needed.
+        rename: from published key to the network's key; None for known keys that are not needed.
 
     Raises:
-        CheckpointError: a key is missing, unexpected or of another shape; they are named.
+        CheckpointError: a key is missing, unexpected or of another shape; the message names it.
     """
     kept = {ours: value for key, value in published.items() if (ours := rename(key)) is not None}
-    # Detached: two networks may share a checkpoint's memory, but not its tensor objects.
-    found = {key: value.detach() for key, value in kept.items() if isinstance(value, Tensor)}
-    wanted = network.state_dict()
-    _refuse(where, "missing", sorted(wanted.keys() - found.keys()))
-    _refuse(where, "unexpected", sorted(kept.keys() - wanted.keys()))
-    _refuse(where, "of another shape", _misshapen(found, wanted))
-    network.load_state_dict(found, assign=any(tensor.is_meta for tensor in wanted.values()))
+    # Detached, because networks may share the memory of a checkpoint, but not its tensor objects.
+    tensors = {key: value.detach() for key, value in kept.items() if isinstance(value, Tensor)}
+    expected = network.state_dict()
+    _refuse(where, "missing", sorted(expected.keys() - tensors.keys()))
+    _refuse(where, "unexpected", sorted(kept.keys() - expected.keys()))
+    _refuse(where, "of another shape", _misshapen(tensors, expected))
+    network.load_state_dict(tensors, assign=any(tensor.is_meta for tensor in expected.values()))
 
 
-def _misshapen(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
+def _misshapen(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
     return [
-        f"{key} {tuple(tensor.shape)} instead of {tuple(wanted[key].shape)}"
-        for key, tensor in found.items()
-        if tensor.shape != wanted[key].shape
+        f"{key} {tuple(tensor.shape)} instead of {tuple(expected[key].shape)}"
+        for key, tensor in tensors.items()
+        if tensor.shape != expected[key].shape
     ]
 
 
-def _refuse(where: str, what: str, keys: list[str]) -> None:
+def _refuse(where: str, fault: str, keys: list[str]) -> None:
     if keys:
         shown = ", ".join(keys[:_SHOWN]) + (f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else "")
         raise CheckpointError(
-            f"{where}: {len(keys)} keys {what}: {shown}; config.json and weights do not belong together"
+            f"{where}: {len(keys)} keys {fault}: {shown}; config.json and weights are not of one checkpoint"
         )

@@ -1,4 +1,4 @@
-"""Joined files: several read as if they were one."""
+"""Joined files: several files read as one."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from covpool.extractor.files.verified_files import SeekableFile, VerifiedFile
 
 
 class JoinedFiles(SeekableFile):
-    """Files that follow one another; closed together."""
+    """Files read one after another; closed together."""
 
     def __init__(self, files: Sequence[VerifiedFile]) -> None:
         self._files = files
@@ -17,7 +17,7 @@ class JoinedFiles(SeekableFile):
         self.size = self._starts[-1]
 
     def readinto(self, buffer: Any) -> int:
-        """Fill a buffer from the current position on, across the joins."""
+        """Fill a buffer from the current position on, across file boundaries."""
         view, filled = memoryview(buffer).cast("B"), 0
         while filled < len(view) and self._at < self.size:
             index = bisect_right(self._starts, self._at) - 1
