@@ -14,7 +14,7 @@ from covpool.service.assemblies.plan import ALL_CLASSES, Locus, Plan, locus_of, 
 from covpool.service.assemblies.registrations import Registration
 from covpool.service.assemblies.registry import Genomes
 from covpool.service.errors import RequestError
-from covpool.service.queue import Request, Unfit
+from covpool.service.queue import RejectedRecord, Request
 from covpool.service.schemas import GenomeRequest
 from covpool.service.settings import Settings
 from covpool.service.submission.offered import Offered
@@ -73,7 +73,7 @@ def prepare_genome(plan: Plan) -> Submission:
         SequenceError: not one of them can be run.
         RequestError: there is none.
     """
-    found: dict[str, Request | Unfit] = {}
+    found: dict[str, Request | RejectedRecord] = {}
     for item in plan.items:
         named = {name for _, name in item.workload.keys(plan.model)}
         regions = tuple(region for region in item.workload.regions if region.name in named)
@@ -84,12 +84,12 @@ def prepare_genome(plan: Plan) -> Submission:
                 found[gene] = replace(wanted, workload=replace(wanted.workload, name=gene))
             else:
                 why = f"{gene}: no token of {', '.join(plan.layers)} lies in the classes asked for"
-                found[gene] = Unfit(gene, why, item.workload.length)
-    found |= {gene: Unfit(gene, reason) for gene, reason in plan.refused.items()}
+                found[gene] = RejectedRecord(gene, why, item.workload.length)
+    found |= {gene: RejectedRecord(gene, reason) for gene, reason in plan.refused.items()}
     if not found:
         raise RequestError(f"{plan.assembly}: no gene of it has a base in the classes asked for")
     if not any(isinstance(one, Request) for one in found.values()):
-        raise SequenceError(next(one.error for one in found.values() if isinstance(one, Unfit)))
+        raise SequenceError(next(one.error for one in found.values() if isinstance(one, RejectedRecord)))
     notices = [] if plan.model.trained else [untrained_notice(plan.model)]
     return Submission(plan.recipes[0], [found[gene] for gene in sorted(found)], notices)
 

@@ -15,7 +15,7 @@ from covpool.extractor.sequences.fasta import Refused, read_records
 from covpool.extractor.sequences.sequences import Sequence as Bases
 from covpool.extractor.sequences.sequences import normalise
 from covpool.service.errors import RequestError
-from covpool.service.queue import Request, Unfit
+from covpool.service.queue import RejectedRecord, Request
 from covpool.service.schemas import ExtractionOptions
 from covpool.service.settings import Settings
 from covpool.service.submission.offered import Offered
@@ -33,7 +33,7 @@ class Submission:
     """
 
     recipe: Recipe
-    requests: list[Request | Unfit]
+    requests: list[Request | RejectedRecord]
     notices: list[str]
 
 
@@ -84,7 +84,7 @@ def prepare(
     recipe = model.recipe(request.layer, options, dtype=settings.dtype)
     layer = model.layer(request.layer)
     requests = [_request(one, recipe, model, layer, options) for one in found]
-    unfit = [one for one in requests if isinstance(one, Unfit)]
+    unfit = [one for one in requests if isinstance(one, RejectedRecord)]
     if len(unfit) == len(requests):
         raise SequenceError(unfit[0].error)
     return Submission(recipe, requests, [*_notices(found, model)])
@@ -128,13 +128,13 @@ def _records(text: str | list[str] | bytes, settings: Settings) -> Iterator[Base
 
 def _request(
     one: Bases | Refused, recipe: Recipe, model: Model, layer: Layer, options: Options
-) -> Request | Unfit:
+) -> Request | RejectedRecord:
     if isinstance(one, Refused):
-        return Unfit(one.name, one.error)
+        return RejectedRecord(one.name, one.error)
     try:
         model.check(len(one), one.name, layer, options)
     except SequenceError as error:
-        return Unfit(one.name, str(error), len(one))
+        return RejectedRecord(one.name, str(error), len(one))
     return Request.of(Workload.of(one, [recipe]), model)
 
 

@@ -18,7 +18,7 @@ from covpool.service.http.reading import read_json_or_fasta
 from covpool.service.http.responses.deprecation import deprecated, deprecations
 from covpool.service.http.responses.waiting import Preference, Preferred, not_ready, wait_for
 from covpool.service.http.routes.jobs import enqueue, job_response
-from covpool.service.queue import Job, Unfit
+from covpool.service.queue import Job, RejectedRecord
 from covpool.service.queue import Request as Record
 from covpool.service.submission.embedding_form import Form
 from covpool.service.submission.offered import DEFAULT
@@ -128,7 +128,7 @@ def _cached_or_queued(
     submission = prepare(sequences, request, context.offered, context.settings)
     # Refused before anything is computed, not after.
     for one in submission.requests:
-        if isinstance(one, Unfit) and not request.skip_failed:
+        if isinstance(one, RejectedRecord) and not request.skip_failed:
             raise SequenceError(one.error)
     _form(request, submission.recipe, len(submission.requests), context)
     fit = [(at, one) for at, one in enumerate(submission.requests) if isinstance(one, Record)]

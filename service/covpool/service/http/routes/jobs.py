@@ -17,7 +17,7 @@ from covpool.service.http.responses.answers import job_body
 from covpool.service.http.responses.deprecation import deprecated, deprecations
 from covpool.service.http.responses.pages import After
 from covpool.service.http.responses.waiting import Preferred, wait_for
-from covpool.service.queue import Job, Priority, Unfit
+from covpool.service.queue import Job, Priority, RejectedRecord
 from covpool.service.submission.offered import DEFAULT
 from covpool.service.submission.records import sequences_of
 from covpool.service.submission.submission import Submission, prepare
@@ -108,7 +108,7 @@ def require_room(submission: Submission, context: Context) -> None:
     """
     limit = context.settings.max_queued
     if (waiting := context.queue.waiting()) >= limit:
-        fit = [one for one in submission.requests if not isinstance(one, Unfit)]
+        fit = [one for one in submission.requests if not isinstance(one, RejectedRecord)]
         keys = {key for one in fit for key in one.keys}
         if context.store.catalog.ready_among(list(keys)) != keys:
             raise QueueFullError(
