@@ -15,7 +15,7 @@ from covpool.extractor.fitting.fits import METHODS
 from covpool.service.commands.train_bottleneck import train_bottleneck
 from covpool.service.errors import RequestError
 from covpool.service.fitting.stored_moments import StoredMoments
-from covpool.service.submission.offered import Offered
+from covpool.service.submission.served import Served
 from covpool.store import MomentsKey, PoolingError, Recipe, Store, load_pooling
 from covpool.store.testing import example_key, example_moments
 
@@ -69,7 +69,7 @@ def test_every_method_fits_and_its_file_is_served_by_name(store: Path, tmp_path:
     )  # fmt: skip
     assert found.exit_code == 0, found.output
     body = json.loads(found.output)
-    fitted = Offered.read([], tmp_path).bottlenecks["mine"]
+    fitted = Served.read([], tmp_path).bottlenecks["mine"]
     assert body["shape"] == list(fitted.shape) == list(load_pooling(out).embed(example_moments("a")).shape)
     assert fitted.recipe == RECIPE
     assert body["fit"] == dict(fitted.fit)

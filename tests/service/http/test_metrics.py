@@ -17,7 +17,7 @@ from covpool.service.queue import Request, TaskLeases, WorkerState
 from covpool.service.settings import Settings
 from covpool.store import MomentsKey
 from covpool.store.testing import example_key, example_moments
-from tests.service.in_process import OFFERED, fill, in_process
+from tests.service.in_process import SERVED, fill, in_process
 
 Values = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -65,7 +65,7 @@ def test_hits_and_misses_of_both_caches_are_counted(tmp_path: Path) -> None:
             api.get(f"/v1/moments/{key}")
         api.post("/v1/jobs", json={"input": ["ACGTACGT", "ACGTTTTT"]})
         gene = Sequence("gene", "ACGTACGTACGT")
-        held = MomentsKey(gene.digest, len(gene), OFFERED.model("ntv3-mini").recipe())
+        held = MomentsKey(gene.digest, len(gene), SERVED.model("ntv3-mini").recipe())
         api.app.state.context.store.put(held, example_moments("gene", 64))  # type: ignore[attr-defined]
         assert api.post("/v1/embeddings", json={"input": gene.bases}).status_code == 200
         found = values(api)

@@ -11,7 +11,7 @@ from covpool.service.assemblies.files import described, write
 from covpool.service.assemblies.registry import Genomes
 from covpool.service.assemblies.table import assembly_table
 from covpool.service.commands.stores import open_store, store_option
-from covpool.service.submission.offered import Offered
+from covpool.service.submission.served import Served
 from covpool.store.commands.options import progress_of
 from covpool.store.poolings.files import load_pooling
 from covpool.store.poolings.kinds import Pooling
@@ -71,12 +71,12 @@ def export(
     if bottleneck is not None:
         click.echo("Notice: --bottleneck is deprecated: give the name with --pooling", err=True)
     name = bottleneck if pooling is None else pooling
-    offered = Offered.read(bottlenecks=bottlenecks)
+    served = Served.read(bottlenecks=bottlenecks)
     file = load_pooling(Path(name)) if name and name.endswith(".safetensors") else None
 
     def pooling_for(recipe: Recipe) -> Pooling:
         if file is None:
-            return offered.bottleneck(name, recipe)
+            return served.bottleneck(name, recipe)
         file.require(recipe)
         return file
 

@@ -14,7 +14,7 @@ from covpool.service.commands.outputs import check_plot
 from covpool.service.commands.stores import chosen_settings, open_store, store_option
 from covpool.service.errors import RequestError
 from covpool.service.fitting.training_set import keys_of, one_recipe
-from covpool.service.submission.offered import Offered
+from covpool.service.submission.served import Served
 from covpool.store.interpretation.figures import draw_matrix, draw_spectra
 from covpool.store.interpretation.neighbours import nearest_neighbours
 from covpool.store.interpretation.pairs import Measure, association, strongest_pairs
@@ -243,7 +243,7 @@ def _pooling(name: str) -> Pooling:
     """A pooling by its name, or from a file."""
     if name.endswith(".safetensors"):
         return load_pooling(Path(name))
-    return pooling(name, Offered.read(bottlenecks=chosen_settings().bottlenecks).every_bottleneck())
+    return pooling(name, Served.read(bottlenecks=chosen_settings().bottlenecks).every_bottleneck())
 
 
 def _keys(

@@ -17,7 +17,7 @@ from covpool.service.http.app import create_app
 from covpool.service.http.shutdown import Shutdown
 from covpool.service.opening import open_chosen
 from covpool.service.settings import Settings
-from covpool.service.submission.offered import Offered
+from covpool.service.submission.served import Served
 from covpool.store.storage.durability import Durability
 
 
@@ -87,14 +87,14 @@ def serve(
         check_public(settings, Tokens(opened.database))
         if opened.outdated:
             click.echo(f"Notice: catalog and arrays are not of the same moment ({opened.outdated})", err=True)
-    offered = Offered.read(settings.models, settings.bottlenecks)
+    served = Served.read(settings.models, settings.bottlenecks)
     # Bound here and not by uvicorn, so that the port is known, and taken, before anything is started.
     listener = _listen(settings.host, settings.port)
     address, number = listener.getsockname()[:2]
     click.echo(f"covpool serves http://{address}:{number} from {settings.store}")
     shutdown = Shutdown(settings.shutdown_s)
-    served = uvicorn.Config(
-        create_app(settings, offered, shutdown),
+    config = uvicorn.Config(
+        create_app(settings, served, shutdown),
         loop="uvloop",
         http="httptools",
         log_config=None,
@@ -106,7 +106,7 @@ def serve(
         timeout_keep_alive=75,
         server_header=False,
     )
-    Server(served, shutdown).run(sockets=[listener])
+    Server(config, shutdown).run(sockets=[listener])
 
 
 class Server(uvicorn.Server):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from covpool.service.errors import RequestError
 from covpool.service.schemas import EmbeddingRequest
-from covpool.service.submission.offered import Offered
+from covpool.service.submission.served import Served
 from covpool.store.poolings.fitted import FittedPooling
 from covpool.store.poolings.kinds import Pooling
 from covpool.store.values.keys import Recipe
@@ -36,14 +36,14 @@ class Form:
     sliceable: tuple[str, ...]
 
     @classmethod
-    def of(cls, request: EmbeddingRequest, recipe: Recipe, offered: Offered) -> Self:
+    def of(cls, request: EmbeddingRequest, recipe: Recipe, served: Served) -> Self:
         """What a request asks for of moments of this recipe.
 
         Raises:
-            RequestError, BottleneckError: as `Offered.pooling`.
+            RequestError, BottleneckError: as `Served.pooling`.
         """
-        sliceable = tuple(one.name for one in offered.fitting(recipe) if one.ordered)
-        pooling = offered.pooling(request.pooling, request.bottleneck, recipe)
+        sliceable = tuple(one.name for one in served.fitting(recipe) if one.ordered)
+        pooling = served.pooling(request.pooling, request.bottleneck, recipe)
         return cls(pooling, request.dimensions, request.encoding_format or "float", sliceable)
 
     @property

@@ -17,13 +17,13 @@ from covpool.service.errors import RequestError
 from covpool.service.queue import RejectedRecord, Request
 from covpool.service.schemas import GenomeRequest
 from covpool.service.settings import Settings
-from covpool.service.submission.offered import Offered
+from covpool.service.submission.served import Served
 from covpool.service.submission.submission import Submission
 from covpool.store.store import Store
 
 
 def plan_genome(
-    request: GenomeRequest, genomes: Genomes, offered: Offered, store: Store, settings: Settings
+    request: GenomeRequest, genomes: Genomes, served: Served, store: Store, settings: Settings
 ) -> Plan:
     """The plan of a request; genes that cannot be read or are too long are refused in it, with the reason.
 
@@ -35,7 +35,7 @@ def plan_genome(
             or was registered before region classes were kept.
     """
     assembly = genomes.get(request.assembly)
-    model = offered.model(request.model)
+    model = served.model(request.model)
     named = {model.layer(name).name for name in request.layers or (None,)}
     options = Options(
         strand=request.strand,

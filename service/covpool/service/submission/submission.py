@@ -18,7 +18,7 @@ from covpool.service.errors import RequestError
 from covpool.service.queue import RejectedRecord, Request
 from covpool.service.schemas import ExtractionOptions
 from covpool.service.settings import Settings
-from covpool.service.submission.offered import Offered
+from covpool.service.submission.served import Served
 from covpool.store.values.keys import Recipe
 
 
@@ -65,7 +65,7 @@ def read_input(text: str | list[str] | bytes, settings: Settings) -> list[Bases 
 
 
 def prepare(
-    found: Sequence[Bases | Refused], request: ExtractionOptions, offered: Offered, settings: Settings
+    found: Sequence[Bases | Refused], request: ExtractionOptions, served: Served, settings: Settings
 ) -> Submission:
     """Keys of the records under the request's options.
 
@@ -74,7 +74,7 @@ def prepare(
             layer or species.
         SequenceError: the options leave nothing of any sequence, or each is longer than the model takes.
     """
-    model = offered.model(request.model)
+    model = served.model(request.model)
     options = Options(
         strand=request.strand,
         skip_tokens=request.skip_tokens,

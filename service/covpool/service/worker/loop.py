@@ -22,7 +22,7 @@ from covpool.service.processes.isolation import isolate
 from covpool.service.processes.messages import Messages
 from covpool.service.queue import FitTask, Leased, Task, TaskLeases, Workers, WorkerState
 from covpool.service.settings import Settings
-from covpool.service.submission.offered import Offered
+from covpool.service.submission.served import Served
 from covpool.service.worker.fit_engine import FitEngine
 from covpool.service.worker.pause import Pause
 from covpool.service.worker.task_engine import TaskEngine
@@ -57,10 +57,10 @@ class Worker:
             store.database, lease_s=settings.lease_s, max_attempts=settings.max_attempts
         )
         self._workers = Workers(store.database, lease_s=settings.lease_s)
-        self._offered = Offered.read(settings.models)
+        self._served = Served.read(settings.models)
         # All that were ever served: a task of weights that were replaced since must be refused, not wait.
         self._weights = dict[str, None]()
-        self._engine = TaskEngine(self.name, settings, store, self._offered)
+        self._engine = TaskEngine(self.name, settings, store, self._served)
         self._fits = FitEngine(self.name, settings, store.database)
         self._stop = threading.Event()
         self._grace_over = threading.Event()
@@ -112,7 +112,7 @@ class Worker:
             self._beat()
 
     def _claim(self) -> list[Leased]:
-        self._weights |= {model.weights: None for model in self._offered.current_models()}
+        self._weights |= {model.weights: None for model in self._served.current_models()}
         tasks = self._leases.claim(
             self.name,
             list(self._weights),

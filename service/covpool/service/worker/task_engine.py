@@ -13,7 +13,7 @@ from covpool.service.processes.faults import Fault, OutageFault, fault_of
 from covpool.service.queue import Task
 from covpool.service.queue.leases import finish_task
 from covpool.service.settings import Settings
-from covpool.service.submission.offered import Offered
+from covpool.service.submission.served import Served
 from covpool.store.outages import is_outage
 from covpool.store.store import Store
 
@@ -27,11 +27,11 @@ class TaskEngine:
         worker: the name under which tasks are leased.
         settings: of the service.
         store: where results go.
-        offered: the models that can be run.
+        served: the models that can be run.
     """
 
-    def __init__(self, worker: str, settings: Settings, store: Store, offered: Offered) -> None:
-        self._worker, self._store, self._offered = worker, store, offered
+    def __init__(self, worker: str, settings: Settings, store: Store, served: Served) -> None:
+        self._worker, self._store, self._served = worker, store, served
         self._engine = EngineProcess(settings)
         # Of the current run: tasks not ended by index, tokens of those that are, ids of the unwanted.
         self._left: dict[int, Task] = {}
@@ -103,7 +103,7 @@ class TaskEngine:
 
     def _batch(self, tasks: list[Task], share: float) -> Batch:
         workloads = tuple(task.workload for task in tasks)
-        return Batch(self._offered.model(workloads[0].recipes[0].model), workloads, share)
+        return Batch(self._served.model(workloads[0].recipes[0].model), workloads, share)
 
     def _end(self, task: Task, rows: list[Row]) -> bool:
         """Cache a task's moments, and end it in the transaction that makes them ready; False if dropped."""

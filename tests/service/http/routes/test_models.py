@@ -8,17 +8,17 @@ from starlette.testclient import TestClient
 
 from covpool.service.http.app import create_app
 from covpool.service.settings import Settings
-from covpool.service.submission.offered import Offered
-from tests.service.in_process import OFFERED
+from covpool.service.submission.served import Served
+from tests.service.in_process import SERVED
 
 HUB_ID = "InstaDeepAI/NTv3_8M_pre"
 
 
 @pytest.fixture(scope="module")
 def api() -> Iterator[TestClient]:
-    (mini,) = OFFERED.models.values()
-    offered = Offered({one.name: one for one in (mini, replace(mini, name=HUB_ID))}, OFFERED.bottlenecks)
-    with TestClient(create_app(Settings(store="memory://", workers=0), offered)) as client:
+    (mini,) = SERVED.models.values()
+    served = Served({one.name: one for one in (mini, replace(mini, name=HUB_ID))}, SERVED.bottlenecks)
+    with TestClient(create_app(Settings(store="memory://", workers=0), served)) as client:
         yield client
 
 

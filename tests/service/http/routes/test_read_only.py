@@ -18,7 +18,7 @@ from covpool.service.http.app import create_app
 from covpool.service.settings import Settings
 from covpool.store import Store
 from tests.postgres import PostgresServer
-from tests.service.in_process import OFFERED, fill, in_process
+from tests.service.in_process import SERVED, fill, in_process
 from tests.service.running import environment, running_service
 from tests.store.mounts import read_only_view
 from tests.store.storage.test_read_only import GOLDEN, tree
@@ -29,7 +29,7 @@ THRA = "ATGCGAGTGTTGAAGTTCGGCGGTACATCAGTGGCAAATGCAGAACGTTTTCTGCGTGTTGCC"
 @contextmanager
 def reading(directory: Path, **settings: object) -> Iterator[TestClient]:
     chosen = Settings(store=str(directory), read_only=True, **settings)  # type: ignore[arg-type]
-    with TestClient(create_app(chosen, OFFERED), base_url="http://127.0.0.1") as client:
+    with TestClient(create_app(chosen, SERVED), base_url="http://127.0.0.1") as client:
         yield client
 
 

@@ -25,7 +25,7 @@ DEFAULT, MATRIX = "bottleneck", "second_moment"
 
 
 @dataclass(frozen=True)
-class Offered:
+class Served:
     """Models and bottlenecks by name. Only these are reachable: no request names a path.
 
     A model whose files are replaced is described anew when it is next asked for.
@@ -71,7 +71,7 @@ class Offered:
         """The model called `name`.
 
         Raises:
-            ModelNotFoundError: it is not offered; the message lists those that are.
+            ModelNotFoundError: it is not served; the message lists those that are.
         """
         if name not in self.models:
             raise ModelNotFoundError(f"model {name!r} is not served here; choose {', '.join(self.models)}")
@@ -158,7 +158,7 @@ class Offered:
         return None
 
     def width(self, recipe: Recipe) -> int | None:
-        """Features of moments of this recipe; None when its model is not offered here."""
+        """Features of moments of this recipe; None when its model is not served here."""
         model = self.models.get(recipe.model)
         if model is None or model.weights != recipe.weights:
             return None
