@@ -100,11 +100,11 @@ def test_a_fit_is_leased_as_other_tasks_are_until_it_was_tried_too_often(store: 
         assert isinstance(task, FitTask)
         assert (task.request, task.attempts) == (REQUEST, attempt)
         assert leases.heartbeat(worker, {task.id: 0}) == set()
-        assert fits.one("f").state == "running"
+        assert fits.get("f").state == "running"
         assert leases.claim("other") == []
         time.sleep(0.06)
         assert leases.sweep() == 1
-    found = fits.one("f")
+    found = fits.get("f")
     assert (found.state, found.error) == (
         "failed",
         "2 attempts, then set aside; the last error: its lease expired",
@@ -122,11 +122,11 @@ def test_a_fit_is_done_in_the_transaction_that_keeps_its_file(store: Store) -> N
         finish_task(connection, task.id, "w")
         keep_file(connection, "f", b"file")
         raise ZeroDivisionError
-    assert (fits.one("f").state, fits.file("f")) == ("running", None)
+    assert (fits.get("f").state, fits.file("f")) == ("running", None)
     with store.database.writing() as connection:
         finish_task(connection, task.id, "w")
         keep_file(connection, "f", b"file")
-    assert (fits.one("f").state, fits.file("f")) == ("done", b"file")
+    assert (fits.get("f").state, fits.file("f")) == ("done", b"file")
     assert fits.submit("f", REQUEST).state == "done"
 
 
@@ -146,7 +146,7 @@ def test_an_outage_costs_a_fit_no_attempt(store: Store) -> None:
     for _ in range(3):
         (task,) = leases.claim("w")
         leases.give_back("w", [task.id])
-        assert (task.attempts, fits.one("f").state) == (1, "queued")
+        assert (task.attempts, fits.get("f").state) == (1, "queued")
 
 
 def test_one_name_is_one_request(store: Store) -> None:

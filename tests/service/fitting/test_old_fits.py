@@ -73,13 +73,13 @@ def test_fits_that_waited_or_ran_are_claimed_and_those_that_ended_stay(tmp_path:
         with store.database.reading() as connection:
             assert not sa.inspect(connection).has_table("fits")
         fits = Fits(store.database)
-        assert {name: fits.one(name).state for name in ("done", "refused", "running", "waiting")} == {
+        assert {name: fits.get(name).state for name in ("done", "refused", "running", "waiting")} == {
             "done": "done",
             "refused": "failed",
             "running": "queued",
             "waiting": "queued",
         }
-        assert "cannot fit k=50" in (fits.one("refused").error or "")
+        assert "cannot fit k=50" in (fits.get("refused").error or "")
         assert list(fits.served()) == ["done"]
         assert fits.served()["done"].shape == (2,)
         leases = TaskLeases(store.database)
@@ -102,7 +102,7 @@ def test_either_room_may_be_migrated_first(tmp_path: Path, old: str) -> None:
     for tables in (SERVICE, QUEUE):
         tables.migrate(database)
     assert list(Fits(database).served()) == ["done"]
-    assert Fits(database).one("waiting").state == "queued"
+    assert Fits(database).get("waiting").state == "queued"
     database.close()
 
 

@@ -91,7 +91,7 @@ def one(name: str, context: Service) -> schemas.BottleneckFit:
     """State of a fit, and the bottleneck once it is served."""
     served = context.served.every_bottleneck().get(name)
     try:
-        return _state(context.fits.one(name), context)
+        return _state(context.fits.get(name), context)
     except KeyError:
         if served is None:
             raise HTTPException(404, f"no bottleneck is called {name!r}; see /v1/bottlenecks") from None
