@@ -55,7 +55,7 @@ def export(
     """Write the embeddings of all genes of an assembly to TARGET: AnnData (.h5ad) or .parquet.
 
     One row for each gene, with its coordinates; one matrix for each layer and token selection that is cached.
-    Where the assembly is registered, moments of other bases than a gene has now take no part, which is told.
+    Where the assembly is registered, moments of other bases than a gene has now are left out, with a notice.
     Of several matrices of a gene (with and without flanks) the newest counts. No model runs. Nothing is
     overwritten.
 
@@ -102,6 +102,6 @@ def export(
         click.echo(json.dumps({"target": str(target), "genes": len(table.genes)} | described(table)))
         return
     click.echo(f"{target}: {len(table.genes):,} genes")
-    for label, one in table.embeddings.items():
-        have = int((one.tokens > 0).sum())
-        click.echo(f"  {label}: {one.pooling}, {' x '.join(map(str, one.shape))}, {have:,} genes")
+    for label, matrix in table.embeddings.items():
+        have = int((matrix.tokens > 0).sum())
+        click.echo(f"  {label}: {matrix.pooling}, {' x '.join(map(str, matrix.shape))}, {have:,} genes")
