@@ -128,10 +128,10 @@ class _Database(Collector):
 def _workers(states: list[WorkerState]) -> Iterator[Metric]:
     yield GaugeMetricFamily("covpool_workers", "Workers heard of within a lease, on any host.", len(states))
     counted: tuple[tuple[str, str, Callable[[WorkerState], float]], ...] = (
-        ("tasks", "Tasks done.", lambda worker: worker.tasks),
-        ("tokens", "Tokens done.", lambda worker: worker.tokens),
-        ("batches", "Batches run.", lambda worker: worker.batches),
-        ("busy_seconds", "Time spent on batches.", lambda worker: worker.busy_s),
+        ("tasks", "Tasks done.", lambda w: w.tasks),
+        ("tokens", "Tokens done.", lambda w: w.tokens),
+        ("batches", "Batches run.", lambda w: w.batches),
+        ("busy_seconds", "Time spent on batches.", lambda w: w.busy_s),
     )
     for name, description, value in counted:
         counter = CounterMetricFamily(f"covpool_worker_{name}", description, labels=["worker", "device"])
@@ -139,17 +139,13 @@ def _workers(states: list[WorkerState]) -> Iterator[Metric]:
             counter.add_metric([worker.name, worker.device], value(worker))
         yield counter
     measured: tuple[tuple[str, str, Callable[[WorkerState], float | None]], ...] = (
-        ("last_seen_seconds", "Time since its last heartbeat.", lambda worker: worker.seen_s),
-        (
-            "paused_seconds",
-            "Time it has waited for its storage; 0 while it works.",
-            lambda worker: worker.paused_s,
-        ),
-        ("batch_tasks", "Tasks done in its latest batch.", lambda worker: worker.batch_tasks),
-        ("batch_tokens", "Tokens done in its latest batch.", lambda worker: worker.batch_tokens),
+        ("last_seen_seconds", "Time since its last heartbeat.", lambda w: w.seen_s),
+        ("paused_seconds", "Time it has waited for its storage; 0 while it works.", lambda w: w.paused_s),
+        ("batch_tasks", "Tasks done in its latest batch.", lambda w: w.batch_tasks),
+        ("batch_tokens", "Tokens done in its latest batch.", lambda w: w.batch_tokens),
         ("tokens_per_second", "Rate of its latest batch.", _rate),
-        ("device_memory_used_bytes", "Memory of its device in use.", lambda worker: worker.memory_used),
-        ("device_memory_bytes", "Memory of its device.", lambda worker: worker.memory_total),
+        ("device_memory_used_bytes", "Memory of its device in use.", lambda w: w.memory_used),
+        ("device_memory_bytes", "Memory of its device.", lambda w: w.memory_total),
     )
     for name, description, measure in measured:
         gauge = GaugeMetricFamily(f"covpool_worker_{name}", description, labels=["worker", "device"])

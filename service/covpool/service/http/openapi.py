@@ -19,7 +19,7 @@ _WORDS = {
     410: "A cached matrix was damaged, and is no more; `detail` says how to have it computed again",
     413: "The body is larger than this service takes",
     415: "The body is of another content type",
-    416: "The range begins behind the end",
+    416: "The range begins after the end",
     422: "Not DNA, or not a valid request",
     429: "Too many requests, or a full queue; `Retry-After` says when to come again",
     500: "The service failed; its log holds the request id",
@@ -57,9 +57,7 @@ def body_of(kind: type[BaseModel], *, upload: bool = False, **choices: Iterable[
         }
     if upload:
         left_out = {"input", "assembly", "gene", "region", "job"}
-        fields = {
-            name: field_schema for name, field_schema in schema["properties"].items() if name not in left_out
-        }
+        fields = {name: field for name, field in schema["properties"].items() if name not in left_out}
         form = {
             "type": "object",
             "required": ["fasta"],

@@ -19,14 +19,12 @@ async def only_known(request: Request) -> None:
     sent = Counter(name for name, _ in request.query_params.multi_items())
     if not sent:
         return
-    declared = _declared(request)
-    errors = [
-        _error(name, f"is no parameter here; {_choice(declared)}") for name in sent if name not in declared
-    ]
+    names = _declared(request)
+    errors = [_error(name, f"is no parameter here; {_choice(names)}") for name in sent if name not in names]
     errors += [
         _error(name, "is given more than once; give it once")
         for name, times in sent.items()
-        if name in declared and times > 1
+        if name in names and times > 1
     ]
     if errors:
         raise RequestValidationError(errors)
@@ -36,13 +34,11 @@ def _declared(request: Request) -> list[str]:
     """Names of the route's query parameters, from the service's OpenAPI document."""
     path: str = request.scope["route"].path_format
     operation: dict[str, Any] = request.app.openapi()["paths"].get(path, {}).get(request.method.lower(), {})
-    return sorted(
-        parameter["name"] for parameter in operation.get("parameters", []) if parameter["in"] == "query"
-    )
+    return sorted(field["name"] for field in operation.get("parameters", []) if field["in"] == "query")
 
 
-def _choice(declared: list[str]) -> str:
-    return f"there is {', '.join(declared)}" if declared else "this route takes none"
+def _choice(names: list[str]) -> str:
+    return f"there is {', '.join(names)}" if names else "this route takes none"
 
 
 def _error(name: str, message: str) -> dict[str, Any]:

@@ -17,14 +17,7 @@ TAKE_ALL = _TAKE.where(tasks.c.key.in_(sa.bindparam("keys", expanding=True)))
 
 
 class Claim(NamedTuple):
-    """Statements of a claim.
-
-    Attributes:
-        any: selects the key of one free task.
-        take_first: takes the first free task and returns its row.
-        first: selects and locks the first free task.
-        mates: selects and locks other free tasks of its recipe.
-    """
+    """Statements of a claim: find any free task, take the first, select the first, select others like it."""
 
     any: "sa.Select[tuple[str]]"
     take_first: "sa.sql.dml.ReturningUpdate[tuple[object, ...]]"

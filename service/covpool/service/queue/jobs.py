@@ -197,9 +197,7 @@ class JobQueue:
 
 
 def _identity(request: Request | RejectedRecord) -> list[str | None]:
-    return (
-        [request.name, request.task] if isinstance(request, Request) else [request.name, None, request.error]
-    )
+    return [request.name, *([request.task] if isinstance(request, Request) else [None, request.error])]
 
 
 def _add_job(

@@ -86,14 +86,12 @@ def _add(connection: Connection, part: list[Request], bases: Mapping[str, bytes]
     time = seconds(connection)
     lacking, complete = _lacking(connection, part)
     lacking.sort(key=lambda request: request.task)
-    rows = [
-        task_row(request, bases.get(request.task) or packed(request), priority, time) for request in lacking
-    ]
+    rows = [task_row(new, bases.get(new.task) or packed(new), priority, time) for new in lacking]
     insert_or_update(connection, tasks, rows, update=ANEW, where=tasks.c.ended.is_not(None))
-    # Of several results the task's row alone tells that all are there.
-    several = sorted(
-        (request for request in complete if not request.single), key=lambda request: request.task
-    )
+    # For a task with several results, only its row says that all are ready.
+    several = [
+        request for request in sorted(complete, key=lambda request: request.task) if not request.single
+    ]
     insert_if_absent(connection, tasks, [task_row(request, None, priority, time) for request in several])
     ready = {request.task for request in complete}
     for some in _parts(sorted(ready)):

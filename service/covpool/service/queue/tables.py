@@ -3,8 +3,7 @@
 A change here needs a revision in `migrations/versions`.
 
 Times are seconds since 1970, by the database's clock. A task's primary key is the key of its result, or the
-digest of its results where there are several, so identical requests share it. The key of a fit is the
-digest of its name.
+digest of its several results, so identical requests share it; of a fit it is the digest of its name.
 """
 
 from pathlib import Path

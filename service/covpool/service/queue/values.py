@@ -54,9 +54,8 @@ class Request:
     @property
     def single(self) -> bool:
         """Whether only the whole sequence at one layer is requested."""
-        return len(self.workload.recipes) == 1 and [region.name for region in self.workload.regions] == [
-            WHOLE
-        ]
+        names = [region.name for region in self.workload.regions]
+        return len(self.workload.recipes) == 1 and names == [WHOLE]
 
     @property
     def task(self) -> str:
@@ -156,13 +155,7 @@ class Progress:
             Counter(record.state for record in records),
             sum(record.cost for record in records),
             sum(record.tokens_done for record in records),
-            sum(
-                {
-                    record.task: record.cost - record.tokens_done
-                    for record in records
-                    if record.state in LIVE
-                }.values()
-            ),
+            sum({live.task: live.cost - live.tokens_done for live in records if live.state in LIVE}.values()),
         )
 
     @property

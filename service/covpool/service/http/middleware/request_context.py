@@ -63,12 +63,7 @@ class RequestContext:
             # The template and not the path, which may hold anything, even a sequence.
             route = getattr(scope.get("route"), "path", "(none)")
             self._metrics.ended(scope["method"], route, status, took)
-            fields = {
-                "method": scope["method"],
-                "route": route,
-                "status": status,
-                "ms": round(1000 * took, 1),
-            }
+            event = {"method": scope["method"], "route": route, "status": status, "ms": round(1000 * took, 1)}
             level = logging.DEBUG if route.startswith(_QUIET) else logging.INFO
-            log.log(level, "%(method)s %(route)s %(status)d %(ms).1f ms", fields, extra=fields)
+            log.log(level, "%(method)s %(route)s %(status)d %(ms).1f ms", event, extra=event)
             request_id.reset(token)

@@ -154,9 +154,8 @@ def _of_job(job: Job, *, skip_failed: bool) -> _Cached:
             f"first {first.name}: {first.error or first.state}"
             + ("; skip_failed leaves them out" if done else "")
         )
-    return _Cached(
-        job.recipe, [(at, record.name, record.key, record.length) for at, record in done], job.notices
-    )
+    records = [(at, record.name, record.key, record.length) for at, record in done]
+    return _Cached(job.recipe, records, job.notices)
 
 
 def _form(request: schemas.EmbeddingRequest, recipe: Recipe, records: int, context: Context) -> Form:
