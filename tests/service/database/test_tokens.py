@@ -148,9 +148,9 @@ def test_names_are_checked_and_not_used_twice(tmp_path: Path) -> None:
 
 def test_the_command_makes_lists_and_revokes(tmp_path: Path) -> None:
     def run(*arguments: str) -> str:
-        found = CliRunner().invoke(command, [*arguments, "--store", str(tmp_path)], catch_exceptions=False)
-        assert found.exit_code == 0, found.output
-        return found.output
+        result = CliRunner().invoke(command, [*arguments, "--store", str(tmp_path)], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.output
 
     text = run("create", "alice", "--scope", "submit").strip()
     with in_process(tmp_path) as api:
@@ -178,6 +178,6 @@ def test_a_service_that_others_can_reach_needs_tokens_or_force(tmp_path: Path, h
 
 
 def test_serve_refuses_before_it_listens(tmp_path: Path) -> None:
-    found = CliRunner().invoke(serve, ["--store", str(tmp_path), "--host", "0.0.0.0", "--port", "0"])
-    assert found.exit_code == 2
-    assert "--public-without-tokens" in found.output
+    result = CliRunner().invoke(serve, ["--store", str(tmp_path), "--host", "0.0.0.0", "--port", "0"])
+    assert result.exit_code == 2
+    assert "--public-without-tokens" in result.output

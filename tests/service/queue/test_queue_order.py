@@ -136,9 +136,9 @@ def test_cancelling_ends_what_is_queued_and_asks_for_what_runs(
     running = key(second).digest
     assert leases.heartbeat("w", {running: 1}) == {running}
     leases.give_back("w", [running])
-    found = queue.job(job)
-    assert found.state == "cancelled"
-    assert sorted(record.state for record in found.records) == ["cancelled", "cancelled", "done"]
+    stored = queue.job(job)
+    assert stored.state == "cancelled"
+    assert sorted(record.state for record in stored.records) == ["cancelled", "cancelled", "done"]
     assert claimed(leases) == []
     assert queue.stats().tasks == {"done": 1, "cancelled": 2}
 
@@ -215,10 +215,10 @@ def test_a_sweep_frees_what_expired_and_quarantines_what_has_no_attempts_left(st
 
 def test_an_unfit_record_fails_alone(queue: JobQueue, leases: TaskLeases, store: Store) -> None:
     job = queue.submit(RECIPE, [RejectedRecord("protein", "protein: not DNA"), *requests("A")])
-    found = queue.job(job)
-    assert [record.state for record in found.records] == ["failed", "queued"]
-    assert (found.records[0].key, found.records[0].error) == ("", "protein: not DNA")
-    assert found.state == "queued"
+    stored = queue.job(job)
+    assert [record.state for record in stored.records] == ["failed", "queued"]
+    assert (stored.records[0].key, stored.records[0].error) == ("", "protein: not DNA")
+    assert stored.state == "queued"
     claimed(leases)
     finish(store, "A")
     assert [record.state for record in queue.job(job).records] == ["failed", "done"]
