@@ -28,7 +28,7 @@ TORCH_FREE = "the API process never loads torch"
 VIOLATIONS = [
     ("store.values.moments", "covpool.extractor.sequences.sequences", ONE_WAY),
     ("extractor.sequences.sequences", "covpool.service.schemas", ONE_WAY),
-    ("service.submission.offered", "covpool.clients.arrays", ONE_WAY),
+    ("service.submission.served", "covpool.clients.arrays", ONE_WAY),
     ("store.maintenance.gc", "covpool.store.store", STORE),
     ("store.storage.objects", "covpool.store.arrays.schema", STORE),
     ("store.catalog.catalog", "covpool.store.standing", STORE),

@@ -5,7 +5,7 @@ from typing import Any
 
 from covpool.service.http.app import create_app
 from covpool.service.settings import Settings
-from covpool.service.submission.offered import Offered
+from covpool.service.submission.served import Served
 from reference.markdown import code, head, paragraph, table
 
 _TEXT = """\
@@ -32,7 +32,7 @@ Operation = dict[str, Any]
 def operations() -> list[tuple[str, str, Operation]]:
     """Method, path and description of every route, in the order in which the service lists them."""
     settings = Settings(store="memory://", workers=0, ready_without_workers=True)
-    document = create_app(settings, Offered.read([], None)).openapi()
+    document = create_app(settings, Served.read([], None)).openapi()
     return [
         (method.upper(), path, operation)
         for path, methods in document["paths"].items()

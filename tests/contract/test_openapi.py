@@ -16,10 +16,10 @@ from starlette.testclient import TestClient
 from covpool.service.http.app import create_app
 from covpool.service.settings import Settings
 from covpool.store.testing import example_key, example_moments
-from tests.service.in_process import OFFERED
+from tests.service.in_process import SERVED
 
 # Nobody works here, so nothing is worth waiting for.
-APP = create_app(Settings(store="memory://", workers=0, ready_without_workers=True, max_wait_s=0), OFFERED)
+APP = create_app(Settings(store="memory://", workers=0, ready_without_workers=True, max_wait_s=0), SERVED)
 
 schema = schemathesis.openapi.from_asgi("/openapi.json", APP)
 

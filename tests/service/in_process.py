@@ -9,19 +9,19 @@ from starlette.testclient import TestClient
 
 from covpool.service.http.app import create_app
 from covpool.service.settings import Settings
-from covpool.service.submission.offered import Offered
+from covpool.service.submission.served import Served
 from covpool.store import Store
 from covpool.store.testing import example_key, example_moments
 
 #: Read once: describing models reads their weights' digests.
-OFFERED = Offered.read()
+SERVED = Served.read()
 
 
 @contextmanager
 def in_process(directory: Path, **settings: Any) -> Iterator[TestClient]:
     """A client of the application over `directory`."""
     chosen = Settings(store=str(directory), workers=0, **settings)
-    with TestClient(create_app(chosen, OFFERED), base_url="http://127.0.0.1") as client:
+    with TestClient(create_app(chosen, SERVED), base_url="http://127.0.0.1") as client:
         yield client
 
 

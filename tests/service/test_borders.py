@@ -51,7 +51,7 @@ CALLS: dict[str, tuple[Callable[..., object], ...]] = {
     ),
     "Fits": (
         lambda fits: fits.submit("f", REQUEST),
-        lambda fits: fits.one("f"),
+        lambda fits: fits.get("f"),
         lambda fits: fits.file("f"),
         lambda fits: fits.served(fresh=True),
     ),

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from covpool.extractor import describe
 from covpool.service.assemblies.registry import Genomes
 from covpool.service.commands.export import export
-from covpool.service.submission.offered import Offered
+from covpool.service.submission.served import Served
 from covpool.store import Moments, MomentsKey, Store
 from covpool.store.catalog.names import Name
 from covpool.store.values.keys import Recipe, sequence_digest
@@ -70,7 +70,7 @@ def run(location: Path, *arguments: object) -> str:
 
 
 def embedded(location: Path, recipe: Recipe, name: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    pooling = Offered.read().bottleneck(None, recipe)
+    pooling = Served.read().bottleneck(None, recipe)
     start, end, _ = GENES[name]
     with Store.open(location) as store:
         return pooling.embed(store.get(key(recipe, BASES[start:end]))).astype(np.float32)

@@ -76,8 +76,8 @@ class Case:
 
 
 def contents(store: Store) -> Contents:
-    found = {entry.key: store.get(entry.key) for entry in store.catalog.entries()}
-    return {key: (one.count, one.mean.tobytes(), one.second_moment.tobytes()) for key, one in found.items()}
+    stored = {entry.key: store.get(entry.key) for entry in store.catalog.entries()}
+    return {key: (one.count, one.mean.tobytes(), one.second_moment.tobytes()) for key, one in stored.items()}
 
 
 @pytest.fixture(scope="module")
@@ -101,25 +101,25 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
 @pytest.fixture(scope="module")
 def undisturbed(case: Case) -> Contents:
     """Everything, in one process."""
-    report, found = case.run(case.directory / "undisturbed", Local)
+    report, result = case.run(case.directory / "undisturbed", Local)
     assert (report.done, report.failed) == (len(GENES), {})
-    assert len(found) == len(GENES) * len(LAYERS) * len(CLASSES)
-    return found
+    assert len(result) == len(GENES) * len(LAYERS) * len(CLASSES)
+    return result
 
 
 @pytest.mark.slow
 def test_a_cluster_gives_the_bits_of_one_process(case: Case, undisturbed: Contents) -> None:
-    report, found = case.run(case.directory / "cluster", partial(Cluster, workers=2))
+    report, result = case.run(case.directory / "cluster", partial(Cluster, workers=2))
     assert (report.done, report.failed) == (len(GENES), {})
-    assert found == undisturbed
+    assert result == undisturbed
 
 
 def computing() -> psutil.Process:
     """The child that computes for this process."""
     (found,) = [
-        one
-        for one in psutil.Process().children()
-        if "covpool.service.extraction.engine_program" in one.cmdline()
+        child
+        for child in psutil.Process().children()
+        if "covpool.service.extraction.engine_program" in child.cmdline()
     ]
     return found
 
@@ -200,5 +200,5 @@ def test_a_long_sequence_whose_process_is_killed_is_done_by_the_next(case: Case,
         wait_until(lambda: any(partials.glob("*[0-9a-f]")), "sums to be kept")
         bench.child().kill()
         assert bench.end(job) == {bases: ("done", None)}
-        (found,) = contents(bench.store).values()
-    assert found[0] == 560_000 // 16
+        (stored,) = contents(bench.store).values()
+    assert stored[0] == 560_000 // 16

@@ -112,8 +112,8 @@ def undisturbed(case: Case) -> Iterator[Store]:
 
 
 def contents(store: Store) -> dict[str, tuple[int, bytes, bytes]]:
-    found = {entry.key: store.get(entry.key) for entry in store.catalog.entries()}
-    return {key: (one.count, one.mean.tobytes(), one.second_moment.tobytes()) for key, one in found.items()}
+    stored = {entry.key: store.get(entry.key) for entry in store.catalog.entries()}
+    return {key: (one.count, one.mean.tobytes(), one.second_moment.tobytes()) for key, one in stored.items()}
 
 
 def assert_same(case: Case, store: str, expected: Store, *, without: set[str] = frozenset()) -> None:  # type: ignore[assignment]
@@ -165,8 +165,10 @@ def test_every_class_of_every_gene_is_that_of_a_plain_extraction(case: Case, und
 
 def test_genes_are_found_by_id_symbol_tag_and_place(undisturbed: Store) -> None:
     for name in ("g3", "sym3", "t3"):
-        found = undisturbed.names.find(name, assembly="tiny", selection="whole")
-        assert [(one.name.chrom, one.name.start, one.name.end) for one in found] == [("c", 4000, 5111)]
+        matches = undisturbed.names.find(name, assembly="tiny", selection="whole")
+        assert [(match.name.chrom, match.name.start, match.name.end) for match in matches] == [
+            ("c", 4000, 5111)
+        ]
     places = undisturbed.names.overlapping("tiny", "c", 4100, 4101, selection="gene", kind="gene_id")
     assert [one.name.name for one in places] == ["g3"]
 
@@ -324,7 +326,7 @@ def test_the_same_command_goes_on_after_it_was_stopped(
     if sign == signal.SIGINT:
         assert report["interrupted"]
     # No worker stays behind.
-    wait_for(lambda: not any(one.is_running() and one.status() != "zombie" for one in children), 30)
+    wait_for(lambda: not any(child.is_running() and child.status() != "zombie" for child in children), 30)
     with Store.open(case.directory / name) as store:
         before = {entry.key: entry.created for entry in store.catalog.entries()}
     again = case.run(name)

@@ -40,23 +40,23 @@ def moments_of(name: str, layer: str) -> Moments:
 def lines(store: Path, command: str, *options: str | Path) -> list[dict[str, Any]]:
     one_layer = () if command == "cka" else ("--layer", "layer.0", "--fasta", store / "genes.fa")
     arguments = [command, "--store", store / "store", "--json", *one_layer, *options]
-    found = CliRunner().invoke(inspect, [str(one) for one in arguments])
-    assert found.exit_code == 0, found.output + repr(found.exception)
-    return [json.loads(line) for line in found.output.splitlines()]
+    result = CliRunner().invoke(inspect, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    return [json.loads(line) for line in result.output.splitlines()]
 
 
 def test_spectra_are_listed_by_name_and_drawn(store: Path, tmp_path: Path) -> None:
-    found = lines(store, "spectrum", "--plot", tmp_path / "s.png")
-    assert [one["name"] for one in found] == list(BASES)
+    rows = lines(store, "spectrum", "--plot", tmp_path / "s.png")
+    assert [one["name"] for one in rows] == list(BASES)
     expected = spectrum(moments_of("two", "layer.0")).effective_rank
-    assert found[1]["effective_rank"] == pytest.approx(expected, abs=1e-3)
+    assert rows[1]["effective_rank"] == pytest.approx(expected, abs=1e-3)
     assert (tmp_path / "s.png").stat().st_size > 1000
 
 
 def test_pairs_of_one_sequence_come_strongest_first(store: Path, tmp_path: Path) -> None:
-    found = lines(store, "pairs", "two", "--count", "3", "--plot", tmp_path / "p.png")
-    assert len(found) == 3
-    magnitudes = [abs(one["correlation"]) for one in found]
+    rows = lines(store, "pairs", "two", "--count", "3", "--plot", tmp_path / "p.png")
+    assert len(rows) == 3
+    magnitudes = [abs(one["correlation"]) for one in rows]
     assert magnitudes == sorted(magnitudes, reverse=True)
 
 
@@ -65,8 +65,8 @@ def test_similarity_and_neighbours_agree_with_the_cosine(store: Path) -> None:
     a, b = (moments_of(name, "layer.0").second_moment.ravel() for name in ("two", "five"))
     assert pair["cosine"] == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b), abs=1e-6)
     neighbours = lines(store, "neighbours", "two")
-    assert {one["name"] for one in neighbours} == set(BASES) - {"two"}
-    assert {one["name"]: one["cosine"] for one in neighbours}["five"] == pair["cosine"]
+    assert {line["name"] for line in neighbours} == set(BASES) - {"two"}
+    assert {line["name"]: line["cosine"] for line in neighbours}["five"] == pair["cosine"]
     assert (
         lines(store, "neighbours", "two", "--pooling", "mean+covariance", "--count", "1")[0]["name"] in BASES
     )
@@ -89,6 +89,6 @@ def test_layers_are_compared_over_the_sequences_they_share(store: Path, tmp_path
     ],
 )
 def test_what_is_not_there_is_refused(store: Path, arguments: list[str], message: str) -> None:
-    found = CliRunner().invoke(inspect, [*arguments, "--store", str(store / "store")])
-    assert found.exit_code != 0
-    assert message in str(found.exception)
+    result = CliRunner().invoke(inspect, [*arguments, "--store", str(store / "store")])
+    assert result.exit_code != 0
+    assert message in str(result.exception)

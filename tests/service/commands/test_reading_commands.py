@@ -46,10 +46,10 @@ def test_a_mistyped_store_is_named_and_not_made(
     monkeypatch.chdir(tmp_path)
     filled = [part.format(out=tmp_path) for part in command]
     for location in ("nope", "s3-nope/deep"):
-        found = run(*filled, "--store", location)
-        assert found.exit_code == 1
-        assert isinstance(found.exception, LocationError)
-        assert f"there is no store at {location}; check the path, or make one with" in str(found.exception)
+        result = run(*filled, "--store", location)
+        assert result.exit_code == 1
+        assert isinstance(result.exception, LocationError)
+        assert f"there is no store at {location}; check the path, or make one with" in str(result.exception)
     monkeypatch.setenv("COVPOOL_STORE", "from-variable")
     assert "there is no store at from-variable" in words(run(*filled))
     assert "lives in one process only" in words(run(*filled, "--store", "memory://"))
@@ -70,10 +70,10 @@ def test_what_writes_makes_the_store(tmp_path: Path) -> None:
     assert run("token", "create", "ann", "--scope", "read", "--store", str(tmp_path / "a")).exit_code == 0
     fasta = str(tmp_path / "g.fa")
     assert run("genome", "add", "g", "--fasta", fasta, "--store", str(tmp_path / "b")).exit_code == 0
-    found = run(
+    result = run(
         "extract", fasta, COVPOOL_STORE=str(tmp_path / "c"), COVPOOL_CATALOG=f"sqlite:///{tmp_path}/d"
     )
-    assert found.exit_code == 0
+    assert result.exit_code == 0
     assert (tmp_path / "d").is_file()
     assert not (tmp_path / "c" / CATALOG_FILE).exists()
     for name in "ab":
@@ -86,9 +86,9 @@ def test_a_wrong_setting_is_wrong_use_of_every_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COVPOOL_PORT", "http")
-    found = run("token", "list", "--store", str(tmp_path / "s"))
-    assert found.exit_code == 2
-    assert "port: Input should be a valid integer" in found.output
+    result = run("token", "list", "--store", str(tmp_path / "s"))
+    assert result.exit_code == 2
+    assert "port: Input should be a valid integer" in result.output
 
 
 def test_a_plan_needs_no_store_and_makes_none(tmp_path: Path) -> None:
@@ -96,10 +96,10 @@ def test_a_plan_needs_no_store_and_makes_none(tmp_path: Path) -> None:
     (tmp_path / "a.gff3").write_text("weird\tx\tgene\t1\t30\t.\t+\t.\tID=g1\n")
     options = ["--genome", str(tmp_path / "g.fa"), "--annotation", str(tmp_path / "a.gff3")]
     options += ["--assembly", "t", "--store", str(tmp_path / "s")]
-    found = run("precompute", "--plan", *options, "--alias", "weird=chrA")
-    assert found.exit_code == 0, words(found)
-    assert "there is no store at" in found.stderr
-    assert "1 genes, 1 sequences, 30 bases; 0 of 1 matrices are cached" in found.stdout
+    result = run("precompute", "--plan", *options, "--alias", "weird=chrA")
+    assert result.exit_code == 0, words(result)
+    assert "there is no store at" in result.stderr
+    assert "1 genes, 1 sequences, 30 bases; 0 of 1 matrices are cached" in result.stdout
     assert not (tmp_path / "s").exists()
 
 
@@ -115,9 +115,9 @@ def test_contigs_of_another_name_are_told_as_to_genome_add(tmp_path: Path) -> No
     assert '"bases": 100' in around.output
     assert '"bases": 100' not in linear.output
     assert "must be a new name of one of chrA" in words(run("precompute", *options, "--alias", "a=b"))
-    found = run("precompute", *options, "--alias", "a")
-    assert found.exit_code == 2
-    assert "--alias is written OTHER=CONTIG" in found.output
+    result = run("precompute", *options, "--alias", "a")
+    assert result.exit_code == 2
+    assert "--alias is written OTHER=CONTIG" in result.output
     unknown = words(run("precompute", *options, "--alias", "weird=chrA", "--circular", "x"))
     assert "circular contig 'x': is not one of chrA" in unknown
 
@@ -142,7 +142,7 @@ def test_a_fit_that_cannot_end_well_is_not_begun(
     with Store.open("s") as store:
         for name in "abcd":
             store.put(example_key(name), example_moments(name))
-    found = run("train-bottleneck", "--store", "s", "--name", "mine", "--k", "2", *options)
-    assert found.exit_code in (1, 2)
-    assert said in words(found)
+    result = run("train-bottleneck", "--store", "s", "--name", "mine", "--k", "2", *options)
+    assert result.exit_code in (1, 2)
+    assert said in words(result)
     assert [path.name for path in tmp_path.iterdir()] == ["s"]

@@ -52,7 +52,9 @@ def test_a_database_that_is_shut_down_and_started_again_costs_no_job(
             server.start()
             wait_until(lambda: health(service, "ready") == 200, "the service to be ready again")
         wait_until(lambda: httpx.get(location).json()["state"] == "done", "the job to end")
-        assert [one["state"] for one in httpx.get(location).json()["records"]] == ["done"] * len(sequences)
+        assert [record["state"] for record in httpx.get(location).json()["records"]] == ["done"] * len(
+            sequences
+        )
         # The same processes all along.
         assert (api.is_running(), worker.is_running()) == (True, True)
         assert submit(service, sequences).json()["id"] == job

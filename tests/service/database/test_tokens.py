@@ -13,12 +13,12 @@ from covpool.service.commands.serve import check_public, serve
 from covpool.service.commands.token import token as command
 from covpool.service.database.tokens import Scope, Tokens
 from covpool.service.errors import RequestError
-from covpool.service.http.middleware.gate import OPEN
+from covpool.service.http.middleware.auth import OPEN
 from covpool.service.settings import Settings
 from covpool.store import Store
 from covpool.store.testing import example_moments
 from covpool.store.values.keys import MomentsKey, sequence_digest, sha256
-from tests.service.in_process import OFFERED, fill, in_process
+from tests.service.in_process import SERVED, fill, in_process
 
 
 def make(directory: Path, name: str, *scopes: Scope) -> str:
@@ -97,7 +97,7 @@ def test_scopes_hold_and_the_larger_include_the_smaller(tmp_path: Path) -> None:
 
 def test_a_reading_token_embeds_what_is_cached_and_no_more(tmp_path: Path) -> None:
     cached, missing = "ACGTTGCA" * 5, "GGGTTTAC" * 5
-    recipe = OFFERED.models["ntv3-mini"].recipe()
+    recipe = SERVED.models["ntv3-mini"].recipe()
     with Store.open(tmp_path) as store:
         store.put(MomentsKey(sequence_digest(cached), len(cached), recipe), example_moments("a", 64))
     read = bearer(make(tmp_path, "reader", "read"))
@@ -148,9 +148,9 @@ def test_names_are_checked_and_not_used_twice(tmp_path: Path) -> None:
 
 def test_the_command_makes_lists_and_revokes(tmp_path: Path) -> None:
     def run(*arguments: str) -> str:
-        found = CliRunner().invoke(command, [*arguments, "--store", str(tmp_path)], catch_exceptions=False)
-        assert found.exit_code == 0, found.output
-        return found.output
+        result = CliRunner().invoke(command, [*arguments, "--store", str(tmp_path)], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.output
 
     text = run("create", "alice", "--scope", "submit").strip()
     with in_process(tmp_path) as api:
@@ -178,6 +178,6 @@ def test_a_service_that_others_can_reach_needs_tokens_or_force(tmp_path: Path, h
 
 
 def test_serve_refuses_before_it_listens(tmp_path: Path) -> None:
-    found = CliRunner().invoke(serve, ["--store", str(tmp_path), "--host", "0.0.0.0", "--port", "0"])
-    assert found.exit_code == 2
-    assert "--public-without-tokens" in found.output
+    result = CliRunner().invoke(serve, ["--store", str(tmp_path), "--host", "0.0.0.0", "--port", "0"])
+    assert result.exit_code == 2
+    assert "--public-without-tokens" in result.output

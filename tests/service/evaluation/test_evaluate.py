@@ -59,32 +59,32 @@ def run(files: Path, kind: str, *more: str) -> Result:
 
 def lines(result: Result) -> dict[tuple[str, str], float]:
     assert result.exit_code == 0, result.output
-    found = [json.loads(line) for line in result.stdout.splitlines()]
-    return {(one["representation"], one["added_to"]): one["score"] for one in found}
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    return {(one["representation"], one["added_to"]): one["score"] for one in rows}
 
 
 def test_terms_are_evaluated_beside_baselines_and_controls(files: Path, tmp_path: Path) -> None:
-    found = lines(run(files, "go", "--out", str(tmp_path), "--json"))
-    alone = {name for name, added_to in found if not added_to}
+    result = lines(run(files, "go", "--out", str(tmp_path), "--json"))
+    alone = {name for name, added_to in result if not added_to}
     assert {"length", "4-mers", "codons", "codons + 4-mers", "ntv3-mini: mean", "untrained: mean"} <= alone
     assert {"random convolution: second_moment", "one-hot windows: second_moment"} <= alone
-    assert found["codons", ""] > 0.9 and found["ntv3-mini: mean", ""] > 0.9
+    assert result["codons", ""] > 0.9 and result["ntv3-mini: mean", ""] > 0.9
     assert {path.name for path in tmp_path.iterdir()} == {"scores.parquet", "table.md", "scores.png"}
     with Store.open(files / "store") as store:
         # The trained and the untrained network, each gene once.
         assert len(store) == 2 * GENES
     again = run(files, "go", "--out", str(tmp_path), "--json")
-    assert "extracted" not in again.stderr and lines(again) == found
+    assert "extracted" not in again.stderr and lines(again) == result
 
 
 def test_tracks_are_evaluated_on_what_the_store_already_holds(files: Path, tmp_path: Path) -> None:
-    found = lines(
+    result = lines(
         run(
             files, "tracks", "--out", str(tmp_path), "--no-controls", "--no-untrained", "--json", "--together"
         )
     )
-    assert found["codons", ""] > 0.7
-    assert not {name for name, _ in found} & {"untrained: mean", "one-hot windows: mean"}
+    assert result["codons", ""] > 0.7
+    assert not {name for name, _ in result} & {"untrained: mean", "one-hot windows: mean"}
 
 
 def test_contigs_of_annotation_and_tracks_are_named_by_the_same_options(files: Path, tmp_path: Path) -> None:

@@ -85,4 +85,4 @@ def test_what_is_ready_is_neither_computed_nor_written_again(tmp_path: Path) -> 
         after = {entry.key: entry.created for entry in store.catalog.entries()}
     assert (len(before), len(after)) == (10, COUNT)
     assert {key: after[key] for key in before} == before
-    assert sum(seen) == sum(one.tokens(model) for one in workloads[10:])
+    assert sum(seen) == sum(workload.tokens(model) for workload in workloads[10:])

@@ -79,7 +79,9 @@ def genes(tmp_path_factory: pytest.TempPathFactory) -> Genes:
         workloads[name] = Workload.of(Sequence(name, read), recipes, classes)
     (directory / "g.fa").write_text(f">c\n{contig}\n")
     (directory / "g.gff3").write_text("\n".join(lines) + "\n")
-    (directory / "genes.fa").write_text("".join(f">{one.name}\n{one.text}\n" for one in workloads.values()))
+    (directory / "genes.fa").write_text(
+        "".join(f">{workload.name}\n{workload.text}\n" for workload in workloads.values())
+    )
     return Genes(directory, model, workloads)
 
 
@@ -102,7 +104,7 @@ def command(genes: Genes, location: Path) -> None:
 
 def evaluation(genes: Genes, location: Path) -> None:
     """As `covpool evaluate` takes its moments; some are there already, at one of the layers."""
-    sequences = [one.sequence for one in genes.workloads.values()]
+    sequences = [workload.sequence for workload in genes.workloads.values()]
     with Store.open(location) as store:
         cached_moments(store, genes.model, LAYERS[1:], sequences[::3], options=OPTIONS, device="cpu")
         cached_moments(store, genes.model, LAYERS, sequences, options=OPTIONS, device="cpu")
@@ -122,7 +124,7 @@ def queue(genes: Genes, location: Path) -> None:
     """A service's worker: some sequences as jobs of their own, and the genome."""
     files = ["--fasta", str(genes.directory / "g.fa"), "--annotation", str(genes.directory / "g.gff3")]
     run("genome", "add", "g", *files, "--store", str(location))
-    bases = [one.text for one in genes.workloads.values()]
+    bases = [workload.text for workload in genes.workloads.values()]
     with (
         running_service(genes.directory, str(location), max_sequence="1000000") as service,
         Client(service.url) as client,
@@ -141,9 +143,9 @@ CALLERS = {library: 6, command: 2, evaluation: 2, one_process: 6, cluster: 6, qu
 @pytest.mark.timeout(600)
 def test_every_caller_stores_the_same_bits(genes: Genes, tmp_path: Path) -> None:
     keys = {
-        key.digest: (one.name, *named)
-        for one in genes.workloads.values()
-        for named, key in one.keys(genes.model).items()
+        key.digest: (workload.name, *named)
+        for workload in genes.workloads.values()
+        for named, key in workload.keys(genes.model).items()
     }
     # Of some classes no middle base of a token of four bases is there.
     first: dict[str, bytes] = {}
@@ -151,11 +153,11 @@ def test_every_caller_stores_the_same_bits(genes: Genes, tmp_path: Path) -> None
         location = tmp_path / caller.__name__
         caller(genes, location)
         with Store.open(location, create=False) as store:
-            found = {key.digest: store.chunk(key) for key in store.keys()}  # noqa: SIM118 (no mapping)
-        assert found.keys() <= keys.keys(), caller.__name__
+            stored = {key.digest: store.chunk(key) for key in store.keys()}  # noqa: SIM118 (no mapping)
+        assert stored.keys() <= keys.keys(), caller.__name__
         expected = len(keys) if each == 6 else each * len(LENGTHS)
-        assert len(found) == expected, caller.__name__
-        differing = {keys[key] for key, chunk in found.items() if first.setdefault(key, chunk) != chunk}
+        assert len(stored) == expected, caller.__name__
+        differing = {keys[key] for key, chunk in stored.items() if first.setdefault(key, chunk) != chunk}
         assert not differing, caller.__name__
     assert len(first) == len(keys)
 

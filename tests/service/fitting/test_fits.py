@@ -36,13 +36,13 @@ def test_a_fit_is_a_job_and_its_result_embeds_by_name(http: httpx.Client, tmp_pa
     response = http.post("/v1/bottlenecks", json=asked)
     assert response.status_code == 202, response.text
     assert response.headers["location"] == "/v1/bottlenecks/fit.one"
-    found = fitted(http, "fit.one")
-    assert (found["state"], found["bottleneck"]["shape"]) == ("done", [5])
-    assert found["bottleneck"]["fit"]["sequences"] == 12
-    assert http.post("/v1/bottlenecks", json=asked).json() == found
-    assert "fit.one" in [one["name"] for one in http.get("/v1/bottlenecks").json()["data"]]
+    fit = fitted(http, "fit.one")
+    assert (fit["state"], fit["bottleneck"]["shape"]) == ("done", [5])
+    assert fit["bottleneck"]["fit"]["sequences"] == 12
+    assert http.post("/v1/bottlenecks", json=asked).json() == fit
+    assert "fit.one" in [bottleneck["name"] for bottleneck in http.get("/v1/bottlenecks").json()["data"]]
     answer = http.post("/v1/embeddings", json={"job": job["id"], "pooling": "fit.one"})
-    scores = np.array([one["embedding"] for one in answer.json()["data"]])
+    scores = np.array([embedding["embedding"] for embedding in answer.json()["data"]])
     assert scores.shape == (12, 5)
     # Principal scores of the very moments they were fitted on are centred.
     np.testing.assert_allclose(scores.mean(0), 0, atol=1e-3 * np.abs(scores).max())
@@ -64,9 +64,9 @@ def test_a_fit_that_cannot_be_ends_as_failed_with_the_reason(http: httpx.Client)
     job = http.post("/v1/jobs", json={"input": GENES[:3]}, headers={"Prefer": "wait=60"}).json()
     asked = {"name": "fit.three", "method": "root-pca", "k": 50, "job": job["id"]}
     assert http.post("/v1/bottlenecks", json=asked).status_code == 202
-    found = fitted(http, "fit.three")
-    assert found["state"] == "failed"
-    assert "cannot fit k=50" in found["error"]
+    fit = fitted(http, "fit.three")
+    assert fit["state"] == "failed"
+    assert "cannot fit k=50" in fit["error"]
     assert http.get("/v1/bottlenecks/fit.three/file").status_code == 404
 
 
@@ -100,12 +100,12 @@ def test_a_fit_is_leased_as_other_tasks_are_until_it_was_tried_too_often(store: 
         assert isinstance(task, FitTask)
         assert (task.request, task.attempts) == (REQUEST, attempt)
         assert leases.heartbeat(worker, {task.id: 0}) == set()
-        assert fits.one("f").state == "running"
+        assert fits.get("f").state == "running"
         assert leases.claim("other") == []
         time.sleep(0.06)
         assert leases.sweep() == 1
-    found = fits.one("f")
-    assert (found.state, found.error) == (
+    fit = fits.get("f")
+    assert (fit.state, fit.error) == (
         "failed",
         "2 attempts, then set aside; the last error: its lease expired",
     )
@@ -122,11 +122,11 @@ def test_a_fit_is_done_in_the_transaction_that_keeps_its_file(store: Store) -> N
         finish_task(connection, task.id, "w")
         keep_file(connection, "f", b"file")
         raise ZeroDivisionError
-    assert (fits.one("f").state, fits.file("f")) == ("running", None)
+    assert (fits.get("f").state, fits.file("f")) == ("running", None)
     with store.database.writing() as connection:
         finish_task(connection, task.id, "w")
         keep_file(connection, "f", b"file")
-    assert (fits.one("f").state, fits.file("f")) == ("done", b"file")
+    assert (fits.get("f").state, fits.file("f")) == ("done", b"file")
     assert fits.submit("f", REQUEST).state == "done"
 
 
@@ -146,7 +146,7 @@ def test_an_outage_costs_a_fit_no_attempt(store: Store) -> None:
     for _ in range(3):
         (task,) = leases.claim("w")
         leases.give_back("w", [task.id])
-        assert (task.attempts, fits.one("f").state) == (1, "queued")
+        assert (task.attempts, fits.get("f").state) == (1, "queued")
 
 
 def test_one_name_is_one_request(store: Store) -> None:

@@ -73,13 +73,13 @@ def test_fits_that_waited_or_ran_are_claimed_and_those_that_ended_stay(tmp_path:
         with store.database.reading() as connection:
             assert not sa.inspect(connection).has_table("fits")
         fits = Fits(store.database)
-        assert {name: fits.one(name).state for name in ("done", "refused", "running", "waiting")} == {
+        assert {name: fits.get(name).state for name in ("done", "refused", "running", "waiting")} == {
             "done": "done",
             "refused": "failed",
             "running": "queued",
             "waiting": "queued",
         }
-        assert "cannot fit k=50" in (fits.one("refused").error or "")
+        assert "cannot fit k=50" in (fits.get("refused").error or "")
         assert list(fits.served()) == ["done"]
         assert fits.served()["done"].shape == (2,)
         leases = TaskLeases(store.database)
@@ -93,8 +93,8 @@ def test_fits_that_waited_or_ran_are_claimed_and_those_that_ended_stay(tmp_path:
         # The same request is the same fit, as it was before.
         assert isinstance(claimed[1], FitTask)
         assert fits.submit("waiting", claimed[1].request).state == "running"
-        found = Tokens(store.database).find(TOKEN)
-        assert found is not None and found.name == "someone"
+        token = Tokens(store.database).find(TOKEN)
+        assert token is not None and token.name == "someone"
 
 
 def test_either_room_may_be_migrated_first(tmp_path: Path, old: str) -> None:
@@ -102,7 +102,7 @@ def test_either_room_may_be_migrated_first(tmp_path: Path, old: str) -> None:
     for tables in (SERVICE, QUEUE):
         tables.migrate(database)
     assert list(Fits(database).served()) == ["done"]
-    assert Fits(database).one("waiting").state == "queued"
+    assert Fits(database).get("waiting").state == "queued"
     database.close()
 
 
@@ -117,20 +117,20 @@ def test_a_service_goes_on_where_the_old_one_was_killed(tmp_path: Path) -> None:
     ):
         for name in ("running", "waiting"):
             wait_until(lambda: http.get(f"/v1/bottlenecks/{name}").json()["state"] == "done", name)  # noqa: B023
-        listed = [one["name"] for one in http.get("/v1/bottlenecks").json()["data"]]
+        listed = [bottleneck["name"] for bottleneck in http.get("/v1/bottlenecks").json()["data"]]
         assert {"done", "running", "waiting"} <= set(listed)
         assert "refused" not in listed
         first = http.get("/v1/jobs").json()["data"][-1]
         scores = {
             name: [
-                one["embedding"]
-                for one in http.post("/v1/embeddings", json={"job": first["id"], "bottleneck": name}).json()[
-                    "data"
-                ]
+                embedding["embedding"]
+                for embedding in http.post(
+                    "/v1/embeddings", json={"job": first["id"], "bottleneck": name}
+                ).json()["data"]
             ]
             for name in ("running", "waiting")
         }
         np.testing.assert_allclose(scores["running"], scores["waiting"], rtol=1e-6)
         wait_until(
-            lambda: {one["state"] for one in http.get("/v1/jobs").json()["data"]} == {"done"}, "the jobs"
+            lambda: {job["state"] for job in http.get("/v1/jobs").json()["data"]} == {"done"}, "the jobs"
         )

@@ -15,7 +15,7 @@ from covpool.extractor.fitting.fits import METHODS
 from covpool.service.commands.train_bottleneck import train_bottleneck
 from covpool.service.errors import RequestError
 from covpool.service.fitting.stored_moments import StoredMoments
-from covpool.service.submission.offered import Offered
+from covpool.service.submission.served import Served
 from covpool.store import MomentsKey, PoolingError, Recipe, Store, load_pooling
 from covpool.store.testing import example_key, example_moments
 
@@ -47,7 +47,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def train(store: Path, *options: str | Path) -> Result:
     arguments = ["--store", store / "store", "--name", "mine", *options]
-    return CliRunner().invoke(train_bottleneck, [str(one) for one in arguments])
+    return CliRunner().invoke(train_bottleneck, [str(argument) for argument in arguments])
 
 
 def assert_same(one: Path, other: Path) -> None:
@@ -63,13 +63,13 @@ def test_every_method_fits_and_its_file_is_served_by_name(store: Path, tmp_path:
     supervised = ("--targets", store / "targets.tsv") if METHODS[method].supervised else ()
     epochs = ("--epochs", "2") if method in ("autoencoder", "end-to-end") else ()
     out = tmp_path / "mine.safetensors"
-    found = train(
+    result = train(
         store, "--method", method, "--k", "2", "--fasta", store / "genes.fa", "--out", out, "--json",
         "--plot", tmp_path / "fit.png", *supervised, *epochs,
     )  # fmt: skip
-    assert found.exit_code == 0, found.output
-    body = json.loads(found.output)
-    fitted = Offered.read([], tmp_path).bottlenecks["mine"]
+    assert result.exit_code == 0, result.output
+    body = json.loads(result.output)
+    fitted = Served.read([], tmp_path).bottlenecks["mine"]
     assert body["shape"] == list(fitted.shape) == list(load_pooling(out).embed(example_moments("a")).shape)
     assert fitted.recipe == RECIPE
     assert body["fit"] == dict(fitted.fit)
@@ -77,9 +77,9 @@ def test_every_method_fits_and_its_file_is_served_by_name(store: Path, tmp_path:
 
 
 def test_without_a_fasta_everything_stored_trains(store: Path, tmp_path: Path) -> None:
-    found = train(store, "--k", "2", "--out", tmp_path / "m.safetensors")
-    assert found.exit_code == 0, found.output
-    assert f"sequences: {COUNT}" in found.output
+    result = train(store, "--k", "2", "--out", tmp_path / "m.safetensors")
+    assert result.exit_code == 0, result.output
+    assert f"sequences: {COUNT}" in result.output
 
 
 def test_threads_change_no_bit(store: Path, tmp_path: Path) -> None:
@@ -104,8 +104,8 @@ def scheduler() -> Iterator[str]:
 def test_a_dask_cluster_gives_the_same_bits(store: Path, tmp_path: Path, scheduler: str) -> None:
     for name, cluster in (("here", ()), ("dask", ("--dask", scheduler))):
         out = tmp_path / f"{name}.safetensors"
-        found = train(store, "--method", "glram", "--k", "3", "--out", out, *cluster)
-        assert found.exit_code == 0, found.output
+        result = train(store, "--method", "glram", "--k", "3", "--out", out, *cluster)
+        assert result.exit_code == 0, result.output
     assert_same(tmp_path / "here.safetensors", tmp_path / "dask.safetensors")
 
 
@@ -120,9 +120,9 @@ def test_a_dask_cluster_gives_the_same_bits(store: Path, tmp_path: Path, schedul
     ],
 )
 def test_what_cannot_be_fitted_is_refused(store: Path, options: Any, message: str) -> None:
-    found = train(store, *options)
-    assert found.exit_code != 0
-    assert message in f"{found.output}{found.exception}"
+    result = train(store, *options)
+    assert result.exit_code != 0
+    assert message in f"{result.output}{result.exception}"
 
 
 def test_targets_need_sequences_and_every_sequence_a_target(store: Path, tmp_path: Path) -> None:
@@ -137,9 +137,9 @@ def test_targets_need_sequences_and_every_sequence_a_target(store: Path, tmp_pat
 
 def test_sequences_that_are_not_cached_are_named(store: Path, tmp_path: Path) -> None:
     (tmp_path / "more.fa").write_text(">other\nACGTACGTAC\n")
-    found = train(store, "--fasta", tmp_path / "more.fa")
-    assert isinstance(found.exception, RequestError)
-    assert "lacks 1 of 1 sequences, first other" in str(found.exception)
+    result = train(store, "--fasta", tmp_path / "more.fa")
+    assert isinstance(result.exception, RequestError)
+    assert "lacks 1 of 1 sequences, first other" in str(result.exception)
 
 
 def test_a_source_keeps_what_fits_in_memory_and_reads_the_rest_again(store: Path) -> None:

@@ -27,8 +27,8 @@ def test_the_page_is_made_of_files_that_the_service_has(api: TestClient) -> None
     parts = re.findall(r'(?:src|href)="([^"]*)"', page.text)
     assert {part.removeprefix("docs/") for part in parts} == {*ASSETS, "start.js"}
     for part in parts:
-        found = api.get(f"/{part}")
-        assert (found.status_code, len(found.content) > 50) == (200, True), part
+        response = api.get(f"/{part}")
+        assert (response.status_code, len(response.content) > 50) == (200, True), part
     assert "SwaggerUIBundle" in api.get("/docs/swagger-ui-bundle.js").text[:2000]
     assert 'url: "openapi.json"' in api.get("/docs/start.js").text
     assert api.get("/openapi.json").status_code == 200

@@ -17,7 +17,7 @@ from covpool.service.queue import Request, TaskLeases, WorkerState
 from covpool.service.settings import Settings
 from covpool.store import MomentsKey
 from covpool.store.testing import example_key, example_moments
-from tests.service.in_process import OFFERED, fill, in_process
+from tests.service.in_process import SERVED, fill, in_process
 
 Values = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -44,10 +44,10 @@ def test_requests_are_counted_by_template_and_status(tmp_path: Path) -> None:
         for path in (f"/v1/moments/{key}", f"/v1/moments/{key}", "/v1/moments/ACGTACGT", "/no/such/ACGTACGT"):
             api.get(path)
         api.request("BREW", "/no/such/ACGTACGT")
-        found = values(api)
+        metrics = values(api)
     counted = {
         (labels["method"], labels["route"], labels["status"]): number
-        for (name, held), number in found.items()
+        for (name, held), number in metrics.items()
         if name == "covpool_http_request_seconds_count" and (labels := dict(held))
     }
     assert counted["GET", "/v1/moments/{key}", "200"] == 2
@@ -55,7 +55,7 @@ def test_requests_are_counted_by_template_and_status(tmp_path: Path) -> None:
     assert counted["GET", "(none)", "404"] == counted["other", "(none)", "404"] == 1
     assert not any("ACGT" in word for labels in counted for word in labels)
     # The scrape itself is under way.
-    assert value(found, "covpool_http_requests_in_flight") == 1
+    assert value(metrics, "covpool_http_requests_in_flight") == 1
 
 
 def test_hits_and_misses_of_both_caches_are_counted(tmp_path: Path) -> None:
@@ -65,15 +65,15 @@ def test_hits_and_misses_of_both_caches_are_counted(tmp_path: Path) -> None:
             api.get(f"/v1/moments/{key}")
         api.post("/v1/jobs", json={"input": ["ACGTACGT", "ACGTTTTT"]})
         gene = Sequence("gene", "ACGTACGTACGT")
-        held = MomentsKey(gene.digest, len(gene), OFFERED.model("ntv3-mini").recipe())
+        held = MomentsKey(gene.digest, len(gene), SERVED.model("ntv3-mini").recipe())
         api.app.state.context.store.put(held, example_moments("gene", 64))  # type: ignore[attr-defined]
         assert api.post("/v1/embeddings", json={"input": gene.bases}).status_code == 200
-        found = values(api)
+        metrics = values(api)
     hits = {"cache": "bodies", "outcome": "hit"}
-    assert value(found, "covpool_cache_requests_total", **hits) == 2
-    assert value(found, "covpool_cache_requests_total", **hits | {"outcome": "miss"}) == 1
-    assert value(found, "covpool_cache_requests_total", cache="moments", outcome="miss") == 2
-    assert value(found, "covpool_cache_requests_total", cache="moments", outcome="hit") == 1
+    assert value(metrics, "covpool_cache_requests_total", **hits) == 2
+    assert value(metrics, "covpool_cache_requests_total", **hits | {"outcome": "miss"}) == 1
+    assert value(metrics, "covpool_cache_requests_total", cache="moments", outcome="miss") == 2
+    assert value(metrics, "covpool_cache_requests_total", cache="moments", outcome="hit") == 1
 
 
 def test_queue_and_workers_on_any_host_are_told_of(tmp_path: Path) -> None:
@@ -84,14 +84,14 @@ def test_queue_and_workers_on_any_host_are_told_of(tmp_path: Path) -> None:
         assert len(TaskLeases(context.store.database).claim("gpu-host-1")) == 1
         context.workers.announce(WorkerState("gpu-host-1", "cuda:0", 30, 80, 5, 700, 2, 3.5, 4, 600, 2.0))
         time.sleep(0.05)
-        found = values(api)
-    assert value(found, "covpool_database_up") == 1
-    assert value(found, "covpool_queue_tasks", state="queued") == 2
-    assert value(found, "covpool_queue_tasks", state="running") == 1
-    assert value(found, "covpool_queue_tasks", state="quarantined") == 0
-    assert value(found, "covpool_queue_tokens") == 16
-    assert 0.05 <= value(found, "covpool_queue_oldest_seconds", state="queued") < 60
-    assert value(found, "covpool_workers") == 1
+        metrics = values(api)
+    assert value(metrics, "covpool_database_up") == 1
+    assert value(metrics, "covpool_queue_tasks", state="queued") == 2
+    assert value(metrics, "covpool_queue_tasks", state="running") == 1
+    assert value(metrics, "covpool_queue_tasks", state="quarantined") == 0
+    assert value(metrics, "covpool_queue_tokens") == 16
+    assert 0.05 <= value(metrics, "covpool_queue_oldest_seconds", state="queued") < 60
+    assert value(metrics, "covpool_workers") == 1
     worker = {"worker": "gpu-host-1", "device": "cuda:0"}
     for name, expected in {
         "tasks_total": 5,
@@ -104,16 +104,16 @@ def test_queue_and_workers_on_any_host_are_told_of(tmp_path: Path) -> None:
         "device_memory_used_bytes": 30,
         "device_memory_bytes": 80,
     }.items():
-        assert value(found, f"covpool_worker_{name}", **worker) == expected
+        assert value(metrics, f"covpool_worker_{name}", **worker) == expected
 
 
 def test_without_its_database_a_service_still_tells_of_itself(tmp_path: Path) -> None:
     with in_process(tmp_path) as api:
         with api.app.state.context.store.database.writing() as connection:  # type: ignore[attr-defined]
             connection.exec_driver_sql("DROP TABLE tasks")
-        found = values(api)
-    assert value(found, "covpool_database_up") == 0
-    assert ("covpool_http_requests_in_flight", frozenset()) in found
+        metrics = values(api)
+    assert value(metrics, "covpool_database_up") == 0
+    assert ("covpool_http_requests_in_flight", frozenset()) in metrics
 
 
 def test_metrics_need_a_token_where_there_are_tokens(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_json_logs_hold_the_request_and_never_a_sequence(
     finally:
         logging.getLogger().handlers[:], logging.getLogger().level = before
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    (line,) = [one for one in lines if one["request_id"] == "mine" and "route" in one]
+    (line,) = [line for line in lines if line["request_id"] == "mine" and "route" in line]
     assert (line["level"], line["method"], line["route"], line["status"]) == (
         "INFO",
         "GET",
@@ -165,7 +165,7 @@ def test_json_logs_hold_the_request_and_never_a_sequence(
     )
     assert line["ms"] > 0
     assert line["time"].endswith("+00:00")
-    assert [one["level"] for one in lines if one.get("route") == "/health/live"] == ["DEBUG"]
+    assert [line["level"] for line in lines if line.get("route") == "/health/live"] == ["DEBUG"]
     assert lines[-1]["message"] == "cannot read <80 bases>"
     assert "color_message" not in lines[-1]
-    assert not any("ACGTACGT" in str(one) for one in lines)
+    assert not any("ACGTACGT" in str(line) for line in lines)

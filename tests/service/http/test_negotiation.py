@@ -5,7 +5,7 @@ import pytest
 from covpool.service.http.negotiation import UnsatisfiableRange, byte_range, is_unchanged, preferred
 
 NPY, SAFETENSORS, CHUNK = "application/x-npy", "application/x-safetensors", "application/vnd.covpool.chunk"
-OFFERED = (NPY, SAFETENSORS, CHUNK)
+SERVED = (NPY, SAFETENSORS, CHUNK)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ OFFERED = (NPY, SAFETENSORS, CHUNK)
 def test_the_type_of_highest_quality_is_chosen_and_the_most_specific_range_gives_it(
     accept: str | None, chosen: str | None
 ) -> None:
-    assert preferred(accept, OFFERED) == chosen
+    assert preferred(accept, SERVED) == chosen
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,11 @@ def operations(api: TestClient) -> Iterator[tuple[str, str, list[str]]]:
     """Method, path and query parameters of every documented route."""
     for path, methods in api.get("/openapi.json").json()["paths"].items():
         for method, operation in methods.items():
-            known = [one["name"] for one in operation.get("parameters", []) if one["in"] == "query"]
+            known = [
+                parameter["name"]
+                for parameter in operation.get("parameters", [])
+                if parameter["in"] == "query"
+            ]
             yield method.upper(), path.format(**FILLED), known
 
 

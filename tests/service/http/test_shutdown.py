@@ -90,8 +90,8 @@ def test_a_stream_of_events_ends_and_a_wait_is_answered_with_the_job(tmp_path: P
 
 @pytest.fixture
 def api(tmp_path: Path) -> Any:
-    with in_process(tmp_path / "store") as found:
-        yield found
+    with in_process(tmp_path / "store") as running:
+        yield running
 
 
 def ready(api: TestClient) -> tuple[int, str]:

@@ -115,8 +115,8 @@ def test_an_openai_client_finds_a_slow_result_by_its_own_retries(tmp_path: Path)
             done = [(number,)]
             wait_until(lambda done=done: slow.rows("SELECT batches FROM workers") == done, "its rate")  # type: ignore[misc]
         began = time.monotonic()
-        found = official.embeddings.create(model="ntv3-mini", input=sequences)
+        response = official.embeddings.create(model="ntv3-mini", input=sequences)
         assert time.monotonic() - began > 1, "it was not slow"
         assert slow.rows("SELECT count(*) FROM jobs") == [(3,)], "trying again made other jobs"
         expected = ours.embed(sequences)
-    assert np.array_equal(np.array([one.embedding for one in found.data], np.float32), expected)
+    assert np.array_equal(np.array([one.embedding for one in response.data], np.float32), expected)

@@ -19,7 +19,8 @@ ECHO = "tests.service.processes.echo"
 
 def gone(*processes: int) -> bool:
     return not any(
-        psutil.pid_exists(one) and psutil.Process(one).status() != psutil.STATUS_ZOMBIE for one in processes
+        psutil.pid_exists(process) and psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+        for process in processes
     )
 
 
@@ -93,8 +94,8 @@ def test_what_a_child_prints_goes_to_standard_error() -> None:
         "next(child.messages.receive())\n"
         "child.close()\n"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert (found.stdout, found.stderr) == ("", "printed\n")
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (result.stdout, result.stderr) == ("", "printed\n")
 
 
 def test_nothing_else_of_the_rooms_starts_a_process() -> None:

@@ -37,11 +37,11 @@ def test_jobs_outlive_killed_workers_killed_services_and_shutdown(tmp_path: Path
         job = client.submit(LONG)
         wait_until(lambda: client.job(job).state == "running", "the worker to claim the task")
         first.kill()
-        found = client.wait(job, timeout_s=60)
-        assert found.state == "done"
+        stored = client.wait(job, timeout_s=60)
+        assert stored.state == "done"
         (second,) = service.workers()
         assert second.pid != first.pid
-        key = found.records[0].key
+        key = stored.records[0].key
         # It was under way when its worker was killed: the second attempt did it.
         assert service.rows("SELECT attempts FROM tasks WHERE key = ?", key) == [(2,)]
         moments = client.moments(key)
@@ -90,29 +90,29 @@ def test_a_service_stopped_while_it_starts_leaves_nothing(tmp_path: Path) -> Non
 
 def test_a_taken_port_is_refused_at_once(service: Running, tmp_path: Path) -> None:
     port = service.url.rpartition(":")[2]
-    found = subprocess.run(
+    result = subprocess.run(
         [COVPOOL, "serve", "--store", str(tmp_path), "--port", port],
         capture_output=True,
         text=True,
         env=environment(),
     )
-    assert found.returncode == 1
-    assert f"cannot listen on 127.0.0.1:{port}" in found.stderr
-    assert "choose another --port" in found.stderr
+    assert result.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in result.stderr
+    assert "choose another --port" in result.stderr
 
 
 def test_a_store_that_cannot_be_opened_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.touch()
-    found = subprocess.run(
+    result = subprocess.run(
         [COVPOOL, "serve", "--store", str(path), "--port", "0"],
         capture_output=True,
         text=True,
         env=environment(),
     )
-    assert (found.returncode, found.stdout) == (1, "")
-    assert found.stderr.startswith(f"Error: {path}: cannot hold a store")
-    assert "Traceback" not in found.stderr
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"Error: {path}: cannot hold a store")
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -123,12 +123,12 @@ def test_a_store_that_cannot_be_opened_is_refused_in_one_line(tmp_path: Path) ->
 def test_an_impossible_setting_is_wrong_use(
     tmp_path: Path, options: list[str], settings: dict[str, str], word: str
 ) -> None:
-    found = subprocess.run(
+    result = subprocess.run(
         [COVPOOL, "serve", "--store", str(tmp_path), *options],
         capture_output=True,
         text=True,
         env=environment(**settings),
     )
-    assert found.returncode == 2
-    assert f"Error: {word}: " in found.stderr
-    assert "Traceback" not in found.stderr
+    assert result.returncode == 2
+    assert f"Error: {word}: " in result.stderr
+    assert "Traceback" not in result.stderr

@@ -16,9 +16,9 @@ def claim_tasks(
     count: int = 1,
 ) -> list[Task]:
     """What `TaskLeases.claim` gives, which is no fit."""
-    found = leases.claim(worker, weights, tokens=tokens, count=count)
-    tasks = [task for task in found if isinstance(task, Task)]
-    assert len(tasks) == len(found)
+    claimed = leases.claim(worker, weights, tokens=tokens, count=count)
+    tasks = [task for task in claimed if isinstance(task, Task)]
+    assert len(tasks) == len(claimed)
     return tasks
 
 

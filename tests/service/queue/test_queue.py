@@ -32,8 +32,8 @@ def request(bases: str, name: str = "gene") -> Request:
 
 
 def claim(leases: TaskLeases, worker: str = "w") -> Task | None:
-    found = claim_tasks(leases, worker)
-    return found[0] if found else None
+    claimed = claim_tasks(leases, worker)
+    return claimed[0] if claimed else None
 
 
 def finishing(key: MomentsKey, worker: str = "w") -> Callable[[Connection], None]:
@@ -143,11 +143,11 @@ def test_a_task_that_kills_its_workers_is_set_aside(store: Store) -> None:
         assert task.attempts == attempt
         leases.release(f"w{attempt}")
     assert claim(leases, "w3") is None
-    found = queue.job(job)
-    assert found.state == "failed"
-    assert found.records[0].error is not None
-    assert found.records[0].state == "quarantined"
-    assert "2 attempts" in found.records[0].error
+    stored = queue.job(job)
+    assert stored.state == "failed"
+    assert stored.records[0].error is not None
+    assert stored.records[0].state == "quarantined"
+    assert "2 attempts" in stored.records[0].error
     assert tasks(store)[0][1:] == ("quarantined", 2, 1), "and its bases are emptied"
 
 
@@ -162,9 +162,9 @@ def test_a_failure_that_may_pass_is_tried_again_while_attempts_are_left(store: S
     assert (task.workload.text, task.attempts) == ("ACGT", 2)
     leases.fail(key, "w", "disk full", retry=True)
     assert claim(leases, "w") is None
-    found = queue.job(job).records[0]
-    assert found.state == "quarantined"
-    assert found.error == "2 attempts, then set aside; the last error: disk full"
+    record = queue.job(job).records[0]
+    assert record.state == "quarantined"
+    assert record.error == "2 attempts, then set aside; the last error: disk full"
     assert tasks(store)[0][3] == 1, "its bases are emptied"
 
 
@@ -193,8 +193,8 @@ def test_submitting_a_failed_job_again_queues_it_anew(store: Store) -> None:
     claim(leases, "w")
     leases.fail(key, "w", "out of memory", retry=False)
     assert submit(queue, "ACGT") == job
-    found = queue.job(job)
-    assert (found.state, found.records[0].error) == ("queued", None)
+    stored = queue.job(job)
+    assert (stored.state, stored.records[0].error) == ("queued", None)
     task = claim(leases, "w")
     assert task is not None
     assert (task.workload.text, task.attempts) == ("ACGT", 1)
@@ -238,10 +238,10 @@ def test_a_record_that_vanished_from_the_store_fails_with_the_remedy_and_can_be_
     store.put(key, example_moments("a"), also=finishing(key))
     with store.database.writing() as connection:
         connection.exec_driver_sql("DELETE FROM entries")
-    found = queue.job(job)
-    assert found.state == "failed"
-    assert found.records[0].error is not None
-    assert "submit the job again" in found.records[0].error
+    stored = queue.job(job)
+    assert stored.state == "failed"
+    assert stored.records[0].error is not None
+    assert "submit the job again" in stored.records[0].error
     submit(queue, "ACGT")
     assert queue.job(job).state == "queued"
 
@@ -276,11 +276,11 @@ def test_a_job_is_done_when_all_are_and_failed_when_none_is_left_to_run(store: S
 def test_records_keep_their_order_and_names(store: Store) -> None:
     queue = JobQueue(store.database)
     requests = [request("ACGT" * (i % 3 + 1), f"gene{i}") for i in range(50)]
-    found = queue.job(queue.submit(RECIPE, requests, ["a notice"]))
-    assert [(r.name, r.key, r.length) for r in found.records] == [
+    stored = queue.job(queue.submit(RECIPE, requests, ["a notice"]))
+    assert [(r.name, r.key, r.length) for r in stored.records] == [
         (r.name, r.task, r.workload.length) for r in requests
     ]
-    assert found.notices == ["a notice"]
+    assert stored.notices == ["a notice"]
     assert len(tasks(store)) == 3
 
 

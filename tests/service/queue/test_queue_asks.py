@@ -105,8 +105,8 @@ def test_it_is_done_with_the_last_of_its_results_and_not_before(
     put(store, keys("ACGT")[:-1])
     assert [record.state for record in queue.job(job).records] == ["running"]
     end(store, task.id, keys("ACGT")[-1])
-    found = queue.job(job)
-    assert (found.state, found.progress.tokens_done, found.progress.tokens_left) == ("done", 8, 0)
+    stored = queue.job(job)
+    assert (stored.state, stored.progress.tokens_done, stored.progress.tokens_left) == ("done", 8, 0)
     assert queue.progress(job).state == "done"
 
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.engine import Connection
 
 from covpool.service.errors import JobNotFoundError, LeaseLostError
-from covpool.service.queue import JobQueue, Request, TaskLeases, Unfit, Workers, WorkerState
+from covpool.service.queue import JobQueue, RejectedRecord, Request, TaskLeases, Workers, WorkerState
 from covpool.service.queue.leases import finish_task
 from covpool.store import MomentsKey, Store, sequence_digest
 from covpool.store.testing import example_key, example_moments
@@ -36,7 +36,7 @@ def leases(store: Store) -> TaskLeases:
     return TaskLeases(store.database, lease_s=1000)
 
 
-def requests(*sequences: str, recipe: Recipe = RECIPE) -> list[Request | Unfit]:
+def requests(*sequences: str, recipe: Recipe = RECIPE) -> list[Request | RejectedRecord]:
     return [
         Request.of_key(bases, MomentsKey(sequence_digest(bases), len(bases), recipe), bases, len(bases))
         for bases in sequences
@@ -136,9 +136,9 @@ def test_cancelling_ends_what_is_queued_and_asks_for_what_runs(
     running = key(second).digest
     assert leases.heartbeat("w", {running: 1}) == {running}
     leases.give_back("w", [running])
-    found = queue.job(job)
-    assert found.state == "cancelled"
-    assert sorted(record.state for record in found.records) == ["cancelled", "cancelled", "done"]
+    stored = queue.job(job)
+    assert stored.state == "cancelled"
+    assert sorted(record.state for record in stored.records) == ["cancelled", "cancelled", "done"]
     assert claimed(leases) == []
     assert queue.stats().tasks == {"done": 1, "cancelled": 2}
 
@@ -214,11 +214,11 @@ def test_a_sweep_frees_what_expired_and_quarantines_what_has_no_attempts_left(st
 
 
 def test_an_unfit_record_fails_alone(queue: JobQueue, leases: TaskLeases, store: Store) -> None:
-    job = queue.submit(RECIPE, [Unfit("protein", "protein: not DNA"), *requests("A")])
-    found = queue.job(job)
-    assert [record.state for record in found.records] == ["failed", "queued"]
-    assert (found.records[0].key, found.records[0].error) == ("", "protein: not DNA")
-    assert found.state == "queued"
+    job = queue.submit(RECIPE, [RejectedRecord("protein", "protein: not DNA"), *requests("A")])
+    stored = queue.job(job)
+    assert [record.state for record in stored.records] == ["failed", "queued"]
+    assert (stored.records[0].key, stored.records[0].error) == ("", "protein: not DNA")
+    assert stored.state == "queued"
     claimed(leases)
     finish(store, "A")
     assert [record.state for record in queue.job(job).records] == ["failed", "done"]
@@ -233,7 +233,7 @@ def test_progress_counted_in_the_database_is_that_of_the_records(
     claimed(leases)
     finish(store, "TTT")
     records = ["A", "CC", "GGG", "TTT", "AAAAA", "CCCCC"]
-    job = queue.submit(RECIPE, [*requests(*records), Unfit("x", "bad")])
+    job = queue.submit(RECIPE, [*requests(*records), RejectedRecord("x", "bad")])
 
     def check(check: Callable[[], object] = lambda: None) -> None:
         check()

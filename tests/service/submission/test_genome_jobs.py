@@ -48,8 +48,8 @@ class Files:
     def register(self, store: Path) -> None:
         """As the one who runs the service does."""
         arguments = ["add", ASSEMBLY, "--fasta", self.fasta, "--annotation", self.annotation]
-        found = CliRunner().invoke(genome_command, [*arguments, "--store", str(store)])
-        assert found.exit_code == 0, found.output
+        result = CliRunner().invoke(genome_command, [*arguments, "--store", str(store)])
+        assert result.exit_code == 0, result.output
 
 
 def rows(number: int, start: int, length: int, strand: str) -> Iterator[str]:
@@ -93,11 +93,11 @@ def done(body: dict[str, Any], http: httpx.Client) -> dict[str, Any]:
     assert response.headers["location"] == f"/v1/jobs/{job['id']}"
     with http.stream("GET", f"/v1/jobs/{job['id']}/events") as events:
         told = [json.loads(line[6:]) for line in events.iter_lines() if line.startswith("data: ")]
-    tokens = [one["tokens_done"] for one in told]
+    tokens = [line["tokens_done"] for line in told]
     assert tokens == sorted(tokens)
     assert told[-1]["eta_s"] is None
-    found: dict[str, Any] = http.get(f"/v1/jobs/{job['id']}").json()
-    return found
+    answer: dict[str, Any] = http.get(f"/v1/jobs/{job['id']}").json()
+    return answer
 
 
 @pytest.fixture(scope="module")
@@ -120,13 +120,13 @@ def bulk(files: Files) -> Iterator[Store]:
 
 
 def test_every_gene_is_a_record_and_what_cannot_be_read_fails_alone(done: dict[str, Any]) -> None:
-    records = {one["name"]: one for one in done["records"]}
+    records = {record["name"]: record for record in done["records"]}
     assert list(records) == [*(f"g{number}" for number in range(len(GENES))), "protein"]
     failed = records.pop("protein")
     assert (failed["state"], failed["key"], done["state"]) == ("failed", "", "failed")
     assert "no IUPAC nucleotide code" in failed["error"]
-    assert {one["state"] for one in records.values()} == {"done"}
-    assert [one["length"] for one in records.values()] == [length + 2 * FLANK for _, length, _ in GENES]
+    assert {record["state"] for record in records.values()} == {"done"}
+    assert [record["length"] for record in records.values()] == [length + 2 * FLANK for _, length, _ in GENES]
     # up.6 has a token a base, up.5 one for two.
     size = [length + 2 * FLANK for _, length, _ in GENES]
     assert done["tokens"] == done["tokens_done"] == sum(n + -(-n // 2) for n in size)
@@ -153,8 +153,8 @@ def test_a_gene_leads_to_its_results_and_their_partition_sums_to_the_whole(
     parts = ("five_prime_UTR", "CDS", "intron", "upstream", "downstream")
     for name in ("g1", "sym1", "t1"):
         entries = list(client.index(assembly=ASSEMBLY, name=name, layer="up.6"))
-        assert {one.selection for one in entries} == set(CLASSES)
-        found = {one.selection: client.moments(one.key) for one in entries}
+        assert {entry.selection for entry in entries} == set(CLASSES)
+        found = {entry.selection: client.moments(entry.key) for entry in entries}
         merged = merge(
             Moments(one.count, one.mean, one.second_moment) for one in (found[part] for part in parts)
         )
@@ -164,7 +164,7 @@ def test_a_gene_leads_to_its_results_and_their_partition_sums_to_the_whole(
     (coding,) = client.index(assembly=ASSEMBLY, name="g1", layer="up.5", selection="CDS")
     assert (coding.selection, coding.layer) == ("CDS", "up.5")
     assert list(client.index(assembly="other", name="g1")) == []
-    assert {one.selection for one in client.index(selection="intron")} == {"intron"}
+    assert {entry.selection for entry in client.index(selection="intron")} == {"intron"}
 
 
 def test_the_same_body_is_the_same_job_and_computes_nothing(
@@ -188,9 +188,9 @@ def test_one_layer_of_whole_genes_shares_its_tasks_with_ordinary_jobs(
     done: dict[str, Any], http: httpx.Client, client: Client
 ) -> None:
     found = client.precompute(ASSEMBLY, layers=["up.4"])
-    records = {one.name: one.key for one in found.records}
+    records = {record.name: record.key for record in found.records}
     single = client.submit_named(ASSEMBLY, genes=["g0", "sym3"], layer="up.4")
-    assert [one.key for one in single.records] == [records["g0"], records["g3"]]
+    assert [record.key for record in single.records] == [records["g0"], records["g3"]]
     assert client.wait(single, timeout_s=60).state == "done"
 
 
@@ -237,7 +237,7 @@ def test_an_index_of_an_assembly_without_a_name_is_refused(api: TestClient) -> N
 def test_a_gene_that_is_too_long_fails_alone_and_a_full_queue_takes_no_more(api: TestClient) -> None:
     response = api.post("/v1/genomes", json={"assembly": ASSEMBLY, "regions": ["whole", "CDS"]})
     assert response.status_code == 202
-    states = {one["name"]: (one["state"], one["error"]) for one in response.json()["records"]}
+    states = {record["name"]: (record["state"], record["error"]) for record in response.json()["records"]}
     assert states["g4"] == (
         "failed",
         "g4: 2,500 bases with its flanks; sequences of up to 1,200 are taken here",

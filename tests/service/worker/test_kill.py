@@ -165,9 +165,9 @@ def ended(running: Service, job: str) -> dict[str, Any]:
         # The one killed last may not have been dead yet when it was looked at.
         running.revive()
         with contextlib.suppress(httpx.TransportError):
-            found = dict(httpx.get(f"{running.url}/v1/jobs/{job}", timeout=10).json())
-            if found["state"] in ("done", "failed"):
-                return found
+            response = dict(httpx.get(f"{running.url}/v1/jobs/{job}", timeout=10).json())
+            if response["state"] in ("done", "failed"):
+                return response
         assert time.monotonic() < deadline, f"job {job} did not end"
         time.sleep(0.1)
 
@@ -181,7 +181,7 @@ def hurt(directory: Path, catalog: str | None, kills: int, pause: tuple[float, f
             wait_until(lambda: len(load.accepted) > 3, "the first jobs to be accepted")
             while sum(killed.values()) < kills:
                 time.sleep(chance.uniform(*pause))
-                victims = [one for one in running.family() if _kind(one) == kinds[0]]
+                victims = [process for process in running.family() if _kind(process) == kinds[0]]
                 if victims:
                     chance.choice(victims).kill()
                     killed[kinds[0]] = killed.get(kinds[0], 0) + 1
@@ -221,10 +221,10 @@ def check(
         for key, bases in keys.items():
             if key in quarantined:
                 continue
-            found, direct = store.get(key), extract(adapter, bases, [LAYER])[LAYER].astype("float32")
-            assert found.count == direct.count
-            assert np.array_equal(found.mean, direct.mean), bases
-            assert np.array_equal(found.second_moment, direct.second_moment), bases
+            stored, direct = store.get(key), extract(adapter, bases, [LAYER])[LAYER].astype("float32")
+            assert stored.count == direct.count
+            assert np.array_equal(stored.mean, direct.mean), bases
+            assert np.array_equal(stored.second_moment, direct.second_moment), bases
         with store.database.reading() as connection:
             entries = connection.execute(sa.text("SELECT key, namespace, row, state FROM entries")).all()
             counted = connection.execute(sa.text("SELECT state, count(*) FROM tasks GROUP BY state")).all()

@@ -74,7 +74,9 @@ def outlast(
     url, worker = f"{service.url}/v1/jobs", service.workers()[0]
     job = submit(service, sequences(seed, 30, 8_000))
     wait_until(lambda: httpx.get(f"{url}/{job}").json()["records_done"] >= 2, "the job to be under way")
-    key = next(one["key"] for one in httpx.get(f"{url}/{job}").json()["records"] if one["state"] == "done")
+    key = next(
+        record["key"] for record in httpx.get(f"{url}/{job}").json()["records"] if record["state"] == "done"
+    )
     begin()
     began, paused = time.monotonic(), service.log.read_text().count("pauses")
     try:
@@ -87,7 +89,7 @@ def outlast(
             assert httpx.get(f"{service.url}/v1/moments/{key}", timeout=60).status_code == 200
             time.sleep(0.1)
         assert "covpool_storage_up 0.0" in httpx.get(f"{service.url}/metrics", timeout=60).text
-        states = {one["state"] for one in httpx.get(f"{url}/{job}", timeout=60).json()["records"]}
+        states = {record["state"] for record in httpx.get(f"{url}/{job}", timeout=60).json()["records"]}
         assert states <= {"queued", "running", "done"}
         assert states != {"done"}
     finally:

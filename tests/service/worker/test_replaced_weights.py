@@ -142,7 +142,7 @@ def test_answers_tell_the_digest_of_the_bottleneck_that_was_applied(service: Run
         asked |= {"pooling": f"mean+{name}"}
         assert http.post("/v1/embeddings", json=asked).json()["fitted"] == {name: digest}
         listed = http.get("/v1/bottlenecks").json()["data"]
-        assert digest in [one["digest"] for one in listed]
+        assert digest in [bottleneck["digest"] for bottleneck in listed]
 
 
 def test_two_poolings_of_one_name_have_two_digests() -> None:

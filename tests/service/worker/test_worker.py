@@ -89,8 +89,8 @@ def working(directory: Path, catalog: str | None = None, **settings: str) -> Ite
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    with working(tmp_path_factory.mktemp("worker"), lease_s="1") as found:
-        yield found
+    with working(tmp_path_factory.mktemp("worker"), lease_s="1") as directory:
+        yield directory
 
 
 def innocent(seed: str) -> list[str]:
@@ -191,7 +191,7 @@ def test_a_database_that_crashes_and_recovers_costs_no_task(
             wait_until(lambda: bench.queue.stats().tasks.get("running", 0) > 0, "a task to be claimed")
             # A backend that dies so makes the server drop every connection and recover from its log.
             server = psutil.Process(postgres.process.pid)
-            backends = [one for one in server.children() if "127.0.0.1" in " ".join(one.cmdline())]
+            backends = [child for child in server.children() if "127.0.0.1" in " ".join(child.cmdline())]
             backends[0].kill()
             wait_until(lambda: answers(bench.queue), "the database to recover")
         for job in jobs:

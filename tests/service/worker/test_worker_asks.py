@@ -57,9 +57,9 @@ def assert_right(store: Store, model: Model, texts: list[str]) -> None:
     for bases in texts:
         expected = extract(adapter, bases, LAYERS, regions=regions(bases))
         for (layer, name), key in keys(model, bases).items():
-            wanted, found = expected[layer][name], store.get(key)
-            assert found.count == wanted.count
-            error = np.linalg.norm(found.second_moment - wanted.second_moment)
+            wanted, stored = expected[layer][name], store.get(key)
+            assert stored.count == wanted.count
+            error = np.linalg.norm(stored.second_moment - wanted.second_moment)
             assert error < 1e-5 * np.linalg.norm(wanted.second_moment)
 
 
@@ -89,8 +89,8 @@ def test_a_task_whose_worker_died_between_two_results_goes_on_with_the_others(
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    with working(tmp_path_factory.mktemp("worker"), lease_s="1") as found:
-        yield found
+    with working(tmp_path_factory.mktemp("worker"), lease_s="1") as directory:
+        yield directory
 
 
 def test_what_overflows_or_wants_memory_harms_no_mate(bench: Bench) -> None:

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from covpool.service.queue import JobQueue, Request
-from covpool.service.submission.offered import Offered
+from covpool.service.submission.served import Served
 from covpool.store import MomentsKey, Store, sequence_digest
 from tests.service.running import COVPOOL, environment, wait_until
 
@@ -34,7 +34,7 @@ class Traced:
 def traced(tmp_path: Path) -> Traced:
     """A worker that runs a few tasks, one at a time."""
     location, log = tmp_path / "store", tmp_path / "calls"
-    model = Offered.read().model("ntv3-mini")
+    model = Served.read().model("ntv3-mini")
     recipe = model.recipe(model.layer(None).name)
     bases = ["ACGTTGAC" * (20 + number) for number in range(TASKS)]
     keys = [MomentsKey(sequence_digest(one), len(one), recipe) for one in bases]

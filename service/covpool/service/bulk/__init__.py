@@ -1,1 +1,1 @@
-"""Bulk: every gene of a genome into a store, on one machine or a Dask cluster."""
+"""Bulk: caches every gene of a genome, on one machine or a Dask cluster."""

@@ -1,8 +1,8 @@
-"""Cluster: bulk work on Dask, on this machine or behind a scheduler that runs elsewhere.
+"""Cluster: bulk work on Dask, on this machine or with a scheduler on another.
 
-One worker process per device, with two threads (see `runner.LANES`). Priority is the cost: longest first. No
-resource annotations: they would pin tasks to workers when they are submitted. Tasks return keys, never
-matrices, so that the scheduler holds nothing that could be lost.
+Each device has one worker process with two threads (see `runner.LANES`). Priority is the cost: longest first.
+There are no resource annotations, which would pin tasks to workers on submission. Tasks return keys, never
+matrices, so the scheduler holds nothing that could be lost.
 """
 
 import logging
@@ -27,14 +27,14 @@ log = logging.getLogger(__name__)
 
 #: Seconds to wait for the first worker of a cluster.
 WAIT_S = 60
-#: Seconds to wait for an answer that is there, unless its worker has died since.
+#: Seconds to wait for a finished answer; longer means that its worker has died.
 ANSWER_S = 2
-#: Seconds without any worker after which a run gives up; schedulers of batch systems start them late.
+#: Seconds without any worker after which a run gives up; batch systems start workers late.
 NO_WORKER_S = 600
-#: Times that a task is tried again after an exception (a database that was away for a moment).
+#: Times that a task is tried again after an exception, such as a short outage of the database.
 RETRIES = 2
 
-#: Of a cluster on this machine: deaths that a task is forgiven, and how long a worker may take to come back.
+#: For a cluster on this machine: deaths allowed per task, and seconds for a worker to come back.
 _SETTINGS = {
     "distributed.scheduler.allowed-failures": 1,
     "distributed.deploy.lost-worker-timeout": NO_WORKER_S,
@@ -60,7 +60,7 @@ class RunnerPlugin(WorkerPlugin):
 
 
 def run_on_worker(name: str, work: Work) -> Outcome:
-    """The task: runs where the plugin of this name is."""
+    """Runs work on a worker that has the plugin of this name."""
     plugin = get_worker().plugins[name]
     assert isinstance(plugin, RunnerPlugin)
     return plugin.runner.run(work)
@@ -70,10 +70,10 @@ class Cluster:
     """Runs work on the workers of a Dask scheduler.
 
     Args:
-        spec: of the run.
-        scheduler: its address; None starts a cluster on this machine.
-        workers: of the cluster on this machine.
-        plugin: what workers load.
+        spec: spec of the run.
+        scheduler: address of the scheduler; None starts a cluster on this machine.
+        workers: number of workers of the cluster on this machine.
+        plugin: plugin that the workers load.
 
     Raises:
         BulkError: the scheduler cannot be reached, or no worker comes.
@@ -99,7 +99,7 @@ class Cluster:
                         n_workers=workers,
                         threads_per_worker=LANES,
                         memory_limit=0,
-                        # Any free port of this machine alone; None would take 8787 on every interface.
+                        # A free port on the loopback interface; None would take 8787 on every interface.
                         dashboard_address="127.0.0.1:0",
                         silence_logs=logging.CRITICAL,
                     )
@@ -134,16 +134,16 @@ class Cluster:
         """See `Executor.outcome`."""
         self._under_way.discard(future)
         try:
-            found: Outcome = future.result(timeout=ANSWER_S)
+            outcome: Outcome = future.result(timeout=ANSWER_S)
         except KilledWorker as error:
             raise UnforeseenFault("every Dask worker that tried it was killed") from error
         except TimeoutError:
-            # The worker that held the answer has died since.
+            # The worker that held the answer has died.
             self._under_way.add(future)
             return None
         except (CancelledError, OSError) as error:
             raise BulkError(_LOST) from error
-        return found
+        return outcome
 
     def check(self) -> None:
         """See `Executor.check`."""
@@ -160,18 +160,18 @@ class Cluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Give up what is under way, and end the cluster if it is ours."""
+        """Cancel running work, and end the cluster if this object started it."""
         if self._under_way and self._client.status == "running":
             self._client.cancel(list(self._under_way), force=True)
         try:
             self._open.close()
         except Exception as error:
-            # Dask fails to end a worker that is being started again just then. Workers end with this process;
-            # what they did is in the store, and the report of it must not be lost.
+            # Dask cannot end a worker that is just being restarted. Workers end with this process; their
+            # results are in the store, and the report must not be lost.
             log.warning("the cluster did not end cleanly: %s", error)
 
     def _count(self) -> int:
-        """Workers there were within the last second."""
+        """Number of workers, at most a second old."""
         if time.monotonic() > self._looked + 1:
             self._looked = time.monotonic()
             self._workers = len(self._client.scheduler_info(n_workers=-1)["workers"])

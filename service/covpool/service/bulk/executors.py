@@ -13,22 +13,22 @@ class Executor(Protocol):
 
     @property
     def room(self) -> int:
-        """Pieces of work that may be under way, over all workers there are now."""
+        """Pieces of work that may be under way, over all present workers."""
 
     def submit(self, work: Work) -> Any:
         """Run a piece of work as soon as a worker is free: a future with `add_done_callback`."""
 
     def outcome(self, future: Any) -> Outcome | None:
-        """What came of the work of a future that is done; None when it is under way again.
+        """The outcome of a future that is done; None when its work runs again.
 
         Raises:
-            Fault: the worker died of it, as far as is known.
+            Fault: the worker died, probably of this work.
             StoreError, OutsideFault: the store refused.
             BulkError: the workers or their scheduler are lost.
         """
 
     def check(self) -> None:
-        """Look whether there are workers still.
+        """Check that there are workers.
 
         Raises:
             BulkError: there are none.
@@ -39,7 +39,7 @@ class Executor(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Give up what is under way; nothing of it is lost that was cached."""
+        """Stop running work; results that are cached stay."""
 
 
 class Local:
@@ -67,7 +67,7 @@ class Local:
         return future.result()
 
     def check(self) -> None:
-        """See `Executor.check`: the next piece of work starts a child where there is none."""
+        """See `Executor.check`: the next piece of work starts a child if there is none."""
 
     def __enter__(self) -> Self:
         return self
@@ -77,7 +77,7 @@ class Local:
     ) -> None:
         """See `Executor`."""
         if kind is not None:
-            # Whoever interrupts does not wait for a forward.
+            # An interrupt does not wait for the current forward.
             self._runner.stop()
         self._pool.shutdown(cancel_futures=True)
         self._runner.close()

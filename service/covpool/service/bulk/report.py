@@ -1,4 +1,4 @@
-"""Report: what a bulk run did, as a table and as JSON; and how far it is while it runs."""
+"""Report: the results of a bulk run, as a table and as JSON, and its progress while it runs."""
 
 import os
 import time
@@ -10,26 +10,26 @@ from typing import Any
 
 #: Seconds between two lines of progress where there is no terminal.
 LINE_S = 10.0
-#: Seconds of work before a remaining time is told.
+#: Seconds of work before a remaining time is reported.
 SETTLED_S = 3.0
 
 
 @dataclass
 class Report:
-    """What a run found and did; genes are counted by locus.
+    """The results of a run; genes are counted by locus.
 
     Attributes:
-        assembly, model, layers, classes: what was asked for.
-        genes: in the annotation.
-        cached: genes of which everything was there before.
+        assembly, model, layers, classes: parameters of the run.
+        genes: genes in the annotation.
+        cached: genes that were completely cached before the run.
         done: genes computed in this run, equal sequences counted as often as they occur.
         failed: reason by gene, refused ones included.
-        bases: computed in this run, flanks included.
-        matrices: put into the store in this run.
-        wall_s: of the run; planning, and starting and ending the workers, left out.
-        busy_s: that devices were taken, over all of them.
-        disk_bytes: that the store grew by; None where it cannot be seen.
-        interrupted: the run was stopped before its end; the same command goes on.
+        bases: bases computed in this run, flanks included.
+        matrices: matrices put into the store in this run.
+        wall_s: seconds of the run, without planning and without starting and ending the workers.
+        busy_s: seconds that devices were in use, summed over devices.
+        disk_bytes: growth of the store; None where it cannot be measured.
+        interrupted: whether the run was stopped early; the same command continues it.
     """
 
     assembly: str
@@ -53,11 +53,11 @@ class Report:
         return self.bases / self.wall_s if self.wall_s else 0.0
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as JSON values."""
+        """The report as JSON values."""
         return asdict(self) | {"bases_per_s": round(self.bases_per_s, 1)}
 
     def as_table(self) -> str:
-        """All of it, one line each, failures at the end."""
+        """The report as text, one line per value, failures at the end."""
         rows = {
             "assembly": self.assembly,
             "model": f"{self.model}, {', '.join(self.layers)}",
@@ -81,28 +81,28 @@ class Report:
 
 
 class Progress:
-    """How far a run is, by cost; tells a bar, or writes a line now and then.
+    """Progress of a run by cost; updates a bar, or writes a line from time to time.
 
     Args:
-        cost: of all work.
-        bar: told the share that is done and a text; None writes lines.
-        write: takes a line.
+        cost: cost of all work.
+        bar: called with the share done and a text; None writes lines.
+        write: called with a line of text.
     """
 
     def __init__(
         self, cost: float, bar: Callable[[float, str], None] | None, write: Callable[[str], None]
     ) -> None:
         self._cost, self._bar, self._write = max(1.0, cost), bar, write
-        self._begun = self._told = time.monotonic()
+        self._begun = self._reported_at = time.monotonic()
         self._done = 0.0
 
     def add(self, cost: float, report: Report) -> None:
-        """Count finished work, and tell."""
+        """Count finished work, and report it."""
         self._done += cost
         now = time.monotonic()
         share = self._done / self._cost
         spent = now - self._begun
-        # By what this run itself has computed so far; what was cached says nothing about speed.
+        # From what this run has computed so far; cached results say nothing about speed.
         rate = self._done / spent if spent >= SETTLED_S else 0.0
         left = (
             f"about {_duration((self._cost - self._done) / rate)} left" if rate else "time left unknown yet"
@@ -115,24 +115,24 @@ class Progress:
             text += f", {len(report.failed):,} failed"
         if self._bar is not None:
             self._bar(share, f"{text}, {left}")
-        elif now >= self._told + LINE_S or self._done >= 0.999999 * self._cost:
-            self._told = now
+        elif now >= self._reported_at + LINE_S or self._done >= 0.999999 * self._cost:
+            self._reported_at = now
             self._write(f"{100 * share:5.1f} %  {text}, {left}")
 
 
 def disk_bytes(location: str) -> int | None:
-    """Bytes of a store's files; None where it is no directory."""
+    """Bytes of a store's files; None where the location is not a directory."""
     return _bytes_below(location) if Path(location).is_dir() else None
 
 
 def _bytes_below(folder: str) -> int:
-    found = 0
+    total = 0
     with os.scandir(folder) as inside:
-        for one in inside:
-            # What another process removes meanwhile is not there any more.
+        for entry in inside:
+            # Another process may remove a file in the meantime.
             with suppress(FileNotFoundError):
-                found += _bytes_below(one.path) if one.is_dir() else one.stat().st_size
-    return found
+                total += _bytes_below(entry.path) if entry.is_dir() else entry.stat().st_size
+    return total
 
 
 def _duration(seconds: float) -> str:

@@ -1,7 +1,7 @@
-"""Run: a plan through an executor, longest first, under a sliding window, until nothing is missing.
+"""Run: sends a plan to an executor, longest first, in a sliding window, until nothing is missing.
 
-The catalog is the checkpoint: what is ready is never planned again, so the same command goes on with a run
-that ended in whatever way.
+The catalog is the checkpoint: ready results are never planned again, so the same command continues a run
+that ended in any way.
 """
 
 import time
@@ -19,7 +19,7 @@ from covpool.service.processes.faults import Fault, OutsideFault
 from covpool.service.processes.isolation import isolate
 from covpool.store.store import Store
 
-#: Seconds that a look at the workers waits; also how soon an interrupt is acted on.
+#: Seconds between two checks of the workers; also the delay of an interrupt.
 LOOK_S = 0.5
 
 
@@ -36,14 +36,14 @@ def run_plan(
 
     Args:
         plan: see `make_plan`.
-        store: open here, for names.
-        location: of the store, to measure what it grows by.
-        start: begins the executor; not called when nothing is missing.
+        store: the store, open in this process for names.
+        location: location of the store, to measure its growth.
+        start: starts the executor; not called when nothing is missing.
         bar, write: see `Progress`.
 
     Raises:
-        StoreError: the store refused; one that is away, full or read-only is waited for, and `write` told.
-        OutsideFault, BulkError: the workers are lost. What was cached stays, and the same command goes on.
+        StoreError: the store refused. During an outage the run waits, and reports it by `write`.
+        OutsideFault, BulkError: the workers are lost. Cached results stay; the same command continues.
     """
     report = Report(
         plan.assembly,
@@ -81,16 +81,16 @@ def drive(
     settle: Callable[[Work, Outcome], None],
     look: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run work in the order given, as many pieces at a time as the executor has room for.
+    """Run work in order, as many pieces at a time as the executor has room for.
 
-    An executor may blame the death of a worker on everything it had been given, running or not. So what it
-    blames is only suspected, and isolated at the end, with nothing else under way.
+    When a worker dies, an executor may blame all work that it was given, running or not. Blamed work is
+    therefore only suspected, and run again at the end with nothing else under way.
 
     Args:
-        works: made when their turn comes, so that few sequences are in memory at once.
-        executor: runs them.
-        settle: takes each result.
-        look: called every now and then.
+        works: pieces of work; each is made on demand, so that few sequences are in memory at once.
+        executor: runs the work.
+        settle: called with each result.
+        look: called from time to time.
 
     Raises:
         StoreError, OutsideFault, BulkError: as from the executor.
@@ -127,22 +127,22 @@ def drive(
 
 
 def _isolated(work: Work, executor: Executor) -> Outcome:
-    """The result of work that nothing else runs beside."""
+    """The result of work that runs with nothing else under way."""
     outcomes: list[Outcome] = []
 
-    def alone(indices: list[int], share: float) -> list[int]:
+    def rerun(indices: list[int], share: float) -> list[int]:
         workloads = {index: work.workloads[index] for index in indices}
         future = executor.submit(Work(workloads, work.cost))
-        while (found := executor.outcome(future)) is None:
+        while (outcome := executor.outcome(future)) is None:
             executor.check()
-        outcomes.append(found)
+        outcomes.append(outcome)
         return indices
 
-    blamed = {index: str(fault) for index, fault in isolate(work.workloads, alone) if fault is not None}
+    blamed = {index: str(fault) for index, fault in isolate(work.workloads, rerun) if fault is not None}
     return Outcome(
-        blamed | {index: error for one in outcomes for index, error in one.errors.items()},
-        sum(one.matrices for one in outcomes),
-        sum(one.busy_s for one in outcomes),
+        blamed | {index: error for outcome in outcomes for index, error in outcome.errors.items()},
+        sum(outcome.matrices for outcome in outcomes),
+        sum(outcome.busy_s for outcome in outcomes),
     )
 
 
@@ -150,12 +150,12 @@ class _Run:
     def __init__(self, plan: Plan, report: Report, progress: Progress) -> None:
         self._plan, self._report, self._progress = plan, report, progress
         self._packs = plan.packs()
-        # What of each is not counted as done yet.
+        # Cost of each item that is not counted as done yet.
         self._costs = {index: plan.cost_of(pack) / len(pack) for pack in self._packs for index in pack}
         self._strands = 2 if plan.recipes[0].strand == "both" else 1
 
     def works(self) -> Iterator[Work]:
-        """All work in its order."""
+        """All work, in order."""
         for pack in self._packs:
             unread: dict[int, str] = {}
             work = self._plan.work(pack, unread)
@@ -177,5 +177,5 @@ class _Run:
             self._report.done += len(loci)
             self._report.bases += self._strands * bases
         else:
-            self._report.failed |= {one.gene.id: error for one in loci}
+            self._report.failed |= {locus.gene.id: error for locus in loci}
         self._progress.add(self._costs.pop(index), self._report)

@@ -1,7 +1,7 @@
-"""Runner: packs of a bulk run; a child process computes, this one puts what it computed into the store.
+"""Runner: runs packs of a bulk run; a child process computes, this process puts the results into the store.
 
-One runs in the command itself, or one on each Dask worker. Matrices are put while the next forward runs; in
-one process the two would take turns, since small matrices cost Python and not waiting.
+There is one in the command itself, or one on each Dask worker. Matrices are put while the next forward runs;
+in one process the two would take turns, because small matrices cost Python time and no waiting.
 """
 
 import logging
@@ -17,9 +17,9 @@ from covpool.service.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: Threads that a runner is used by: while one waits for the child, the other puts.
+#: Threads that use a runner: while one waits for the child, the other puts results into the store.
 LANES = 2
-#: Pieces of work that a runner has at once: one is computed, one put into the store, and one waits.
+#: Pieces of work that a runner holds: one is computed, one is put into the store, and one waits.
 AHEAD = LANES + 1
 
 
@@ -30,8 +30,8 @@ class Runner:
         spec: of the run.
 
     Raises:
-        ExtractionError: the model has other weights than the plan was made with.
-        Fault: it cannot be loaded here.
+        ExtractionError: the model has other weights than those of the plan.
+        Fault: the model cannot be loaded here.
         StoreError: the store cannot be opened.
     """
 
@@ -64,9 +64,9 @@ class Runner:
             raise
 
     def run(self, work: Work) -> Outcome:
-        """Compute and cache what the store lacks of each workload, or tell why there is no result.
+        """Compute and cache what the store lacks of each workload, or report why there is no result.
 
-        An outage of the storage is waited for.
+        During an outage of the storage, the call waits.
 
         Raises:
             OutsideFault, StoreError: no workload is at fault.
@@ -83,7 +83,7 @@ class Runner:
                     raise BulkError("the run was stopped")
                 before = self._engine.busy_s
                 computed = self._engine.run(Batch(self._model, workloads, share))
-                rows = [row for _, of_one in computed for row in of_one]
+                rows = [row for _, member_rows in computed for row in member_rows]
                 busy.append(self._engine.busy_s - before)
                 return rows
 
@@ -97,7 +97,7 @@ class Runner:
         return Outcome(errors, sum(put), sum(busy))
 
     def stop(self) -> None:
-        """Give up what is under way."""
+        """Stop running work."""
         self._over.set()
         self._engine.kill()
 

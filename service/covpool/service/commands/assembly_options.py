@@ -1,4 +1,4 @@
-"""Options of commands that read an annotation beside a FASTA file: other names of contigs, circular ones."""
+"""Assembly options: contig names and circular contigs, for commands that read FASTA and annotation."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -21,7 +21,7 @@ def contig_options(command: F) -> F:
     ) -> Any:
         return command(contig_names=ContigNames(_pairs(aliases), alias_table, circular), **others)
 
-    found: Any = called
+    decorated: Any = called
     for option in (
         click.option("--circular", multiple=True, metavar="CONTIG", help="Is circular; repeatable."),
         click.option(
@@ -38,8 +38,8 @@ def contig_options(command: F) -> F:
             help="A further name of a contig of the FASTA file; repeatable.",
         ),
     ):
-        found = option(found)
-    return found  # type: ignore[no-any-return]
+        decorated = option(decorated)
+    return decorated  # type: ignore[no-any-return]
 
 
 def _pairs(aliases: tuple[str, ...]) -> dict[str, str]:

@@ -30,7 +30,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def _common(command: F) -> F:
-    """What both kinds of targets share."""
+    """The options of both kinds of targets."""
     options = (
         click.argument("fasta", type=_FILE),
         click.argument("annotation", type=_FILE),
@@ -76,7 +76,7 @@ def _common(command: F) -> F:
 
 @click.group
 def evaluate() -> None:
-    """Probe frozen embeddings of a genome's genes, beside baselines and controls.
+    """Probe frozen embeddings of a genome's genes, with baselines and controls.
 
     Example: covpool evaluate go genome.fa genes.gff3 --ontology go-basic.obo --terms genes.gaf --out results
     """
@@ -134,14 +134,13 @@ def tracks(tracks: Path, per_bases: float, absent_is_zero: bool, **common: Any) 
 
 
 def _genes(common: dict[str, Any]) -> list[CodingGene]:
-    left_out = [one.partition("=") for one in common["leave_out"]]
+    left_out = [attribute.partition("=") for attribute in common["leave_out"]]
     if any(not sign for _, sign, _ in left_out):
         raise click.UsageError("--leave-out needs ATTRIBUTE=VALUE, for example orf_classification=Dubious")
     names: ContigNames = common["contig_names"]
-    said = names != ContigNames()
-    aliases, circular = (
-        names.among(one.name for one in read_fasta(common["fasta"])) if said else ({}, frozenset())
-    )
+    aliases, circular = dict[str, str](), frozenset[str]()
+    if names != ContigNames():
+        aliases, circular = names.among(sequence.name for sequence in read_fasta(common["fasta"]))
     genes = read_coding_genes(
         common["fasta"],
         common["annotation"],
@@ -172,20 +171,20 @@ def _run(genes: list[CodingGene], targets: Targets, common: dict[str, Any]) -> N
     for note in targets.notes:
         click.echo(note, err=True)
     click.echo(f"{len(genes):,} genes, {len(targets.names):,} {targets.kind}", err=True)
-    found = []
+    results = []
     with open_store(common["store"], create=True) as store:
-        for one in results_of(design, store, genes, targets, lambda text: click.echo(text, err=True)):
-            found.append(one)
-            low, high = interval(one.gene_draws)
+        for result in results_of(design, store, genes, targets, lambda text: click.echo(text, err=True)):
+            results.append(result)
+            low, high = interval(result.gene_draws)
             line = {
-                "representation": one.name,
-                "added_to": one.added_to,
-                "numbers": one.numbers,
-                "score": round(one.score, 4),
+                "representation": result.name,
+                "added_to": result.added_to,
+                "numbers": result.numbers,
+                "score": round(result.score, 4),
                 "low": round(low, 4),
                 "high": round(high, 4),
-                "validation": round(float(one.validation.mean()), 4),
+                "validation": round(float(result.validation.mean()), 4),
             }
             click.echo(json.dumps(line) if common["as_json"] else "\t".join(map(str, line.values())))
-    for path in write_report(found, targets, common["out"]):
+    for path in write_report(results, targets, common["out"]):
         click.echo(f"wrote {path}", err=True)

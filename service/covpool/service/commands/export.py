@@ -11,7 +11,7 @@ from covpool.service.assemblies.files import described, write
 from covpool.service.assemblies.registry import Genomes
 from covpool.service.assemblies.table import assembly_table
 from covpool.service.commands.stores import open_store, store_option
-from covpool.service.submission.offered import Offered
+from covpool.service.submission.served import Served
 from covpool.store.commands.options import progress_of
 from covpool.store.poolings.files import load_pooling
 from covpool.store.poolings.kinds import Pooling
@@ -55,7 +55,7 @@ def export(
     """Write the embeddings of all genes of an assembly to TARGET: AnnData (.h5ad) or .parquet.
 
     One row for each gene, with its coordinates; one matrix for each layer and token selection that is cached.
-    Where the assembly is registered, moments of other bases than a gene has now take no part, which is told.
+    Where the assembly is registered, moments of other bases than a gene has now are left out, with a notice.
     Of several matrices of a gene (with and without flanks) the newest counts. No model runs. Nothing is
     overwritten.
 
@@ -71,12 +71,12 @@ def export(
     if bottleneck is not None:
         click.echo("Notice: --bottleneck is deprecated: give the name with --pooling", err=True)
     name = bottleneck if pooling is None else pooling
-    offered = Offered.read(bottlenecks=bottlenecks)
+    served = Served.read(bottlenecks=bottlenecks)
     file = load_pooling(Path(name)) if name and name.endswith(".safetensors") else None
 
     def pooling_for(recipe: Recipe) -> Pooling:
         if file is None:
-            return offered.bottleneck(name, recipe)
+            return served.bottleneck(name, recipe)
         file.require(recipe)
         return file
 
@@ -102,6 +102,6 @@ def export(
         click.echo(json.dumps({"target": str(target), "genes": len(table.genes)} | described(table)))
         return
     click.echo(f"{target}: {len(table.genes):,} genes")
-    for label, one in table.embeddings.items():
-        have = int((one.tokens > 0).sum())
-        click.echo(f"  {label}: {one.pooling}, {' x '.join(map(str, one.shape))}, {have:,} genes")
+    for label, matrix in table.embeddings.items():
+        have = int((matrix.tokens > 0).sum())
+        click.echo(f"  {label}: {matrix.pooling}, {' x '.join(map(str, matrix.shape))}, {have:,} genes")

@@ -108,28 +108,28 @@ def extract(
         def notice(text: str) -> None:
             click.echo(f"Notice: {text}", err=True)
 
-        def tell(key: MomentsKey, cached: bool) -> None:
+        def report(key: MomentsKey, cached: bool) -> None:
             for name in names[key]:
                 line = {"name": name, "key": key.digest, "length": key.length, "cached": cached}
                 click.echo(json.dumps(line) if as_json else "\t".join(map(str, line.values())))
 
         for sequence in records:
-            for told in sequence.notices:
-                notice(told)
+            for text in sequence.notices:
+                notice(text)
             key = MomentsKey(sequence.digest, len(sequence), recipe)
             names[key].append(sequence.name)
             if again or not is_cached(cached, key.digest, notice):
                 missing[key] = Workload.of(sequence, [recipe])
         for key in names:
             if key not in missing:
-                tell(key, cached=True)
+                report(key, cached=True)
         keys, workloads = list(missing), list(missing.values())
-        task = bar.add_task("tokens", total=sum(one.tokens(described) for one in workloads))
+        task = bar.add_task("tokens", total=sum(workload.tokens(described) for workload in workloads))
         engine = Engine(cached, device=device, threads=threads)
         progress = partial(bar.advance, task)
         for index, fault in cache(engine, described, workloads, again=again, progress=progress):
             if fault is None:
-                tell(keys[index], cached=False)
+                report(keys[index], cached=False)
             else:
                 for name in names[keys[index]]:
                     fail(name, str(fault))
@@ -140,10 +140,10 @@ def extract(
 def _records(
     fasta: str, model: Model, recipe: Recipe, options: Options, fail: Callable[[str, str], None]
 ) -> Iterator[Sequence]:
-    """The sequences that can be extracted; `fail` is told of the others."""
-    found = read_records(sys.stdin.buffer if fasta == "-" else Path(fasta))
+    """The sequences that can be extracted; `fail` is called with the others."""
+    records = read_records(sys.stdin.buffer if fasta == "-" else Path(fasta))
     layer = model.layer(recipe.layer)
-    for record in found:
+    for record in records:
         if isinstance(record, Refused):
             fail(record.name, record.error)
             continue

@@ -50,7 +50,7 @@ def add(
     Example: covpool genome add R64 --fasta R64.fa --annotation sgd.gff3.gz --aliases chrom_aliases.tsv
     """
     with open_store(store, create=True) as opened:
-        found = Genomes(opened.database).add(
+        added = Genomes(opened.database).add(
             name,
             fasta,
             annotation,
@@ -60,17 +60,17 @@ def add(
             circular=contig_names.circular,
             strict=strict,
         )
-    with Genome(found.fasta) as opened_fasta:
+    with Genome(added.fasta) as opened_fasta:
         notices = opened_fasta.notices
     if as_json:
-        click.echo(json.dumps(_row(found) | {"report": reported(found.report), "notices": notices}))
+        click.echo(json.dumps(_row(added) | {"report": reported(added.report), "notices": notices}))
         return
-    bases = sum(found.contigs.values())
-    click.echo(f"{name}: {len(found.contigs):,} contigs, {bases:,} bases, {found.genes:,} genes")
+    bases = sum(added.contigs.values())
+    click.echo(f"{name}: {len(added.contigs):,} contigs, {bases:,} bases, {added.genes:,} genes")
     for notice in notices:
         click.echo(f"Notice: {fasta.name}: {notice}")
     if annotation is not None:
-        click.echo(as_table(found.report))
+        click.echo(as_table(added.report))
 
 
 @genome.command("list")
@@ -82,8 +82,8 @@ def list_genomes(as_json: bool, store: str | None) -> None:
     Example: covpool genome list --json
     """
     with open_store(store) as opened:
-        for one in Genomes(opened.database).all():
-            row = _row(one)
+        for registration in Genomes(opened.database).all():
+            row = _row(registration)
             click.echo(json.dumps(row) if as_json else "\t".join(map(str, row.values())))
 
 
@@ -120,21 +120,21 @@ def check(
         with Genome(fasta) as opened:
             contigs = opened.contigs
         aliases, circular = contig_names.among(contigs)
-    found = read_annotation(annotation, contigs, aliases=aliases, circular=circular, strict=strict)
+    parsed = read_annotation(annotation, contigs, aliases=aliases, circular=circular, strict=strict)
     if as_json:
-        body = {"format": found.format, "genes": len(found.genes), "report": reported(found.report)}
+        body = {"format": parsed.format, "genes": len(parsed.genes), "report": reported(parsed.report)}
         click.echo(json.dumps(body))
         return
-    click.echo(f"{annotation}: {found.format}, {len(found.genes):,} genes")
-    click.echo(as_table(found.report))
+    click.echo(f"{annotation}: {parsed.format}, {len(parsed.genes):,} genes")
+    click.echo(as_table(parsed.report))
 
 
-def _row(one: Registration) -> dict[str, object]:
+def _row(registration: Registration) -> dict[str, object]:
     return {
-        "name": one.name,
-        "genes": one.genes,
-        "fasta": str(one.fasta),
-        "digest": one.digest,
-        "release": one.release,
-        "annotation_digest": one.annotation_digest,
+        "name": registration.name,
+        "genes": registration.genes,
+        "fasta": str(registration.fasta),
+        "digest": registration.digest,
+        "release": registration.release,
+        "annotation_digest": registration.annotation_digest,
     }

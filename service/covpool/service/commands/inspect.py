@@ -13,8 +13,8 @@ from covpool.extractor.sequences.fasta import read_fasta
 from covpool.service.commands.outputs import check_plot
 from covpool.service.commands.stores import chosen_settings, open_store, store_option
 from covpool.service.errors import RequestError
-from covpool.service.fitting.training_set import keys_of, one_recipe
-from covpool.service.submission.offered import Offered
+from covpool.service.fitting.training_set import keys_of, only_recipe
+from covpool.service.submission.served import Served
 from covpool.store.interpretation.figures import draw_matrix, draw_spectra
 from covpool.store.interpretation.neighbours import nearest_neighbours
 from covpool.store.interpretation.pairs import Measure, association, strongest_pairs
@@ -78,18 +78,18 @@ def spectrum_command(
     check_plot(plot)
     with open_store(store) as opened:
         keys = _keys(opened, names, **which)
-        found = {name: spectrum(opened.get(key), centred=centred) for name, key in keys.items()}
-    for name, one in found.items():
+        spectra = {name: spectrum(opened.get(key), centred=centred) for name, key in keys.items()}
+    for name, result in spectra.items():
         line = {
             "name": name,
-            "effective_rank": round(one.effective_rank, 3),
-            "participation_ratio": round(one.participation_ratio, 3),
-            "directions_90": one.directions(0.9),
-            "first_share": round(float(one.shares[0]), 4),
+            "effective_rank": round(result.effective_rank, 3),
+            "participation_ratio": round(result.participation_ratio, 3),
+            "directions_90": result.directions(0.9),
+            "first_share": round(float(result.shares[0]), 4),
         }
-        _tell(line, as_json)
+        _write_line(line, as_json)
     if plot is not None:
-        draw_spectra(found, plot)
+        draw_spectra(spectra, plot)
 
 
 @inspect.command("pairs")
@@ -123,7 +123,7 @@ def pairs_command(
         (key,) = _keys(opened, (name,), **which).values()
         moments = opened.get(key)
     for pair in strongest_pairs(moments, count, by=by):
-        _tell({"first": pair.first, "second": pair.second, by: float(f"{pair.value:.6g}")}, as_json)
+        _write_line({"first": pair.first, "second": pair.second, by: float(f"{pair.value:.6g}")}, as_json)
     if plot is not None:
         features = [str(index) for index in range(moments.width)]
         draw_matrix(association(moments, by), features, by.replace("_", " "), plot)
@@ -156,11 +156,11 @@ def similarity_command(
             )
         gram = moment_gram(lambda at: opened.get_many([listed[index] for index in at]), len(listed))
     cosines = cosine_matrix(gram)
-    for row, one in enumerate(keys):
-        for column, other in enumerate(keys):
+    for row, first in enumerate(keys):
+        for column, second in enumerate(keys):
             if row < column:
                 cosine = round(float(cosines[row, column]), 6)
-                _tell({"first": one, "second": other, "cosine": cosine}, as_json)
+                _write_line({"first": first, "second": second, "cosine": cosine}, as_json)
     if plot is not None:
         draw_matrix(cosines, list(keys), "cosine of second moments", plot)
 
@@ -186,19 +186,19 @@ def cka_command(store: str | None, plot: Path | None, as_json: bool) -> None:
             raise RequestError(
                 "the store has moments of one recipe; extract another layer or model to compare"
             )
-        found = np.eye(len(labels))
-        for row, one in enumerate(labels):
-            for column, other in enumerate(labels[:row]):
-                shared = sorted(by_recipe[one].keys() & by_recipe[other].keys())
+        agreement = np.eye(len(labels))
+        for row, second in enumerate(labels):
+            for column, first in enumerate(labels[:row]):
+                shared = sorted(by_recipe[second].keys() & by_recipe[first].keys())
                 if len(shared) < 4:
-                    raise RequestError(f"{one} and {other} share {len(shared)} sequences; CKA needs four")
-                grams = [_gram(opened, [by_recipe[label][at] for at in shared]) for label in (one, other)]
+                    raise RequestError(f"{second} and {first} share {len(shared)} sequences; CKA needs four")
+                grams = [_gram(opened, [by_recipe[label][at] for at in shared]) for label in (second, first)]
                 value = linear_cka(grams[0], grams[1])
-                found[row, column] = found[column, row] = value
-                line = {"first": other, "second": one, "sequences": len(shared), "cka": round(value, 6)}
-                _tell(line, as_json)
+                agreement[row, column] = agreement[column, row] = value
+                line = {"first": first, "second": second, "sequences": len(shared), "cka": round(value, 6)}
+                _write_line(line, as_json)
     if plot is not None:
-        draw_matrix(found, labels, "linear CKA", plot)
+        draw_matrix(agreement, labels, "linear CKA", plot)
 
 
 @inspect.command("neighbours")
@@ -232,34 +232,35 @@ def neighbours_command(
         chosen.require(query.recipe)
         every = [key for key in opened.keys() if key.recipe == query.recipe]  # noqa: SIM118
         items = zip(every, opened.get_many(every), strict=True)
-        (found,) = nearest_neighbours(chosen, [opened.get(query)], items, count + 1)
-    called = {one.digest: one.name for one in read_fasta(fasta)} if fasta is not None else {}
-    for one in [one for one in found if one.key != query][:count]:
-        label = called.get(one.key.sequence, one.key.digest)
-        _tell({"name": label, "cosine": round(one.similarity, 6), "length": one.key.length}, as_json)
+        (neighbours,) = nearest_neighbours(chosen, [opened.get(query)], items, count + 1)
+    called = {sequence.digest: sequence.name for sequence in read_fasta(fasta)} if fasta is not None else {}
+    for item in [item for item in neighbours if item.key != query][:count]:
+        label = called.get(item.key.sequence, item.key.digest)
+        line = {"name": label, "cosine": round(item.similarity, 6), "length": item.key.length}
+        _write_line(line, as_json)
 
 
 def _pooling(name: str) -> Pooling:
     """A pooling by its name, or from a file."""
     if name.endswith(".safetensors"):
         return load_pooling(Path(name))
-    return pooling(name, Offered.read(bottlenecks=chosen_settings().bottlenecks).every_bottleneck())
+    return pooling(name, Served.read(bottlenecks=chosen_settings().bottlenecks).every_bottleneck())
 
 
 def _keys(
     store: Store, names: Sequence[str], fasta: Path | None, model: str | None, layer: str | None
 ) -> dict[str, MomentsKey]:
     """Keys by the names asked for: of a FASTA file, or keys themselves; all of them for none."""
-    known = keys_of(store, one_recipe(store, model=model, layer=layer), fasta)
-    if missing := [name for name in names if name not in known]:
+    keys = keys_of(store, only_recipe(store, model=model, layer=layer), fasta)
+    if missing := [name for name in names if name not in keys]:
         where = str(fasta) if fasta is not None else "the store (give names with --fasta)"
         raise RequestError(f"{missing[0]}: not in {where}")
-    return {name: known[name] for name in names} if names else known
+    return {name: keys[name] for name in names} if names else keys
 
 
 def _gram(store: Store, keys: list[MomentsKey]) -> NDArray[np.float64]:
     return moment_gram(lambda at: store.get_many([keys[index] for index in at]), len(keys))
 
 
-def _tell(line: dict[str, object], as_json: bool) -> None:
+def _write_line(line: dict[str, object], as_json: bool) -> None:
     click.echo(json.dumps(line) if as_json else "\t".join(map(str, line.values())))

@@ -1,4 +1,4 @@
-"""Files that a command is going to write, refused before its work is done and not after."""
+"""Outputs: checks the files that a command will write, before its work begins."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ import click
 
 
 def check_output(path: Path, option: str, *suffixes: str) -> None:
-    """Refuse a path that cannot be written, or whose name says something else than what is written.
+    """Refuse a path that cannot be written, or whose suffix does not match its format.
 
     Raises:
         click.UsageError: with the remedy.
@@ -33,4 +33,4 @@ def check_plot(path: Path | None) -> None:
         from matplotlib.backend_bases import FigureCanvasBase
     except ImportError as error:
         raise click.ClickException("--plot needs matplotlib: pip install 'covpool[plots]'") from error
-    check_output(path, "--plot", *(f".{one}" for one in sorted(FigureCanvasBase.get_supported_filetypes())))
+    check_output(path, "--plot", *(f".{name}" for name in sorted(FigureCanvasBase.get_supported_filetypes())))

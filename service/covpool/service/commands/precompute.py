@@ -132,12 +132,12 @@ def precompute(
         for notice in genome.notices:
             click.echo(f"Notice: {fasta.name}: {notice}", err=True)
         aliases, circular = contig_names.among(genome.contigs)
-        found = read_annotation(annotation, genome.contigs, aliases=aliases, circular=circular, strict=strict)
-        for finding in found.report:
+        genes = read_annotation(annotation, genome.contigs, aliases=aliases, circular=circular, strict=strict)
+        for finding in genes.report:
             click.echo(f"Notice: {annotation.name}: {finding}", err=True)
         planned = make_plan(
             opened,
-            loci_of(found, genome, flank=flank, classes=wanted),
+            loci_of(genes, genome, flank=flank, classes=wanted),
             genome,
             assembly=assembly,
             model=described,
@@ -147,10 +147,10 @@ def precompute(
             device=chosen.partition(":")[0],
             verify=verify,
         )
-        for told in planned.notices:
-            click.echo(f"Notice: {told}", err=True)
+        for notice in planned.notices:
+            click.echo(f"Notice: {notice}", err=True)
         if only_plan:
-            _tell_plan(planned, as_json)
+            _write_plan(planned, as_json)
             return
         _register(opened, assembly, fasta, annotation, contig_names, genome)
         click.echo(_summary(planned), err=True)
@@ -170,13 +170,13 @@ def precompute(
             report = run_plan(
                 planned, opened, spec.store, start, bar=bar, write=lambda line: click.echo(line, err=True)
             )
-    _tell(report, as_json)
+    _write_report(report, as_json)
     if report.failed or report.interrupted:
         raise SystemExit(1)
 
 
 def _opened(location: str | None, durability: Durability | None, codec: str | None, only_plan: bool) -> Store:
-    """The store; where there is none, a plan is made as for an empty one and leaves nothing behind."""
+    """The store; without one, a plan is made for an empty store, and nothing is written."""
     if not only_plan:
         return open_store(location, create=True, durability=durability, codec=codec)
     try:
@@ -189,18 +189,18 @@ def _opened(location: str | None, durability: Durability | None, codec: str | No
 def _register(
     store: Store, assembly: str, fasta: Path, annotation: Path, contig_names: ContigNames, genome: Genome
 ) -> None:
-    """Make the assembly known to the service, unless it is."""
+    """Register the assembly, unless it is registered."""
     genomes = Genomes(store.database)
     try:
-        known = genomes.get(assembly)
+        current = genomes.get(assembly)
     except GenomeNotFoundError:
-        known = None
-    if known is not None and known.digest == genome.digest and known.contigs != genome.contigs:
-        # By an earlier version, which lost contigs of some files or counted their blanks.
+        current = None
+    if current is not None and current.digest == genome.digest and current.contigs != genome.contigs:
+        # Registered by an earlier version, which lost contigs of some files or counted their blanks.
         click.echo(f"Notice: {assembly}: was registered with other contigs; is registered anew", err=True)
-        known = None
-    if known is None:
-        known = genomes.add(
+        current = None
+    if current is None:
+        current = genomes.add(
             assembly,
             fasta,
             annotation,
@@ -208,15 +208,15 @@ def _register(
             alias_table=contig_names.table,
             circular=contig_names.circular,
         )
-        if known.digest != genome.digest:
+        if current.digest != genome.digest:
             raise click.ClickException(f"{fasta}: changed while it was read; start again once it is written")
         return
-    if known.digest != genome.digest:
+    if current.digest != genome.digest:
         raise click.ClickException(
             f"{assembly} is the name of another FASTA file in this store; choose another --assembly, or "
             f"forget that one: covpool genome remove {assembly}"
         )
-    if known.genes and known.annotation_digest != file_digest(annotation):
+    if current.genes and current.annotation_digest != file_digest(annotation):
         click.echo(
             f"Notice: {assembly} is registered with another annotation, whose genes the service and covpool "
             f"export go by; covpool genome add {assembly} … registers this one",
@@ -268,7 +268,7 @@ def _summary(plan: Plan) -> str:
     )
 
 
-def _tell_plan(plan: Plan, as_json: bool) -> None:
+def _write_plan(plan: Plan, as_json: bool) -> None:
     packs = plan.packs()
     body = {
         "assembly": plan.assembly,
@@ -301,7 +301,7 @@ def _tell_plan(plan: Plan, as_json: bool) -> None:
         click.echo(f"refused: {gene}: {reason}")
 
 
-def _tell(report: Report, as_json: bool) -> None:
+def _write_report(report: Report, as_json: bool) -> None:
     click.echo(json.dumps(report.as_json()) if as_json else report.as_table())
 
 

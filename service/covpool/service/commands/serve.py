@@ -1,4 +1,4 @@
-"""Serve the HTTP API, with a supervised worker beside it."""
+"""Serve the HTTP API, with a supervised worker."""
 
 import ipaddress
 import math
@@ -17,7 +17,7 @@ from covpool.service.http.app import create_app
 from covpool.service.http.shutdown import Shutdown
 from covpool.service.opening import open_chosen
 from covpool.service.settings import Settings
-from covpool.service.submission.offered import Offered
+from covpool.service.submission.served import Served
 from covpool.store.storage.durability import Durability
 
 
@@ -80,37 +80,37 @@ def serve(
         click.echo(settings.shown())
         return
     logs.configure(settings)
-    # Here a store or model that cannot be opened is one line; inside the server it would be a trace.
+    # An error here is one line; inside the server it would be a traceback.
     if settings.store.startswith("memory://"):
         raise click.UsageError("--store memory:// cannot be shared with the workers; give a directory")
     with open_chosen(settings) as opened:
         check_public(settings, Tokens(opened.database))
         if opened.outdated:
             click.echo(f"Notice: catalog and arrays are not of the same moment ({opened.outdated})", err=True)
-    offered = Offered.read(settings.models, settings.bottlenecks)
-    # Bound here and not by uvicorn, so that the port is known, and taken, before anything is started.
+    served = Served.read(settings.models, settings.bottlenecks)
+    # Bound here and not by uvicorn, so that the port is known and taken before anything starts.
     listener = _listen(settings.host, settings.port)
     address, number = listener.getsockname()[:2]
     click.echo(f"covpool serves http://{address}:{number} from {settings.store}")
     shutdown = Shutdown(settings.shutdown_s)
-    served = uvicorn.Config(
-        create_app(settings, offered, shutdown),
+    server_config = uvicorn.Config(
+        create_app(settings, served, shutdown),
         loop="uvloop",
         http="httptools",
         log_config=None,
         log_level=settings.log_level,
         timeout_graceful_shutdown=math.ceil(settings.shutdown_s),
-        # The envelope logs requests, under their ids.
+        # The request context logs requests under their ids.
         access_log=False,
-        # Longer than clients and proxies keep idle connections: the one that closes first must not be us.
+        # Longer than clients and proxies keep idle connections, so that the server does not close first.
         timeout_keep_alive=75,
         server_header=False,
     )
-    Server(served, shutdown).run(sockets=[listener])
+    Server(server_config, shutdown).run(sockets=[listener])
 
 
 class Server(uvicorn.Server):
-    """Tells requests that wait, and streams, when it was told to stop; the others it lets finish anyhow."""
+    """Ends waiting requests and streams early on a stop signal; uvicorn lets the others finish."""
 
     def __init__(self, config: uvicorn.Config, shutdown: Shutdown) -> None:
         super().__init__(config)
@@ -139,11 +139,11 @@ def check_public(settings: Settings, tokens: Tokens) -> None:
 def _is_loopback(host: str) -> bool:
     try:
         # No host at all means every address.
-        addresses = {str(one[4][0]) for one in socket.getaddrinfo(host, 0)} if host else {"0.0.0.0"}
+        addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, 0)} if host else {"0.0.0.0"}
     except OSError:
-        # No address at all; that it cannot be listened on is said when it is tried.
+        # The host has no address; listening on it fails later with a message.
         return True
-    return all(ipaddress.ip_address(one).is_loopback for one in addresses)
+    return all(ipaddress.ip_address(address).is_loopback for address in addresses)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,4 +1,4 @@
-"""The store a command works on, chosen as the service chooses it."""
+"""Stores: opens the store of a command, chosen by the same settings as the service's."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -20,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 def writing_options(command: F) -> F:
-    """How what is computed is stored: `durability` and `codec`, for `chosen_settings`."""
+    """The options `durability` and `codec` of new entries, for `chosen_settings`."""
     command = click.option(
         "--durability",
         type=click.Choice(DURABILITIES),
@@ -36,7 +36,7 @@ def writing_options(command: F) -> F:
 def chosen_settings(
     location: str | None = None, *, durability: Durability | None = None, codec: str | None = None
 ) -> Settings:
-    """The settings of this environment, with those of the options where they were given.
+    """The settings of this environment, replaced by options where present.
 
     Raises:
         click.UsageError: a setting is wrong.
@@ -61,14 +61,14 @@ def open_store(
 
     Args:
         location: None for the setting.
-        writing: for a command that changes a store that is there.
-        create: for a command that writes: make the store where there is none.
+        writing: the command changes an existing store.
+        create: the command writes, and makes the store if there is none.
         durability, codec: None for the settings.
 
     Raises:
-        StoreNotFoundError: there is none, and none is to be made.
-        ReadOnlyError: the settings are for reading only, and the command writes.
-        LocationError: memory://, which would be gone when the command ends.
+        StoreNotFoundError: there is no store, and `create` is False.
+        ReadOnlyError: the settings are read-only, and the command writes.
+        LocationError: memory://, which would be lost when the command ends.
     """
     settings = chosen_settings(location, durability=durability, codec=codec)
     if settings.store == MEMORY:

@@ -47,12 +47,12 @@ def list_tokens(as_json: bool, store: str | None) -> None:
     Example: covpool token list --json
     """
     with open_store(store) as opened:
-        for one in Tokens(opened.database).all():
-            scopes = sorted(one.scopes, key=SCOPES.index)
-            created = one.created.isoformat(timespec="seconds")
-            revoked = one.revoked and one.revoked.isoformat(timespec="seconds")
-            row = {"name": one.name, "scopes": scopes, "created": created, "revoked": revoked}
-            plain = (one.name, ",".join(scopes), created, "revoked" if revoked else "in use")
+        for entry in Tokens(opened.database).all():
+            scopes = sorted(entry.scopes, key=SCOPES.index)
+            created = entry.created.isoformat(timespec="seconds")
+            revoked = entry.revoked and entry.revoked.isoformat(timespec="seconds")
+            row = {"name": entry.name, "scopes": scopes, "created": created, "revoked": revoked}
+            plain = (entry.name, ",".join(scopes), created, "revoked" if revoked else "in use")
             click.echo(json.dumps(row) if as_json else "\t".join(plain))
 
 

@@ -15,7 +15,7 @@ from covpool.extractor.fitting.fits import METHODS
 from covpool.service.commands.outputs import check_output, check_plot
 from covpool.service.commands.stores import open_store, store_option
 from covpool.service.fitting.stored_moments import StoredMoments
-from covpool.service.fitting.training_set import keys_of, one_recipe, read_targets
+from covpool.service.fitting.training_set import keys_of, only_recipe, read_targets
 from covpool.store.poolings.fitted import check_name
 from covpool.store.poolings.kinds import pooling
 
@@ -87,7 +87,7 @@ def train_bottleneck(
     check_output(path, "--out", ".safetensors")
     check_plot(plot)
     with open_store(store) as opened, _executor(threads, scheduler) as executor:
-        keys = keys_of(opened, one_recipe(opened, model=model, layer=layer), fasta)
+        keys = keys_of(opened, only_recipe(opened, model=model, layer=layer), fasta)
         source = StoredMoments(partial(open_store, store), keys.values())
         wanted = read_targets(targets, keys) if targets is not None else None
         if executor is not None:

@@ -25,8 +25,8 @@ def worker(check: bool) -> None:
         return
     host = os.uname().nodename
     with open_store(None) as store:
-        heard = Workers(store.database, lease_s=settings.lease_s).present()
-    if not any(one.name.startswith(f"{host}-") for one in heard):
+        present = Workers(store.database, lease_s=settings.lease_s).present()
+    if not any(state.name.startswith(f"{host}-") for state in present):
         raise click.ClickException(
             f"no worker of {host} was heard of for {settings.lease_s:g} s; see its log, and whether it "
             "reaches the database"

@@ -35,7 +35,7 @@ genomes = sa.Table(
     sa.Column("annotation", sa.Text),
     sa.Column("annotation_digest", sa.String(64)),
     sa.Column("release", sa.String(255), nullable=False, server_default=""),
-    # What of the annotation was repaired or skipped, as JSON.
+    # Repairs of the annotation and skipped lines, as JSON.
     sa.Column("report", sa.Text, nullable=False, server_default="[]"),
     sa.Column("genes", sa.Integer, nullable=False),
     sa.Column("created", sa.Float, nullable=False),
@@ -53,8 +53,8 @@ genes = sa.Table(
     sa.Column("strand", sa.String(1), nullable=False),
     sa.Column("biotype", sa.Text, nullable=False),
     sa.Column("aliases", sa.Text, nullable=False),
-    # Spans of the classes of its own bases, on the contig, and the digest of these bases, as JSON; null, or
-    # without a digest, where they were not kept yet.
+    # Intervals of its selections on the contig, and the digest of its bases, as JSON; null, or without a
+    # digest, where an earlier version did not keep them.
     sa.Column("classes", sa.Text),
 )
 
@@ -64,7 +64,7 @@ gene_names = sa.Table(
     sa.Column("genome", sa.String(64), primary_key=True),
     sa.Column("name", sa.String(255), primary_key=True),
     sa.Column("gene", sa.String(255), primary_key=True),
-    # 0: it is the id; 1: the symbol; 2: an alias. The lowest that is there decides.
+    # 0 for an id, 1 for a symbol, 2 for an alias. The lowest rank present decides.
     sa.Column("rank", sa.Integer, nullable=False),
 )
 

@@ -1,8 +1,8 @@
-"""Tokens: who may ask for what. Kept in the catalog's database as digests; shown once, when they are made.
+"""Tokens: access rights. Their digests are kept in the catalog's database; the text is shown only once.
 
-A token is `covpool_<id>_<secret>` with 256 random bits, so a plain SHA-256 is enough to keep it by: there is
-nothing to guess from a dictionary. Once a token was made, revoked ones included, every request needs one:
-revoking the last must not open the service.
+A token is `covpool_<id>_<secret>` with 256 random bits, so a plain SHA-256 is a safe digest: no dictionary
+helps to guess it. After a token was made, revoked or not, every request needs one: revoking the last must not
+open the service.
 """
 
 import hmac
@@ -32,7 +32,7 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 _FORM = re.compile(r"covpool_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 _NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 
-#: Seconds for which the table is remembered: so long a revoked token may live on.
+#: Seconds for which the table is cached: a revoked token may work for this long.
 _REMEMBERED_S = 2.0
 
 
@@ -41,10 +41,10 @@ class Token:
     """A token without its secret.
 
     Attributes:
-        id: 16 hexadecimal digits, part of the token and no secret.
-        name: whom it was made for.
-        scopes: what it allows; admin includes the others, submit includes read.
-        created, revoked: when; None while it holds.
+        id: 16 hexadecimal digits, a public part of the token.
+        name: name of its owner.
+        scopes: rights; admin includes the others, submit includes read.
+        created, revoked: times; `revoked` is None while the token is valid.
     """
 
     id: str
@@ -54,7 +54,7 @@ class Token:
     revoked: datetime | None
 
     def allows(self, scope: Scope) -> bool:
-        """Whether one of its scopes is, or includes, this one."""
+        """Whether one of its scopes is or includes `scope`."""
         return any(SCOPES.index(held) >= SCOPES.index(scope) for held in self.scopes)
 
 
@@ -67,7 +67,7 @@ class Tokens:
         self._read = float("-inf")
 
     def create(self, name: str, scopes: Iterable[Scope]) -> str:
-        """Make a token and return its text, which is kept nowhere.
+        """Make a token and return its text, which is not stored.
 
         Raises:
             RequestError: the name holds other characters than letters, digits and ._@-, or is in use.
@@ -121,12 +121,12 @@ class Tokens:
 
     @property
     def needed(self) -> bool:
-        """Whether requests need a token: one was made, at some time."""
+        """Whether requests need a token: true after the first was made."""
         self._refresh()
         return bool(self._known)
 
     def find(self, text: str) -> Token | None:
-        """The token of this text while it holds; the time taken does not tell how much of it was right."""
+        """The valid token of this text, or None; the comparison takes constant time."""
         self._refresh()
         form = _FORM.fullmatch(text)
         token, digest = self._known.get(form.group(1) if form else "", (None, "0" * 64))
@@ -145,7 +145,7 @@ class Tokens:
 
 
 def allow(scope: Scope) -> Any:
-    """A route's dependency: refuses a token without this scope (that there is one is checked at the gate)."""
+    """A route's dependency: refuses a token without this scope; the auth middleware requires the token."""
 
     def check(request: Request) -> None:
         require(request, scope)
@@ -154,7 +154,7 @@ def allow(scope: Scope) -> Any:
 
 
 def require(request: Request, scope: Scope, why: str = "") -> None:
-    """Refuse a request whose token lacks this scope; `why` it is needed, where the route alone does not say.
+    """Refuse a request whose token lacks this scope; `why` explains the need where the route does not.
 
     Raises:
         HTTPException: 403.

@@ -1,1 +1,1 @@
-"""Extraction: what the store lacks is computed and put there."""
+"""Extraction: computes moments that the store lacks and puts them there."""

@@ -1,4 +1,4 @@
-"""Caching: what a store lacks is computed in this process and put into it, one pack after the other."""
+"""Caching: computes in this process what a store lacks and puts it there, pack by pack."""
 
 import logging
 import threading
@@ -28,14 +28,14 @@ def cache(
     again: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[tuple[int, Fault | None]]:
-    """Index of each workload once its results are in the engine's store, or with the fault that is its own.
+    """Index of each workload when its results are in the engine's store, or with its own fault.
 
-    The longest come first. An outage of the storage is waited for.
+    The longest come first. During an outage of the storage, the call waits.
 
     Args:
-        engine: computes.
+        engine: computes the moments.
         model, workloads, progress: see `Engine.moments`.
-        again: compute what is ready too, and replace it where it has other bits.
+        again: compute ready results too, and replace those that have other bits.
 
     Raises:
         OutsideFault, StoreError: no workload is at fault.
@@ -44,11 +44,11 @@ def cache(
     def compute(indices: list[int], share: float) -> list[Row]:
         chosen = [workloads[index] for index in indices]
         with engine.faults():
-            found = engine.moments(model, chosen, again=again, share=share, progress=progress)
-            return [row for _, of_one in found for row in of_one.items()]
+            computed = engine.moments(model, chosen, again=again, share=share, progress=progress)
+            return [row for _, moments in computed for row in moments.items()]
 
     over = threading.Event()
-    for pack in packs([one.length for one in workloads], model, engine.models.device.type):
+    for pack in packs([workload.length for workload in workloads], model, engine.models.device.type):
         yield from settle(engine.store, pack, compute, over, replace=again)
 
 
@@ -63,12 +63,12 @@ def cached_moments(
     device: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, tuple[Recipe, list[Moments]]]:
-    """By layer, the recipe and the moments of each sequence in the order given; what lacks is cached first.
+    """By layer, the recipe and the moments of each sequence in order; missing ones are cached first.
 
     Args:
         store: read, and written where a sequence is missing or damaged.
         model, layers, options, dtype: the recipes; all layers are taken in one forward.
-        sequences: normalised; equal ones share an entry.
+        sequences: normalised; equal sequences share an entry.
         device: of the network, which is loaded only when something is missing.
         progress: called with the number of sequences computed and to compute.
 
@@ -78,11 +78,12 @@ def cached_moments(
     """
     recipes = [model.recipe(layer, options, dtype=dtype) for layer in layers]
     listed = list(sequences)
-    keys = {one.digest: [MomentsKey(one.digest, len(one), recipe) for recipe in recipes] for one in listed}
+    distinct = {sequence.digest: sequence for sequence in listed}
+    keys = {name: [MomentsKey(name, len(bases), key) for key in recipes] for name, bases in distinct.items()}
     missing = [
-        Workload.of(one, recipes)
-        for one in {one.digest: one for one in listed}.values()
-        if not all(is_cached(store, key.digest, log.warning) for key in keys[one.digest])
+        Workload.of(bases, recipes)
+        for name, bases in distinct.items()
+        if not all(is_cached(store, key.digest, log.warning) for key in keys[name])
     ]
     if missing:
         for done, (_, fault) in enumerate(cache(Engine(store, device=device), model, missing), start=1):
@@ -91,6 +92,6 @@ def cached_moments(
             if progress is not None:
                 progress(done, len(missing))
     return {
-        layer: (recipe, [store.get(keys[one.digest][place]) for one in listed])
+        layer: (recipe, [store.get(keys[sequence.digest][place]) for sequence in listed])
         for place, (layer, recipe) in enumerate(zip(layers, recipes, strict=True))
     }

@@ -1,4 +1,4 @@
-"""Checkpoints: the sums of a long sequence under way go into the store now and then, for whoever goes on."""
+"""Checkpoints: the sums of a long sequence are stored from time to time, so that another run can continue."""
 
 import time
 from collections.abc import Callable
@@ -11,27 +11,27 @@ from covpool.store.store import Store
 
 
 class Checkpoints:
-    """What is kept of long sequences.
+    """The checkpoints of long sequences.
 
     Args:
-        store: where.
-        every_s: seconds between two times.
+        store: where they are kept.
+        every_s: seconds between two checkpoints.
     """
 
     def __init__(self, store: Store, every_s: float) -> None:
         self._partials, self._every_s = store.partials, every_s
 
     def kept(self, keys: Keys) -> Partial:
-        """What is known of a sequence; what cannot be read is computed again."""
-        found = {}
+        """The stored sums of a sequence; sums that cannot be read are computed again."""
+        partials = {}
         for named, key in keys.items():
             with suppress(CorruptEntryError, FormatVersionError):
                 if (partial := self._partials.get(key)) is not None:
-                    found[named] = partial
-        return found
+                    partials[named] = partial
+        return partials
 
     def keep(self, keys: Keys) -> Keep:
-        """To be called by `extract_regions`, which knows the sums.
+        """A function for `extract_regions`, which has the sums.
 
         Raises (when called):
             StoreError: the store refused.

@@ -1,8 +1,7 @@
-"""Engine: computes the moments that a store lacks; whoever asks for a key gets the same bits.
+"""Engine: computes the moments that a store lacks; every caller gets the same bits for a key.
 
-The one place that knows what is ready, what is long and goes on from checkpoints, what shares a forward, on
-how many threads it runs and how results are cast. Short sequences share forwards of a fixed shape, see
-`covpool.extractor.extraction.packs`.
+Only this module decides what is ready, which sequences continue from checkpoints or share a forward, on how
+many threads, and how results are cast. Forwards have fixed shapes: see `covpool.extractor.extraction.packs`.
 """
 
 import logging
@@ -34,18 +33,18 @@ log = logging.getLogger(__name__)
 
 
 class Engine:
-    """Runs workloads; one at a time.
+    """Runs workloads, one at a time.
 
     Args:
-        store: what it has is not computed again; of long sequences, sums are kept there on the way.
-        device: torch's name of it; CUDA where there is one, by default.
-        threads: of a forward on a CPU; rounding depends on them.
+        store: its results are not computed again; it also keeps checkpoints of long sequences.
+        device: torch's name of the device; by default CUDA where there is one.
+        threads: threads of a forward on a CPU; rounding depends on them.
         model_memory: bytes that the weights of loaded models may take, see `LoadedModels`.
-        checkpoint_s: how often the sums of a long sequence are kept, in seconds.
+        checkpoint_s: seconds between two checkpoints of a long sequence.
 
     Attributes:
-        store: as given.
-        models: those in memory.
+        store: the store.
+        models: the models in memory.
     """
 
     def __init__(
@@ -70,16 +69,16 @@ class Engine:
         share: float = 1.0,
         progress: Progress | None = None,
     ) -> Iterator[tuple[int, dict[MomentsKey, Moments]]]:
-        """Index of each workload with those of its moments that the store lacks, in the dtype to be stored.
+        """Index of each workload with its moments that the store lacks, in the dtype to be stored.
 
-        First come those of which nothing is lacking, then the longest.
+        Workloads that lack nothing come first, then the longest.
 
         Args:
-            model: that the recipes name.
-            workloads: of the same recipes; all layers are taken in one forward.
-            again: compute what is ready too.
-            share: of the memory that forwards usually take. Results of another share may differ in their
-                last bits.
+            model: the model that the recipes name.
+            workloads: all of the same recipes; all layers are taken in one forward.
+            again: compute ready results too.
+            share: share of the memory that forwards usually take. Results of another share may differ in
+                their last bits.
             progress: called with the number of tokens done since the last call, over layers and strands.
 
         Raises:
@@ -90,14 +89,14 @@ class Engine:
         if not workloads:
             return
         recipes = workloads[0].recipes
-        assert all(one.recipes == recipes for one in workloads), "several recipes"
+        assert all(workload.recipes == recipes for workload in workloads), "several recipes"
         _check_weights(model, workloads[0])
-        keys = [one.keys(model) for one in workloads]
-        digests = [key.digest for of_one in keys for key in of_one.values()]
+        keys = [workload.keys(model) for workload in workloads]
+        digests = [key.digest for workload_keys in keys for key in workload_keys.values()]
         ready = set() if again else self.store.catalog.ready_among(digests)
         left: list[tuple[int, Workload]] = []
-        for index, one in enumerate(workloads):
-            lacking = one.lacking(keys[index], ready)
+        for index, workload in enumerate(workloads):
+            lacking = workload.lacking(keys[index], ready)
             if lacking.regions:
                 left.append((index, lacking))
             else:
@@ -106,22 +105,22 @@ class Engine:
             return
         adapter = self.models.adapter(model, recipes[0].dtype)
         with memory_share(share):
-            groups = forward_groups(adapter, [one for _, one in left])
+            groups = forward_groups(adapter, [workload for _, workload in left])
         for group in groups:
             indices, chosen = zip(*(left[place] for place in group), strict=True)
             computed = self._forward(adapter, chosen, keys[indices[0]], share, progress)
             for index, classes in zip(indices, computed, strict=True):
-                found = {
+                missing = {
                     key: classes[layer][name]
                     for (layer, name), key in keys[index].items()
-                    # A class that only another layer lacked: what is being read is not written over.
+                    # Only another layer lacked this selection: an entry that may be read is not overwritten.
                     if key.digest not in ready
                 }
-                yield index, {key: moments.astype(STORED_DTYPE) for key, moments in found.items()}
+                yield index, {key: moments.astype(STORED_DTYPE) for key, moments in missing.items()}
 
     @contextmanager
     def faults(self) -> Iterator[None]:
-        """Raise what goes wrong in the body as a `Fault`."""
+        """Raise errors of the body as a `Fault`."""
         fault: Fault
         try:
             yield
@@ -132,13 +131,13 @@ class Engine:
                 fault = OutageFault(str(fault))
             if isinstance(fault, UnforeseenFault):
                 log.exception("extraction failed")
-        # Only now, when the exception no longer holds the tensors of its frames.
+        # Only here: the exception no longer holds the tensors of its frames.
         if isinstance(fault, MemoryFault):
             self.models.free_memory()
         raise fault
 
     def _is_out(self) -> bool:
-        """Whether the storage is, by a look at it: an error of the system may come from anywhere."""
+        """Whether the storage is out, by a probe: a system error may have any origin."""
         try:
             probe(self.store)
         except StoreError:
@@ -153,7 +152,7 @@ class Engine:
         share: float,
         progress: Progress | None,
     ) -> list[dict[str, dict[str, Moments]]]:
-        """Moments of workloads that share a forward; one of several parts goes on from its checkpoints."""
+        """Moments of workloads that share a forward; one of several parts continues from its checkpoints."""
         long = adapter.part is not None and workloads[0].length > adapter.part
         with memory_share(share), compute_threads(self._threads):
             return extract_regions(
@@ -169,7 +168,7 @@ def _check_weights(model: Model, workload: Workload) -> None:
     """Refuse recipes of other weights than the model has.
 
     Raises:
-        ExtractionError: saying what to do.
+        ExtractionError: says what to do.
     """
     recipe = workload.recipes[0]
     if model.recipe(recipe.layer, workload.options, dtype=recipe.dtype) != recipe:

@@ -1,19 +1,19 @@
-"""Engine process: extraction in a child that may die, of which the next call starts another.
+"""Engine process: extraction in a child process that may die; the next call then starts another.
 
-Messages to the child are (number, kind, …), the number being that of the request:
+Messages to the child are (number, kind, …), where the number identifies the request:
 
-    load (model, dtype)          hold the model ready
+    load (model, dtype)          load the model
     run (batch)                  compute
-    stop                         leave the run of this number
+    stop                         stop the run of this number
 
-From it, under the same number, or 0 before it is ready:
+Messages from the child carry the same number, or 0 before it is ready:
 
-    device (Device)              what it runs on
-    tokens (n)                   done in this run so far
-    row (key, moments)           one result of the member that follows
-    member (index)               all rows of it were sent
-    fault (Fault)                the request ends here
-    end (seconds)                the request is done; how long the device was taken
+    device (Device)              the device it runs on
+    tokens (n)                   tokens done in this run so far
+    row (key, moments)           one result of the next member
+    member (index)               all rows of this member were sent
+    fault (Fault)                the request failed
+    end (seconds)                the request is done; seconds that the device was in use
 """
 
 from collections.abc import Generator
@@ -32,7 +32,7 @@ from covpool.store.values.moments import Moments
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What a child runs on: torch's name, and memory in bytes."""
+    """The device of a child: torch's name, and memory in bytes."""
 
     name: str = ""
     memory_used: int | None = None
@@ -44,9 +44,9 @@ class Batch:
     """Sequences to be computed together.
 
     Attributes:
-        model: that the recipes name.
-        workloads: of the same recipes, with their bases.
-        share: of the memory that forwards usually take.
+        model: the model that the recipes name.
+        workloads: all of the same recipes, with their bases.
+        share: share of the memory that forwards usually take.
     """
 
     model: Model
@@ -55,15 +55,15 @@ class Batch:
 
 
 class EngineProcess:
-    """The process that holds the models; requests come one at a time, `stop` and `kill` from any thread.
+    """The process that holds the models. It takes one request at a time, `stop` and `kill` from any thread.
 
     Args:
         settings: store, device, threads and memory of the child.
 
     Attributes:
-        device: what the child reported last of its device.
-        tokens: done in the current run, over layers and strands.
-        busy_s: seconds that the device was taken, over all runs.
+        device: the device as the child last reported it.
+        tokens: tokens done in the current run, over layers and strands.
+        busy_s: seconds that the device was in use, over all runs.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -76,7 +76,7 @@ class EngineProcess:
         self.busy_s = 0.0
 
     def start(self) -> Messages:
-        """The messages of a live process."""
+        """The messages of the process, which is started if none is alive."""
         if self._child is not None and not self._child.alive:
             self.close()
         if self._child is None:
@@ -85,7 +85,7 @@ class EngineProcess:
         return self._child.messages
 
     def load(self, model: Model, dtype: str) -> None:
-        """Have the model in memory, in the compute dtype of a recipe.
+        """Load the model into memory, in the compute dtype of a recipe.
 
         Raises:
             Fault: it cannot be loaded.
@@ -94,9 +94,9 @@ class EngineProcess:
             pass
 
     def run(self, batch: Batch) -> Generator[tuple[int, list[Row]]]:
-        """Index and rows of each member that something of was missing, as they are computed, float32.
+        """Index and float32 rows of each member that lacked results, as soon as they are computed.
 
-        What is ready in the store is left out of the rows. When the caller leaves, the run is stopped.
+        Rows leave out what is ready in the store. The run stops when the caller closes the generator.
 
         Raises:
             Fault: the rest was not computed.
@@ -104,7 +104,7 @@ class EngineProcess:
         return self._request("run", batch)
 
     def stop(self) -> None:
-        """Leave the current run as soon as the forward allows it, without the members that are left."""
+        """Stop the current run as soon as the forward allows it; remaining members are not computed."""
         child = self._child
         if child is not None:
             child.messages.send(self._number, "stop")
@@ -125,13 +125,13 @@ class EngineProcess:
         rows: list[Row] = []
         ended = False
         messages = self.start()
-        # Where it is gone, the answers say so.
+        # If the child is gone, the loop below ends and reports it.
         messages.send(self._number, *request)
         try:
-            for number, *told in messages.receive():
+            for number, *message in messages.receive():
                 if number not in (0, self._number):
                     continue
-                match told:
+                match message:
                     case "device", Device() as device:
                         self._ready, self.device = True, device
                     case "tokens", int(tokens):
@@ -144,7 +144,7 @@ class EngineProcess:
                     case "fault", Fault() as fault:
                         ended = True
                         if number == 0 or isinstance(fault, UnforeseenFault):
-                            # It ends by itself, or its device is not trusted again.
+                            # The child ends by itself, or its device can no longer be trusted.
                             self.kill()
                             self.close()
                         raise fault

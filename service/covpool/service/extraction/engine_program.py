@@ -1,6 +1,6 @@
 """Engine program: the child of an `EngineProcess`; it holds the models and computes.
 
-It ends when its parent does: whoever is gone, for whatever reason, leaves no child behind.
+It ends when its parent ends, for whatever reason, so no child process is left over.
 """
 
 import logging
@@ -21,13 +21,13 @@ from covpool.service.settings import Settings
 from covpool.store.store import Store
 
 #: Seconds between two messages about progress.
-TELL_S = 0.2
+PROGRESS_S = 0.2
 
 log = logging.getLogger(__name__)
 
 
 class _StoppedError(Exception):
-    """The run was left by its caller."""
+    """The caller stopped the run."""
 
 
 class EngineProgram:
@@ -43,24 +43,24 @@ class EngineProgram:
             checkpoint_s=settings.keep_s,
         )
         self._requests: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
-        # Numbers of the request under way, and of the last one that was stopped.
+        # Numbers of the current request, and of the last one that was stopped.
         self._number = self._stopped = 0
         self._tokens = 0
-        self._told = 0.0
+        self._sent_at = 0.0
 
     def listen(self) -> None:
-        """Take messages until the parent is gone, then end this process."""
+        """Receive messages until the parent is gone, then end this process."""
         for number, kind, *more in self._messages.receive():
             if kind == "stop":
                 self._stopped = number
             else:
                 self._requests.put((number, kind, *more))
-        # Without waiting for the forward in hand: nobody would take its result.
+        # Do not wait for the current forward: no one would receive its result.
         os._exit(0)
 
     def work(self) -> None:
         """Answer requests, for ever."""
-        self._tell_device()
+        self._send_device()
         while True:
             self._number, kind, *more = self._requests.get()
             begun = time.perf_counter()
@@ -70,10 +70,10 @@ class EngineProgram:
                         self._engine.models.adapter(*more)
                     else:
                         self._run(*more)
-                    self._tell_device()
-                    self._tell("end", time.perf_counter() - begun)
+                    self._send_device()
+                    self._send("end", time.perf_counter() - begun)
             except Fault as fault:
-                self._tell("fault", fault)
+                self._send("fault", fault)
 
     def _run(self, batch: Batch) -> None:
         self._tokens = 0
@@ -81,34 +81,34 @@ class EngineProgram:
             batch.model, batch.workloads, share=batch.share, progress=self._progress
         )
         try:
-            for index, found in computed:
-                # One by one, or all would be held in several more copies on the way.
-                for key, moments in found.items():
-                    self._tell("row", key, moments)
-                self._tell("tokens", self._tokens)
-                self._tell("member", index)
+            for index, results in computed:
+                # One by one: sending all at once would hold several more copies in memory.
+                for key, moments in results.items():
+                    self._send("row", key, moments)
+                self._send("tokens", self._tokens)
+                self._send("member", index)
         except _StoppedError:
             log.info("a run was stopped")
 
     def _progress(self, tokens: int) -> None:
-        """Tell of tokens done, now and then; leave a run that was stopped."""
+        """Report the tokens done, from time to time; leave a run that was stopped."""
         self._tokens += tokens
         if self._stopped == self._number:
             raise _StoppedError
-        if time.monotonic() >= self._told + TELL_S:
-            self._told = time.monotonic()
-            self._tell("tokens", self._tokens)
+        if time.monotonic() >= self._sent_at + PROGRESS_S:
+            self._sent_at = time.monotonic()
+            self._send("tokens", self._tokens)
 
-    def _tell(self, *told: object) -> None:
-        self._messages.send(self._number, *told)
+    def _send(self, *message: object) -> None:
+        self._messages.send(self._number, *message)
 
-    def _tell_device(self) -> None:
-        self._tell("device", Device(*self._engine.models.device_memory()))
+    def _send_device(self) -> None:
+        self._send("device", Device(*self._engine.models.device_memory()))
 
 
 def main() -> None:
     """Serve the parent, under the settings of the environment."""
-    # An interrupt or a stop meant for all processes of a service is the parent's to act on.
+    # An interrupt or a stop signal goes to all processes of a service; the parent acts on it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     messages = Messages.of_parent()

@@ -1,4 +1,4 @@
-"""Loaded models: adapters in memory; those used least recently make room for others."""
+"""Loaded models: adapters in memory; the least recently used ones are unloaded for others."""
 
 import gc
 import logging
@@ -32,7 +32,7 @@ class LoadedModels:
     def __init__(self, device: str | None = None, memory: int | None = None) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._memory = memory
-        # The one used last comes last.
+        # In order of use, the most recent last.
         self._adapters: OrderedDict[tuple[str, str], tuple[Adapter, int]] = OrderedDict()
 
     def adapter(self, model: Model, dtype: str) -> Adapter:
@@ -64,13 +64,13 @@ class LoadedModels:
         return str(self.device), memory.total - memory.available, memory.total
 
     def free_memory(self) -> None:
-        """Give back what torch keeps in reserve."""
+        """Release the memory that torch caches."""
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
     def _make_room(self, wanted: int) -> None:
-        """Unload the models used least recently until so many bytes fit in addition to the others."""
+        """Unload the least recently used models until `wanted` bytes fit in addition to the others."""
         most = self._memory
         if most is None:
             most = int(MODEL_SHARE * self.device_memory()[2])

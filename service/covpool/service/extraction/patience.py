@@ -1,4 +1,4 @@
-"""Patience: bulk work waits for a storage that is away, full or read-only, and goes on by itself."""
+"""Patience: bulk work waits while its storage is away, full or read-only, and then goes on by itself."""
 
 import logging
 import threading
@@ -14,7 +14,7 @@ from covpool.store.store import Store
 
 log = logging.getLogger(__name__)
 
-#: Seconds to wait before it is tried again; doubled while that fails.
+#: Seconds before the next try; doubled after every failure, up to the longest.
 FIRST_S = 0.5
 LONGEST_S = 5.0
 
@@ -22,22 +22,22 @@ T = TypeVar("T")
 
 
 def patiently(store: Store, act: Callable[[], T], over: threading.Event) -> T:
-    """The result of `act`, tried again for as long as the storage is out and `over` is not set.
+    """The result of `act`, which is tried again while the storage is out and `over` is not set.
 
     Raises:
-        StoreError: for another reason than an outage, or at the end.
-        OutageFault: at the end.
+        StoreError: for another reason than an outage, or once `over` is set.
+        OutageFault: once `over` is set.
     """
-    pause, told = FIRST_S, False
+    pause, logged = FIRST_S, False
     while True:
         try:
             return act()
         except (StoreError, OutageFault) as error:
             if over.is_set() or (isinstance(error, StoreError) and not is_outage(error)):
                 raise
-            if not told:
+            if not logged:
                 log.warning("paused, goes on by itself: %s", error)
-            told = True
+            logged = True
         while not over.wait(pause):
             pause = min(2 * pause, LONGEST_S)
             if works(store) is None:
@@ -45,7 +45,7 @@ def patiently(store: Store, act: Callable[[], T], over: threading.Event) -> T:
 
 
 def works(store: Store) -> StoreError | None:
-    """Why the storage takes nothing now; None where it does."""
+    """The error of a probe of the storage; None if it works."""
     try:
         probe(store)
     except StoreError as error:
@@ -54,11 +54,11 @@ def works(store: Store) -> StoreError | None:
 
 
 class OutageLines:
-    """Tells when a run is paused by its storage, and when it goes on.
+    """Reports when a run is paused by its storage, and when it goes on.
 
     Args:
-        store: looked at now and then.
-        write: takes a line.
+        store: probed from time to time.
+        write: called with a line of text.
     """
 
     def __init__(self, store: Store, write: Callable[[str], None]) -> None:
@@ -67,7 +67,7 @@ class OutageLines:
         self._since: float | None = None
 
     def look(self) -> None:
-        """Look, unless that was done a moment ago."""
+        """Probe the storage, unless that was done a moment ago."""
         now = time.monotonic()
         if now < self._looked + (LONGEST_S if self._since is None else FIRST_S):
             return
@@ -80,7 +80,7 @@ class OutageLines:
             self.end()
 
     def end(self) -> None:
-        """Say that the run goes on, where it was paused."""
+        """Report that the run goes on, if it was paused."""
         if self._since is not None:
             self._write(f"goes on after {time.monotonic() - self._since:.0f} s: the storage works again")
         self._since = None

@@ -1,4 +1,4 @@
-"""Settling: results are computed and put into the store, outages are waited for, faults are isolated."""
+"""Settling: computes results and puts them into the store; waits during outages, isolates faults."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -26,15 +26,15 @@ def settle(
     replace: bool = False,
     on_put: Callable[[list[Row]], None] = lambda rows: None,
 ) -> Iterator[tuple[Item, Fault | None]]:
-    """Each item once its results are in the store, or with the fault that is its own.
+    """Each item when its results are in the store, or with its own fault.
 
     Args:
-        store: where they go.
-        items: to be computed together.
-        compute: the results of items, given a share of the usual memory.
+        store: where the results go.
+        items: items to compute together.
+        compute: returns the results of items; its second argument is the share of the usual memory.
         over: ends every wait when it is set.
-        replace: replace what is stored with other bits.
-        on_put: called with what was put.
+        replace: replace stored results that have other bits.
+        on_put: called with the rows that were put.
 
     Raises:
         OutsideFault, StoreError: no item is at fault.

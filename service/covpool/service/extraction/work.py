@@ -1,4 +1,4 @@
-"""Work: what a bulk worker is told, and what it answers; small enough to travel, and never a matrix."""
+"""Work: the messages to and from a bulk worker; small, and never a matrix."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from covpool.store.store import Store
 
 @dataclass(frozen=True)
 class Spec:
-    """What is the same for all work of a run.
+    """The parameters that all work of a run shares.
 
     Attributes:
         store, catalog: where moments go, as `Store.open` takes them; every worker must reach both.
         model: bundled name, directory or hub id.
         weights: digest the model must have, so that all workers compute the same.
         dtype: compute dtype.
-        device: torch's name of it; CUDA where there is one, by default.
-        threads: of torch, on a CPU. Rounding depends on them: two runs agree to the bit when they are equal.
-        keep_s: how often the sums of a long sequence are kept, in seconds.
-        durability, codec: of what is put, as `Store.open` takes them.
+        device: torch's name of the device; by default CUDA where there is one.
+        threads: threads of torch on a CPU. Rounding depends on them: runs with equal threads give equal bits.
+        keep_s: seconds between two checkpoints of a long sequence.
+        durability, codec: of new entries, as `Store.open` takes them.
     """
 
     store: str
@@ -44,8 +44,8 @@ class Work:
     """Workloads that share a forward.
 
     Attributes:
-        workloads: with their bases, by index of the plan's item; at least one.
-        cost: bases that the whole forward computes, filler included; time is linear in them.
+        workloads: workloads with their bases, by index of the plan's item; at least one.
+        cost: bases that the whole forward computes, padding included; time is linear in them.
     """
 
     workloads: Mapping[int, Workload]
@@ -54,12 +54,12 @@ class Work:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a piece of work.
+    """The outcome of a piece of work.
 
     Attributes:
-        errors: by index of the plan's item, those that failed by their own fault.
-        matrices: that were put into the store.
-        busy_s: seconds its device was taken.
+        errors: errors of items that failed by their own fault, by index of the plan's item.
+        matrices: number of matrices put into the store.
+        busy_s: seconds that its device was in use.
     """
 
     errors: Mapping[int, str]

@@ -1,6 +1,6 @@
-"""Fit program: one fit in a process of its own, which may load torch, and die; the other end of `FitEngine`.
+"""Fit program: one fit in its own process, which may load torch and may die; the child of `FitEngine`.
 
-It takes the request of the fit, and answers with its file or a fault. It ends when its parent does.
+It receives the request of the fit, and answers with a file or a fault. It ends when its parent ends.
 """
 
 import logging
@@ -37,17 +37,17 @@ def fit_to_file(store: Store, request: Mapping[str, Any]) -> bytes:
     """The file of the pooling that a request of `/v1/bottlenecks` asks for.
 
     Raises:
-        ServiceError, FitError, StoreError: the fit refuses, or moments are missing.
+        ServiceError, FitError, StoreError: the request does not fit, or moments are missing.
     """
     recipe = Recipe.from_json(request["recipe"])
     if request["job"] is None:
-        found = list(keys_of(store, recipe).values())
+        keys = list(keys_of(store, recipe).values())
         names: list[str] = []
     else:
-        records = [one for one in JobQueue(store.database).job(request["job"]).records if one.key]
-        found = [store.entry(one.key).moments_key for one in records]
-        names = [one.name for one in records]
-    source = StoredMoments(lambda: store, found)
+        records = [record for record in JobQueue(store.database).job(request["job"]).records if record.key]
+        keys = [store.entry(record.key).moments_key for record in records]
+        names = [record.name for record in records]
+    source = StoredMoments(lambda: store, keys)
     settings = {"k": request["k"], "name": request["name"], **request["settings"]}
     fitted = METHODS[request["method"]].fit(source, _targets(request["targets"], names), **settings)
     with tempfile.TemporaryDirectory(prefix="covpool-fit-") as directory:
@@ -68,7 +68,7 @@ def _targets(table: Mapping[str, list[float]] | None, names: list[str]) -> Targe
 
 
 def _fault_of(error: Exception) -> Fault:
-    """What is missing or does not fit is missing the next time; what is away comes back."""
+    """The fault of an error: missing data is the input's fault, an outage is not."""
     if isinstance(error, ServiceError | StoreError) and not is_outage(error):
         return InputFault(str(error))
     fault = fault_of(error)
@@ -85,7 +85,7 @@ def _end_with_parent(received: Iterator[object]) -> None:
 
 def main() -> None:
     """Serve the parent, under the settings of the environment."""
-    # An interrupt or a stop meant for all processes of a service is the parent's to act on.
+    # An interrupt or a stop signal goes to all processes of a service; the parent acts on it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     messages = Messages.of_parent()

@@ -1,6 +1,6 @@
-"""Fits: poolings asked for over HTTP, as tasks of the queue; a file that is done is kept in its database.
+"""Fits: poolings fitted over HTTP, as tasks of the queue; finished files are kept in its database.
 
-Every API process of a service applies what was fitted, whichever worker did.
+Every API process of a service serves all finished fits, whichever worker ran them.
 """
 
 import tempfile
@@ -24,19 +24,19 @@ from covpool.store.poolings.files import load_pooling
 from covpool.store.poolings.fitted import FittedPooling
 from covpool.store.values.keys import canonical_json
 
-#: Seconds for which the list of finished fits is remembered.
+#: Seconds for which the list of finished fits is cached.
 _REMEMBERED_S = 1.0
 _WITHOUT_RESULT = ("failed", "quarantined", "cancelled")
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A fit asked for.
+    """A fit and its state.
 
     Attributes:
-        name: of the pooling.
-        state: failed when it was refused, or tried too often.
-        error: of the last attempt.
+        name: name of the pooling.
+        state: failed when it was refused or tried too often.
+        error: error of the last attempt.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Fit:
 
 
 class Fits:
-    """The fits of one database: asked for, looked at, and applied once they are done."""
+    """The fits of one database: submits, reads and serves them."""
 
     def __init__(self, database: Database) -> None:
         self._database = with_tables(database, TABLES)
@@ -53,7 +53,7 @@ class Fits:
         self._read = float("-inf")
 
     def submit(self, name: str, request: Mapping[str, Any]) -> Fit:
-        """Queue a fit; the same request again is the same fit, and a failed name is free.
+        """Queue a fit; an equal request is the same fit, and the name of a failed fit is free.
 
         Raises:
             RequestError: another request took the name.
@@ -65,9 +65,9 @@ class Fits:
             asked = connection.scalar(sa.select(tasks.c.asks).where(tasks.c.key == row["key"]))
         if asked != canonical_json(dict(request)):
             raise RequestError(f"a bottleneck called {name!r} was asked for otherwise; choose another name")
-        return self.one(name)
+        return self.get(name)
 
-    def one(self, name: str) -> Fit:
+    def get(self, name: str) -> Fit:
         """The fit of this name.
 
         Raises:
@@ -75,16 +75,16 @@ class Fits:
         """
         with self._database.reading() as connection:
             query = sa.select(tasks.c.state, tasks.c.error).where(tasks.c.key == fit_key(name))
-            found = connection.execute(query).one_or_none()
-        if found is None:
+            row = connection.execute(query).one_or_none()
+        if row is None:
             raise KeyError(name)
-        return Fit(name, "failed" if found.state == "quarantined" else found.state, found.error)
+        return Fit(name, "failed" if row.state == "quarantined" else row.state, row.error)
 
     def file(self, name: str) -> bytes | None:
         """The safetensors file of a fit that is done; None otherwise."""
         with self._database.reading() as connection:
-            found = connection.scalar(sa.select(fitted.c.file).where(fitted.c.name == name))
-        return None if found is None else bytes(found)
+            content = connection.scalar(sa.select(fitted.c.file).where(fitted.c.name == name))
+        return None if content is None else bytes(content)
 
     def served(self, *, fresh: bool = False) -> Mapping[str, FittedPooling]:
         """Every fit that is done, loaded, by name; up to a second old unless it must be fresh."""
@@ -100,7 +100,7 @@ class Fits:
 
 
 def keep_file(connection: Connection, name: str, file: bytes) -> None:
-    """Have a fit's file applied, in the transaction that ends its task."""
+    """Keep the file of a fit, in the transaction that ends its task."""
     insert_if_absent(connection, fitted, [{"name": name, "file": file}])
 
 

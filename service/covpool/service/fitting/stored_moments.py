@@ -1,4 +1,4 @@
-"""Moments of a store as a fit reads them: again and again, here or in another process."""
+"""Stored moments: the moments that a fit reads repeatedly, in this process or in others."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
@@ -9,16 +9,16 @@ from covpool.store.store import Store
 from covpool.store.values.keys import MomentsKey, Recipe, sha256
 from covpool.store.values.moments import Moments
 
-#: Decoded moments are kept in memory up to this many bytes in all; a larger collection is read every time.
+#: Decoded moments are kept in memory up to this many bytes; a larger collection is read every time.
 MEMORY_BYTES = 1 << 30
 
 
 class StoredMoments:
-    """A source of moments for the fits; pickles as the way to the store, so that workers read for themselves.
+    """A source of moments for fits; its pickle has no moments, and each worker reads the store itself.
 
     Args:
         open_store: opens the store; called once in every process that reads.
-        keys: of one feature space, in the order of the fit.
+        keys: keys of one feature space, in the order of the fit.
         memory_bytes: see `MEMORY_BYTES`.
 
     Raises:
@@ -38,18 +38,18 @@ class StoredMoments:
                 "there are no moments to fit on; extract some, or choose others"
                 if not spaces
                 else "moments of several models or layers: "
-                + ", ".join(sorted(f"{one.model} {one.layer}" for one in spaces.values()))
+                + ", ".join(sorted(f"{recipe.model} {recipe.layer}" for recipe in spaces.values()))
                 + "; choose one"
             )
 
     @property
     def recipe(self) -> Recipe:
-        """Of the first; the others share its feature space."""
+        """The recipe of the first key; the others share its feature space."""
         return self.keys[0].recipe
 
     @property
     def digest(self) -> str:
-        """Over the keys, in order."""
+        """Digest over the keys, in order."""
         return sha256("".join(key.digest for key in self.keys))
 
     def __len__(self) -> int:
@@ -58,12 +58,12 @@ class StoredMoments:
     def read(self, indices: Sequence[int]) -> Iterator[Moments]:
         """The moments at these places, from memory or from the store."""
         for index in indices:
-            found = self._kept.get(index)
-            if found is None:
-                found = self._store.get(self.keys[index])
-                if len(self.keys) * found.second_moment.nbytes <= self.memory_bytes:
-                    self._kept[index] = found
-            yield found
+            moments = self._kept.get(index)
+            if moments is None:
+                moments = self._store.get(self.keys[index])
+                if len(self.keys) * moments.second_moment.nbytes <= self.memory_bytes:
+                    self._kept[index] = moments
+            yield moments
 
     @cached_property
     def _store(self) -> Store:

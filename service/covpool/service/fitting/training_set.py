@@ -1,4 +1,4 @@
-"""What a fit is trained on: which of a store's moments, and their targets."""
+"""Training set: the moments of a store that a fit is trained on, and their targets."""
 
 import csv
 from collections import Counter
@@ -14,11 +14,11 @@ from covpool.store.store import Store
 from covpool.store.values.keys import MomentsKey, Recipe
 
 
-def one_recipe(store: Store, *, model: str | None = None, layer: str | None = None) -> Recipe:
+def only_recipe(store: Store, *, model: str | None = None, layer: str | None = None) -> Recipe:
     """The only recipe of a store, or of its moments of this model and layer.
 
     Raises:
-        RequestError: there is none, or more than one is left; the message lists them.
+        RequestError: there is none, or there are several; the message lists them.
     """
     counts = Counter(
         key.recipe
@@ -29,21 +29,21 @@ def one_recipe(store: Store, *, model: str | None = None, layer: str | None = No
         return next(iter(counts))
     asked = " ".join(part for part in (model, layer) if part)
     if not counts:
-        there = {f"{key.recipe.model} {key.recipe.layer}" for key in store.keys()}  # noqa: SIM118
+        present = {f"{key.recipe.model} {key.recipe.layer}" for key in store.keys()}  # noqa: SIM118
         raise RequestError(
-            f"the store has no moments of {asked}; it has those of {', '.join(sorted(there))}"
-            if there
+            f"the store has no moments of {asked}; it has those of {', '.join(sorted(present))}"
+            if present
             else "the store has no moments yet; extract some first (covpool extract, covpool precompute)"
         )
     listed = "; ".join(
-        f"{one.model} {one.layer} {one.dtype} strand {one.strand} ({number})"
-        for one, number in counts.items()
+        f"{recipe.model} {recipe.layer} {recipe.dtype} strand {recipe.strand} ({number})"
+        for recipe, number in counts.items()
     )
     raise RequestError(f"the store has moments of several recipes: {listed}; choose with --model and --layer")
 
 
 def keys_of(store: Store, recipe: Recipe, fasta: Path | None = None) -> dict[str, MomentsKey]:
-    """Keys by name: of the sequences of a FASTA file in its order, or all of the recipe in key order.
+    """Keys by name: those of a FASTA file in its order, or all keys of the recipe in key order.
 
     Raises:
         RequestError: moments of the file's sequences are not in the store.
@@ -51,27 +51,27 @@ def keys_of(store: Store, recipe: Recipe, fasta: Path | None = None) -> dict[str
     if fasta is None:
         every = store.keys()
         return {key.digest: key for key in every if key.recipe == recipe}
-    found: dict[str, MomentsKey] = {}
+    keys: dict[str, MomentsKey] = {}
     missing = []
     for sequence in read_fasta(fasta):
         key = MomentsKey(sequence.digest, len(sequence), recipe)
         if key in store:
-            found[sequence.name] = key
+            keys[sequence.name] = key
         else:
             missing.append(sequence.name)
     if missing:
         raise RequestError(
-            f"{fasta}: the store lacks {len(missing)} of {len(missing) + len(found)} sequences, first "
+            f"{fasta}: the store lacks {len(missing)} of {len(missing) + len(keys)} sequences, first "
             f"{missing[0]}; extract them first (covpool extract {fasta} --store …)"
         )
-    return found
+    return keys
 
 
 def read_targets(table: Path, names: Iterable[str]) -> Targets:
     """Targets of the named sequences, from a tab-separated table with a header and names in its first column.
 
     Raises:
-        RequestError: the table is not readable so, or lacks a sequence.
+        RequestError: the table cannot be read, or lacks a sequence.
         PoolingError: a value is missing or a target is constant.
     """
     try:

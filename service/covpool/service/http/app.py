@@ -16,9 +16,9 @@ from covpool.service.http import openapi, problems
 from covpool.service.http.body_cache import BodyCache
 from covpool.service.http.context import Context
 from covpool.service.http.metrics import Metrics
-from covpool.service.http.middleware.envelope import Envelope
-from covpool.service.http.middleware.gate import Gate
+from covpool.service.http.middleware.auth import Auth
 from covpool.service.http.middleware.rates import Rates
+from covpool.service.http.middleware.request_context import RequestContext
 from covpool.service.http.query import only_known
 from covpool.service.http.routes import (
     bottlenecks,
@@ -39,25 +39,25 @@ from covpool.service.opening import open_chosen
 from covpool.service.processes.supervisor import Supervisor
 from covpool.service.queue import JobQueue, TaskLeases, Workers
 from covpool.service.settings import Settings
-from covpool.service.submission.offered import Offered
+from covpool.service.submission.served import Served
 from covpool.store.threads import one_thread
 
 
 def create_app(
-    settings: Settings | None = None, offered: Offered | None = None, shutdown: Shutdown | None = None
+    settings: Settings | None = None, served: Served | None = None, shutdown: Shutdown | None = None
 ) -> FastAPI:
     """The application under these settings; the store opens and the workers start with its lifespan.
 
-    `offered` is read from the settings when it is not given. Whoever runs the server begins the `shutdown`.
+    `served` is read from the settings by default. The server's program begins the `shutdown`.
     """
     chosen = settings or Settings()
     stopping = shutdown or Shutdown(chosen.shutdown_s)
     metrics = Metrics()
-    on_offer = offered or Offered.read(chosen.models, chosen.bottlenecks)
+    all_served = served or Served.read(chosen.models, chosen.bottlenecks)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # Requests are what runs side by side here.
+        # Requests run in parallel here, each on one BLAS thread.
         with one_thread(), open_chosen(chosen) as store:
             queue, workers = JobQueue(store.database), Workers(store.database, lease_s=chosen.lease_s)
             leases = TaskLeases(store.database, lease_s=chosen.lease_s, max_attempts=chosen.max_attempts)
@@ -71,7 +71,7 @@ def create_app(
                 queue,
                 workers,
                 fits,
-                replace(on_offer, fitted=fits.served),
+                replace(all_served, fitted=fits.served),
                 supervisor,
                 Tokens(store.database),
                 assemblies,
@@ -94,14 +94,14 @@ def create_app(
         summary="Second moments of genomic foundation model activations, cached, and their embeddings.",
         lifespan=lifespan,
         dependencies=[Depends(only_known)],
-        # FastAPI's own pages take their scripts from elsewhere; see `routes.docs`.
+        # FastAPI's own pages load scripts from other hosts; see `routes.docs`.
         docs_url=None,
         redoc_url=None,
     )
     problems.install(app)
     openapi.install(app)
-    # The last one added is the outermost.
-    app.add_middleware(Gate, max_body=chosen.max_body, rates=Rates(chosen.rate_per_minute))
+    # The middleware added last is the outermost.
+    app.add_middleware(Auth, max_body=chosen.max_body, rates=Rates(chosen.rate_per_minute))
     if chosen.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -117,7 +117,7 @@ def create_app(
                 "Covpool-Count",
             ],
         )
-    app.add_middleware(Envelope, metrics=metrics)
+    app.add_middleware(RequestContext, metrics=metrics)
     for route in (
         embeddings,
         jobs,

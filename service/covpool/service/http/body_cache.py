@@ -1,4 +1,4 @@
-"""Encoded matrices kept in memory: the bytes of a row never change, so sending them again costs no work."""
+"""Body cache: encoded matrices in memory; the bytes of a row never change, so they are sent again."""
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -12,10 +12,10 @@ class Encoded:
     """One representation of one key.
 
     Attributes:
-        body: what is sent.
+        body: the bytes to send.
         media_type: its content type.
-        headers: what else is told of it, its entity tag among them.
-        place: of the row that it was read from.
+        headers: further headers, its entity tag included.
+        place: place of the row that it was read from.
     """
 
     body: bytes = field(repr=False)
@@ -25,7 +25,7 @@ class Encoded:
 
 
 class BodyCache:
-    """The latest used bodies, up to so many bytes in all; a body larger than a quarter of it is not kept."""
+    """The latest used bodies, up to `budget` bytes; a body larger than a quarter of that is not kept."""
 
     def __init__(self, budget: int) -> None:
         self._budget = budget
@@ -34,20 +34,20 @@ class BodyCache:
         self._lock = Lock()
 
     def get(self, key: str, media_type: str, place: Place) -> Encoded | None:
-        """The representation when it is held, and of the row that is the key's now; others are dropped."""
+        """The representation if it is held and of the key's present row; one of another row is dropped."""
         name = (key, media_type)
         with self._lock:
-            found = self._bodies.get(name)
-            if found is None:
+            encoded = self._bodies.get(name)
+            if encoded is None:
                 return None
-            if found.place != place:
+            if encoded.place != place:
                 self._drop(name)
                 return None
             self._bodies.move_to_end(name)
-            return found
+            return encoded
 
     def put(self, key: str, encoded: Encoded) -> None:
-        """Hold a representation, letting go of those that were not used for longest."""
+        """Hold a representation; the least recently used ones are dropped."""
         name, size = (key, encoded.media_type), len(encoded.body)
         if 4 * size > self._budget:
             return

@@ -1,4 +1,4 @@
-"""Context: what every route needs, built once per process and handed out as a FastAPI dependency."""
+"""Context: settings and resources of every route, built once per process; a FastAPI dependency."""
 
 from dataclasses import dataclass
 from typing import Annotated, cast
@@ -15,7 +15,7 @@ from covpool.service.http.storage_watch import StorageWatch
 from covpool.service.processes.supervisor import Supervisor
 from covpool.service.queue import JobQueue, Workers
 from covpool.service.settings import Settings
-from covpool.service.submission.offered import Offered
+from covpool.service.submission.served import Served
 from covpool.store.store import Store
 
 
@@ -28,7 +28,7 @@ class Context:
     queue: JobQueue
     workers: Workers
     fits: Fits
-    offered: Offered
+    served: Served
     supervisor: Supervisor
     tokens: Tokens
     genomes: Genomes

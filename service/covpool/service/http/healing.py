@@ -1,4 +1,4 @@
-"""Healing over HTTP: a matrix that does not read back gives way, is told of, and can be computed again."""
+"""Healing over HTTP: a damaged matrix is retired and reported, and can be computed again."""
 
 import logging
 from collections.abc import Callable
@@ -15,18 +15,18 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: What jobs say of a record whose matrix was lost; its bases are kept no longer than they are queued.
+#: Error of a record whose matrix was lost; its bases are kept only while its task is queued.
 _SUBMIT_AGAIN = "its cached matrix was damaged and has been retired; submit the sequence again"
 
 
 def read_whole(context: Context, key: str, read: Callable[[str], T]) -> T:
-    """What `read` takes of a key; where its row is damaged, another whole row of it is read.
+    """The result of `read` for a key; where its row is damaged, another intact row is read.
 
     Raises:
-        MatrixLostError: there is none; the damaged row was retired, and the key is free to be computed.
+        MatrixLostError: no intact row; the damaged one was retired, and the key can be computed again.
         KeyNotFoundError: nothing is cached under the key.
         CorruptEntryError: the row is damaged, and the store may not be written.
-        StorageError, CatalogError: storage or database are away; nothing was retired.
+        StorageError, CatalogError: storage or database are not available; nothing was retired.
     """
     try:
         return read(key)

@@ -1,7 +1,7 @@
 """Metrics for Prometheus: this process's requests and caches, and the queue and workers of its database.
 
-Workers on any host tell of themselves in the table `workers` with every heartbeat, so that one address is
-enough to scrape. What concerns the database is the same from every API process: take `max`, not `sum`, of it.
+Workers on any host report to the table `workers` with every heartbeat, so that one address is enough to
+scrape. Figures of the database are the same from every API process: aggregate them by `max`, not by `sum`.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "OPTIONS"})
 
 
 class Metrics:
-    """What one application counts."""
+    """The metrics of one application."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -52,50 +52,50 @@ class Metrics:
         )
 
     def watch(self, queue: JobQueue, workers: Workers, storage: StorageWatch) -> None:
-        """Tell of this queue and its workers too, and of the arrays."""
+        """Expose the metrics of this queue, its workers and the arrays too."""
         self._registry.register(_Database(queue, workers, storage))
 
     def began(self) -> None:
-        """A request has come."""
+        """Count a request that begins."""
         self._in_flight.inc()
 
     def ended(self, method: str, route: str, status: int, seconds: float) -> None:
-        """It was answered; status 0 when it broke off. `route` is the template, never what was asked for."""
+        """Count a request that ended, status 0 if it broke off. `route` is the template, never the path."""
         self._in_flight.dec()
-        known = method if method in _METHODS else "other"
-        self._requests.labels(known, route, str(status)).observe(seconds)
+        method_label = method if method in _METHODS else "other"
+        self._requests.labels(method_label, route, str(status)).observe(seconds)
 
     def looked_up(self, cache: str, *, hits: int, misses: int) -> None:
-        """A cache was asked."""
+        """Count look-ups in a cache."""
         self._cache.labels(cache, "hit").inc(hits)
         self._cache.labels(cache, "miss").inc(misses)
 
     def healed(self, *, lost: bool) -> None:
-        """A damaged matrix was retired."""
+        """Count a damaged matrix that was retired."""
         self._damaged.labels("lost" if lost else "replaced").inc()
 
     def exposed(self) -> bytes:
-        """All of it in Prometheus's text format."""
+        """All metrics in Prometheus's text format."""
         return generate_latest(self._registry)
 
 
 class _Database(Collector):
-    """Asked anew at every scrape; with the database away the rest is still told."""
+    """Reads the database at every scrape; without the database, the other metrics are still exposed."""
 
     def __init__(self, queue: JobQueue, workers: Workers, storage: StorageWatch) -> None:
         self._queue, self._workers, self._storage = queue, workers, storage
 
     def describe(self) -> list[Metric]:
-        """Nothing beforehand: registering must not ask the database."""
+        """Nothing: registering must not read the database."""
         return []
 
     def collect(self) -> Iterator[Metric]:
         """The state of queue and workers now."""
         up = GaugeMetricFamily("covpool_database_up", "Whether the database answered this scrape.")
-        found: list[Metric] = []
+        metrics: list[Metric] = []
         try:
-            found += self._tasks()
-            found += _workers(self._workers.present())
+            metrics += self._tasks()
+            metrics += _workers(self._workers.present())
         except StoreError:
             up.add_metric([], 0)
         else:
@@ -106,7 +106,7 @@ class _Database(Collector):
             "Whether the arrays can be read and written.",
             float(self._storage.look() is None),
         )
-        yield from found
+        yield from metrics
 
     def _tasks(self) -> Iterator[Metric]:
         stats = self._queue.stats()
@@ -128,30 +128,30 @@ class _Database(Collector):
 def _workers(states: list[WorkerState]) -> Iterator[Metric]:
     yield GaugeMetricFamily("covpool_workers", "Workers heard of within a lease, on any host.", len(states))
     counted: tuple[tuple[str, str, Callable[[WorkerState], float]], ...] = (
-        ("tasks", "Tasks done.", lambda one: one.tasks),
-        ("tokens", "Tokens done.", lambda one: one.tokens),
-        ("batches", "Batches run.", lambda one: one.batches),
-        ("busy_seconds", "Time spent on batches.", lambda one: one.busy_s),
+        ("tasks", "Tasks done.", lambda w: w.tasks),
+        ("tokens", "Tokens done.", lambda w: w.tokens),
+        ("batches", "Batches run.", lambda w: w.batches),
+        ("busy_seconds", "Time spent on batches.", lambda w: w.busy_s),
     )
-    for name, said, value in counted:
-        counter = CounterMetricFamily(f"covpool_worker_{name}", said, labels=["worker", "device"])
-        for one in states:
-            counter.add_metric([one.name, one.device], value(one))
+    for name, description, value in counted:
+        counter = CounterMetricFamily(f"covpool_worker_{name}", description, labels=["worker", "device"])
+        for worker in states:
+            counter.add_metric([worker.name, worker.device], value(worker))
         yield counter
     measured: tuple[tuple[str, str, Callable[[WorkerState], float | None]], ...] = (
-        ("last_seen_seconds", "Time since its last heartbeat.", lambda one: one.seen_s),
-        ("paused_seconds", "Time it has waited for its storage; 0 while it works.", lambda one: one.paused_s),
-        ("batch_tasks", "Tasks done in its latest batch.", lambda one: one.batch_tasks),
-        ("batch_tokens", "Tokens done in its latest batch.", lambda one: one.batch_tokens),
+        ("last_seen_seconds", "Time since its last heartbeat.", lambda w: w.seen_s),
+        ("paused_seconds", "Time it has waited for its storage; 0 while it works.", lambda w: w.paused_s),
+        ("batch_tasks", "Tasks done in its latest batch.", lambda w: w.batch_tasks),
+        ("batch_tokens", "Tokens done in its latest batch.", lambda w: w.batch_tokens),
         ("tokens_per_second", "Rate of its latest batch.", _rate),
-        ("device_memory_used_bytes", "Memory of its device in use.", lambda one: one.memory_used),
-        ("device_memory_bytes", "Memory of its device.", lambda one: one.memory_total),
+        ("device_memory_used_bytes", "Memory of its device in use.", lambda w: w.memory_used),
+        ("device_memory_bytes", "Memory of its device.", lambda w: w.memory_total),
     )
-    for name, said, measure in measured:
-        gauge = GaugeMetricFamily(f"covpool_worker_{name}", said, labels=["worker", "device"])
-        for one in states:
-            if (number := measure(one)) is not None:
-                gauge.add_metric([one.name, one.device], number)
+    for name, description, measure in measured:
+        gauge = GaugeMetricFamily(f"covpool_worker_{name}", description, labels=["worker", "device"])
+        for worker in states:
+            if (number := measure(worker)) is not None:
+                gauge.add_metric([worker.name, worker.device], number)
         yield gauge
 
 

@@ -9,14 +9,14 @@ _BYTES = re.compile(r"bytes\s*=\s*([0-9]{0,18})\s*-\s*([0-9]{0,18})\s*", re.IGNO
 
 
 class UnsatisfiableRange(Exception):
-    """A range that begins behind the end."""
+    """A range that begins after the end."""
 
 
 def preferred(accept: str | None, offered: Sequence[str]) -> str | None:
     """The offered media type that `Accept` weighs highest, the first of several; None when it takes none.
 
-    The most specific range that matches a type gives its quality. What is no media range is passed over; a
-    header without any range takes everything.
+    The most specific range that matches a type gives its quality. Text that is no media range is ignored; a
+    header without any range accepts every type.
     """
     ranges = list(_ranges(accept or ""))
     if not ranges:
@@ -27,15 +27,15 @@ def preferred(accept: str | None, offered: Sequence[str]) -> str | None:
 
 
 def _ranges(accept: str) -> "list[tuple[str, float]]":
-    found = []
+    ranges = []
     for part in accept.lower().split(","):
         name, *parameters = (piece.strip() for piece in part.split(";"))
         if _RANGE.fullmatch(name) is None:
             continue
         weights = [value.strip() for key, _, value in (p.partition("=") for p in parameters) if key == "q"]
         if all(_QUALITY.fullmatch(weight) for weight in weights):
-            found.append((name, float(weights[0]) if weights else 1.0))
-    return found
+            ranges.append((name, float(weights[0]) if weights else 1.0))
+    return ranges
 
 
 def _quality(kind: str, ranges: "list[tuple[str, float]]") -> float:
@@ -51,22 +51,22 @@ def is_unchanged(if_none_match: str | None, tag: str) -> bool:
     """Whether the client's copy, named by its entity tags, is the current one (weak comparison)."""
     if if_none_match is None:
         return False
-    tags = {one.strip().removeprefix("W/") for one in if_none_match.split(",")}
+    tags = {part.strip().removeprefix("W/") for part in if_none_match.split(",")}
     return tag in tags or tags == {"*"}
 
 
 def byte_range(header: str | None, if_range: str | None, tag: str, size: int) -> tuple[int, int] | None:
-    """[start, end) of a single range of `size` bytes; None when the whole is to be sent.
+    """[start, end) of a single range of `size` bytes; None for the whole body.
 
-    Several ranges, another unit and what is no range are answered with the whole, as the standard allows.
+    Several ranges, another unit and an invalid range are answered with the whole, as the standard allows.
 
     Raises:
-        UnsatisfiableRange: the range begins behind the end.
+        UnsatisfiableRange: the range begins after the end.
     """
-    found = _BYTES.fullmatch(header or "")
-    if found is None or (if_range is not None and if_range.strip() != tag):
+    match = _BYTES.fullmatch(header or "")
+    if match is None or (if_range is not None and if_range.strip() != tag):
         return None
-    first, last = found.groups()
+    first, last = match.groups()
     if first:
         start, end = int(first), min(int(last) + 1 if last else size, size)
         if last and int(last) < start:

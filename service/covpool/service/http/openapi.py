@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI cannot see, described once (refusals, tokens, bodies read by hand)."""
+"""OpenAPI: describes what FastAPI cannot see: refusals, tokens, and bodies read by hand."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -19,13 +19,13 @@ _WORDS = {
     410: "A cached matrix was damaged, and is no more; `detail` says how to have it computed again",
     413: "The body is larger than this service takes",
     415: "The body is of another content type",
-    416: "The range begins behind the end",
+    416: "The range begins after the end",
     422: "Not DNA, or not a valid request",
     429: "Too many requests, or a full queue; `Retry-After` says when to come again",
     500: "The service failed; its log holds the request id",
     503: "The store or its database is not available",
 }
-#: What any route may answer, besides its own refusals.
+#: Statuses that any route may answer, in addition to its own refusals.
 _ANY = (400, 401, 403, 422, 429, 500, 503)
 
 _FASTA = {"type": "string", "format": "binary", "description": "a FASTA file: plain, gzip or bgzip"}
@@ -41,9 +41,9 @@ def body_of(kind: type[BaseModel], *, upload: bool = False, **choices: Iterable[
     """OpenAPI entry of a JSON body read by hand.
 
     Args:
-        kind: of the body.
-        upload: it may also be a form with a FASTA file.
-        choices: of fields whose values packages offer, which the wire contract does not know.
+        kind: model of the body.
+        upload: whether the body may also be a form with a FASTA file.
+        choices: values of fields that packages extend, which the wire contract does not know.
     """
     schema = kind.model_json_schema()
     for name, values in choices.items():
@@ -57,7 +57,7 @@ def body_of(kind: type[BaseModel], *, upload: bool = False, **choices: Iterable[
         }
     if upload:
         left_out = {"input", "assembly", "gene", "region", "job"}
-        fields = {name: one for name, one in schema["properties"].items() if name not in left_out}
+        fields = {name: field for name, field in schema["properties"].items() if name not in left_out}
         form = {
             "type": "object",
             "required": ["fasta"],

@@ -1,4 +1,4 @@
-"""Exceptions to RFC 9457 problem documents."""
+"""Problems: turns exceptions into problem documents (RFC 9457)."""
 
 import logging
 from http import HTTPStatus
@@ -42,7 +42,7 @@ from covpool.store.errors import (
 
 log = logging.getLogger(__name__)
 
-#: An answer does not send back all that was sent.
+#: Characters of `detail`: an answer does not repeat all that was sent.
 _LONGEST_DETAIL = 2000
 
 _STATUS: dict[type[Exception], tuple[int, str]] = {
@@ -66,14 +66,14 @@ _STATUS: dict[type[Exception], tuple[int, str]] = {
     CorruptEntryError: (500, "Cached matrix is damaged"),
     CheckpointError: (500, "Checkpoint is damaged"),
     ExtractionError: (500, "Extraction failed"),
-    # Not 503: the same request is never answered here, whenever it is sent again.
+    # Not 503: this service never serves the request, however often it is sent again.
     ReadOnlyError: (403, "Service is read-only"),
     StoreError: (503, "Store is not available"),
 }
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of ours, of the framework and of bugs with a problem document."""
+    """Answer our errors and those of the framework with a problem document."""
     for kind in _STATUS:
         app.add_exception_handler(kind, _ours)
     app.add_exception_handler(HTTPException, _http)
@@ -82,13 +82,13 @@ def install(app: FastAPI) -> None:
 
 def problem(request: Request, status: int, title: str, detail: str) -> Response:
     """A problem document about this request."""
-    # Text from a request may hold halves of characters, which no JSON may.
-    told = detail[:_LONGEST_DETAIL].encode("utf-8", "backslashreplace").decode()
+    # Text from a request may hold lone surrogates, which are not valid in JSON.
+    text = detail[:_LONGEST_DETAIL].encode("utf-8", "backslashreplace").decode()
     body = Problem(
         title=title,
         status=status,
-        detail=told,
-        message=f"{title}: {told}",
+        detail=text,
+        message=f"{title}: {text}",
         instance=request.url.path,
         request_id=request_id.get(),
     )
@@ -98,8 +98,8 @@ def problem(request: Request, status: int, title: str, detail: str) -> Response:
 def unhandled(request: Request, error: Exception) -> Response:
     """The answer to an error outside of the routes.
 
-    It may be one of ours: the database is away when tokens are looked up. Of one that nobody foresaw the log
-    holds the trace, under the request's id.
+    It may be one of ours, as when the database fails while a token is looked up. The traceback of an
+    unexpected error goes to the log, under the request's id.
     """
     if any(kind in _STATUS for kind in type(error).__mro__):
         return _ours(request, error)
@@ -119,10 +119,10 @@ def _ours(request: Request, error: Exception) -> Response:
     response = problem(request, status, title, str(error))
     if isinstance(error, QueueFullError | NotReadyError):
         response.headers["Retry-After"] = str(error.retry_after_s)
-        # What OpenAI's clients look for first.
+        # OpenAI's clients read this header first.
         response.headers["retry-after-ms"] = str(1000 * error.retry_after_s)
     if isinstance(error, MatrixLostError):
-        # 410 may be kept by caches, and the matrix may be back any time.
+        # Caches may keep a 410, and the matrix may be computed again at any time.
         response.headers["Cache-Control"] = "no-store"
     if isinstance(error, NotReadyError):
         response.headers["Location"] = f"/v1/jobs/{error.job}"
@@ -133,11 +133,11 @@ def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     detail, headers = str(error.detail), dict(error.headers or {})
     if error.status_code == 405:
-        # The router names the methods of the first of the routes that share a path.
+        # The router names only the methods of the first route at a path.
         headers["Allow"] = ", ".join(_methods(request))
         detail = f"this path takes {headers['Allow']}, and not {request.method[:20]}; see /docs"
     elif detail == HTTPStatus(error.status_code).phrase:
-        # The router's own words.
+        # The router's own text.
         detail = "there is nothing at this path; see /docs for those there are"
     response = problem(request, error.status_code, "Request refused", detail)
     response.headers.update(headers)

@@ -1,7 +1,7 @@
-"""Reading request bodies: JSON or a form with a FASTA file, parsed off the event loop, nothing taken twice.
+"""Reading request bodies: JSON or a form with a FASTA file, parsed off the event loop; each name only once.
 
-Bodies are read by hand and not by FastAPI because a megabase of JSON would hold up every other request, and
-because both JSON objects and forms let the last of two equal names win without a word.
+Bodies are read by hand and not by FastAPI because a megabase of JSON would delay every other request, and
+because JSON objects and forms silently keep the last of two equal names.
 """
 
 import json
@@ -22,10 +22,10 @@ B = TypeVar("B", bound=BaseModel)
 _FASTA = "fasta"
 _AS_JSON = "Content-Type: application/json"
 _AS_A_FILE = "curl -F fasta=@genes.fa -F layer=up.6"
-#: Of a form's fields that are no file: options, which are short.
+#: Bytes of a form field that is not a file; options are short.
 _LONGEST_FIELD = 4096
 _MOST_FIELDS = 16
-#: Of a name that was made up, so much is repeated.
+#: Characters of an unknown name that an error repeats.
 _LONGEST_SHOWN = 80
 
 
@@ -33,8 +33,8 @@ async def read_json(request: Request, kind: type[B]) -> B:
     """The JSON body as this model.
 
     Raises:
-        RequestValidationError: it is no JSON, names a field twice, or does not fit the model.
-        HTTPException: 415, it is of another content type.
+        RequestValidationError: the body is not JSON, has a field twice, or does not fit the model.
+        HTTPException: 415, the body is of another content type.
     """
     if _content_type(request) != "application/json":
         raise HTTPException(415, f"send JSON, and say so ({_AS_JSON})")
@@ -48,10 +48,10 @@ async def read_json_or_fasta(request: Request, kind: type[B]) -> tuple[B, bytes 
         RequestValidationError, HTTPException: as `read_json`; also 422 for a field sent twice, and 400 for
             a form that cannot be read.
     """
-    found = _content_type(request)
-    if found == "multipart/form-data":
+    content_type = _content_type(request)
+    if content_type == "multipart/form-data":
         return await _read_form(request, kind)
-    if found != "application/json":
+    if content_type != "application/json":
         raise HTTPException(
             415, f"send JSON, and say so ({_AS_JSON}), or a form with a FASTA file ({_AS_A_FILE})"
         )
@@ -99,25 +99,25 @@ def _content_type(request: Request) -> str:
 
 def _parse(body: bytes, kind: type[B]) -> B:
     try:
-        found = json.loads(body, object_pairs_hook=_each_once, parse_constant=_no_constant)
+        value = json.loads(body, object_pairs_hook=_each_once, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         # The error's own text is left out where it may repeat the body.
         what = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
         what = str(error) if isinstance(error, _NotOurJson) else what
         raise RequestValidationError([_error(f"not JSON ({what}); send one JSON object")]) from None
-    return _validate(found, kind)
+    return _validate(value, kind)
 
 
-def _validate(found: Any, kind: type[B]) -> B:
+def _validate(value: Any, kind: type[B]) -> B:
     try:
-        return kind.model_validate(found)
+        return kind.model_validate(value)
     except ValidationError as error:
         errors = error.errors(include_input=False, include_url=False)
-        raise RequestValidationError([_naming_fields(one, kind) for one in errors]) from None
+        raise RequestValidationError([_naming_fields(item, kind) for item in errors]) from None
 
 
 def _naming_fields(error: Mapping[str, Any], kind: type[BaseModel]) -> Mapping[str, Any]:
-    """The error; of a field that there is not, with those that there are."""
+    """The error; for an unknown field, the message lists the known ones."""
     if error["type"] != "extra_forbidden":
         return error
     name = str(error["loc"][-1])[:_LONGEST_SHOWN]
@@ -126,15 +126,15 @@ def _naming_fields(error: Mapping[str, Any], kind: type[BaseModel]) -> Mapping[s
 
 
 class _NotOurJson(ValueError):
-    """JSON by the letter, but not what may be sent."""
+    """Valid for the JSON parser, but not accepted here."""
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
         twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
         raise _NotOurJson(f"{twice[:40]!r} is given more than once")
-    return found
+    return fields
 
 
 def _no_constant(name: str) -> NoReturn:

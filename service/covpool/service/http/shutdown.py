@@ -1,21 +1,21 @@
-"""Shutdown: once the service was told to stop, requests that wait answer in time, and streams end."""
+"""Shutdown: when the service stops, waiting requests are answered in time, and streams end."""
 
 import math
 import time
 
-#: Share of the time of grace in which a request may go on waiting; the rest is for its answer.
+#: Share of the grace period in which a request may still wait; the rest is for its answer.
 _WAITING = 0.75
 
 
 class Shutdown:
-    """Begins once; until then nothing has to end."""
+    """Whether the service stops, and how long requests may still wait."""
 
     def __init__(self, grace_s: float) -> None:
         self._grace_s = grace_s
         self._answer_by = math.inf
 
     def begin(self) -> None:
-        """Say that the service stops."""
+        """Begin the shutdown."""
         self._answer_by = min(self._answer_by, time.monotonic() + _WAITING * self._grace_s)
 
     @property
@@ -25,5 +25,5 @@ class Shutdown:
 
     @property
     def left_s(self) -> float:
-        """Seconds for which a request may still wait; infinite while nothing stops."""
+        """Seconds for which a request may still wait; infinite before the shutdown."""
         return self._answer_by - time.monotonic()

@@ -1,7 +1,7 @@
-"""Storage watch: whether the arrays can be read and written now, and since when not; asked by readiness.
+"""Storage watch: whether the arrays can be read and written now, and since when not; used by readiness.
 
-Whether they can be read is looked at every time. To see whether they can be written an object is written and
-removed, which is not repeated for everybody who asks.
+Reading is tested at every call. To test writing, an object is written and removed; the result is kept for a
+short time.
 """
 
 import logging
@@ -17,9 +17,9 @@ from covpool.store.store import Store
 
 log = logging.getLogger(__name__)
 
-#: Seconds for which it is known whether they can be written.
+#: Seconds for which the result of the write test is kept.
 HOLDS_S = 2.0
-#: Seconds after which a storage that does not answer is taken to be away.
+#: Seconds without an answer after which the storage counts as not available.
 ANSWER_S = 7.0
 
 _UNKNOWN = "unknown"
@@ -27,11 +27,11 @@ _UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Outage:
-    """What is away, full or read-only, as strangers may read it: no paths and no addresses.
+    """What is away, full or read-only, in a form that is safe to publish: no paths and no addresses.
 
     Attributes:
-        what: which storage, and what is wrong with it.
-        since: when it was noticed, UTC.
+        what: the storage and its problem.
+        since: when the problem was noticed, UTC.
     """
 
     what: str
@@ -45,34 +45,34 @@ class StorageWatch:
     """The state of one store's arrays.
 
     Args:
-        store: whose arrays.
-        write: whether they have to be writable: not where only what is cached is served.
+        store: the store of the arrays.
+        write: whether the arrays have to be writable; not where only cached results are served.
     """
 
     def __init__(self, store: Store, *, write: bool) -> None:
         self._store, self._write = store, write
         self._found: Outage | None = None
-        # What keeps them from being written; and when that was seen.
+        # Why they cannot be written, and when that was tested.
         self._writable: str | None = _UNKNOWN
         self._probed = 0.0
         self._began: float | None = None
         self._lock = threading.Lock()
 
     def look(self) -> Outage | None:
-        """What is wrong now; None while all is well."""
+        """The present outage; None without one."""
         with self._lock:
             if self._began is not None:
                 if time.monotonic() > self._began + ANSWER_S:
-                    self._tell("store: does not answer")
+                    self._report("store: does not answer")
                 return self._found
             self._began = time.monotonic()
         what = self._unread() or (self._unwritten() if self._write else None)
         with self._lock:
             self._began = None
-            self._tell(what)
+            self._report(what)
             return self._found
 
-    def _tell(self, what: str | None) -> None:
+    def _report(self, what: str | None) -> None:
         if what is None:
             if self._found is not None:
                 log.warning("storage works again: %s is over", self._found)
@@ -85,10 +85,10 @@ class StorageWatch:
 
     def _unread(self) -> str | None:
         try:
-            there = self._store.objects.read(f"{ARRAYS}/zarr.json") is not None
+            present = self._store.objects.read(f"{ARRAYS}/zarr.json") is not None
         except (StoreError, OSError) as error:
             return f"store: {_reason(error)}"
-        return None if there else "store: its arrays are gone"
+        return None if present else "store: its arrays are gone"
 
     def _unwritten(self) -> str | None:
         now = time.monotonic()
@@ -109,11 +109,11 @@ class StorageWatch:
 
 
 def _reason(error: BaseException) -> str:
-    """What the system said, without what was asked for."""
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, OSError) and found.strerror:
-            return found.strerror
-        found = found.__cause__
+    """The system's message, without paths or addresses."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, OSError) and link.strerror:
+            return link.strerror
+        link = link.__cause__
     cause = error.__cause__ if isinstance(error, StorageError) and error.__cause__ else error
     return type(cause).__name__

@@ -1,1 +1,1 @@
-"""Processes: how children are started, told and ended, and how the task at fault is found."""
+"""Processes: starts, controls and ends child processes, and finds the task at fault."""

@@ -1,4 +1,4 @@
-"""Child: a process of ours, bound to the one that started it; the one way in which the service starts any."""
+"""Child: a child process of the service that ends with its parent; all are started by this module."""
 
 import json
 import os
@@ -16,16 +16,16 @@ END_S = 10.0
 
 
 class Child:
-    """A running module of ours.
+    """A running module of the service.
 
-    Its standard input is a socket to this process. Messages go both ways over it, and its end tells the child
-    that its parent is gone, however that happened. What the child prints goes to standard error. It leads a
-    process group of its own: an interrupt typed at the terminal reaches the parent alone, which decides.
+    Its standard input is a socket to this process. Messages go both ways over it. When the socket closes, the
+    child knows that its parent is gone. The child's output goes to standard error. It leads its own process
+    group, so an interrupt from the terminal reaches only the parent.
 
     Args:
-        module: run as `python -m`.
-        arguments: of its command line.
-        settings: which it reads from its environment.
+        module: module to run with `python -m`.
+        arguments: arguments of its command line.
+        settings: settings that it reads from its environment.
 
     Attributes:
         messages: this end of the socket.
@@ -45,29 +45,29 @@ class Child:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Whether the child runs."""
         return self._process.poll() is None
 
     def wait(self, timeout: float | None = None) -> int | None:
-        """Its exit code, negative for a signal; None when it has not ended after `timeout` seconds."""
+        """The exit code, negative for a signal; None if it has not ended after `timeout` seconds."""
         try:
             return self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             return None
 
     def terminate(self) -> None:
-        """Ask it to end (SIGTERM)."""
+        """Ask the child to end (SIGTERM)."""
         self._process.terminate()
 
     def kill(self) -> None:
-        """End it at once, with all processes of its group."""
-        # Until its exit code was read its number belongs to no other process.
+        """End the child at once, with all processes of its group."""
+        # Until its exit code is read, no other process can have its id.
         if self._process.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def close(self) -> int:
-        """Close the socket and wait for its end, which is enforced after `END_S`; returns the exit code."""
+        """Close the socket, wait for the end (the child is killed after `END_S`), return the exit code."""
         self.messages.close()
         if self.wait(END_S) is None:
             self.kill()
@@ -76,10 +76,10 @@ class Child:
 
 def _environment(settings: Settings) -> dict[str, str]:
     """This process's environment with the settings as variables."""
-    given = settings.model_dump(mode="json", exclude_none=True)
+    values = settings.model_dump(mode="json", exclude_none=True)
     variables = {
         f"COVPOOL_{field.upper()}": value if isinstance(value, str) else json.dumps(value)
-        for field, value in given.items()
+        for field, value in values.items()
     }
     # Idle compute threads sleep instead of spinning: several children share a machine.
     return {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, **variables}

@@ -1,11 +1,11 @@
-"""Faults: why a batch ended before its end, as a child reports it and its parent acts on it.
+"""Faults: reasons why a batch failed, reported by a child and handled by its parent.
 
 Fault
 ├── InputFault      the input is at fault: trying again would fail again
 ├── MemoryFault     the device or the host ran out of memory
 ├── DeathFault      the child died: killed, or ended by a fault of the device
 ├── UnforeseenFault anything else
-└── OutsideFault    no task is to blame
+└── OutsideFault    no task is at fault
     ├── OutageFault storage or database are away, full or read-only
     ├── StoreFault  the store refused otherwise
     └── StartFault  the child ended before it was ready
@@ -42,7 +42,7 @@ class MemoryFault(Fault):
 
 
 class OutsideFault(Fault):
-    """No task is to blame."""
+    """No task is at fault."""
 
 
 class OutageFault(OutsideFault):
@@ -76,7 +76,7 @@ class DeathFault(Fault):
 
 
 def fault_of(error: Exception) -> Fault:
-    """What an error that was met while extracting or putting says of its cause."""
+    """The fault that corresponds to an error of extracting or putting."""
     if isinstance(error, Fault):
         return error
     if isinstance(error, OutOfMemoryError):
@@ -87,5 +87,5 @@ def fault_of(error: Exception) -> Fault:
         return InputFault(str(error))
     if isinstance(error, StoreError):
         return (OutageFault if is_outage(error) else StoreFault)(str(error))
-    told = f"{type(error).__name__}: {error}"
-    return MemoryFault(told) if isinstance(error, MemoryError) else UnforeseenFault(told)
+    text = f"{type(error).__name__}: {error}"
+    return MemoryFault(text) if isinstance(error, MemoryError) else UnforeseenFault(text)

@@ -1,4 +1,4 @@
-"""Isolation: whatever goes wrong in a batch, every task but the one at fault is completed."""
+"""Isolation: when a batch fails, every task except the one at fault is completed."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
@@ -14,20 +14,20 @@ Item = TypeVar("Item")
 def isolate(
     items: Iterable[Item], run: Callable[[list[Item], float], Iterable[Item]]
 ) -> Iterator[tuple[Item, Fault | None]]:
-    """Each item, once it is settled, with the fault that is its own or None.
+    """Each item when it is settled, with its own fault or None.
 
-    A batch that fails is run again in halves without what was settled, so that after a few rounds the item
-    at fault is alone. There a death is tried once more as it was: whoever killed the process may have meant
-    another. When memory is the cause, each further run has half the share of it, down to `LEAST_SHARE`. Less
-    memory means smaller pieces, which round otherwise: nobody else's share is lowered.
+    A batch that fails is run again in halves without its settled items, until the item at fault is alone. If
+    the process then died, the item is tried once more: the death may have another cause. If memory is the
+    cause, each further run has half the memory share, down to `LEAST_SHARE`. Less memory changes the
+    rounding, so the share of other items is not lowered.
 
     Args:
-        items: to be run together.
-        run: yields items as they are settled, given a batch and its share of the usual memory; raises
+        items: items to run together.
+        run: takes a batch and its share of the usual memory; yields items as they are settled, and raises
             `Fault` when it cannot go on.
 
     Raises:
-        OutsideFault: as `run` raised it: smaller batches would not help.
+        OutsideFault: from `run`: smaller batches would not help.
     """
     pending = [(list(items), 1.0, False)]
     while pending:
@@ -42,7 +42,7 @@ def isolate(
         except Fault as fault:
             if len(left) > 1:
                 half = len(left) // 2
-                # The last is taken first: order is kept.
+                # The last entry is taken first, so order is kept.
                 pending += [(left[half:], share, False), (left[:half], share, False)]
             elif left and isinstance(fault, DeathFault) and not died:
                 pending.append((left, share, True))

@@ -1,4 +1,4 @@
-"""Messages between a process and its child, over one socket, until either end is gone."""
+"""Messages: between a process and its child over one socket, until either end is gone."""
 
 import os
 import threading
@@ -15,7 +15,7 @@ class Messages:
     A message is a tuple of values that can be pickled: both ends run the same code.
 
     Args:
-        handle: file descriptor of the socket, which is closed with this.
+        handle: file descriptor of the socket; `close` closes it.
     """
 
     def __init__(self, handle: int) -> None:
@@ -24,24 +24,24 @@ class Messages:
 
     @classmethod
     def of_parent(cls) -> Self:
-        """The child's end: what was its standard input, which is empty from then on."""
+        """The child's end: it takes over standard input, which is empty from then on."""
         handle = os.dup(0)
-        # A process that the child starts inherits standard input; it must not hold the socket open.
+        # Processes that the child starts inherit standard input; they must not hold the socket open.
         with Path(os.devnull).open("rb") as nothing:
             os.dup2(nothing.fileno(), 0)
         return cls(handle)
 
     def send(self, *message: Any) -> None:
-        """Send a message; one to an end that is gone is lost, which whoever receives notices."""
+        """Send a message; it is lost if the other end is gone, which `receive` notices."""
         with self._sending, suppress(OSError):
             self._connection.send(message)
 
     def receive(self) -> Iterator[tuple[Any, ...]]:
-        """Messages until the other end is gone; one that was cut off by its death is left out."""
+        """Messages until the other end is gone; an incomplete last message is left out."""
         with suppress(EOFError, OSError):
             while True:
                 yield self._connection.recv()
 
     def close(self) -> None:
-        """Close this end, which tells the other one."""
+        """Close this end; the other end notices."""
         self._connection.close()

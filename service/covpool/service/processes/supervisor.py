@@ -1,4 +1,4 @@
-"""Supervisor: keeps worker processes alive beside the API; loads nothing that they load."""
+"""Supervisor: keeps worker processes of the API alive; it loads no model."""
 
 import logging
 import os
@@ -13,11 +13,11 @@ from covpool.store.errors import StoreError
 
 log = logging.getLogger(__name__)
 
-#: Seconds before a worker that died is started again; doubled while it keeps dying young.
+#: Seconds before a dead worker is started again; doubled while workers die soon after their start.
 RESTART_S = 0.5
 LONGEST_RESTART_S = 10.0
 YOUNG_S = 10.0
-#: Seconds for a worker to put its tasks back, after its time of grace.
+#: Seconds for a worker to give back its tasks after the grace period.
 LEAVE_S = 5.0
 
 
@@ -41,7 +41,7 @@ class Supervisor:
             thread.start()
 
     def stop(self) -> None:
-        """Let each worker finish its batch, within the time of grace; kill what is left after it."""
+        """Let each worker finish its batch within the grace period; kill those that remain."""
         with self._starting:
             self._stop.set()
         children = dict(self._children)
@@ -57,7 +57,7 @@ class Supervisor:
 
     @property
     def alive(self) -> int:
-        """Workers running now."""
+        """Number of running workers."""
         return sum(child.alive for child in list(self._children.values()))
 
     def _keep(self) -> None:
@@ -87,5 +87,5 @@ class Supervisor:
             self._leases.release(worker)
             self._workers.leave(worker)
         except StoreError as error:
-            # Its leases expire by themselves; the next worker must be started whatever happens.
+            # Its leases expire by themselves; the next worker must start in any case.
             log.warning("worker %s: its tasks stay leased: %s", worker, error)

@@ -8,9 +8,9 @@ from covpool.service.queue.values import Leased as Leased
 from covpool.service.queue.values import Priority as Priority
 from covpool.service.queue.values import Progress as Progress
 from covpool.service.queue.values import Record as Record
+from covpool.service.queue.values import RejectedRecord as RejectedRecord
 from covpool.service.queue.values import Request as Request
 from covpool.service.queue.values import Stats as Stats
 from covpool.service.queue.values import Task as Task
-from covpool.service.queue.values import Unfit as Unfit
 from covpool.service.queue.values import WorkerState as WorkerState
 from covpool.service.queue.workers import Workers as Workers

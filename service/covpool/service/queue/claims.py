@@ -1,4 +1,4 @@
-"""Claims: the statements by which workers take tasks, built once: SQLAlchemy then finds the compiled text."""
+"""Claims: the statements by which workers take tasks, built once so that their compiled text is reused."""
 
 from typing import NamedTuple
 
@@ -17,16 +17,16 @@ TAKE_ALL = _TAKE.where(tasks.c.key.in_(sa.bindparam("keys", expanding=True)))
 
 
 class Claim(NamedTuple):
-    """Statements of a claim: whether anything is free, the first taken, the first, others of its recipe."""
+    """Statements of a claim: find any free task, take the first, select the first, select others like it."""
 
     any: "sa.Select[tuple[str]]"
-    one: "sa.sql.dml.ReturningUpdate[tuple[object, ...]]"
+    take_first: "sa.sql.dml.ReturningUpdate[tuple[object, ...]]"
     first: "sa.Select[tuple[object, ...]]"
     mates: "sa.Select[tuple[object, ...]]"
 
     @classmethod
     def of(cls, free: "sa.ColumnElement[bool]") -> "Claim":
-        """Those over the tasks for which `free` holds."""
+        """The statements over the tasks for which `free` holds."""
         in_order = sa.select(tasks).where(free).order_by(*CLAIM_ORDER)
         mates = in_order.where(
             tasks.c.recipe_digest == sa.bindparam("recipe"),

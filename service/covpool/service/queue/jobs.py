@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from covpool.service.errors import JobNotFoundError
 from covpool.service.queue.submitting import add_tasks
 from covpool.service.queue.tables import TABLES, jobs, lock, records, tasks
-from covpool.service.queue.values import LIVE, Job, Priority, Progress, Record, Request, Stats, Unfit
+from covpool.service.queue.values import LIVE, Job, Priority, Progress, Record, RejectedRecord, Request, Stats
 from covpool.service.schemas import RecordState
 from covpool.store.catalog.catalog import ready_among
 from covpool.store.catalog.rooms import with_tables
@@ -28,10 +28,10 @@ _WITHOUT_RESULT = ("failed", "quarantined", "cancelled")
 
 
 class JobQueue:
-    """The jobs of one database: submitted, looked at, cancelled and listed.
+    """The jobs of one database: submits, reads, cancels and lists them.
 
     Args:
-        database: of the catalog, in which results become ready.
+        database: the database of the catalog, in which results become ready.
     """
 
     def __init__(self, database: Database) -> None:
@@ -40,24 +40,24 @@ class JobQueue:
     def submit(
         self,
         recipe: Recipe,
-        requests: Sequence[Request | Unfit],
+        requests: Sequence[Request | RejectedRecord],
         notices: Iterable[str] = (),
         priority: Priority = "bulk",
     ) -> str:
         """Register a job and queue what is not cached yet; returns the job's id.
 
         The same names, keys and notices in the same order are the same job (two spellings of a sequence,
-        U or T, share their key but not what is to be said of them). A task that had ended without a
-        result is tried anew, a cancelled job goes on, and the more urgent of two priorities holds.
+        U or T, share their key but not their notices). A task that ended without a result is tried again,
+        a cancelled job goes on, and the more urgent of two priorities holds.
         """
-        said = list(notices)
-        job = sha256(canonical_json([[_identity(one) for one in requests], said]))
-        wanted = [one for one in requests if isinstance(one, Request)]
+        notice_texts = list(notices)
+        job = sha256(canonical_json([[_identity(request) for request in requests], notice_texts]))
+        wanted = [request for request in requests if isinstance(request, Request)]
         add_tasks(
             self._database,
             wanted,
             priority,
-            lambda connection: _add_job(connection, job, recipe, requests, said),
+            lambda connection: _add_job(connection, job, recipe, requests, notice_texts),
         )
         return job
 
@@ -138,7 +138,7 @@ class JobQueue:
     def cancel(self, job: str) -> None:
         """Cancel a job: its queued tasks end now, its running ones at their worker's next heartbeat.
 
-        Tasks that another job wants go on for that one. What is done stays done.
+        Tasks that another job needs go on. Tasks that are done stay done.
 
         Raises:
             JobNotFoundError: there is none of that id.
@@ -146,7 +146,7 @@ class JobQueue:
         with self._database.writing() as connection:
             _head(connection, job)
             own = sa.select(records.c.key).where(records.c.job == job, records.c.key.is_not(None))
-            # A submission that wants one of them waits for this, or this for it.
+            # A submission that needs one of these tasks waits for this transaction, or this one for it.
             lock(connection, tasks.c.key.in_(own))
             time = seconds(connection)
             connection.execute(sa.update(jobs).where(jobs.c.id == job).values(cancelled=time))
@@ -190,21 +190,21 @@ class JobQueue:
         )
 
     def waiting(self) -> int:
-        """Tasks that are queued."""
+        """Number of queued tasks."""
         with self._database.reading() as connection:
             query = sa.select(sa.func.count()).select_from(tasks).where(tasks.c.state == "queued")
             return connection.scalar(query) or 0
 
 
-def _identity(one: Request | Unfit) -> list[str | None]:
-    return [one.name, one.task] if isinstance(one, Request) else [one.name, None, one.error]
+def _identity(request: Request | RejectedRecord) -> list[str | None]:
+    return [request.name, *([request.task] if isinstance(request, Request) else [None, request.error])]
 
 
 def _add_job(
     connection: Connection,
     job: str,
     recipe: Recipe,
-    requests: Sequence[Request | Unfit],
+    requests: Sequence[Request | RejectedRecord],
     notices: list[str],
 ) -> None:
     head = {
@@ -222,13 +222,13 @@ def _add_job(
             {
                 "job": job,
                 "position": position,
-                "name": one.name,
-                "key": one.task if isinstance(one, Request) else None,
-                "length": one.workload.length if isinstance(one, Request) else one.length,
-                "cost": one.cost if isinstance(one, Request) else 0,
-                "error": None if isinstance(one, Request) else one.error,
+                "name": request.name,
+                "key": request.task if isinstance(request, Request) else None,
+                "length": request.workload.length if isinstance(request, Request) else request.length,
+                "cost": request.cost if isinstance(request, Request) else 0,
+                "error": None if isinstance(request, Request) else request.error,
             }
-            for position, one in enumerate(requests)
+            for position, request in enumerate(requests)
         ],
     )
 
@@ -255,7 +255,7 @@ def _load(connection: Connection, head: "sa.Row[tuple[object, ...]]") -> Job:
         .where(records.c.job == head.id)
         .order_by(records.c.position)
     ).all()
-    # Of a task with several results its row tells the state; of the others the catalog.
+    # The state of a task with several results is in its row, that of the others in the catalog.
     single = [row.key for row in rows if row.key is not None and row.first_result is None]
     ready = ready_among(connection, single)
     cancelled = head.cancelled is not None
@@ -275,7 +275,7 @@ def _record(row: "sa.Row[tuple[object, ...]]", *, cached: bool, cancelled: bool)
     elif cached or (row.state == "done" and row.first_result is not None):
         state, error = "done", None
     elif row.state in (None, "done"):
-        # The store was changed behind the queue.
+        # The store was changed without the queue.
         state, error = "failed", "neither cached nor queued; submit the job again"
     else:
         state = _shown(row.state, cancelled=cancelled)
@@ -285,5 +285,5 @@ def _record(row: "sa.Row[tuple[object, ...]]", *, cached: bool, cancelled: bool)
 
 
 def _shown(state: RecordState, *, cancelled: bool) -> RecordState:
-    """A task that goes on for another job is over for the one that was cancelled."""
+    """State shown for a task: for a cancelled job it is cancelled, even if it runs on for another job."""
     return "cancelled" if cancelled and state in ("queued", "running") else state

@@ -1,7 +1,7 @@
 """Leases: what a worker does with the queue. It claims tasks, keeps them by its heartbeat, and ends each.
 
-A worker holds tasks under a lease that it renews; what it lets expire is free again, until its attempts are
-used up: then it is quarantined with its last error.
+A worker holds tasks under a lease that it renews. A task whose lease expires is free again. A task whose
+attempts are used up is quarantined with its last error.
 """
 
 import json
@@ -28,7 +28,7 @@ class TaskLeases:
 
     Args:
         database: of the catalog, in which results become ready as their tasks end.
-        lease_s: a task whose worker is silent this long is taken over.
+        lease_s: seconds without a heartbeat after which a task is taken over.
         max_attempts: times a task is tried before it is quarantined.
     """
 
@@ -43,16 +43,16 @@ class TaskLeases:
     def claim(
         self, worker: str, weights: Collection[str] | None = None, *, tokens: int = 1, count: int = 1
     ) -> list[Leased]:
-        """Lease the first free task to `worker`, and with it others of its recipe; none when none is free.
+        """Lease the first free task to `worker`, and with it others of its recipe; empty when none is free.
 
         Interactive tasks come before bulk, older before newer, and of one submission the costliest first.
-        One that was tried before comes alone.
+        A task that was tried before is leased alone.
 
         Args:
-            worker: who holds them.
-            weights: take only tasks of these model weights, or of none: what it cannot run is left alone.
-            tokens: together they cost at most so many, unless the first alone costs more.
-            count: at most so many tasks.
+            worker: name of the worker that holds the leases.
+            weights: model weights that the worker can run; it takes only tasks of these, or of no model.
+            tokens: most that the tasks may cost together, unless the first alone costs more.
+            count: most tasks to lease.
         """
         self._sweep_now_and_then()
         rows = self._claim(worker, weights, tokens, count)
@@ -62,7 +62,7 @@ class TaskLeases:
     def heartbeat(self, worker: str, tokens_done: Mapping[str, int]) -> set[str]:
         """Renew leases and record progress; returns keys that the worker should drop.
 
-        Those were cancelled, or are no longer this worker's. What it has dropped it gives back.
+        Those were cancelled, or are no longer leased to this worker. The worker gives back what it drops.
         """
         keep = set()
         with self._database.writing() as connection:
@@ -92,7 +92,7 @@ class TaskLeases:
                 )
 
     def give_back(self, worker: str, keys: Collection[str]) -> None:
-        """Give tasks back that came to no harm: they are free at once, and the attempt does not count."""
+        """Give back tasks that did not fail: they are free at once, and the attempt does not count."""
         with self._database.writing() as connection:
             for key in sorted(keys):
                 _end_cancelled(connection, _held(worker, key))
@@ -117,7 +117,7 @@ class TaskLeases:
         if not keys:
             return 0
         with self._database.writing() as connection:
-            # Asked again under the lock: meanwhile its worker may have been heard of.
+            # Asked again under the lock: the worker may have sent a heartbeat in the meantime.
             expired = sa.and_(tasks.c.state == "running", tasks.c.lease_until < seconds(connection))
             return sum(
                 _put_back(
@@ -132,7 +132,7 @@ class TaskLeases:
     def put_off_sweep(self) -> None:
         """Sweep no sooner than in half the time of a lease.
 
-        For whoever starts, or finds the database back: others that hold tasks renew their leases first.
+        Called at the start and after an outage of the database: other workers renew their leases first.
         """
         self._swept = time.monotonic() + self._lease_s / 4
 
@@ -151,18 +151,18 @@ class TaskLeases:
         find = CLAIMS[weights is not None]
         if self._idle:
             with self._database.reading() as connection:
-                # Idle workers ask often: they must not take the write lock to learn that nothing is there.
+                # Idle workers ask often: they must not take the write lock to learn that no task is free.
                 if connection.scalar(find.any, ours) is None:
                     return []
         with self._database.writing() as connection:
             lease = {"by": worker, "until": seconds(connection) + self._lease_s}
             if count == 1:
-                return [(row, row.attempts) for row in connection.execute(find.one, ours | lease)]
+                return [(row, row.attempts) for row in connection.execute(find.take_first, ours | lease)]
             first = connection.execute(find.first, ours).one_or_none()
             if first is None:
                 return []
             claimed = [first]
-            # One that was under way when its worker died is tried alone: it may have been the cause.
+            # A task that ran when its worker died is tried alone: it may have been the cause.
             if first.attempts == 0 and first.cost < tokens:
                 left = tokens - first.cost
                 alike = {"recipe": first.recipe_digest, "first": first.key, "left": left, "most": count - 1}
@@ -179,7 +179,7 @@ def finish_task(connection: Connection, key: str, worker: str) -> None:
     """Mark a task done, in the transaction that makes its result readable.
 
     Raises:
-        LeaseLostError: it is no longer this worker's; the transaction must not go through.
+        LeaseLostError: the task is no longer leased to this worker; the transaction must not be committed.
     """
     done = connection.execute(_FINISH, {"which": key, "holder": worker, "now": seconds(connection)})
     if done.rowcount != 1:
@@ -199,7 +199,7 @@ def _held(worker: str, key: str) -> "sa.ColumnElement[bool]":
 def _put_back(
     connection: Connection, which: "sa.ColumnElement[bool]", *, error: str, max_attempts: int
 ) -> int:
-    """Queue tasks again, each with its last error; those that used up their attempts are quarantined."""
+    """Queue tasks again with their last error; those whose attempts are used up are quarantined."""
     ended = _end_cancelled(connection, which)
     why = sa.cast(tasks.c.attempts, sa.String) + " attempts, then set aside; the last error: " + error
     used_up = sa.and_(which, tasks.c.attempts >= max_attempts)
@@ -213,7 +213,7 @@ def _put_back(
 
 
 def _end_cancelled(connection: Connection, which: "sa.ColumnElement[bool]") -> int:
-    """End those that were to be cancelled while they ran."""
+    """End the tasks that were cancelled while they ran."""
     values = {"state": "cancelled", "bases": None, "cancel": False, "ended": seconds(connection), **_FREED}
     return connection.execute(sa.update(tasks).where(which, tasks.c.cancel).values(values)).rowcount
 

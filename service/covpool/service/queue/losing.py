@@ -1,4 +1,4 @@
-"""Losing: a result that was there is no more, and no job says any longer that it is done."""
+"""Losing: after a result is lost, no job reports it as done."""
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -12,7 +12,7 @@ from covpool.store.values.keys import MomentsKey
 
 
 def lose(connection: Connection, key: MomentsKey, error: str) -> None:
-    """Have jobs say that a result which was there is lost, in the transaction that retires its row."""
+    """Mark a result as lost in all jobs, in the transaction that retires its row."""
     time = seconds(connection)
     of_key = sa.or_(tasks.c.key == key.digest, tasks.c.first_result == key.digest)
     lock(connection, of_key)
@@ -20,6 +20,6 @@ def lose(connection: Connection, key: MomentsKey, error: str) -> None:
     connection.execute(sa.update(tasks).where(of_key, tasks.c.state == "done").values(failed))
     cost = connection.scalar(sa.select(records.c.cost).where(records.c.key == key.digest).limit(1))
     if cost is not None:
-        # Of what was cached when it was submitted there is no task yet.
+        # A result that was cached at submission has no task yet.
         row = task_row(Request.of_key("", key, "", cost), None, "bulk", time)
         insert_if_absent(connection, tasks, [row | failed])

@@ -1,4 +1,4 @@
-"""Submitting: tasks into their table; what has to run is queued, and what runs already is shared."""
+"""Submitting: adds tasks to their table; tasks that have to run are queued, running ones are shared."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -12,9 +12,9 @@ from covpool.store.catalog.catalog import ready_among
 from covpool.store.database.database import Database, seconds
 from covpool.store.database.inserts import insert_if_absent, insert_or_update
 
-#: Bases of tasks that are added in one transaction: so much is in memory, and others wait that long.
+#: Bases of tasks that are added in one transaction; this bounds the memory and the wait of others.
 PART_BASES = 32_000_000
-#: So few are read and packed within the transaction, in some ten milliseconds.
+#: Fewer bases than this are read and packed within the transaction, in about ten milliseconds.
 FEW_BASES = 1_000_000
 
 
@@ -24,13 +24,13 @@ def add_tasks(
     priority: Priority,
     add_job: Callable[[Connection], None],
 ) -> None:
-    """Queue the tasks of requests that have to run, and add the job that wants them.
+    """Queue the tasks of requests that have to run, and add their job.
 
-    Many bases are added in several transactions, the longest sequences first and the job at last: what a
-    submission that was interrupted has queued is run, and shared with the next one.
+    Many bases are added in several transactions, the longest sequences first and the job last. What an
+    interrupted submission has queued is run, and shared with the next submission.
     """
-    wanted = {one.task: one for one in requests}
-    # In one order everywhere: two submissions that share tasks must not wait for each other.
+    wanted = {request.task: request for request in requests}
+    # Always in one order: two submissions that share tasks must not wait for each other.
     keys = sorted(wanted)
     left = list(wanted.values())
     while True:
@@ -41,7 +41,7 @@ def add_tasks(
                 _add(connection, part, bases, priority)
         bases = _bases_of(database, last)
         with database.writing() as connection:
-            # Cancelling another job that shares tasks added before waits for this one, or was first.
+            # Cancelling another job that shares earlier tasks waits for this transaction, or came first.
             before = keys if len(last) < len(keys) else []
             for some in _parts(before):
                 lock(connection, tasks.c.key.in_(some))
@@ -53,51 +53,53 @@ def add_tasks(
 
 
 def _in_parts(requests: list[Request]) -> list[list[Request]]:
-    """In transactions, the longest sequences first; one at least, which may be empty."""
+    """Requests by transaction, the longest sequences first; at least one part, which may be empty."""
     parts: list[list[Request]] = [[]]
     bases = 0
-    for one in sorted(requests, key=lambda one: (-one.workload.length, one.task)):
-        bases += one.workload.length
+    for request in sorted(requests, key=lambda request: (-request.workload.length, request.task)):
+        bases += request.workload.length
         if bases > PART_BASES and parts[-1]:
             parts.append([])
-            bases = one.workload.length
-        parts[-1].append(one)
+            bases = request.workload.length
+        parts[-1].append(request)
     return parts
 
 
 def _bases_of(database: Database, part: list[Request]) -> dict[str, bytes]:
-    """Bases by task, of those that have to be queued as it seems now: read before anybody waits for it.
+    """Bases by task, for tasks that seem to need queueing: read before the transaction, so no one waits.
 
-    Few bases are not worth the look.
+    Empty for few bases, which are read within the transaction.
     """
-    if sum(one.workload.length for one in part) < FEW_BASES:
+    if sum(request.workload.length for request in part) < FEW_BASES:
         return {}
     with database.reading() as connection:
         lacking, _ = _lacking(connection, part)
-    return {one.task: packed(one) for one in lacking}
+    return {request.task: packed(request) for request in lacking}
 
 
 def _add(connection: Connection, part: list[Request], bases: Mapping[str, bytes], priority: Priority) -> None:
-    """Queue the tasks of a part that have to run, and hurry those that do already."""
-    keys = sorted(one.task for one in part)
-    # A task that is just ending is waited for here, so that what follows sees its result.
+    """Queue the tasks of a part that have to run, and raise the priority of those queued already."""
+    keys = sorted(request.task for request in part)
+    # Wait for a task that is just ending, so that the queries below see its result.
     for some in _parts(keys):
         lock(connection, tasks.c.key.in_(some))
     time = seconds(connection)
     lacking, complete = _lacking(connection, part)
-    lacking.sort(key=lambda one: one.task)
-    rows = [task_row(one, bases.get(one.task) or packed(one), priority, time) for one in lacking]
+    lacking.sort(key=lambda request: request.task)
+    rows = [task_row(new, bases.get(new.task) or packed(new), priority, time) for new in lacking]
     insert_or_update(connection, tasks, rows, update=ANEW, where=tasks.c.ended.is_not(None))
-    # Of several results the task's row alone tells that all are there.
-    several = sorted((one for one in complete if not one.single), key=lambda one: one.task)
-    insert_if_absent(connection, tasks, [task_row(one, None, priority, time) for one in several])
-    ready = {one.task for one in complete}
+    # For a task with several results, only its row says that all are ready.
+    several = [
+        request for request in sorted(complete, key=lambda request: request.task) if not request.single
+    ]
+    insert_if_absent(connection, tasks, [task_row(request, None, priority, time) for request in several])
+    ready = {request.task for request in complete}
     for some in _parts(sorted(ready)):
         other = sa.and_(tasks.c.key.in_(some), tasks.c.ended.is_not(None), tasks.c.state != "done")
         connection.execute(
             sa.update(tasks).where(other).values(state="done", error=None, tokens_done=tasks.c.cost)
         )
-    # What another job had queued or cancelled is now wanted, and at least as urgently as this.
+    # Tasks that another job queued or cancelled are needed now, at least as urgently as this job.
     for some in _parts([key for key in keys if key not in ready]):
         live = sa.and_(tasks.c.key.in_(some), tasks.c.state.in_(LIVE))
         connection.execute(sa.update(tasks).where(live, tasks.c.cancel).values(cancel=False))
@@ -107,9 +109,9 @@ def _add(connection: Connection, part: list[Request], bases: Mapping[str, bytes]
 
 def _lacking(connection: Connection, part: list[Request]) -> tuple[list[Request], list[Request]]:
     """Requests whose tasks have to be queued, and those of which all results are ready."""
-    ready = ready_among(connection, sorted({key for one in part for key in one.keys}))
-    complete = [one for one in part if ready.issuperset(one.keys)]
-    left = {one.task: one for one in part if not ready.issuperset(one.keys)}
+    ready = ready_among(connection, sorted({key for request in part for key in request.keys}))
+    complete = [request for request in part if ready.issuperset(request.keys)]
+    left = {request.task: request for request in part if not ready.issuperset(request.keys)}
     for some in _parts(list(left)):
         query = sa.select(tasks.c.key).where(tasks.c.key.in_(some), tasks.c.state.in_(LIVE))
         for key in connection.scalars(query):
@@ -118,16 +120,16 @@ def _lacking(connection: Connection, part: list[Request]) -> tuple[list[Request]
 
 
 def _cancelled(connection: Connection, keys: list[str]) -> list[str]:
-    """Those of these tasks that were cancelled; what runs and was to be is not, from now on."""
-    found: list[str] = []
+    """Keys of these tasks that were cancelled; running ones marked for cancellation go on."""
+    cancelled: list[str] = []
     for some in _parts(keys):
         ours = tasks.c.key.in_(some)
         connection.execute(
             sa.update(tasks).where(ours, tasks.c.state.in_(LIVE), tasks.c.cancel).values(cancel=False)
         )
         query = sa.select(tasks.c.key).where(ours, tasks.c.state == "cancelled")
-        found += connection.scalars(query)
-    return found
+        cancelled += connection.scalars(query)
+    return cancelled
 
 
 def _parts(keys: list[str]) -> Iterator[list[str]]:

@@ -3,7 +3,7 @@
 A change here needs a revision in `migrations/versions`.
 
 Times are seconds since 1970, by the database's clock. A task's primary key is the key of its result, or the
-digest of its results where there are several, so identical requests share it; of a fit that of its name.
+digest of its several results, so identical requests share it; of a fit it is the digest of its name.
 """
 
 from pathlib import Path
@@ -100,7 +100,7 @@ workers = sa.Table(
     sa.Column("batch_tasks", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("batch_tokens", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("batch_s", sa.Float, nullable=False, server_default="0"),
-    # What it waits for, and for how many seconds by then; empty while it works.
+    # What it waits for (empty while it works), and for how many seconds so far.
     sa.Column("paused", sa.Text, nullable=False, server_default=""),
     sa.Column("paused_s", sa.Float, nullable=False, server_default="0"),
 )

@@ -1,4 +1,4 @@
-"""Task rows: a request or a fit as a row of the table of tasks, and what such a row asks for."""
+"""Task rows: a request or a fit as a row of the table of tasks, and the workload of such a row."""
 
 import json
 import zlib
@@ -18,48 +18,48 @@ from covpool.store.values.keys import Recipe, canonical_json, sha256
 ANEW = ("state", "priority", "created", "bases", "attempts", "cancel", "tokens_done", "error", "ended")
 
 
-def task_row(one: Request, bases: bytes | None, priority: Priority, time: float) -> dict[str, object]:
+def task_row(request: Request, bases: bytes | None, priority: Priority, time: float) -> dict[str, object]:
     """The row of a request's task: queued, or done when there are no bases because all results are ready."""
-    recipe, done = one.workload.recipes[0], bases is None
+    recipe, done = request.workload.recipes[0], bases is None
     return {
-        "key": one.task,
+        "key": request.task,
         "kind": "extraction",
         "state": "done" if done else "queued",
         "priority": PRIORITIES.index(priority),
         "created": time,
         "recipe": recipe.to_json(),
-        "recipe_digest": _mates(one),
+        "recipe_digest": _mates(request),
         "weights": recipe.weights,
-        "sequence": one.workload.digest,
-        "length": one.workload.length,
-        "cost": one.cost,
-        "asks": None if one.single else _written(one.workload),
-        "first_result": None if one.single else one.keys[0],
+        "sequence": request.workload.digest,
+        "length": request.workload.length,
+        "cost": request.cost,
+        "asks": None if request.single else _written(request.workload),
+        "first_result": None if request.single else request.keys[0],
         "bases": bases,
         "attempts": 0,
         "cancel": False,
-        "tokens_done": one.cost if done else 0,
+        "tokens_done": request.cost if done else 0,
         "error": None,
         "ended": time if done else None,
     }
 
 
 def fit_key(name: str) -> str:
-    """Of the task that fits a pooling of this name."""
+    """Key of the task that fits a pooling of this name."""
     return sha256(canonical_json(["fit", name]))
 
 
 def fit_row(name: str, request: Mapping[str, Any], time: float) -> dict[str, object]:
-    """The row of a fit that waits."""
+    """The row of a queued fit."""
     return {
         "key": fit_key(name),
         "kind": "fit",
         "state": "queued",
-        # It is one task that somebody waits for, however many a genome queues.
+        # It is a single task that somebody waits for; a genome may queue very many.
         "priority": PRIORITIES.index("interactive"),
         "created": time,
         "recipe": request["recipe"],
-        # Claimed with no other.
+        # Its own digest: it is claimed with no other task.
         "recipe_digest": fit_key(name),
         "weights": "",
         "sequence": "",
@@ -76,13 +76,13 @@ def fit_row(name: str, request: Mapping[str, Any], time: float) -> dict[str, obj
     }
 
 
-def packed(one: Request) -> bytes:
-    """Its bases as the table holds them; they are read now."""
-    return zlib.compress(one.workload.text.encode("ascii"), 1)
+def packed(request: Request) -> bytes:
+    """The bases of a request as the table holds them; they are read by this call."""
+    return zlib.compress(request.workload.text.encode("ascii"), 1)
 
 
 def workload_of(row: "sa.Row[tuple[object, ...]]") -> Workload:
-    """What a row asks for, with its bases."""
+    """The workload of a row, with its bases."""
     bases = zlib.decompress(row.bases).decode("ascii")
     regions: tuple[Region, ...] = (Region.whole(row.length),)
     recipes = _recipes(row.recipe)
@@ -95,7 +95,7 @@ def workload_of(row: "sa.Row[tuple[object, ...]]") -> Workload:
 
 @lru_cache(maxsize=256)
 def _recipes(text: str, layers: tuple[str, ...] = ()) -> tuple[Recipe, ...]:
-    """The recipe of a row at its layers: one object for many rows, whose digest is worked out once."""
+    """The recipes of a row, one per layer; many rows share them, so each digest is computed once."""
     recipe = Recipe.from_json(text)
     return tuple(replace(recipe, layer=layer) for layer in layers) or (recipe,)
 
@@ -109,9 +109,9 @@ def _pairs(intervals: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     return tuple((start, end) for start, end in intervals)
 
 
-def _mates(one: Request) -> str:
-    """What tasks must share to be claimed together: recipe and layers."""
-    first, *others = one.workload.recipes
+def _mates(request: Request) -> str:
+    """Digest that tasks claimed together share: of recipe and layers."""
+    first, *others = request.workload.recipes
     if not others:
         return first.digest
-    return sha256(canonical_json([first.digest, *one.workload.layers]))
+    return sha256(canonical_json([first.digest, *request.workload.layers]))

@@ -1,4 +1,4 @@
-"""Values of the queue: what is submitted, claimed, and told of jobs, tasks and workers."""
+"""Values of the queue: what is submitted, claimed, and reported of jobs, tasks and workers."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ from covpool.extractor.models.models import Model
 from covpool.service.schemas import RecordState, State
 from covpool.store.values.keys import MomentsKey, Recipe, canonical_json, sha256
 
-#: A waiting person comes before a batch of thousands; the position is what the table holds.
+#: Interactive requests come before bulk ones; the table holds the position.
 Priority = Literal["interactive", "bulk"]
 PRIORITIES: tuple[Priority, ...] = ("interactive", "bulk")
-#: States of what has not ended.
+#: States of tasks that have not ended.
 LIVE: tuple[Literal["queued", "running"], ...] = ("queued", "running")
 
 
@@ -24,8 +24,8 @@ class Request:
     """One record of a job to submit.
 
     Attributes:
-        workload: what is wanted; named as the record is.
-        keys: digests of its results, in order; a class without a token at a layer has none there.
+        workload: what to compute; it has the name of the record.
+        keys: digests of its results, in order; a selection without a token at a layer has none there.
         cost: tokens, over all layers and strands.
     """
 
@@ -48,23 +48,24 @@ class Request:
 
     @property
     def name(self) -> str:
-        """What the record is called."""
+        """Name of the record."""
         return self.workload.name
 
     @property
     def single(self) -> bool:
-        """Whether nothing but the whole sequence at one layer is wanted."""
-        return len(self.workload.recipes) == 1 and [one.name for one in self.workload.regions] == [WHOLE]
+        """Whether only the whole sequence at one layer is requested."""
+        names = [region.name for region in self.workload.regions]
+        return len(self.workload.recipes) == 1 and names == [WHOLE]
 
     @property
     def task(self) -> str:
-        """Of the task that serves it: its key, or the digest of a set of results, which is never a key."""
+        """Id of its task: the key of its one result, or the digest of several, which is never a key."""
         return self.keys[0] if self.single else sha256(canonical_json(["asks", *sorted(self.keys)]))
 
 
 @dataclass(frozen=True, slots=True)
-class Unfit:
-    """A record of a job that cannot be extracted; it fails with its reason, and the others go on."""
+class RejectedRecord:
+    """A record of a job that cannot be extracted; it fails with its error, and the others go on."""
 
     name: str
     error: str
@@ -76,8 +77,8 @@ class Task:
     """A claimed task that extracts moments.
 
     Attributes:
-        id: what it is called in the queue; the digest of its key where that is its only result.
-        workload: with its bases.
+        id: its key in the queue; the digest of its result's key where it has one result.
+        workload: what to compute, with its bases.
         cost: tokens, over all layers and strands.
         attempts: times it was claimed, this one included.
     """
@@ -93,10 +94,10 @@ class FitTask:
     """A claimed fit of a pooling.
 
     Attributes:
-        id: what it is called in the queue.
-        request: of `/v1/bottlenecks`, as `Fits.submit` took it.
+        id: its key in the queue.
+        request: the request of `/v1/bottlenecks`, as `Fits.submit` took it.
         attempts: times it was claimed, this one included.
-        cost: in tokens of a model, of which it runs none.
+        cost: tokens of a model; 0, for it runs none.
     """
 
     id: str
@@ -105,7 +106,7 @@ class FitTask:
     cost: int = 0
 
 
-#: What a worker may hold.
+#: What a worker may hold a lease on.
 Leased = Task | FitTask
 
 
@@ -115,8 +116,8 @@ class Record:
 
     Attributes:
         name: as submitted.
-        task: that serves it; empty when it was refused, as is the key.
-        key: of its result, the first where it asks for several.
+        task: id of its task; empty when the record was rejected.
+        key: key of its result, the first where it has several; empty when the record was rejected.
         length: in bp.
         cost, tokens_done: tokens, over all layers and strands.
         state, error: of the task; the error is the last one.
@@ -139,7 +140,7 @@ class Progress:
     Attributes:
         counts: records by state.
         tokens, tokens_done: over all records, layers and strands.
-        tokens_left: still to be computed, by tasks that have not ended; of equal records once.
+        tokens_left: still to be computed, by tasks that have not ended; equal records count once.
     """
 
     counts: Mapping[RecordState, int]
@@ -149,36 +150,36 @@ class Progress:
 
     @classmethod
     def of(cls, records: list[Record]) -> "Progress":
-        """Summed over records."""
+        """The sum over records."""
         return cls(
             Counter(record.state for record in records),
             sum(record.cost for record in records),
             sum(record.tokens_done for record in records),
-            sum({one.task: one.cost - one.tokens_done for one in records if one.state in LIVE}.values()),
+            sum({live.task: live.cost - live.tokens_done for live in records if live.state in LIVE}.values()),
         )
 
     @property
     def records(self) -> int:
-        """How many there are."""
+        """Number of records."""
         return sum(self.counts.values())
 
     @property
     def records_done(self) -> int:
-        """Of which there is a result."""
+        """Records that have a result."""
         return self.counts.get("done", 0)
 
     @property
     def records_failed(self) -> int:
-        """Of which there will be none, quarantined ones included; cancelled ones are not."""
+        """Records that will have no result, quarantined ones included and cancelled ones not."""
         return self.counts.get("failed", 0) + self.counts.get("quarantined", 0)
 
     @property
     def state(self) -> State:
-        """Running or queued while a record is left to run; then done, failed or cancelled."""
+        """Running or queued while a record has not ended; then done, failed or cancelled."""
         if self.counts.get("running"):
             return "running"
         if self.counts.get("queued"):
-            # A job some of whose records are done is under way.
+            # A job is running as soon as some of its records are done.
             return "running" if self.counts.get("done") else "queued"
         if self.counts.get("failed") or self.counts.get("quarantined"):
             return "failed"
@@ -186,11 +187,11 @@ class Progress:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is left to run."""
+        """Whether all records have ended."""
         return self.state not in LIVE
 
     def eta_s(self, tokens_per_s: float) -> float | None:
-        """Seconds until its end at this rate; None when it has ended, or the rate is 0: not known."""
+        """Seconds until its end at this rate; None when it has ended or the rate is 0."""
         if self.ended or not tokens_per_s:
             return None
         return self.tokens_left / tokens_per_s
@@ -208,7 +209,7 @@ class Job:
 
     @property
     def progress(self) -> Progress:
-        """How far it is."""
+        """Its progress."""
         return Progress.of(self.records)
 
     @property
@@ -219,7 +220,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """The queue as a whole: tasks by state, tokens that wait, and for how long the oldest waits, in s."""
+    """The whole queue: tasks by state, queued tokens, and the ages of the oldest tasks in seconds."""
 
     tasks: Mapping[RecordState, int]
     queued_tokens: int
@@ -229,18 +230,18 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
-    """What a worker says of itself.
+    """What a worker reports of itself.
 
     Attributes:
         name: host, process and a random part.
-        device: torch's name of it, "" until it is known.
+        device: torch's name of its device; "" until known.
         memory_used, memory_total: of the device, in bytes; None until known.
         tasks, tokens, batches: done since it started.
         busy_s: seconds spent on batches.
         batch_tasks, batch_tokens, batch_s: tasks done in the latest batch, their tokens, its seconds.
-        seen_s: seconds since it was heard of.
+        seen_s: seconds since its last heartbeat.
         paused: why it waits (its storage or database is away, full or read-only); "" while it works.
-        paused_s: for how many seconds.
+        paused_s: seconds that it has waited.
     """
 
     name: str

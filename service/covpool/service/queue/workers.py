@@ -1,4 +1,4 @@
-"""Workers: what each tells of itself with every heartbeat, on whatever host."""
+"""Workers: what each reports with every heartbeat, on any host."""
 
 from dataclasses import asdict
 
@@ -10,7 +10,7 @@ from covpool.store.catalog.rooms import with_tables
 from covpool.store.database.database import Database, seconds
 from covpool.store.database.inserts import insert_or_update
 
-#: Workers not heard of for so long are forgotten.
+#: Seconds without a heartbeat after which a worker's row is deleted.
 FORGOTTEN_S = 86_400.0
 
 
@@ -18,8 +18,8 @@ class Workers:
     """The workers of one database.
 
     Args:
-        database: that they share.
-        lease_s: one not heard of for this long is not there.
+        database: the database that they share.
+        lease_s: seconds without a heartbeat after which a worker counts as absent.
     """
 
     def __init__(self, database: Database, *, lease_s: float = 30.0) -> None:
@@ -27,24 +27,24 @@ class Workers:
         self._lease_s = lease_s
 
     def announce(self, worker: WorkerState) -> None:
-        """Record that a worker is there, and what it says of itself."""
+        """Record what a worker reports of itself, and the time."""
         with self._database.writing() as connection:
             time = seconds(connection)
-            said = asdict(worker)
-            del said["seen_s"]
-            row = said | {"started": time, "seen": time}
+            report = asdict(worker)
+            del report["seen_s"]
+            row = report | {"started": time, "seen": time}
             insert_or_update(
                 connection, workers, [row], update=[name for name in row if name not in ("name", "started")]
             )
             connection.execute(sa.delete(workers).where(workers.c.seen < time - FORGOTTEN_S))
 
     def leave(self, worker: str) -> None:
-        """Forget a worker that has stopped."""
+        """Delete the row of a worker that has stopped."""
         with self._database.writing() as connection:
             connection.execute(sa.delete(workers).where(workers.c.name == worker))
 
     def present(self) -> list[WorkerState]:
-        """The workers heard of within the time of a lease, on every host."""
+        """The workers with a heartbeat within the time of a lease, on every host."""
         with self._database.reading() as connection:
             time = seconds(connection)
             rows = connection.execute(
@@ -71,5 +71,5 @@ class Workers:
         ]
 
     def tokens_per_s(self) -> float:
-        """How fast those present did their latest batches, summed up."""
-        return sum(one.batch_tokens / one.batch_s for one in self.present() if one.batch_s > 0)
+        """Tokens per second of the latest batches, summed over the workers present."""
+        return sum(worker.batch_tokens / worker.batch_s for worker in self.present() if worker.batch_s > 0)

@@ -1,4 +1,4 @@
-"""Form of an embedding answer: which pooling, how many of its numbers, and how they are written."""
+"""Embedding form: the pooling of an answer, how many of its numbers are sent, and their encoding."""
 
 import base64
 from dataclasses import dataclass
@@ -9,25 +9,25 @@ from numpy.typing import NDArray
 
 from covpool.service.errors import RequestError
 from covpool.service.schemas import EmbeddingRequest
-from covpool.service.submission.offered import Offered
+from covpool.service.submission.served import Served
 from covpool.store.poolings.fitted import FittedPooling
 from covpool.store.poolings.kinds import Pooling
 from covpool.store.values.keys import Recipe
 from covpool.store.values.moments import Moments
 
-#: Numbers in one answer: JSON is some fifteen times slower than bytes and holds up every other request.
+#: Most numbers in one answer: JSON is about fifteen times slower than bytes and delays other requests.
 MOST_NUMBERS = {"float": 1 << 18, "base64": 1 << 23}
 
 
 @dataclass(frozen=True)
 class Form:
-    """What is sent of each sequence.
+    """What is sent for each sequence.
 
     Attributes:
-        pooling: that is applied; None for C as it is.
-        dimensions: the first so many numbers; None for all.
+        pooling: the pooling to apply; None for C itself.
+        dimensions: how many leading numbers to send; None for all.
         encoding: JSON numbers, or base64 of little-endian float32.
-        sliceable: names of the bottlenecks for these moments whose first numbers may stand alone.
+        sliceable: names of the bottlenecks for these moments whose leading numbers may be used alone.
     """
 
     pooling: Pooling | None
@@ -36,27 +36,27 @@ class Form:
     sliceable: tuple[str, ...]
 
     @classmethod
-    def of(cls, request: EmbeddingRequest, recipe: Recipe, offered: Offered) -> Self:
-        """What a request asks for of moments of this recipe.
+    def of(cls, request: EmbeddingRequest, recipe: Recipe, served: Served) -> Self:
+        """The form that a request asks for, for moments of this recipe.
 
         Raises:
-            RequestError, BottleneckError: as `Offered.pooling`.
+            RequestError, BottleneckError: as `Served.pooling`.
         """
-        sliceable = tuple(one.name for one in offered.fitting(recipe) if one.ordered)
-        pooling = offered.pooling(request.pooling, request.bottleneck, recipe)
+        sliceable = tuple(fitted.name for fitted in served.fitting(recipe) if fitted.ordered)
+        pooling = served.pooling(request.pooling, request.bottleneck, recipe)
         return cls(pooling, request.dimensions, request.encoding_format or "float", sliceable)
 
     @property
     def fitted(self) -> dict[str, str]:
-        """Digests of the fitted poolings that take part, by name."""
+        """Digests of the fitted poolings in use, by name."""
         parts = () if self.pooling is None else self.pooling.parts
-        return {one.name: one.digest for one in parts if isinstance(one, FittedPooling)}
+        return {part.name: part.digest for part in parts if isinstance(part, FittedPooling)}
 
     def check(self, width: int, records: int) -> None:
-        """Refuse what cannot be sent of so many moments of `width` features.
+        """Refuse a form that does not fit this number of records and moments of `width` features.
 
         Raises:
-            RequestError: the numbers are in no order that may be cut, fewer than asked for, or too many.
+            RequestError: the numbers have no order that allows a cut, are too few, or are too many.
         """
         size = width * width if self.pooling is None else self.pooling.size(width)
         numbers = size if self.dimensions is None else self._checked(self.dimensions, size)
@@ -86,11 +86,11 @@ class Form:
 
     def embedding(self, moments: Moments) -> NDArray[np.floating[Any]]:
         """The embedding, a vector or a matrix."""
-        found = moments.second_moment if self.pooling is None else self.pooling.embed(moments)
-        return found if self.dimensions in (None, found.size) else found[: self.dimensions]
+        values = moments.second_moment if self.pooling is None else self.pooling.embed(moments)
+        return values if self.dimensions in (None, values.size) else values[: self.dimensions]
 
     def written(self, embedding: NDArray[np.floating[Any]]) -> list[float] | str:
-        """Its numbers, row-major."""
+        """Numbers of the embedding, row-major."""
         if self.encoding == "base64":
             return base64.b64encode(embedding.astype("<f4").tobytes()).decode("ascii")
         numbers: list[float] = embedding.ravel().astype(np.float64).tolist()

@@ -1,7 +1,7 @@
 """Genome jobs: every gene of a registered assembly as a job whose records are the genes.
 
-What `covpool precompute` plans from an annotation is planned here from the registration, without torch; the
-bases are read when it is their turn to be queued.
+`covpool precompute` plans from an annotation; this module plans from the registration, without torch. Bases
+are read when their tasks are queued.
 """
 
 from collections.abc import Iterator
@@ -14,28 +14,28 @@ from covpool.service.assemblies.plan import ALL_CLASSES, Locus, Plan, locus_of, 
 from covpool.service.assemblies.registrations import Registration
 from covpool.service.assemblies.registry import Genomes
 from covpool.service.errors import RequestError
-from covpool.service.queue import Request, Unfit
+from covpool.service.queue import RejectedRecord, Request
 from covpool.service.schemas import GenomeRequest
 from covpool.service.settings import Settings
-from covpool.service.submission.offered import Offered
+from covpool.service.submission.served import Served
 from covpool.service.submission.submission import Submission
 from covpool.store.store import Store
 
 
 def plan_genome(
-    request: GenomeRequest, genomes: Genomes, offered: Offered, store: Store, settings: Settings
+    request: GenomeRequest, genomes: Genomes, served: Served, store: Store, settings: Settings
 ) -> Plan:
-    """The plan of a request; genes that cannot be read or are too long are refused in it, with the reason.
+    """The plan of a request; it lists the reason for each gene that cannot be read or is too long.
 
     Raises:
         GenomeNotFoundError, ModelNotFoundError, LayerError, ConditionError: there is no such assembly, model,
             layer or species.
-        GenomeUnavailableError: the assembly's FASTA file is gone or not what was registered.
+        GenomeUnavailableError: the assembly's FASTA file is missing or differs from the registered one.
         RequestError: the flank is longer than any sequence the service takes, or the assembly has no genes,
-            or was registered before region classes were kept.
+            or was registered before selections were kept.
     """
     assembly = genomes.get(request.assembly)
-    model = offered.model(request.model)
+    model = served.model(request.model)
     named = {model.layer(name).name for name in request.layers or (None,)}
     options = Options(
         strand=request.strand,
@@ -56,11 +56,11 @@ def plan_genome(
         genomes.file(assembly),
         assembly=assembly.name,
         model=model,
-        # In one order, so that the order of a request's lists makes no other job.
+        # Always in one order, so that the order of a request's lists does not change the job.
         layers=tuple(layer.name for layer in model.layers if layer.name in named),
         options=options,
         dtype=settings.dtype,
-        # Workers pack by what they have; nothing is packed here.
+        # Workers pack for their own device; nothing is packed here.
         device="cpu",
         longest=settings.max_sequence,
     )
@@ -70,10 +70,10 @@ def prepare_genome(plan: Plan) -> Submission:
     """The genes of a plan as records, by id.
 
     Raises:
-        SequenceError: not one of them can be run.
-        RequestError: there is none.
+        SequenceError: no gene can be run.
+        RequestError: the plan has no genes.
     """
-    found: dict[str, Request | Unfit] = {}
+    records: dict[str, Request | RejectedRecord] = {}
     for item in plan.items:
         named = {name for _, name in item.workload.keys(plan.model)}
         regions = tuple(region for region in item.workload.regions if region.name in named)
@@ -81,36 +81,37 @@ def prepare_genome(plan: Plan) -> Submission:
         for locus in item.loci:
             gene = locus.gene.id
             if wanted.keys:
-                found[gene] = replace(wanted, workload=replace(wanted.workload, name=gene))
+                records[gene] = replace(wanted, workload=replace(wanted.workload, name=gene))
             else:
                 why = f"{gene}: no token of {', '.join(plan.layers)} lies in the classes asked for"
-                found[gene] = Unfit(gene, why, item.workload.length)
-    found |= {gene: Unfit(gene, reason) for gene, reason in plan.refused.items()}
-    if not found:
+                records[gene] = RejectedRecord(gene, why, item.workload.length)
+    records |= {gene: RejectedRecord(gene, reason) for gene, reason in plan.refused.items()}
+    if not records:
         raise RequestError(f"{plan.assembly}: no gene of it has a base in the classes asked for")
-    if not any(isinstance(one, Request) for one in found.values()):
-        raise SequenceError(next(one.error for one in found.values() if isinstance(one, Unfit)))
+    rejected = [record for record in records.values() if isinstance(record, RejectedRecord)]
+    if len(rejected) == len(records):
+        raise SequenceError(rejected[0].error)
     notices = [] if plan.model.trained else [untrained_notice(plan.model)]
-    return Submission(plan.recipes[0], [found[gene] for gene in sorted(found)], notices)
+    return Submission(plan.recipes[0], [records[gene] for gene in sorted(records)], notices)
 
 
 def _loci(genomes: Genomes, assembly: Registration, *, flank: int, asked: frozenset[str]) -> Iterator[Locus]:
     classes = [name for name in ALL_CLASSES if name in asked]
-    for known in genomes.known_genes(assembly.name):
-        gene = known.gene
-        if unknown := known.unknown(classes):
+    for registered in genomes.known_genes(assembly.name):
+        gene = registered.gene
+        if unknown := registered.unknown(classes):
             raise RequestError(
                 f"{assembly.name}: was registered before {', '.join(unknown)} was known; register it anew "
                 "(covpool genome add), or leave it out"
             )
         locus = locus_of(
             gene,
-            known.own,
+            registered.own,
             assembly.contigs[gene.chrom],
             circular=gene.chrom in assembly.circular,
             flank=flank,
             classes=classes,
-            digest=known.digest,
+            digest=registered.digest,
         )
         if locus is not None:
             yield locus

@@ -1,7 +1,7 @@
 """Submission: the sequences and options of a request, checked and turned into keys.
 
-A record that is not DNA, or does not fit the model, becomes an unfit record of the job and spoils no other;
-only when none is fit is the request itself refused.
+A record that is not DNA or does not fit the model becomes a rejected record of the job; the others are not
+affected. The request itself is refused only when all records are rejected.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,25 +15,25 @@ from covpool.extractor.sequences.fasta import Refused, read_records
 from covpool.extractor.sequences.sequences import Sequence as Bases
 from covpool.extractor.sequences.sequences import normalise
 from covpool.service.errors import RequestError
-from covpool.service.queue import Request, Unfit
+from covpool.service.queue import RejectedRecord, Request
 from covpool.service.schemas import ExtractionOptions
 from covpool.service.settings import Settings
-from covpool.service.submission.offered import Offered
+from covpool.service.submission.served import Served
 from covpool.store.values.keys import Recipe
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What a request asks for.
+    """A checked request.
 
     Attributes:
-        recipe: shared by all records.
-        requests: the records in the order given; one at least is fit.
-        notices: what was changed in the input, and what must be known of the model.
+        recipe: the recipe of all records.
+        requests: the records in order; at least one is not rejected.
+        notices: changes to the input, and remarks on the model.
     """
 
     recipe: Recipe
-    requests: list[Request | Unfit]
+    requests: list[Request | RejectedRecord]
     notices: list[str]
 
 
@@ -41,40 +41,40 @@ def read_input(text: str | list[str] | bytes, settings: Settings) -> list[Bases 
     """Records of a request: one string, several, FASTA text, or an uploaded FASTA file.
 
     Raises:
-        SequenceError: no record is DNA, or a FASTA file is damaged; record and position are named.
+        SequenceError: no record is DNA, or a FASTA file is damaged; the message names record and position.
         RequestError: more records or bases than the service takes at once.
     """
-    found: list[Bases | Refused] = []
+    records: list[Bases | Refused] = []
     for record in _records(text, settings):
-        found.append(record)
-        if len(found) > settings.max_records:
+        records.append(record)
+        if len(records) > settings.max_records:
             raise RequestError(
                 f"more than {settings.max_records:,} records in one request; send them in parts"
             )
-    if not found:
+    if not records:
         raise SequenceError("input: the list is empty; give at least one sequence")
-    refused = [one for one in found if isinstance(one, Refused)]
-    if len(refused) == len(found):
+    refused = [record for record in records if isinstance(record, Refused)]
+    if len(refused) == len(records):
         raise SequenceError(refused[0].error)
-    bases = sum(len(one) for one in found if isinstance(one, Bases))
+    bases = sum(len(record) for record in records if isinstance(record, Bases))
     if bases > settings.max_bases:
         raise RequestError(
             f"{bases:,} bases in one request; this service takes {settings.max_bases:,}: send fewer at a time"
         )
-    return found
+    return records
 
 
 def prepare(
-    found: Sequence[Bases | Refused], request: ExtractionOptions, offered: Offered, settings: Settings
+    sequences: Sequence[Bases | Refused], request: ExtractionOptions, served: Served, settings: Settings
 ) -> Submission:
     """Keys of the records under the request's options.
 
     Raises:
         ModelNotFoundError, LayerError, ConditionError: the service has no such model, the model no such
             layer or species.
-        SequenceError: the options leave nothing of any sequence, or each is longer than the model takes.
+        SequenceError: the options leave no token of any sequence, or all are longer than the model takes.
     """
-    model = offered.model(request.model)
+    model = served.model(request.model)
     options = Options(
         strand=request.strand,
         skip_tokens=request.skip_tokens,
@@ -83,18 +83,18 @@ def prepare(
     )
     recipe = model.recipe(request.layer, options, dtype=settings.dtype)
     layer = model.layer(request.layer)
-    requests = [_request(one, recipe, model, layer, options) for one in found]
-    unfit = [one for one in requests if isinstance(one, Unfit)]
-    if len(unfit) == len(requests):
-        raise SequenceError(unfit[0].error)
-    return Submission(recipe, requests, [*_notices(found, model)])
+    requests = [_request(sequence, recipe, model, layer, options) for sequence in sequences]
+    rejected = [prepared for prepared in requests if isinstance(prepared, RejectedRecord)]
+    if len(rejected) == len(requests):
+        raise SequenceError(rejected[0].error)
+    return Submission(recipe, requests, [*_notices(sequences, model)])
 
 
 def require_options_of(recipe: Recipe, request: ExtractionOptions) -> None:
-    """Refuse options of a request for a job's results that are not the job's own, and would not be heeded.
+    """Refuse options that differ from those of the job whose results are requested.
 
     Raises:
-        RequestError: naming the first.
+        RequestError: names the first such option.
     """
     options = Options.of(recipe)
     own = {
@@ -118,29 +118,29 @@ def _records(text: str | list[str] | bytes, settings: Settings) -> Iterator[Base
         data = text if isinstance(text, bytes) else text.lstrip().encode("utf-8", "surrogatepass")
         yield from read_records(data, label="FASTA", max_bases=settings.max_bases)
         return
-    for index, one in enumerate([text] if isinstance(text, str) else text, start=1):
+    for index, sequence in enumerate([text] if isinstance(text, str) else text, start=1):
         name = f"sequence {index}"
         try:
-            yield normalise(one, name)
+            yield normalise(sequence, name)
         except SequenceError as error:
             yield Refused(name, str(error))
 
 
 def _request(
-    one: Bases | Refused, recipe: Recipe, model: Model, layer: Layer, options: Options
-) -> Request | Unfit:
-    if isinstance(one, Refused):
-        return Unfit(one.name, one.error)
+    sequence: Bases | Refused, recipe: Recipe, model: Model, layer: Layer, options: Options
+) -> Request | RejectedRecord:
+    if isinstance(sequence, Refused):
+        return RejectedRecord(sequence.name, sequence.error)
     try:
-        model.check(len(one), one.name, layer, options)
+        model.check(len(sequence), sequence.name, layer, options)
     except SequenceError as error:
-        return Unfit(one.name, str(error), len(one))
-    return Request.of(Workload.of(one, [recipe]), model)
+        return RejectedRecord(sequence.name, str(error), len(sequence))
+    return Request.of(Workload.of(sequence, [recipe]), model)
 
 
-def _notices(found: Sequence[Bases | Refused], model: Model) -> Iterator[str]:
+def _notices(sequences: Sequence[Bases | Refused], model: Model) -> Iterator[str]:
     if not model.trained:
         yield untrained_notice(model)
-    for one in found:
-        if isinstance(one, Bases):
-            yield from one.notices
+    for sequence in sequences:
+        if isinstance(sequence, Bases):
+            yield from sequence.notices

@@ -1,1 +1,1 @@
-"""Workers: a small process that claims tasks, and its child that holds the model and may die."""
+"""Workers: a small process that claims tasks, and a child process that holds the model and may die."""

@@ -1,4 +1,4 @@
-"""Fit engine: a leased fit in a process of its own, its file into the database as its task ends."""
+"""Fit engine: runs a leased fit in its own process; the file goes into the database as the task ends."""
 
 import logging
 import threading
@@ -32,11 +32,11 @@ class FitEngine:
         self._over = threading.Event()
 
     def run(self, task: FitTask) -> bool:
-        """Fit, and keep the file; whether it was done, and not dropped.
+        """Run a fit and keep its file; False if it was dropped.
 
         Raises:
-            Fault: it was not fitted.
-            CatalogError: its end could not be recorded.
+            Fault: the fit failed.
+            CatalogError: the end of the task could not be recorded.
         """
         child = Child("covpool.service.fitting.fit_program", settings=self._settings)
         self._running = task.id, child
@@ -55,18 +55,18 @@ class FitEngine:
                 return self._end(task, file)
             case "fault", Fault() as fault:
                 raise fault
-        # It is tried again as it was, but as another attempt: it may have run for hours.
+        # The fit is tried again unchanged, but as another attempt: it may have run for hours.
         raise UnforeseenFault(str(DeathFault(code)))
 
     def drop(self, tasks: Collection[str]) -> None:
-        """End the fit if it is one of these."""
+        """End the running fit if it is one of these tasks."""
         running = self._running
         if running is not None and running[0] in tasks:
             self._dropped.add(running[0])
             running[1].kill()
 
     def kill(self) -> None:
-        """End the fit at once, and any that is begun from now on."""
+        """End the running fit at once, and every fit that starts from now on."""
         self._over.set()
         running = self._running
         if running is not None:

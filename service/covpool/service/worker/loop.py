@@ -1,7 +1,7 @@
-"""Worker: claims tasks, lets its child run them, keeps their leases; one worker, one device.
+"""Worker: claims tasks, lets its child run them, and renews their leases; one worker uses one device.
 
-This process loads no model, so it is small and outlives what kills its child. One that the supervisor started
-stops when its parent is gone, for whatever reason.
+This process loads no model, so it is small and survives the death of its child. A worker that the supervisor
+started stops when its parent is gone, for whatever reason.
 """
 
 import logging
@@ -22,7 +22,7 @@ from covpool.service.processes.isolation import isolate
 from covpool.service.processes.messages import Messages
 from covpool.service.queue import FitTask, Leased, Task, TaskLeases, Workers, WorkerState
 from covpool.service.settings import Settings
-from covpool.service.submission.offered import Offered
+from covpool.service.submission.served import Served
 from covpool.service.worker.fit_engine import FitEngine
 from covpool.service.worker.pause import Pause
 from covpool.service.worker.task_engine import TaskEngine
@@ -37,7 +37,7 @@ BEATS = 6
 
 
 class _GraceOverError(Exception):
-    """The worker was told to stop, and its batch took longer than it may."""
+    """The worker has to stop, and its batch took longer than the grace period."""
 
 
 class Worker:
@@ -45,8 +45,8 @@ class Worker:
 
     Args:
         settings: of the service; the child is given the same.
-        store: whose catalog's database holds the queue.
-        name: under which tasks are leased; made up by default.
+        store: the store; the database of its catalog holds the queue.
+        name: the name under which tasks are leased; a random one by default.
     """
 
     def __init__(self, settings: Settings, store: Store, *, name: str | None = None) -> None:
@@ -57,21 +57,21 @@ class Worker:
             store.database, lease_s=settings.lease_s, max_attempts=settings.max_attempts
         )
         self._workers = Workers(store.database, lease_s=settings.lease_s)
-        self._offered = Offered.read(settings.models)
-        # All that were ever served: a task of weights that were replaced since must be refused, not wait.
+        self._served = Served.read(settings.models)
+        # All weights served so far: a task of replaced weights must be refused and not wait.
         self._weights = dict[str, None]()
-        self._engine = TaskEngine(self.name, settings, store, self._offered)
+        self._engine = TaskEngine(self.name, settings, store, self._served)
         self._fits = FitEngine(self.name, settings, store.database)
         self._stop = threading.Event()
         self._grace_over = threading.Event()
-        # Tasks leased now, by id; their heartbeat is this worker's duty.
+        # Tasks leased now, by id; this worker renews their leases.
         self._held: dict[str, Leased] = {}
-        # What it tells of itself with every heartbeat, its device apart.
+        # What it reports with every heartbeat, except for its device.
         self._done = WorkerState(self.name)
         self._pause = Pause(self.name, self._leases, self._stop)
 
     def stop(self) -> None:
-        """Finish the batch in hand, within the time of grace, then leave `run`."""
+        """Finish the current batch within the grace period, then leave `run`."""
         if not self._stop.is_set():
             self._stop.set()
             timer = threading.Timer(self._settings.drain_s, self._end_grace)
@@ -81,7 +81,7 @@ class Worker:
     def run(self) -> None:
         """Work until `stop` is called."""
         self._leases.put_off_sweep()
-        # Loading torch takes seconds: better now than when the first task waits.
+        # Loading torch takes seconds: start before the first task waits.
         self._engine.start()
         with self._heartbeats():
             log.info("worker %s is ready", self.name)
@@ -99,10 +99,10 @@ class Worker:
         self._leave()
 
     def _go_on(self) -> None:
-        """Give back what is owed; when paused, go on only if the storage works.
+        """Give back the owed tasks; a paused worker goes on only if the storage works.
 
         Raises:
-            StoreError: it does not.
+            StoreError: the storage does not work.
         """
         self._pause.settle()
         self._held = {}
@@ -112,7 +112,7 @@ class Worker:
             self._beat()
 
     def _claim(self) -> list[Leased]:
-        self._weights |= {model.weights: None for model in self._offered.current_models()}
+        self._weights |= {model.weights: None for model in self._served.current_models()}
         tasks = self._leases.claim(
             self.name,
             list(self._weights),
@@ -131,7 +131,7 @@ class Worker:
                 del self._held[task.id]
             self._pause.worked()
         except _GraceOverError:
-            log.warning("worker %s: time of grace is over, %d tasks go back", self.name, len(self._held))
+            log.warning("worker %s: grace period is over, %d tasks go back", self.name, len(self._held))
             self._give_back()
         except StoreFault as fault:
             for held in list(self._held):
@@ -139,14 +139,14 @@ class Worker:
             self._held = {}
             self._rest(str(fault))
         except (StartFault, OutageFault, StoreError) as fault:
-            # No task is to blame: none of them loses an attempt.
+            # No task is at fault: no attempt is counted.
             self._give_back()
             self._rest(str(fault))
         finally:
             seconds = time.monotonic() - began
             self._done = replace(self._done, batches=before.batches + 1, busy_s=before.busy_s + seconds)
             if not isinstance(tasks[0], FitTask):
-                # A fit says nothing of how fast tokens are done.
+                # A fit says nothing about the rate of tokens.
                 self._done = replace(
                     self._done,
                     batch_tasks=self._done.tasks - before.tasks,
@@ -181,7 +181,7 @@ class Worker:
         self._leases.fail(task.id, self.name, str(fault), retry=not isinstance(fault, InputFault))
 
     def _give_back(self) -> None:
-        """Tasks that came to no harm go back, now or as soon as the database takes them."""
+        """Give back tasks that did not fail, now or as soon as the database allows."""
         self._pause.owe(self._held)
         try:
             self._pause.settle()
@@ -206,11 +206,11 @@ class Worker:
             self._pause.settle()
             self._workers.leave(self.name)
         except StoreError as error:
-            log.warning("worker %s could not take leave: %s", self.name, error)
+            log.warning("worker %s could not sign off: %s", self.name, error)
 
     @contextmanager
     def _heartbeats(self) -> Iterator[None]:
-        """Renew the leases in a thread of their own while the body runs: a forward may take long."""
+        """Renew the leases in a separate thread while the body runs: a forward may take long."""
         over = threading.Event()
 
         def loop() -> None:

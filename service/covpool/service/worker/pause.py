@@ -1,6 +1,6 @@
 """Pause: a worker waits while its storage or database is away, full or read-only, and goes on by itself.
 
-Tasks it holds by then are given back without counting an attempt, as soon as the database takes that.
+The tasks that it holds are given back without counting an attempt, as soon as the database allows.
 """
 
 import logging
@@ -12,22 +12,22 @@ from covpool.service.queue import TaskLeases
 
 log = logging.getLogger(__name__)
 
-#: Seconds to wait before it is tried again; doubled while that fails.
+#: Seconds before the next try; doubled after every failure, up to the longest.
 FIRST_S = 0.5
-#: Well below a lease, so that tasks are given back before another worker takes them for abandoned.
+#: Well below a lease, so that tasks are given back before their leases expire.
 LONGEST_S = 5.0
 
 
 class Pause:
-    """Whether a worker waits, why, and what it owes the queue.
+    """Whether a worker waits, why, and which tasks it has to give back.
 
     Args:
-        worker: its name.
-        leases: by which tasks go back.
+        worker: name of the worker.
+        leases: leases of the tasks to give back.
         stop: ends every wait.
 
     Attributes:
-        why: what it waits for; "" while it works.
+        why: reason of the pause; "" while the worker works.
     """
 
     def __init__(self, worker: str, leases: TaskLeases, stop: threading.Event) -> None:
@@ -39,45 +39,45 @@ class Pause:
 
     @property
     def seconds(self) -> float:
-        """For how long it has waited."""
+        """Seconds since the pause began; 0 while the worker works."""
         return time.monotonic() - self._since if self.why else 0.0
 
     @property
     def owed(self) -> frozenset[str]:
-        """Tasks that are to go back; their leases are renewed until then."""
+        """Tasks to give back; their leases are renewed until then."""
         return frozenset(self._owed)
 
     def begin(self, why: str) -> None:
-        """Wait from now on."""
+        """Begin a pause."""
         if not self.why:
             self._since = time.monotonic()
         self.why = why
         log.error("worker %s pauses: %s", self._worker, why)
 
     def rest(self) -> None:
-        """Wait for a while, longer every time."""
+        """Wait for a while, longer each time."""
         self._stop.wait(self._next_s)
         self._next_s = min(2 * self._next_s, LONGEST_S)
 
     def end(self) -> None:
-        """Work again; whether that lasts, the next batch tells."""
+        """End the pause; the next batch shows whether the storage works."""
         if self.why:
             log.warning("worker %s goes on after %.1f s", self._worker, self.seconds)
         self.why = ""
 
     def worked(self) -> None:
-        """A batch came to its end."""
+        """Reset the wait after a finished batch."""
         self._next_s = FIRST_S
 
     def owe(self, tasks: Iterable[str]) -> None:
-        """These tasks came to no harm, and are to go back."""
+        """Add tasks to give back that did not fail."""
         self._owed.update(tasks)
 
     def settle(self) -> None:
-        """Give back what is owed.
+        """Give back the owed tasks.
 
         Raises:
-            CatalogError: the database is away.
+            CatalogError: the database is not available.
         """
         if self._owed:
             self._leases.give_back(self._worker, self._owed)

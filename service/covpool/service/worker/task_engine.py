@@ -1,4 +1,4 @@
-"""Task engine: leased tasks through the engine process, each result into the store as its task ends."""
+"""Task engine: runs leased tasks in the engine process; results go into the store as each task ends."""
 
 import logging
 from collections.abc import Collection, Iterator
@@ -13,7 +13,7 @@ from covpool.service.processes.faults import Fault, OutageFault, fault_of
 from covpool.service.queue import Task
 from covpool.service.queue.leases import finish_task
 from covpool.service.settings import Settings
-from covpool.service.submission.offered import Offered
+from covpool.service.submission.served import Served
 from covpool.store.outages import is_outage
 from covpool.store.store import Store
 
@@ -21,37 +21,37 @@ log = logging.getLogger(__name__)
 
 
 class TaskEngine:
-    """Runs tasks in a child process, which is started when it is needed and again after its death.
+    """Runs tasks in a child process, which is started on demand and again after its death.
 
     Args:
         worker: the name under which tasks are leased.
         settings: of the service.
         store: where results go.
-        offered: the models that can be run.
+        served: the models that can be run.
     """
 
-    def __init__(self, worker: str, settings: Settings, store: Store, offered: Offered) -> None:
-        self._worker, self._store, self._offered = worker, store, offered
+    def __init__(self, worker: str, settings: Settings, store: Store, served: Served) -> None:
+        self._worker, self._store, self._served = worker, store, served
         self._engine = EngineProcess(settings)
-        # Of the current run: tasks not ended by index, tokens of those that are, ids of the unwanted.
+        # Of the current run: unfinished tasks by index, tokens of finished ones, ids of dropped ones.
         self._left: dict[int, Task] = {}
         self._ended = 0
         self._dropped: set[str] = set()
 
     @property
     def device(self) -> Device:
-        """What the process said last of its device."""
+        """The device as the process last reported it."""
         return self._engine.device
 
     @property
     def tokens(self) -> dict[str, int]:
-        """How far each task of the current run is, in tokens, by id."""
-        spread, found = max(0, self._engine.tokens - self._ended), {}
-        # The longest are run first, so they are the ones whose tokens arrive.
+        """Tokens done by each task of the current run, by id."""
+        spread, progress = max(0, self._engine.tokens - self._ended), {}
+        # The longest tasks run first, so the tokens belong to them.
         for task in sorted(self._left.copy().values(), key=lambda task: -task.cost):
-            found[task.id] = min(task.cost, spread)
-            spread -= found[task.id]
-        return found
+            progress[task.id] = min(task.cost, spread)
+            spread -= progress[task.id]
+        return progress
 
     def start(self) -> None:
         """Start the process unless it runs."""
@@ -62,7 +62,7 @@ class TaskEngine:
 
         Args:
             tasks: at least one.
-            share: of the memory that forwards usually take.
+            share: share of the memory that forwards usually take.
 
         Raises:
             Fault: the rest was not run.
@@ -76,7 +76,7 @@ class TaskEngine:
                     del self._left[index]
                     self._ended += task.cost
                     yield task, done
-            # It was stopped: nobody wants what is left.
+            # The run was stopped: the remaining tasks were dropped.
             while self._left:
                 yield self._left.popitem()[1], False
         except Fault:
@@ -87,7 +87,7 @@ class TaskEngine:
             self._left = {}
 
     def drop(self, tasks: Collection[str]) -> None:
-        """Do not cache these tasks; stop when none else is left."""
+        """Do not cache these tasks; stop the run when no others are left."""
         self._dropped.update(tasks)
         left = {task.id for task in self._left.copy().values()}
         if left and left <= self._dropped:
@@ -103,10 +103,10 @@ class TaskEngine:
 
     def _batch(self, tasks: list[Task], share: float) -> Batch:
         workloads = tuple(task.workload for task in tasks)
-        return Batch(self._offered.model(workloads[0].recipes[0].model), workloads, share)
+        return Batch(self._served.model(workloads[0].recipes[0].model), workloads, share)
 
     def _end(self, task: Task, rows: list[Row]) -> bool:
-        """Cache a task's moments, and end it in the transaction that makes them ready; False if dropped."""
+        """Cache a task's moments and end it, in one transaction; False if it was dropped."""
 
         def ending(connection: Connection) -> None:
             finish_task(connection, task.id, self._worker)
@@ -114,7 +114,7 @@ class TaskEngine:
         if task.id in self._dropped:
             return False
         try:
-            # What another worker made ready is being read: it is not written over.
+            # Results that another worker made ready may be in use: they are not overwritten.
             self._store.put_many((row for row in rows if row[0] not in self._store), also=ending)
         except LeaseLostError as lost:
             log.info("%s", lost)

@@ -28,12 +28,12 @@ def key(http: httpx.Client) -> str:
 def test_npy_is_the_stored_matrix_bit_for_bit(http: httpx.Client, service: Running, key: str) -> None:
     response = http.get(f"/v1/moments/{key}")
     assert response.headers["content-type"] == "application/x-npy"
-    found = np.load(io.BytesIO(response.content), allow_pickle=False)
+    array = np.load(io.BytesIO(response.content), allow_pickle=False)
     with Store.open(service.store) as store:
-        assert found.tobytes() == store.get(key).second_moment.tobytes()
-    assert found.dtype == np.float32
-    assert np.array_equal(found, found.T)
-    assert np.linalg.eigvalsh(found.astype(float))[0] > -1e-5 * np.trace(found)
+        assert array.tobytes() == store.get(key).second_moment.tobytes()
+    assert array.dtype == np.float32
+    assert np.array_equal(array, array.T)
+    assert np.linalg.eigvalsh(array.astype(float))[0] > -1e-5 * np.trace(array)
 
 
 def test_safetensors_holds_count_mean_and_matrix(http: httpx.Client, service: Running, key: str) -> None:
@@ -140,26 +140,26 @@ def test_the_index_is_filtered_by_model_and_layer(http: httpx.Client, key: str) 
 
 
 def test_models_say_whether_they_are_trained_and_which_layers_they_have(http: httpx.Client) -> None:
-    (found,) = [one for one in http.get("/v1/models").json()["data"] if one["name"] == "ntv3-mini"]
+    (listed,) = [model for model in http.get("/v1/models").json()["data"] if model["name"] == "ntv3-mini"]
     described = describe("ntv3-mini")
-    assert found["trained"] is described.trained
-    assert found["weights"] == described.weights
-    assert found["default_layer"] == described.default_layer
-    assert [(one["name"], one["width"], one["bases_per_token"]) for one in found["layers"]] == [
-        (one.name, one.width, one.bases_per_token) for one in described.layers
+    assert listed["trained"] is described.trained
+    assert listed["weights"] == described.weights
+    assert listed["default_layer"] == described.default_layer
+    assert [(layer["name"], layer["width"], layer["bases_per_token"]) for layer in listed["layers"]] == [
+        (layer.name, layer.width, layer.bases_per_token) for layer in described.layers
     ]
-    assert found["licence"]
+    assert listed["licence"]
 
 
 def test_the_default_bottleneck_of_a_model_is_listed(http: httpx.Client) -> None:
-    (model,) = [one for one in http.get("/v1/models").json()["data"] if one["name"] == "ntv3-mini"]
-    (found,) = [
-        one
-        for one in http.get("/v1/bottlenecks").json()["data"]
-        if one["name"] == model["default_bottleneck"]
+    (model,) = [model for model in http.get("/v1/models").json()["data"] if model["name"] == "ntv3-mini"]
+    (listed,) = [
+        bottleneck
+        for bottleneck in http.get("/v1/bottlenecks").json()["data"]
+        if bottleneck["name"] == model["default_bottleneck"]
     ]
-    assert (found["model"], found["layer"], found["k"]) == ("ntv3-mini", model["default_layer"], 16)
-    assert found["fit"]
+    assert (listed["model"], listed["layer"], listed["k"]) == ("ntv3-mini", model["default_layer"], 16)
+    assert listed["fit"]
 
 
 def test_the_service_is_alive_and_ready(http: httpx.Client) -> None:

@@ -32,8 +32,8 @@ def matrix(one: dict[str, Any]) -> NDArray[np.float64]:
 
 
 def fetch(http: httpx.Client, key: str) -> NDArray[np.float32]:
-    found: NDArray[np.float32] = np.load(io.BytesIO(http.get(f"/v1/moments/{key}").content))
-    return found
+    array: NDArray[np.float32] = np.load(io.BytesIO(http.get(f"/v1/moments/{key}").content))
+    return array
 
 
 def test_a_string_a_list_and_fasta_text_give_the_same_embedding(http: httpx.Client) -> None:
@@ -145,7 +145,7 @@ def test_what_was_changed_in_the_input_is_told_for_each_spelling(http: httpx.Cli
 
 
 def test_an_untrained_model_says_so_in_every_answer(http: httpx.Client) -> None:
-    (model,) = [one for one in http.get("/v1/models").json()["data"] if one["name"] == "ntv3-mini"]
+    (model,) = [model for model in http.get("/v1/models").json()["data"] if model["name"] == "ntv3-mini"]
     notices = post(http, {"input": "ACGTACGT"}).json()["notices"]
     assert any("untrained" in notice for notice in notices) is not model["trained"]
 
@@ -272,9 +272,9 @@ def test_records_without_a_result_are_left_out_when_asked_and_the_others_keep_th
     assert "2 of 5 records are not there, first sequence 2" in named.json()["detail"]
     # The first time a job makes the others, later they are cached.
     for body in ({"input": sequences}, {"input": sequences}, {"job": job}):
-        found = embed(http, **body, skip_failed=True)
-        assert [one["index"] for one in found] == [0, 2, 4]
-        assert [one["name"] for one in found] == ["sequence 1", "sequence 3", "sequence 5"]
-        assert [one["embedding"] for one in found] == [one["embedding"] for one in good]
+        embeddings = embed(http, **body, skip_failed=True)
+        assert [one["index"] for one in embeddings] == [0, 2, 4]
+        assert [one["name"] for one in embeddings] == ["sequence 1", "sequence 3", "sequence 5"]
+        assert [one["embedding"] for one in embeddings] == [embedding["embedding"] for embedding in good]
     nothing = post(http, {"input": ["AC-GT"], "skip_failed": True})
     assert nothing.status_code == 422

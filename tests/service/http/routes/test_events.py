@@ -34,12 +34,12 @@ def events(http: httpx.Client, job: str, **headers: str) -> Iterator[dict[str, A
 
 def test_a_job_is_told_of_from_its_beginning_to_its_end(http: httpx.Client) -> None:
     job = http.post("/v1/jobs", json={"input": [LONG, LONG + "A"]}).json()["id"]
-    found = list(events(http, job))
-    assert [one["event"] for one in found] == ["progress"] * (len(found) - 1) + ["end"]
-    assert len({one["id"] for one in found}) == len(found) > 1
-    done = [one["data"]["tokens_done"] for one in found]
+    received = list(events(http, job))
+    assert [event["event"] for event in received] == ["progress"] * (len(received) - 1) + ["end"]
+    assert len({event["id"] for event in received}) == len(received) > 1
+    done = [event["data"]["tokens_done"] for event in received]
     assert done == sorted(done)
-    last = found[-1]["data"]
+    last = received[-1]["data"]
     assert (last["job"], last["state"], last["records_done"], last["records"]) == (job, "done", 2, 2)
     assert last["tokens"] == last["tokens_done"] == 2 * len(LONG) + 1
 
@@ -47,7 +47,7 @@ def test_a_job_is_told_of_from_its_beginning_to_its_end(http: httpx.Client) -> N
 def test_a_client_that_comes_back_is_not_told_again_what_it_knows(http: httpx.Client) -> None:
     job = http.post("/v1/jobs", json={"input": LONG + "CC"}).json()["id"]
     first = next(events(http, job))
-    seen = [first["id"]] + [one["id"] for one in events(http, job, **{"Last-Event-ID": first["id"]})]
+    seen = [first["id"]] + [event["id"] for event in events(http, job, **{"Last-Event-ID": first["id"]})]
     assert len(set(seen)) == len(seen)
     (end,) = events(http, job, **{"Last-Event-ID": seen[-1]})
     assert (end["event"], end["id"]) == ("end", seen[-1])

@@ -56,13 +56,13 @@ def test_the_request_that_meets_damage_computes_the_matrix_again(
     for one in before:
         damage(own, str(one["key"]), array)
     after = embedded(http)
-    assert [one["key"] for one in after] == [one["key"] for one in before]
+    assert [embedding["key"] for embedding in after] == [embedding["key"] for embedding in before]
     for old, new in zip(before, after, strict=True):
         assert new["embedding"] == pytest.approx(old["embedding"], rel=1e-4, abs=1e-5)
         assert (
             http.get(f"/v1/moments/{new['key']}", headers={"Accept": "application/x-npy"}).status_code == 200
         )
-    assert_whole(own, [str(one["key"]) for one in after])
+    assert_whole(own, [str(embedding["key"]) for embedding in after])
 
 
 def test_a_damaged_key_is_gone_until_its_sequence_comes_again(own: Running, http: httpx.Client) -> None:
@@ -97,7 +97,7 @@ def test_a_jobs_embeddings_that_were_lost_say_what_to_do(own: Running, http: htt
 
 
 def test_a_stream_of_matrices_says_which_is_lost_and_goes_on(own: Running, http: httpx.Client) -> None:
-    keys = [str(one["key"]) for one in embedded(http)]
+    keys = [str(embedding["key"]) for embedding in embedded(http)]
     damage(own, keys[0])
     with Client(own.url) as client, pytest.raises(Exception, match="retired"):
         list(client.moments(keys))
@@ -136,7 +136,7 @@ def test_the_client_and_the_commands_get_their_embeddings_in_spite_of_damage(
         env=environment(),
     )
     assert ran.returncode == 0, ran.stderr
-    assert {(one["name"], one["cached"]) for one in map(json.loads, ran.stdout.splitlines())} == {
+    assert {(line["name"], line["cached"]) for line in map(json.loads, ran.stdout.splitlines())} == {
         ("one", False),
         ("two", True),
     }

@@ -11,9 +11,9 @@ from tests.service.running import Running
 
 
 def ended(http: httpx.Client, job: str) -> dict[str, Any]:
-    while (found := http.get(f"/v1/jobs/{job}").json())["state"] not in ("done", "failed"):
+    while (body := http.get(f"/v1/jobs/{job}").json())["state"] not in ("done", "failed"):
         time.sleep(0.05)
-    return dict(found)
+    return dict(body)
 
 
 def test_an_uploaded_gzip_fasta_is_extracted(http: httpx.Client, genes: Path) -> None:
@@ -28,11 +28,11 @@ def test_an_uploaded_gzip_fasta_is_extracted(http: httpx.Client, genes: Path) ->
     names = [record.split()[0] for record in records]
     lengths = [sum(map(len, record.splitlines()[1:])) for record in records]
     assert [record["name"] for record in job["records"]] == names
-    found = ended(http, job["id"])
-    assert found["state"] == "done"
-    assert [record["length"] for record in found["records"]] == lengths
-    assert found["tokens"] == found["tokens_done"] == sum(lengths)
-    for record in found["records"]:
+    stored = ended(http, job["id"])
+    assert stored["state"] == "done"
+    assert [record["length"] for record in stored["records"]] == lengths
+    assert stored["tokens"] == stored["tokens_done"] == sum(lengths)
+    for record in stored["records"]:
         counted = http.head(f"/v1/moments/{record['key']}").headers["covpool-count"]
         assert int(counted) == record["length"] - 3
 

@@ -142,7 +142,7 @@ def test_a_damaged_matrix_is_an_error_in_its_frame_and_to_the_client(
     with pytest.raises(ProblemError, match=keys[1]):
         next(found)
     client.wait(client.submit("GGGCCCTTTT"))
-    assert [one.key for one in client.moments(keys)] == keys
+    assert [moments.key for moments in client.moments(keys)] == keys
 
 
 def test_the_client_streams_what_it_fetches_one_by_one(client: Client) -> None:
@@ -158,7 +158,7 @@ def test_the_client_streams_what_it_fetches_one_by_one(client: Client) -> None:
 
 def test_plain_zarr_over_http_opens_a_namespace(service: Running, client: Client) -> None:
     key = client.wait(client.submit("GATTACAGATTACA")).records[0].key
-    (entry,) = [one for one in client.index() if one.key == key]
+    (entry,) = [entry for entry in client.index() if entry.key == key]
     address = f"{service.url}/zarr/{entry.namespace}"
     over_http = HTTPStore.from_url(address, client_options={"allow_http": True})
     group = zarr.open_group(ObjectStore(over_http, read_only=True), mode="r")
@@ -262,7 +262,7 @@ def test_a_compacted_copy_is_listed_where_it_lies_and_served_in_every_form(tmp_p
     with Store.open(tmp_path) as store:
         compact(store, store.entry(keys[0]).namespace, shard_rows=2)
     with in_process(tmp_path) as api:
-        entries = {one["key"]: one for one in api.get("/v1/index").json()["entries"]}
+        entries = {entry["key"]: entry for entry in api.get("/v1/index").json()["entries"]}
         assert all("/compacted.1" in entries[key]["namespace"] for key in keys)
         for key, chunk in zip(keys, before, strict=True):
             assert api.get(f"/v1/moments/{key}", headers={"Accept": CHUNK}).content == chunk
@@ -274,7 +274,7 @@ def test_a_compacted_copy_is_listed_where_it_lies_and_served_in_every_form(tmp_p
 def test_a_reader_over_http_lists_what_there_is(service: Running, client: Client, prefix: str) -> None:
     """As anybody would open it: zarr with fsspec, which cannot list over HTTP."""
     key = client.wait(client.submit("GATTACAGATTACA")).records[0].key
-    (entry,) = [one for one in client.index() if one.key == key]
+    (entry,) = [entry for entry in client.index() if entry.key == key]
     address = f"{service.url}/zarr" + (f"/{entry.namespace}" if prefix else "")
     group = zarr.open_group(address, mode="r")
     if not prefix:
@@ -283,8 +283,8 @@ def test_a_reader_over_http_lists_what_there_is(service: Running, client: Client
     arrays: dict[str, Any] = dict(group.arrays())
     assert sorted(group.keys()) == sorted(arrays) == ["mean", "record", "second_moment"]
     assert arrays["second_moment"].shape == (1_000_000, entry.width + 1, entry.width // 2)
-    found = np.asarray(arrays["mean"][entry.row])
-    assert found.tobytes() == client.moments(key).mean.tobytes()
+    array = np.asarray(arrays["mean"][entry.row])
+    assert array.tobytes() == client.moments(key).mean.tobytes()
 
 
 def test_a_group_that_did_not_change_is_not_sent_again(api: TestClient) -> None:

@@ -8,17 +8,17 @@ from starlette.testclient import TestClient
 
 from covpool.service.http.app import create_app
 from covpool.service.settings import Settings
-from covpool.service.submission.offered import Offered
-from tests.service.in_process import OFFERED
+from covpool.service.submission.served import Served
+from tests.service.in_process import SERVED
 
 HUB_ID = "InstaDeepAI/NTv3_8M_pre"
 
 
 @pytest.fixture(scope="module")
 def api() -> Iterator[TestClient]:
-    (mini,) = OFFERED.models.values()
-    offered = Offered({one.name: one for one in (mini, replace(mini, name=HUB_ID))}, OFFERED.bottlenecks)
-    with TestClient(create_app(Settings(store="memory://", workers=0), offered)) as client:
+    (mini,) = SERVED.models.values()
+    served = Served({one.name: one for one in (mini, replace(mini, name=HUB_ID))}, SERVED.bottlenecks)
+    with TestClient(create_app(Settings(store="memory://", workers=0), served)) as client:
         yield client
 
 
@@ -26,21 +26,21 @@ def api() -> Iterator[TestClient]:
     "path", [HUB_ID, HUB_ID.replace("/", "%2F"), HUB_ID.replace("/", "%2f"), "ntv3-mini"]
 )
 def test_a_model_is_found_by_its_id_as_the_list_tells_it(api: TestClient, path: str) -> None:
-    found = api.get(f"/v1/models/{path}")
-    assert found.status_code == 200
-    assert found.json()["object"] == "model"
-    assert found.json() in api.get("/v1/models").json()["data"]
-    assert found.json()["owned_by"] == ("local" if path == "ntv3-mini" else "InstaDeepAI")
+    response = api.get(f"/v1/models/{path}")
+    assert response.status_code == 200
+    assert response.json()["object"] == "model"
+    assert response.json() in api.get("/v1/models").json()["data"]
+    assert response.json()["owned_by"] == ("local" if path == "ntv3-mini" else "InstaDeepAI")
 
 
 @pytest.mark.parametrize(
     "path", ["gpt", "InstaDeepAI", "NTv3_8M_pre", "a/b/c", "%2e%2e/ntv3-mini", "ntv3-mini/"]
 )
 def test_a_model_that_is_not_served_is_a_problem_that_names_the_others(api: TestClient, path: str) -> None:
-    found = api.get(f"/v1/models/{path}")
-    assert found.status_code == 404
-    assert found.headers["content-type"] == "application/problem+json"
-    assert f"choose ntv3-mini, {HUB_ID}" in found.json()["detail"]
+    response = api.get(f"/v1/models/{path}")
+    assert response.status_code == 404
+    assert response.headers["content-type"] == "application/problem+json"
+    assert f"choose ntv3-mini, {HUB_ID}" in response.json()["detail"]
 
 
 def test_the_list_is_found_with_a_slash_behind_it(api: TestClient) -> None:

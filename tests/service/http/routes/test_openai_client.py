@@ -16,15 +16,15 @@ SEQUENCES = ["ATGACCATGATTACGGATTC", "TTGACATATAATGGCC"]
 
 @pytest.fixture(scope="module")
 def official(service: Running) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{service.url}/v1", api_key="none is asked for", max_retries=0) as found:
-        yield found
+    with openai.OpenAI(base_url=f"{service.url}/v1", api_key="none is asked for", max_retries=0) as client:
+        yield client
 
 
 @pytest.mark.parametrize("form", ["float", "base64", openai.omit], ids=["float", "base64", "default"])
 def test_embeddings_are_those_of_our_own_client(official: openai.OpenAI, client: Client, form: Any) -> None:
     response = official.embeddings.create(model="ntv3-mini", input=SEQUENCES, encoding_format=form)
     assert response.object == "list"
-    assert [one.index for one in response.data] == [0, 1]
+    assert [embedding.index for embedding in response.data] == [0, 1]
     assert response.usage.prompt_tokens == sum(map(len, SEQUENCES))
     expected = client.embed(SEQUENCES)
     for one, row in zip(response.data, expected, strict=True):
@@ -60,9 +60,9 @@ def test_refusals_are_its_own_errors_with_our_words(official: openai.OpenAI) -> 
 
 
 def test_one_model_is_found_by_its_id(official: openai.OpenAI) -> None:
-    found = official.models.retrieve("ntv3-mini")
-    assert (found.id, found.object, found.owned_by) == ("ntv3-mini", "model", "local")
-    assert found.created > 1_600_000_000
+    model = official.models.retrieve("ntv3-mini")
+    assert (model.id, model.object, model.owned_by) == ("ntv3-mini", "model", "local")
+    assert model.created > 1_600_000_000
     with pytest.raises(openai.NotFoundError, match="choose ntv3-mini"):
         official.models.retrieve("text-embedding-3-small")
 
@@ -82,10 +82,10 @@ def test_dimensions_are_the_first_scores_of_the_whole(
     scores = {"pooling": "ntv3-mini.up.6.s136"}
 
     def embed(**options: Any) -> Any:
-        found = official.embeddings.create(
+        response = official.embeddings.create(
             model="ntv3-mini", input=SEQUENCES, encoding_format=form, extra_body=scores, **options
         )
-        numbers: list[Any] = [one.embedding for one in found.data]
+        numbers: list[Any] = [one.embedding for one in response.data]
         if form == "float":
             return np.array(numbers)
         return np.array([np.frombuffer(base64.b64decode(one), "<f4") for one in numbers])

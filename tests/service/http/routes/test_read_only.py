@@ -18,7 +18,7 @@ from covpool.service.http.app import create_app
 from covpool.service.settings import Settings
 from covpool.store import Store
 from tests.postgres import PostgresServer
-from tests.service.in_process import OFFERED, fill, in_process
+from tests.service.in_process import SERVED, fill, in_process
 from tests.service.running import environment, running_service
 from tests.store.mounts import read_only_view
 from tests.store.storage.test_read_only import GOLDEN, tree
@@ -29,7 +29,7 @@ THRA = "ATGCGAGTGTTGAAGTTCGGCGGTACATCAGTGGCAAATGCAGAACGTTTTCTGCGTGTTGCC"
 @contextmanager
 def reading(directory: Path, **settings: object) -> Iterator[TestClient]:
     chosen = Settings(store=str(directory), read_only=True, **settings)  # type: ignore[arg-type]
-    with TestClient(create_app(chosen, OFFERED), base_url="http://127.0.0.1") as client:
+    with TestClient(create_app(chosen, SERVED), base_url="http://127.0.0.1") as client:
         yield client
 
 
@@ -43,7 +43,7 @@ WRITES = [
 def assert_serves_and_refuses(client: TestClient | httpx.Client, keys: list[str]) -> None:
     ready = client.get("/health/ready")
     assert (ready.status_code, ready.json()["detail"]) == (200, "read-only: serves what is cached")
-    assert {one["key"] for one in client.get("/v1/index").json()["entries"]} == set(keys)
+    assert {entry["key"] for entry in client.get("/v1/index").json()["entries"]} == set(keys)
     for key in keys:
         assert client.get(f"/v1/moments/{key}").status_code == 200
     assert client.get("/zarr/zarr.json").status_code == 200
@@ -72,7 +72,7 @@ def test_embeddings_and_jobs_of_a_running_service_are_served_from_a_read_only_mo
     """Beside the writing service, and after it has ended."""
     with running_service(tmp_path) as writing, Client(writing.url) as client:
         expected = client.embed(THRA)
-        (job,) = [one["id"] for one in httpx.get(f"{writing.url}/v1/jobs").json()["data"]]
+        (job,) = [job["id"] for job in httpx.get(f"{writing.url}/v1/jobs").json()["data"]]
         with read_only_view(tmp_path / "store", tmp_path / "beside") as view, reading(view) as reader:
             assert reader.get(f"/v1/jobs/{job}").json()["state"] == "done"
             assert_same(reader, expected)
@@ -81,12 +81,12 @@ def test_embeddings_and_jobs_of_a_running_service_are_served_from_a_read_only_mo
     with read_only_view(tmp_path / "store", tmp_path / "view") as view:
         refused = CliRunner().invoke(covpool, ["serve", "--store", str(view)], env=environment())
         assert "--read-only" in str(refused.exception)
-        with running_service(tmp_path, store=str(view), read_only="true") as found:
-            with httpx.Client(base_url=found.url) as http:
+        with running_service(tmp_path, store=str(view), read_only="true") as running:
+            with httpx.Client(base_url=running.url) as http:
                 assert_same(http, expected)
                 assert http.get(f"/v1/jobs/{job}").json()["state"] == "done"
                 assert http.post("/v1/jobs", json={"input": THRA + "ACGT"}).status_code == 403
-            assert found.workers() == []
+            assert running.workers() == []
     assert tree(tmp_path / "store") == before
 
 
@@ -111,7 +111,7 @@ def test_genes_of_a_registered_assembly_are_listed(tmp_path: Path) -> None:
     assert added.exit_code == 0, added.output
     before = tree(tmp_path / "store")
     with reading(tmp_path / "store") as client:
-        assert [one["id"] for one in client.get("/v1/genomes/R/genes").json()["data"]] == ["thrA"]
+        assert [gene["id"] for gene in client.get("/v1/genomes/R/genes").json()["data"]] == ["thrA"]
         asked = client.post("/v1/genomes", json={"assembly": "R"})
         assert (asked.status_code, asked.json()["title"]) == (403, "Service is read-only")
     listed = CliRunner().invoke(

@@ -1,1 +1,1 @@
-"""What every request passes: an envelope (id, headers, last resort), then the gate (who, how much)."""
+"""Middleware of every request: request context (id, headers, last resort), then auth (token, rate, size)."""

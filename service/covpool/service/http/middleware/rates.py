@@ -3,12 +3,12 @@
 import time
 from collections import OrderedDict
 
-#: Callers remembered; the one that has not asked for longest is forgotten first, and so starts full again.
+#: Callers remembered. The least recent one is dropped first, and then starts with a full bucket.
 _CALLERS = 100_000
 
 
 class Rates:
-    """A bucket of `per_minute` requests for each caller, refilled evenly; without a limit when that is 0."""
+    """A bucket of `per_minute` requests for each caller, refilled evenly; no limit when it is 0."""
 
     def __init__(self, per_minute: int) -> None:
         self._per_minute = per_minute

@@ -5,7 +5,7 @@ from covpool.service.queue import Job, Progress
 
 
 def job_body(job: Job, progress: Progress, tokens_per_s: float) -> schemas.Job:
-    """The wire form of a job that is so far, while the workers do so many tokens a second."""
+    """The wire form of a job with this progress, at this rate of the workers."""
     return schemas.Job(
         id=job.id,
         state=progress.state,
@@ -18,6 +18,6 @@ def job_body(job: Job, progress: Progress, tokens_per_s: float) -> schemas.Job:
         records_total=progress.records,
         records_done=progress.records_done,
         records_failed=progress.records_failed,
-        records=[schemas.JobRecord.model_validate(one, from_attributes=True) for one in job.records],
+        records=[schemas.JobRecord.model_validate(record, from_attributes=True) for record in job.records],
         notices=job.notices,
     )

@@ -1,4 +1,4 @@
-"""Answers made of bytes: conditional, in part, or whole; never in small pieces."""
+"""Byte answers: conditional, partial or whole; never in small pieces."""
 
 from collections.abc import Mapping
 
@@ -8,19 +8,19 @@ from starlette.responses import Response
 from covpool.service.http import problems
 from covpool.service.http.negotiation import UnsatisfiableRange, byte_range, is_unchanged
 
-#: What a key names never changes.
+#: The content of a key never changes.
 IMMUTABLE = "public, max-age=31536000, immutable"
 
 
 def conditional(request: Request, headers: Mapping[str, str]) -> Response | None:
-    """304 when the client has the representation of this entity tag already."""
+    """304 if the client already has the representation of this entity tag."""
     if is_unchanged(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=dict(headers))
     return None
 
 
 def wanted_range(request: Request, tag: str, size: int) -> tuple[int, int] | Response | None:
-    """[start, end) asked for, None for the whole, or the refusal of a range that begins behind the end."""
+    """[start, end) asked for, None for the whole, or the refusal of a range that begins after the end."""
     try:
         return byte_range(request.headers.get("range"), request.headers.get("if-range"), tag, size)
     except UnsatisfiableRange:
@@ -38,13 +38,13 @@ def in_bytes(request: Request, body: bytes, media_type: str, headers: Mapping[st
     part = wanted_range(request, headers["ETag"], len(body))
     if isinstance(part, Response):
         return part
-    told = dict(headers) | {"Accept-Ranges": "bytes"}
+    all_headers = dict(headers) | {"Accept-Ranges": "bytes"}
     if part is None:
-        return Response(body, media_type=media_type, headers=told)
+        return Response(body, media_type=media_type, headers=all_headers)
     start, end = part
     return Response(
         body[start:end],
         206,
         media_type=media_type,
-        headers=told | {"Content-Range": f"bytes {start}-{end - 1}/{len(body)}"},
+        headers=all_headers | {"Content-Range": f"bytes {start}-{end - 1}/{len(body)}"},
     )

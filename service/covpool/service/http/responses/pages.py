@@ -1,4 +1,4 @@
-"""Pages of lists that are in memory already: a slice after a name."""
+"""Pages of lists in memory: a slice after a name."""
 
 from collections.abc import Sequence
 from typing import Annotated, TypeVar
@@ -13,10 +13,10 @@ Limit = Annotated[int, Query(ge=1, le=1000, description="entries of a page")]
 
 
 def page_after(items: Sequence[tuple[str, T]], after: str | None, limit: int) -> tuple[list[T], str | None]:
-    """Up to `limit` of the named items after the one called `after`, and the name to go on from.
+    """Up to `limit` of the named items after the item called `after`, and the name to continue from.
 
     Raises:
-        HTTPException: 404, none is called so.
+        HTTPException: 404, no item has this name.
     """
     start = 0
     if after is not None:

@@ -31,8 +31,8 @@ _SETTINGS = schemas.BottleneckRequest.model_fields.keys() - {
 @router.get("", summary="Bottlenecks", responses=refusals(404), dependencies=[allow("read")])
 def bottlenecks(context: Service, after: After = None, limit: Limit = 100) -> schemas.BottleneckPage:
     """Every bottleneck served here; fits that wait or failed are found by their names."""
-    body = [_body(one) for one in context.offered.every_bottleneck().values()]
-    page, following = page_after([(one.name, one) for one in body], after, limit)
+    body = [_body(bottleneck) for bottleneck in context.served.every_bottleneck().values()]
+    page, following = page_after([(bottleneck.name, bottleneck) for bottleneck in body], after, limit)
     return schemas.BottleneckPage(data=page, next=following)
 
 
@@ -48,13 +48,13 @@ def bottlenecks(context: Service, after: After = None, limit: Limit = 100) -> sc
 async def fit(request: Request, context: Service) -> Response:
     """Queue a fit on the moments of a job, or on all that are cached of a model's layer. No model runs."""
     body = await read_json(request, schemas.BottleneckRequest)
-    found = await run_in_threadpool(_submitted, body, context)
-    return JSONResponse(found.model_dump(mode="json"), 202, {"Location": f"/v1/bottlenecks/{body.name}"})
+    state = await run_in_threadpool(_submitted, body, context)
+    return JSONResponse(state.model_dump(mode="json"), 202, {"Location": f"/v1/bottlenecks/{body.name}"})
 
 
 def _submitted(request: schemas.BottleneckRequest, context: Context) -> schemas.BottleneckFit:
     check_name(request.name)
-    if request.name in context.offered.bottlenecks:
+    if request.name in context.served.bottlenecks:
         raise RequestError(f"a bottleneck called {request.name!r} is served already; choose another name")
     if request.method not in METHODS:
         raise RequestError(f"method {request.method!r} is not one of {', '.join(METHODS)}")
@@ -64,7 +64,7 @@ def _submitted(request: schemas.BottleneckRequest, context: Context) -> schemas.
     if supervised and (request.targets is None or request.job is None):
         raise RequestError(f"method {request.method!r} needs a job, and targets of its records by name")
     if request.features is not None:
-        # Raises what a fit of it would, hours later.
+        # Raises now what the fit would raise hours later.
         pooling(request.features)
     if request.job is not None:
         recipe = context.queue.job(request.job).recipe
@@ -76,7 +76,7 @@ def _submitted(request: schemas.BottleneckRequest, context: Context) -> schemas.
             condition=request.species or "",
             beyond_context=request.beyond_context,
         )
-        model = context.offered.model(request.model)
+        model = context.served.model(request.model)
         recipe = model.recipe(request.layer, options, dtype=context.settings.dtype)
     chosen = {name: value for name in sorted(_SETTINGS) if (value := getattr(request, name)) is not None}
     asked = {
@@ -89,9 +89,9 @@ def _submitted(request: schemas.BottleneckRequest, context: Context) -> schemas.
 @router.get("/{name}", summary="One bottleneck", responses=refusals(404), dependencies=[allow("read")])
 def one(name: str, context: Service) -> schemas.BottleneckFit:
     """State of a fit, and the bottleneck once it is served."""
-    served = context.offered.every_bottleneck().get(name)
+    served = context.served.every_bottleneck().get(name)
     try:
-        return _state(context.fits.one(name), context)
+        return _state(context.fits.get(name), context)
     except KeyError:
         if served is None:
             raise HTTPException(404, f"no bottleneck is called {name!r}; see /v1/bottlenecks") from None
@@ -107,12 +107,12 @@ def one(name: str, context: Service) -> schemas.BottleneckFit:
 )
 def file(name: str, context: Service) -> Response:
     """The safetensors file of a fit that is done, as `covpool train-bottleneck` writes it."""
-    found = context.fits.file(name)
-    if found is None:
-        if name in context.offered.bottlenecks:
+    content = context.fits.file(name)
+    if content is None:
+        if name in context.served.bottlenecks:
             raise HTTPException(404, f"{name} was not fitted here: its file is with the service's operator")
         raise HTTPException(404, f"no fit called {name!r} is done; see /v1/bottlenecks")
-    return Response(found, media_type=schemas.SAFETENSORS)
+    return Response(content, media_type=schemas.SAFETENSORS)
 
 
 def _state(fit: Fit, context: Context) -> schemas.BottleneckFit:
@@ -122,15 +122,15 @@ def _state(fit: Fit, context: Context) -> schemas.BottleneckFit:
     )
 
 
-def _body(one: FittedPooling) -> schemas.Bottleneck:
+def _body(fitted: FittedPooling) -> schemas.Bottleneck:
     return schemas.Bottleneck(
-        name=one.name,
-        model=one.recipe.model if one.recipe else "",
-        layer=one.recipe.layer if one.recipe else "",
-        width=one.width,
-        k=one.shape[-1],
-        kind=one.kind,
-        shape=list(one.shape),
-        digest=one.digest,
-        fit=dict(one.fit),
+        name=fitted.name,
+        model=fitted.recipe.model if fitted.recipe else "",
+        layer=fitted.recipe.layer if fitted.recipe else "",
+        width=fitted.width,
+        k=fitted.shape[-1],
+        kind=fitted.kind,
+        shape=list(fitted.shape),
+        digest=fitted.digest,
+        fit=dict(fitted.fit),
     )

@@ -1,7 +1,7 @@
 """The page of the API: Swagger UI, whose files come from this service and no other host.
 
-The files are those that the package fastapi-offline carries; its own application factory is not used, since
-the gate and the security headers go before every answer here.
+The files come from the package fastapi-offline. Its own application factory is not used, because auth and
+security headers apply to every answer here.
 """
 
 from importlib.resources import files
@@ -38,7 +38,7 @@ _PAGE = """<!doctype html>
 </body>
 </html>
 """
-# Without `validatorUrl: null` the page asks a validator elsewhere what it thinks of the description.
+# Without `validatorUrl: null` the page sends the document to an external validator.
 _START = """SwaggerUIBundle({
   url: "openapi.json",
   dom_id: "#swagger-ui",
@@ -46,7 +46,7 @@ _START = """SwaggerUIBundle({
   validatorUrl: null,
 });
 """
-#: Swagger UI sets styles of single elements, and has pictures in its style sheet.
+#: Swagger UI sets inline styles, and its style sheet holds images.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

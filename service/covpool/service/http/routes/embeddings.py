@@ -10,7 +10,6 @@ from covpool.extractor.errors import SequenceError
 from covpool.service import schemas
 from covpool.service.database.tokens import allow, require
 from covpool.service.errors import MatrixLostError, RequestError
-from covpool.service.http.computing import compute
 from covpool.service.http.context import Context, Service
 from covpool.service.http.healing import read_whole
 from covpool.service.http.openapi import body_of, refusals
@@ -18,18 +17,19 @@ from covpool.service.http.reading import read_json_or_fasta
 from covpool.service.http.responses.deprecation import deprecated, deprecations
 from covpool.service.http.responses.waiting import Preference, Preferred, not_ready, wait_for
 from covpool.service.http.routes.jobs import enqueue, job_response
-from covpool.service.queue import Job, Unfit
+from covpool.service.http.threads import compute
+from covpool.service.queue import Job, RejectedRecord
 from covpool.service.queue import Request as Record
 from covpool.service.submission.embedding_form import Form
-from covpool.service.submission.offered import DEFAULT
 from covpool.service.submission.records import sequences_of
+from covpool.service.submission.served import DEFAULT
 from covpool.service.submission.submission import prepare, require_options_of
 from covpool.store.errors import KeyNotFoundError, ReadOnlyError
 from covpool.store.values.keys import Recipe
 
 router = APIRouter(prefix="/v1/embeddings", tags=["embeddings"], dependencies=[allow("read")])
 
-#: Seconds a request waits when it does not say; short of what proxies and clients usually bear.
+#: Seconds a request waits by default; shorter than the usual timeouts of proxies and clients.
 DEFAULT_WAIT_S = 30.0
 
 
@@ -67,7 +67,7 @@ async def embed(request: Request, context: Service, prefer: Preferred) -> Respon
         answer = await _answered(body, upload, request, context, prefer)
         if isinstance(answer, Response):
             return deprecated(body, answer)
-        # What was lost is missing now, and computed as anything that is.
+        # A lost matrix is missing now, and is computed like any other.
         if last or body.job is not None:
             raise answer
     raise AssertionError
@@ -80,19 +80,19 @@ async def _answered(
     context: Context,
     prefer: Preference,
 ) -> Response | MatrixLostError:
-    """The answer, unless matrices were found damaged on the way."""
-    found = await run_in_threadpool(_cached_or_queued, body, upload, request, context)
-    if isinstance(found, str):
-        job = await wait_for(context, found, prefer.seconds(DEFAULT_WAIT_S))
+    """The answer, or the error if matrices turn out to be damaged."""
+    cached = await run_in_threadpool(_cached_or_queued, body, upload, request, context)
+    if isinstance(cached, str):
+        job = await wait_for(context, cached, prefer.seconds(DEFAULT_WAIT_S))
         if not job.progress.ended and not (prefer.takes_a_job or body.job):
             raise await run_in_threadpool(not_ready, job, context)
         if not job.progress.ended:
             return prefer.applied(await run_in_threadpool(job_response, job, context, deprecations(body)))
-        found = await run_in_threadpool(_of_job, job, skip_failed=body.skip_failed)
+        cached = await run_in_threadpool(_of_job, job, skip_failed=body.skip_failed)
     else:
-        context.metrics.looked_up("moments", hits=len(found.records), misses=0)
+        context.metrics.looked_up("moments", hits=len(cached.records), misses=0)
     try:
-        answer = await compute(_answer, body, found, context)
+        answer = await compute(_answer, body, cached, context)
     except MatrixLostError as lost:
         return lost
     return prefer.applied(Response(answer, media_type="application/json"))
@@ -100,7 +100,7 @@ async def _answered(
 
 @dataclass(frozen=True)
 class _Cached:
-    """What is to be embedded, all of it in the store: place, name, key and length (bp) of each sequence."""
+    """Cached records to embed: position, name, key and length (bp) of each sequence."""
 
     recipe: Recipe
     records: list[tuple[int, str, str, int]]
@@ -110,32 +110,32 @@ class _Cached:
 def _cached_or_queued(
     request: schemas.EmbeddingRequest, upload: bytes | None, asked: Request, context: Context
 ) -> _Cached | str:
-    """What is asked for when all of it is cached, which costs no write; else the job that makes it so."""
+    """The records if all are cached, which needs no write; else the id of the job that computes them."""
     if request.job is not None:
-        given = [
+        other_sources = [
             name for name in ("input", "gene", "region", "assembly") if getattr(request, name) is not None
         ]
-        if given or upload is not None:
-            told = " and ".join(repr(name) for name in given) or "a FASTA file"
+        if other_sources or upload is not None:
+            sources = " and ".join(repr(name) for name in other_sources) or "a FASTA file"
             raise RequestError(
-                f"'job' goes with no sequences, and there is {told} too; leave one of them out"
+                f"'job' goes with no sequences, and there is {sources} too; leave one of them out"
             )
         job = context.queue.job(request.job)
         require_options_of(job.recipe, request)
         _form(request, job.recipe, len(job.records), context)
         return request.job
     sequences = sequences_of(request, upload, context.genomes, context.settings)
-    submission = prepare(sequences, request, context.offered, context.settings)
-    # Refused before anything is computed, not after.
-    for one in submission.requests:
-        if isinstance(one, Unfit) and not request.skip_failed:
-            raise SequenceError(one.error)
+    submission = prepare(sequences, request, context.served, context.settings)
+    # Refuse before anything is computed.
+    for record in submission.requests:
+        if isinstance(record, RejectedRecord) and not request.skip_failed:
+            raise SequenceError(record.error)
     _form(request, submission.recipe, len(submission.requests), context)
-    fit = [(at, one) for at, one in enumerate(submission.requests) if isinstance(one, Record)]
-    keys = {one.task for _, one in fit}
+    fit = [(at, record) for at, record in enumerate(submission.requests) if isinstance(record, Record)]
+    keys = {record.task for _, record in fit}
     missing = keys - context.store.catalog.ready_among(list(keys))
     if not missing:
-        records = [(at, one.name, one.task, one.workload.length) for at, one in fit]
+        records = [(at, record.name, record.task, record.workload.length) for at, record in fit]
         return _Cached(submission.recipe, records, submission.notices)
     why = f"{len(missing):,} of {len(keys):,} sequences are not cached and would have to be computed: "
     require(asked, "submit", why)
@@ -145,8 +145,8 @@ def _cached_or_queued(
 
 
 def _of_job(job: Job, *, skip_failed: bool) -> _Cached:
-    done = [(at, one) for at, one in enumerate(job.records) if one.state == "done"]
-    missing = [one for one in job.records if one.state != "done"]
+    done = [(at, record) for at, record in enumerate(job.records) if record.state == "done"]
+    missing = [record for record in job.records if record.state != "done"]
     if missing and not (skip_failed and done):
         first = missing[0]
         raise RequestError(
@@ -154,13 +154,14 @@ def _of_job(job: Job, *, skip_failed: bool) -> _Cached:
             f"first {first.name}: {first.error or first.state}"
             + ("; skip_failed leaves them out" if done else "")
         )
-    return _Cached(job.recipe, [(at, one.name, one.key, one.length) for at, one in done], job.notices)
+    records = [(at, record.name, record.key, record.length) for at, record in done]
+    return _Cached(job.recipe, records, job.notices)
 
 
 def _form(request: schemas.EmbeddingRequest, recipe: Recipe, records: int, context: Context) -> Form:
-    """What is sent of each record, refused where that is known already: before anything is computed."""
-    form = Form.of(request, recipe, context.offered)
-    if (width := context.offered.width(recipe)) is not None:
+    """The form of each embedding; a form that does not fit is refused before anything is computed."""
+    form = Form.of(request, recipe, context.served)
+    if (width := context.served.width(recipe)) is not None:
         form.check(width, records)
     return form
 

@@ -1,7 +1,7 @@
 """Events: a job's progress as server-sent events (WHATWG HTML, 9.2), until it has ended.
 
-An event's id says what was told: a client that comes back with `Last-Event-ID` hears only what is new, and in
-any case the end. Comments keep idle connections open.
+The id of an event encodes the progress it reports. A client that reconnects with `Last-Event-ID` receives
+only what is new, and always the end. Comments keep idle connections open.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ _STREAM: dict[int | str, dict[str, Any]] = {
 
 
 async def _known(job: str, context: Service) -> str:
-    """The id of a job that is there: once a stream has begun there is no refusing it."""
+    """The id of a job that exists: after a stream has begun, it cannot be refused."""
     await run_in_threadpool(context.queue.progress, job)
     return job
 
@@ -49,7 +49,7 @@ async def events(
     last_event_id: Annotated[str | None, Header(description="go on after this event")] = None,
 ) -> AsyncIterator[ServerSentEvent]:
     """An event whenever the job has moved on, the last of them `end`; the stream ends with the job."""
-    told, pause = last_event_id, _FIRST_PAUSE_S
+    last_sent, pause = last_event_id, _FIRST_PAUSE_S
     while True:
         progress = await run_in_threadpool(context.queue.progress, job)
         rate = 0.0 if progress.ended else await run_in_threadpool(context.workers.tokens_per_s)
@@ -58,11 +58,11 @@ async def events(
         if progress.ended:
             yield ServerSentEvent(data=body, event="end", id=name)
             return
-        if name != told:
-            told, pause = name, _FIRST_PAUSE_S
+        if name != last_sent:
+            last_sent, pause = name, _FIRST_PAUSE_S
             yield ServerSentEvent(data=body, event="progress", id=name, retry=1000)
         if context.shutdown.begun:
-            # Clients come again, to the next process, with the id of the event they heard last.
+            # Clients reconnect to the next process with the id of the last event.
             return
         await asyncio.sleep(pause)
         pause = min(1.5 * pause, _LONGEST_PAUSE_S)

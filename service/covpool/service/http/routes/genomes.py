@@ -42,15 +42,15 @@ async def precompute(request: Request, context: Service, prefer: Preferred) -> R
     """
     body = await read_json(request, schemas.GenomeRequest)
     job = await run_in_threadpool(_submit, body, context)
-    found = await wait_for(context, job, prefer.seconds(default=0))
-    return prefer.applied(await run_in_threadpool(job_response, found, context))
+    current = await wait_for(context, job, prefer.seconds(default=0))
+    return prefer.applied(await run_in_threadpool(job_response, current, context))
 
 
 @router.get("", summary="Registered assemblies", responses=refusals(404), dependencies=[allow("read")])
 def genomes(context: Service, after: After = None, limit: Limit = 100) -> schemas.GenomePage:
     """Every registered assembly, by name; `covpool genome add` registers one."""
-    found = [(one.name, _body(one)) for one in context.genomes.all()]
-    page, following = page_after(found, after, limit)
+    bodies = [(registration.name, _body(registration)) for registration in context.genomes.all()]
+    page, following = page_after(bodies, after, limit)
     return schemas.GenomePage(data=page, next=following)
 
 
@@ -78,30 +78,30 @@ def genes(
     limit: Limit = 100,
 ) -> schemas.GenePage:
     """Genes by id; with `name` those that go by it, with `region` those that share a base with it."""
-    found = context.genomes.genes(assembly, called=name, within=region, after=after, limit=limit + 1)
-    page = [schemas.Gene.model_validate(gene, from_attributes=True) for gene in found[:limit]]
-    return schemas.GenePage(data=page, next=page[-1].id if len(found) > limit else None)
+    matches = context.genomes.genes(assembly, called=name, within=region, after=after, limit=limit + 1)
+    page = [schemas.Gene.model_validate(gene, from_attributes=True) for gene in matches[:limit]]
+    return schemas.GenePage(data=page, next=page[-1].id if len(matches) > limit else None)
 
 
 def _submit(request: schemas.GenomeRequest, context: Context) -> str:
-    plan = plan_genome(request, context.genomes, context.offered, context.store, context.settings)
+    plan = plan_genome(request, context.genomes, context.served, context.store, context.settings)
     submission = prepare_genome(plan)
     require_room(submission, context)
-    # Before the job is there, so that whatever it makes ready is found by its gene.
+    # Before the job exists, so that each result is found by its gene as soon as it is ready.
     context.store.names.add(names_of(plan))
     return enqueue(submission, "bulk", context)
 
 
-def _body(found: Registration) -> schemas.Genome:
+def _body(registration: Registration) -> schemas.Genome:
     return schemas.Genome(
-        name=found.name,
-        digest=found.digest,
-        bases=sum(found.contigs.values()),
-        genes=found.genes,
-        contigs=found.contigs,
-        aliases=found.aliases,
-        circular=sorted(found.circular),
-        release=found.release,
-        annotation_digest=found.annotation_digest,
-        report=[schemas.Repair.model_validate(one) for one in as_json(found.report)],
+        name=registration.name,
+        digest=registration.digest,
+        bases=sum(registration.contigs.values()),
+        genes=registration.genes,
+        contigs=registration.contigs,
+        aliases=registration.aliases,
+        circular=sorted(registration.circular),
+        release=registration.release,
+        annotation_digest=registration.annotation_digest,
+        report=[schemas.Repair.model_validate(repair) for repair in as_json(registration.report)],
     )

@@ -18,7 +18,7 @@ from covpool.store.errors import StoreError
 
 router = APIRouter(tags=["health"])
 
-#: Threads of their own: when every other one is busy, the service is still seen to be there.
+#: Separate threads: health is answered even when all others are busy.
 _threads = anyio.CapacityLimiter(4)
 
 T = TypeVar("T")
@@ -44,8 +44,8 @@ async def ready(context: Service) -> Response:
     """
     if context.shutdown.begun:
         return _health(503, "stopping")
-    found = await _within(_ready, context)
-    return _health(503, f"no answer from database and store in {ANSWER_S:g} s") if found is None else found
+    answer = await _within(_ready, context)
+    return _health(503, f"no answer from database and store in {ANSWER_S:g} s") if answer is None else answer
 
 
 @router.get(
@@ -81,13 +81,13 @@ def _ready(context: Context) -> Response:
         return _health(503, str(outage))
     if context.settings.read_only:
         return _health(200, "read-only: serves what is cached")
-    alive, paused = context.supervisor.alive, [one for one in workers if one.paused]
-    told = f"workers: {alive} of {context.settings.workers} here alive, {len(workers)} heard of"
+    alive, paused = context.supervisor.alive, [worker for worker in workers if worker.paused]
+    detail = f"workers: {alive} of {context.settings.workers} here alive, {len(workers)} heard of"
     if paused:
-        since = datetime.now(UTC) - timedelta(seconds=max(one.paused_s for one in paused))
-        told += f", {len(paused)} paused since {since:%Y-%m-%d %H:%M:%S} UTC: their storage is away or full"
+        since = datetime.now(UTC) - timedelta(seconds=max(worker.paused_s for worker in paused))
+        detail += f", {len(paused)} paused since {since:%Y-%m-%d %H:%M:%S} UTC: their storage is away or full"
     at_work = len(paused) < len(workers) if workers else bool(alive)
-    return _health(200 if at_work or context.settings.ready_without_workers else 503, told)
+    return _health(200 if at_work or context.settings.ready_without_workers else 503, detail)
 
 
 def _health(status: int, detail: str) -> Response:

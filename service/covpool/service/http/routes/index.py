@@ -44,13 +44,13 @@ def index(
             name, assembly=assembly, model=model, layer=layer, selection=selection
         )
         own = _own(name, named, context)
-        stale = len({one.entry.key for one in named} - {one.entry.key for one in own})
-        entries = {one.entry.key: one.entry for one in own if after is None or one.entry.key > after}
-        found = [entries[key] for key in sorted(entries)[: limit + 1]]
+        stale = len({match.entry.key for match in named} - {match.entry.key for match in own})
+        entries = {match.entry.key: match.entry for match in own if after is None or match.entry.key > after}
+        listed = [entries[key] for key in sorted(entries)[: limit + 1]]
     elif assembly is not None:
         raise RequestError("'assembly' goes with 'name'; its genes are listed in /v1/genomes/{name}/genes")
     else:
-        found = context.store.catalog.entries(
+        listed = context.store.catalog.entries(
             model=model, layer=layer, selection=selection, after=after, limit=limit + 1
         )
     page = [
@@ -71,25 +71,26 @@ def index(
             namespace=generation_path(entry.namespace, entry.place.generation).removeprefix(f"{ARRAYS}/"),
             row=entry.row,
         )
-        for entry in found[:limit]
+        for entry in listed[:limit]
     ]
-    return IndexPage(entries=page, next=page[-1].key if len(found) > limit else None, stale=stale)
+    return IndexPage(entries=page, next=page[-1].key if len(listed) > limit else None, stale=stale)
 
 
-def _own(name: str, found: list[Found], context: Context) -> list[Found]:
-    """Those that are not known to be of other bases than the registered genes of this name have now."""
+def _own(name: str, matches: list[Found], context: Context) -> list[Found]:
+    """Matches that are not known to have other bases than the registered genes of this name."""
     kept = []
-    bases = {one: context.genomes.bases(one, called=name) for one in {one.name.assembly for one in found}}
-    for one in found:
-        of = bases[one.name.assembly]
-        if one.name.kind not in GENE_KINDS or of is None or not of.genes or _is_of(of, one):
-            kept.append(one)
+    assemblies = {match.name.assembly for match in matches}
+    bases = {assembly: context.genomes.bases(assembly, called=name) for assembly in assemblies}
+    for match in matches:
+        of = bases[match.name.assembly]
+        if match.name.kind not in GENE_KINDS or of is None or not of.genes or _is_of(of, match):
+            kept.append(match)
     return kept
 
 
-def _is_of(bases: GeneBases, found: Found) -> bool:
+def _is_of(bases: GeneBases, match: Found) -> bool:
     try:
-        return any(bases.flank(gene, found) is not None for gene in bases.genes)
+        return any(bases.flank(gene, match) is not None for gene in bases.genes)
     except GenomeUnavailableError:
-        # This host cannot tell; a list of what there is leaves out only what it knows to be wrong.
+        # This host cannot read the bases; the list leaves out only what is known to differ.
         return True

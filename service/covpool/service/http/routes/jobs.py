@@ -17,9 +17,9 @@ from covpool.service.http.responses.answers import job_body
 from covpool.service.http.responses.deprecation import deprecated, deprecations
 from covpool.service.http.responses.pages import After
 from covpool.service.http.responses.waiting import Preferred, wait_for
-from covpool.service.queue import Job, Priority, Unfit
-from covpool.service.submission.offered import DEFAULT
+from covpool.service.queue import Job, Priority, RejectedRecord
 from covpool.service.submission.records import sequences_of
+from covpool.service.submission.served import DEFAULT
 from covpool.service.submission.submission import Submission, prepare
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -40,8 +40,8 @@ async def submit(request: Request, context: Service, prefer: Preferred) -> Respo
     """Queue what is not cached yet. 200 when everything is, else 202; the same request is the same job."""
     body, upload = await read_json_or_fasta(request, schemas.JobRequest)
     job = await run_in_threadpool(_submit, body, upload, context)
-    found = await wait_for(context, job, prefer.seconds(default=0))
-    answer = await run_in_threadpool(job_response, found, context, deprecations(body))
+    current = await wait_for(context, job, prefer.seconds(default=0))
+    answer = await run_in_threadpool(job_response, current, context, deprecations(body))
     return prefer.applied(deprecated(body, answer))
 
 
@@ -52,10 +52,10 @@ def latest(
     limit: Annotated[int, Query(ge=1, le=100, description="jobs of a page")] = 20,
 ) -> schemas.JobPage:
     """The latest jobs without their records, newest first."""
-    found = context.queue.jobs(limit + 1, after)
+    listed = context.queue.jobs(limit + 1, after)
     rate = context.workers.tokens_per_s()
-    page = [job_body(job, context.queue.progress(job.id), rate) for job in found[:limit]]
-    return schemas.JobPage(data=page, next=page[-1].id if len(found) > limit else None)
+    page = [job_body(job, context.queue.progress(job.id), rate) for job in listed[:limit]]
+    return schemas.JobPage(data=page, next=page[-1].id if len(listed) > limit else None)
 
 
 @router.get("/{job}", summary="One job", responses=refusals(404), dependencies=[allow("read")])
@@ -68,20 +68,20 @@ def one(
     rate = context.workers.tokens_per_s()
     if not records:
         return job_body(context.queue.summary(job), context.queue.progress(job), rate)
-    found = context.queue.job(job)
-    return job_body(found, found.progress, rate)
+    current = context.queue.job(job)
+    return job_body(current, current.progress, rate)
 
 
 @router.delete("/{job}", summary="Cancel a job", responses=refusals(404), dependencies=[allow("submit")])
 def cancel(job: str, context: Service) -> schemas.Job:
     """End what is queued or running of it and no other job wants; what is done stays cached."""
     context.queue.cancel(job)
-    found = context.queue.job(job)
-    return job_body(found, found.progress, context.workers.tokens_per_s())
+    current = context.queue.job(job)
+    return job_body(current, current.progress, context.workers.tokens_per_s())
 
 
 def job_response(job: Job, context: Context, notices: Iterable[str] = ()) -> Response:
-    """200 for a job that has ended, else 202; with its location either way, and further notices."""
+    """200 for a job that has ended, else 202; with its location and further notices."""
     progress = job.progress
     ended = progress.ended
     headers = {"Location": f"/v1/jobs/{job.id}"} | ({} if ended else {"Retry-After": "1"})
@@ -101,15 +101,15 @@ def enqueue(submission: Submission, priority: Priority, context: Context) -> str
 
 
 def require_room(submission: Submission, context: Context) -> None:
-    """Refuse more work than the service takes on.
+    """Refuse a submission while the queue is full.
 
     Raises:
-        QueueFullError: too much waits already, and not everything asked for is cached.
+        QueueFullError: too many tasks are queued, and some results of the submission are not cached.
     """
     limit = context.settings.max_queued
     if (waiting := context.queue.waiting()) >= limit:
-        fit = [one for one in submission.requests if not isinstance(one, Unfit)]
-        keys = {key for one in fit for key in one.keys}
+        fit = [request for request in submission.requests if not isinstance(request, RejectedRecord)]
+        keys = {key for request in fit for key in request.keys}
         if context.store.catalog.ready_among(list(keys)) != keys:
             raise QueueFullError(
                 f"{waiting:,} sequences wait, and this service queues {limit:,}; come again later"
@@ -118,7 +118,7 @@ def require_room(submission: Submission, context: Context) -> None:
 
 def _submit(request: schemas.JobRequest, upload: bytes | None, context: Context) -> str:
     sequences = sequences_of(request, upload, context.genomes, context.settings)
-    submission = prepare(sequences, request, context.offered, context.settings)
+    submission = prepare(sequences, request, context.served, context.settings)
     if request.pooling is not None or request.bottleneck is not None:
-        context.offered.pooling(request.pooling or DEFAULT, request.bottleneck, submission.recipe)
+        context.served.pooling(request.pooling or DEFAULT, request.bottleneck, submission.recipe)
     return enqueue(submission, request.priority, context)

@@ -14,33 +14,33 @@ router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[allow("re
 
 
 @router.get("", summary="Models", responses=refusals(404))
-# Else a model without a name would be asked for.
+# Otherwise this path would ask for a model with an empty name.
 @router.get("/", include_in_schema=False)
 def models(context: Service, after: After = None, limit: Limit = 100) -> schemas.ModelPage:
     """Every model served here, the bundled default first."""
-    body = [_body(model, context) for model in context.offered.current_models()]
-    page, following = page_after([(one.name, one) for one in body], after, limit)
+    body = [_body(model, context) for model in context.served.current_models()]
+    page, following = page_after([(model.name, model) for model in body], after, limit)
     return schemas.ModelPage(data=page, next=following)
 
 
 @router.get("/{model:path}", summary="One model", responses=refusals(404))
 def one(model: str, context: Service) -> schemas.Model:
     """The model of this id; the slashes of a hub id may be written as they are, or as %2F."""
-    return _body(context.offered.model(model), context)
+    return _body(context.served.model(model), context)
 
 
 def _written(model: Model) -> int:
     try:
         return int(model.checkpoint.config_file.stat().st_mtime)
     except OSError:
-        # Workers may still have it, elsewhere.
+        # Workers on other hosts may still have it.
         return 0
 
 
 def _body(model: Model, context: Context) -> schemas.Model:
     species = model.conditions[0] if model.conditions else ""
     recipe = model.recipe(options=Options(condition=species), dtype=context.settings.dtype)
-    default = context.offered.default_bottleneck(recipe)
+    default = context.served.default_bottleneck(recipe)
     return schemas.Model(
         id=model.name,
         created=_written(model),
@@ -56,7 +56,7 @@ def _body(model: Model, context: Context) -> schemas.Model:
         max_bases=model.max_bases,
         species=list(model.conditions),
         layers=[
-            schemas.Layer(name=one.name, width=one.width, bases_per_token=one.bases_per_token)
-            for one in model.layers
+            schemas.Layer(name=layer.name, width=layer.width, bases_per_token=layer.bases_per_token)
+            for layer in model.layers
         ],
     )

@@ -1,6 +1,6 @@
-"""Moments: cached matrices as bytes, by key; immutable unless they are replaced, so cached anywhere for ever.
+"""Moments: cached matrices as bytes, by key; immutable unless replaced, so any cache may keep them.
 
-The entity tag is a digest of the bytes that are sent: where two answers have one tag they are equal.
+The entity tag is a digest of the bytes sent: two answers with the same tag are equal.
 """
 
 import io
@@ -18,13 +18,13 @@ from starlette.responses import Response, StreamingResponse
 from covpool.service.database.tokens import allow
 from covpool.service.errors import MatrixLostError
 from covpool.service.http.body_cache import Encoded
-from covpool.service.http.computing import compute
 from covpool.service.http.context import Context, Service
 from covpool.service.http.healing import read_whole
 from covpool.service.http.negotiation import preferred
 from covpool.service.http.openapi import body_of, refusals
 from covpool.service.http.reading import read_json
 from covpool.service.http.responses.byte_answers import IMMUTABLE, in_bytes
+from covpool.service.http.threads import compute
 from covpool.service.schemas import MOMENTS_STREAM, NPY, SAFETENSORS, STORED, MomentsRequest
 from covpool.store.catalog.entries import Entry
 from covpool.store.errors import CorruptEntryError, KeyNotFoundError
@@ -33,7 +33,7 @@ from covpool.store.values.keys import is_digest, sha256
 router = APIRouter(prefix="/v1/moments", tags=["moments"], dependencies=[allow("read")])
 
 _FORMS = (NPY, SAFETENSORS, STORED)
-#: A key is a digest, of which nothing can be computed.
+#: A key is a digest, from which no sequence can be recovered.
 _COMPUTE_IT = "extract it first: send the sequence it stands for to /v1/jobs, or take a key from /v1/index"
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
 
@@ -73,14 +73,14 @@ async def moments(
     form = preferred(accept, _FORMS)
     if form is None:
         raise HTTPException(406, f"there is {', '.join(_FORMS)}; accept one of them")
-    # Asked each time: what is in memory goes with its row.
+    # Read each time: an encoded body in memory is valid only for the present row.
     entry = await run_in_threadpool(_entry, key, context)
-    found = context.bodies.get(key, form, entry.place)
-    context.metrics.looked_up("bodies", hits=int(found is not None), misses=int(found is None))
-    if found is None:
-        found = await compute(_encoded, entry, form, context)
-        context.bodies.put(key, found)
-    return in_bytes(request, found.body, found.media_type, found.headers)
+    encoded = context.bodies.get(key, form, entry.place)
+    context.metrics.looked_up("bodies", hits=int(encoded is not None), misses=int(encoded is None))
+    if encoded is None:
+        encoded = await compute(_encoded, entry, form, context)
+        context.bodies.put(key, encoded)
+    return in_bytes(request, encoded.body, encoded.media_type, encoded.headers)
 
 
 @router.post(
@@ -112,7 +112,7 @@ async def many(request: Request, context: Service) -> Response:
 def _frames(keys: list[str], context: Context) -> Iterator[bytes]:
     for key in keys:
         try:
-            body = read_whole(context, key, lambda one: _as_safetensors(one, context))
+            body = read_whole(context, key, lambda name: _as_safetensors(name, context))
         except (CorruptEntryError, KeyNotFoundError, MatrixLostError) as error:
             body = save({}, {"key": key, "error": str(error)})
         yield len(body).to_bytes(8, "little")
@@ -129,7 +129,7 @@ def _entry(key: str, context: Context) -> Entry:
 
 def _encoded(entry: Entry, form: str, context: Context) -> Encoded:
     encode = {NPY: _as_npy, SAFETENSORS: _as_safetensors, STORED: _as_stored}[form]
-    body = read_whole(context, entry.key, lambda one: encode(one, context))
+    body = read_whole(context, entry.key, lambda name: encode(name, context))
     return Encoded(body, form, _headers(entry, sha256(body)), entry.place)
 
 
@@ -150,16 +150,16 @@ def _as_npy(key: str, context: Context) -> bytes:
     matrix = context.store.get(key).second_moment
     head = io.BytesIO()
     npy.write_array_header_1_0(head, npy.header_data_from_array_1_0(matrix))
-    # Through `np.save` the matrix would be copied twice.
+    # `np.save` would copy the matrix twice.
     return head.getvalue() + matrix.data
 
 
 def _as_safetensors(key: str, context: Context) -> bytes:
-    found = context.store.get(key)
+    moments = context.store.get(key)
     tensors = {
-        "count": np.array([found.count], np.int64),
-        "mean": found.mean,
-        "second_moment": found.second_moment,
+        "count": np.array([moments.count], np.int64),
+        "mean": moments.mean,
+        "second_moment": moments.second_moment,
     }
     return save(tensors, {"key": key})
 

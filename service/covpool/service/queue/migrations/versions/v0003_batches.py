@@ -1,4 +1,4 @@
-"""Workers tell how long they were busy, and of their latest batch."""
+"""Workers report how long they were busy, and of their latest batch."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Workers tell that they are paused, and why."""
+"""Workers report that they are paused, and why."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Gate: bearer tokens, rates and body size, before any route sees the request."""
+"""Auth: bearer tokens, rates and body size, before any route sees the request."""
 
 import math
 
@@ -12,14 +12,14 @@ from covpool.service.database.tokens import Token, Tokens
 from covpool.service.http import problems
 from covpool.service.http.middleware.rates import Rates
 
-#: Open to everyone: they tell nothing of what is stored, and those who ask for them cannot send a token.
+#: Open to everyone: they reveal nothing of what is stored, and their callers cannot send a token.
 OPEN = frozenset({"/", "/health/live", "/health/ready", "/openapi.json", "/docs"})
-#: So is what the page of the API is made of.
+#: Files of the API page are open too.
 OPEN_BELOW = "/docs/"
 
 
-class Gate:
-    """Refuses with 401, 413 or 429 as a problem document; puts the token found into the request's scope."""
+class Auth:
+    """Refuses with 401, 413 or 429 as a problem document; puts the request's token into its scope."""
 
     def __init__(self, app: ASGIApp, max_body: int, rates: Rates) -> None:
         self._app = app
@@ -88,7 +88,7 @@ def _unknown(request: Request) -> Response:
 
 
 def _limited(receive: Receive, most: int) -> Receive:
-    """The same stream, which ends in a refusal past so many bytes (a length need not be declared)."""
+    """The same stream, refused after `most` bytes: the length need not be declared."""
     taken = 0
 
     async def counted() -> Message:

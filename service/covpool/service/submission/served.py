@@ -1,4 +1,4 @@
-"""What this service offers: described models and the bottlenecks that fit them (no torch, no weights)."""
+"""Served: the models and poolings that this service offers (no torch, no weights)."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +17,7 @@ from covpool.store.values.keys import Recipe
 
 log = logging.getLogger(__name__)
 
-#: Fitted poolings beside a model's weights; the first that fits a recipe is its default.
+#: Files of fitted poolings next to a model's weights; the first that fits a recipe is its default.
 BOTTLENECK_PATTERNS = ("bottleneck*.safetensors", "scores*.safetensors")
 
 #: `pooling` of a request for the default bottleneck, and for C as it is.
@@ -25,20 +25,20 @@ DEFAULT, MATRIX = "bottleneck", "second_moment"
 
 
 @dataclass(frozen=True)
-class Offered:
+class Served:
     """Models and bottlenecks by name. Only these are reachable: no request names a path.
 
-    A model whose files are replaced is described anew when it is next asked for.
+    A model whose files were replaced is described again on its next use.
     """
 
     models: dict[str, Model] = field(default_factory=dict)
     bottlenecks: dict[str, FittedPooling] = field(default_factory=dict)
-    #: Bottlenecks fitted over HTTP, which come while the service runs.
+    #: Bottlenecks fitted over HTTP while the service runs.
     fitted: Callable[[], Mapping[str, FittedPooling]] = dict
 
     @classmethod
     def read(cls, models: Iterable[str] = (), bottlenecks: Path | None = None) -> Self:
-        """The bundled models and bottlenecks, further models by location, further bottlenecks in a folder.
+        """The bundled models and bottlenecks, more models by location, more bottlenecks from a folder.
 
         Raises:
             CheckpointError, ModelNotFoundError, BottleneckError: one of them cannot be read.
@@ -71,7 +71,7 @@ class Offered:
         """The model called `name`.
 
         Raises:
-            ModelNotFoundError: it is not offered; the message lists those that are.
+            ModelNotFoundError: the model is not served; the message lists the served ones.
         """
         if name not in self.models:
             raise ModelNotFoundError(f"model {name!r} is not served here; choose {', '.join(self.models)}")
@@ -82,30 +82,30 @@ class Offered:
         return [self._current(name) for name in self.models]
 
     def _current(self, name: str) -> Model:
-        known = self.models[name]
+        described = self.models[name]
         try:
-            current = known.current()
+            current = described.current()
         except (ExtractionError, OSError) as error:
-            # Half replaced, or gone: whoever has the files still may run what is named by the old digest, and
-            # whoever loads others refuses.
+            # The files are missing or half replaced. Workers that still have the files may run tasks of the
+            # old digest; workers that load other files refuse them.
             log.warning("model %s: its files have changed and cannot be read now: %s", name, error)
-            return known
-        if current.weights != known.weights:
+            return described
+        if current.weights != described.weights:
             log.warning(
                 "model %s: its files have changed; weights %s are served instead of %s",
                 name,
                 current.weights[:12],
-                known.weights[:12],
+                described.weights[:12],
             )
         self.models[name] = current
         return current
 
     def pooling(self, name: str, bottleneck: str | None, recipe: Recipe) -> Pooling | None:
-        """What a request asks for of moments of this recipe; None for C as it is.
+        """The pooling that a request asks for, for moments of this recipe; None for C itself.
 
         Args:
-            name: its `pooling`.
-            bottleneck: its `bottleneck`, the deprecated spelling.
+            name: `pooling` of the request.
+            bottleneck: `bottleneck` of the request, the deprecated spelling.
 
         Raises:
             RequestError, BottleneckError: as `bottleneck`; also where both spellings are used.
@@ -120,17 +120,17 @@ class Offered:
         """The pooling called `name` (fitted, plain, or joined with `+`), or the first fitted one that fits.
 
         Raises:
-            RequestError: there is none of that name, or none that fits; the message names those that do.
-            BottleneckError: the named one was fitted on other moments, or is of another width.
+            RequestError: no pooling has this name, or none fits; the message lists those that fit.
+            BottleneckError: the pooling was fitted on other moments, or has another width.
         """
         if name is None:
-            found = self.default_bottleneck(recipe)
-            if found is None:
+            default = self.default_bottleneck(recipe)
+            if default is None:
                 raise RequestError(
                     f"no bottleneck fits model {recipe.model}, layer {recipe.layer} by default; "
                     f"{self._choices(recipe)}"
                 )
-            return found
+            return default
         every = self.every_bottleneck()
         for part in name.split(JOIN):
             if part not in KINDS and part not in every:
@@ -147,7 +147,7 @@ class Offered:
         return named
 
     def every_bottleneck(self) -> Mapping[str, FittedPooling]:
-        """Those read at the start, then those fitted since."""
+        """The bottlenecks read at the start, then those fitted since."""
         return {**self.bottlenecks, **self.fitted()}
 
     def default_bottleneck(self, recipe: Recipe) -> FittedPooling | None:
@@ -158,7 +158,7 @@ class Offered:
         return None
 
     def width(self, recipe: Recipe) -> int | None:
-        """Features of moments of this recipe; None when its model is not offered here."""
+        """Features of moments of this recipe; None when its model is not served here."""
         model = self.models.get(recipe.model)
         if model is None or model.weights != recipe.weights:
             return None
@@ -166,12 +166,12 @@ class Offered:
 
     def fitting(self, recipe: Recipe) -> list[FittedPooling]:
         """The fitted ones that can be applied to moments of this recipe."""
-        return [one for one in self.every_bottleneck().values() if self._fits(one, recipe)]
+        return [fitted for fitted in self.every_bottleneck().values() if self._fits(fitted, recipe)]
 
     def _choices(self, recipe: Recipe) -> str:
-        """Which poolings a request for moments of this recipe can name."""
+        """Text that lists the poolings for moments of this recipe."""
         where, plain = f"model {recipe.model}, layer {recipe.layer}", ", ".join(KINDS)
-        fitting = [one.name for one in self.fitting(recipe)]
+        fitting = [bottleneck.name for bottleneck in self.fitting(recipe)]
         if fitting:
             return f"{', '.join(fitting)} fit {where}, and so do the plain kinds {plain}"
         return (
@@ -179,16 +179,16 @@ class Offered:
             "(POST /v1/bottlenecks)"
         )
 
-    def _fits(self, one: FittedPooling, recipe: Recipe) -> bool:
+    def _fits(self, bottleneck: FittedPooling, recipe: Recipe) -> bool:
         try:
-            one.require(recipe)
-            self._require_width(one, recipe)
+            bottleneck.require(recipe)
+            self._require_width(bottleneck, recipe)
         except BottleneckError:
             return False
         return True
 
     def _require_width(self, named: Pooling, recipe: Recipe) -> None:
-        """Refuse what takes another width: a bottleneck made by hand says nothing of a recipe."""
+        """Refuse a pooling of another width: a bottleneck made by hand may have no recipe."""
         width = self.width(recipe)
         for part in named.parts:
             if isinstance(part, FittedPooling) and width not in (None, part.width):

@@ -1,6 +1,6 @@
-"""Computing: decoding and arithmetic for requests, on as many threads as there are cores.
+"""Threads: decoding and arithmetic for requests, on as many threads as there are cores.
 
-More would only take turns, hold a matrix each meanwhile, and keep the event loop from running.
+More threads would only take turns, hold one matrix each, and delay the event loop.
 """
 
 import os
@@ -16,5 +16,5 @@ Ts = TypeVarTuple("Ts")
 
 
 async def compute(call: Callable[[*Ts], T], *arguments: *Ts) -> T:
-    """`call(*arguments)` in a thread, as soon as a core is free for it."""
+    """`call(*arguments)` in a thread, as soon as a core is free."""
     return await anyio.to_thread.run_sync(call, *arguments, limiter=_cores)

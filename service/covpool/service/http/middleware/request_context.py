@@ -1,4 +1,4 @@
-"""Envelope: request id, security headers, a line of the log and a measurement for every answer."""
+"""RequestContext: request id, security headers, a line of the log and a measurement for every answer."""
 
 import logging
 import time
@@ -19,11 +19,11 @@ _SECURITY = {
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
-#: Asked every few seconds by machines; told only at level debug.
+#: Requested every few seconds by monitors; logged only at level debug.
 _QUIET = ("/health/", "/metrics")
 
 
-class Envelope:
+class RequestContext:
     """The outermost middleware."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -40,7 +40,7 @@ class Envelope:
         began, status = time.perf_counter(), 0
         self._metrics.began()
 
-        async def send_enveloped(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -51,19 +51,19 @@ class Envelope:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_enveloped)
+            await self._app(scope, receive, send_with_headers)
         except Exception as error:
             if status:
-                # Half an answer is out: the connection must break, so that nobody takes it for a whole one.
+                # Part of the answer is sent: the connection must break, so that it is not taken as complete.
                 raise
             answer = problems.unhandled(Request(scope, receive), error)
-            await answer(scope, receive, send_enveloped)
+            await answer(scope, receive, send_with_headers)
         finally:
             took = time.perf_counter() - began
-            # The template and not the path: that may be anything, a sequence too.
+            # The template and not the path, which may hold anything, even a sequence.
             route = getattr(scope.get("route"), "path", "(none)")
             self._metrics.ended(scope["method"], route, status, took)
-            told = {"method": scope["method"], "route": route, "status": status, "ms": round(1000 * took, 1)}
+            event = {"method": scope["method"], "route": route, "status": status, "ms": round(1000 * took, 1)}
             level = logging.DEBUG if route.startswith(_QUIET) else logging.INFO
-            log.log(level, "%(method)s %(route)s %(status)d %(ms).1f ms", told, extra=told)
+            log.log(level, "%(method)s %(route)s %(status)d %(ms).1f ms", event, extra=event)
             request_id.reset(token)
