@@ -140,13 +140,13 @@ class OpenedStore:
                     require_catalog(database, location)
             if read_only:
                 database = readable(database)
-            found = Catalog(database, str(location))
+            tables = Catalog(database, str(location))
             open_root(storage, str(location))
             older = outdated(database, storage, str(location))
             if not lost_catalog and _knows_none(database, storage):
-                told = f" ({older})" if older else ""
+                detail = f" ({older})" if older else ""
                 raise LocationError(
-                    f"{location}: has arrays, and a catalog that knows none of them{told}; give the right "
+                    f"{location}: has arrays, and a catalog that knows none of them{detail}; give the right "
                     "--catalog, or make it again with: covpool store rebuild"
                 )
             if not (lost_catalog or older or read_only):
@@ -166,7 +166,7 @@ class OpenedStore:
                 f"{location}: the arrays cannot be opened ({_first_line(error)}); "
                 "check the permissions, the free space, and that nothing else wrote there"
             ) from error
-        return cls(storage, found, codec, durability, outdated=older, where=str(location))
+        return cls(storage, tables, codec, durability, outdated=older, where=str(location))
 
     @property
     def database(self) -> Database:
@@ -239,10 +239,10 @@ class OpenedStore:
         Raises:
             KeyNotFoundError: there is none.
         """
-        found = self.catalog.find(str(key))
-        if found is None:
+        entry = self.catalog.find(str(key))
+        if entry is None:
             raise KeyNotFoundError(f"{key}: not in the store; extract it first")
-        return found
+        return entry
 
     def close(self) -> None:
         """Release the database connections."""

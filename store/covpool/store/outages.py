@@ -33,15 +33,15 @@ _AWAY = frozenset(
 
 def is_outage(error: BaseException) -> bool:
     """Whether an error, or what it came from, says that storage or database are away, full or read-only."""
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, CatalogError):
-            return not _is_wrong(found)
-        if isinstance(found, StorageError | OutdatedCatalogError):
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, CatalogError):
+            return not _is_wrong(cause)
+        if isinstance(cause, StorageError | OutdatedCatalogError):
             return True
-        if isinstance(found, OSError) and found.errno in _AWAY:
+        if isinstance(cause, OSError) and cause.errno in _AWAY:
             return True
-        found = found.__cause__
+        cause = cause.__cause__
     return False
 
 
@@ -72,7 +72,7 @@ def probe(store: OpenedStore) -> None:
         require_arrays_of(store.database, store.storage, store.where)
         try:
             store.objects.write(path, content)
-            found = store.objects.read(path)
+            read_back = store.objects.read(path)
         finally:
             store.objects.delete(path)
     except StorageError:
@@ -82,5 +82,5 @@ def probe(store: OpenedStore) -> None:
             f"{store.where}: cannot be written ({error.strerror or error}); make room, or fix the mount or "
             "the permissions"
         ) from error
-    if found != content:
+    if read_back != content:
         raise StorageError(f"{store.where}: does not give back what was written; check the storage")

@@ -90,8 +90,8 @@ def require_arrays_of(database: Database, storage: ZarrStorage, where: str) -> N
     Raises:
         StorageError: the arrays that belong to this catalog are not there.
     """
-    here, known = _of_arrays(Objects(storage), where), _of_catalog(database)
-    if here is None or known is None or here.store != known.store:
+    of_arrays, of_catalog = _of_arrays(Objects(storage), where), _of_catalog(database)
+    if of_arrays is None or of_catalog is None or of_arrays.store != of_catalog.store:
         raise StorageError(
             f"{where}: the arrays of this store are not there ({STORE_FILE} is missing, or another's); "
             "mount it, or bring them back"
@@ -101,12 +101,14 @@ def require_arrays_of(database: Database, storage: ZarrStorage, where: str) -> N
 def opened_for_writing(database: Database, storage: ZarrStorage, where: str) -> None:
     """Count this opening in the catalog, on disk for good, and then beside the arrays."""
     objects = Objects(storage)
-    found = _of_arrays(objects, where)
+    of_arrays = _of_arrays(objects, where)
     with database.writing(durable=True) as connection:
         advisory_lock(connection, "covpool store serial")
-        known = _read(connection)
-        store = known.store if known else found.store if found else uuid4().hex
-        standing = Standing(store, max(known.serial if known else 0, found.serial if found else 0) + 1)
+        of_catalog = _read(connection)
+        store = of_catalog.store if of_catalog else of_arrays.store if of_arrays else uuid4().hex
+        standing = Standing(
+            store, max(of_catalog.serial if of_catalog else 0, of_arrays.serial if of_arrays else 0) + 1
+        )
         connection.execute(sa.delete(meta).where(meta.c.name.in_((_STORE, _SERIAL))))
         values = {_STORE: standing.store, _SERIAL: str(standing.serial)}
         connection.execute(sa.insert(meta), [{"name": name, "value": text} for name, text in values.items()])
@@ -116,9 +118,9 @@ def opened_for_writing(database: Database, storage: ZarrStorage, where: str) -> 
 def declare_outdated(storage: ZarrStorage, where: str) -> None:
     """Have every later opening find the catalog older than the arrays."""
     objects = Objects(storage)
-    found = _of_arrays(objects, where)
-    if found is not None:
-        _write(objects, Standing(found.store, found.serial + 1), where)
+    of_arrays = _of_arrays(objects, where)
+    if of_arrays is not None:
+        _write(objects, Standing(of_arrays.store, of_arrays.serial + 1), where)
 
 
 def declare_unfinished(database: Database, storage: ZarrStorage, where: str) -> None:
@@ -130,19 +132,21 @@ def declare_unfinished(database: Database, storage: ZarrStorage, where: str) -> 
         LocationError: they are those of another store.
     """
     objects = Objects(storage)
-    of_catalog, there = _of_catalog(database), _of_arrays(objects, where)
-    if of_catalog is not None and there is not None and there.store != of_catalog.store:
-        raise LocationError(f"{where}: holds store {there.store[:8]}, not a backup of {of_catalog.store[:8]}")
-    store = of_catalog.store if of_catalog else there.store if there else uuid4().hex
-    serials = [one.serial for one in (of_catalog, there) if one is not None]
+    of_catalog, of_arrays = _of_catalog(database), _of_arrays(objects, where)
+    if of_catalog is not None and of_arrays is not None and of_arrays.store != of_catalog.store:
+        raise LocationError(
+            f"{where}: holds store {of_arrays.store[:8]}, not a backup of {of_catalog.store[:8]}"
+        )
+    store = of_catalog.store if of_catalog else of_arrays.store if of_arrays else uuid4().hex
+    serials = [standing.serial for standing in (of_catalog, of_arrays) if standing is not None]
     unfinished = Standing(store, max(serials, default=0), unfinished=True)
     objects.write(STORE_FILE, json.dumps(asdict(unfinished)).encode())
 
 
 def is_unfinished(storage: ZarrStorage, where: str) -> bool:
     """Whether a copy into these arrays was begun and has not ended."""
-    there = _of_arrays(Objects(storage), where)
-    return there is not None and there.unfinished
+    of_arrays = _of_arrays(Objects(storage), where)
+    return of_arrays is not None and of_arrays.unfinished
 
 
 def has_standing(database: Database, storage: ZarrStorage, where: str) -> tuple[bool, bool]:
@@ -151,8 +155,8 @@ def has_standing(database: Database, storage: ZarrStorage, where: str) -> tuple[
 
 
 def _write(objects: Objects, standing: Standing, where: str) -> None:
-    there = _of_arrays(objects, where)
-    if there is None or there.unfinished or there.serial < standing.serial:
+    of_arrays = _of_arrays(objects, where)
+    if of_arrays is None or of_arrays.unfinished or of_arrays.serial < standing.serial:
         objects.write(STORE_FILE, json.dumps(asdict(standing)).encode())
 
 
@@ -161,8 +165,8 @@ def _of_arrays(objects: Objects, where: str) -> Standing | None:
     if text is None:
         return None
     try:
-        found = json.loads(text)
-        return Standing(str(found[_STORE]), int(found[_SERIAL]), bool(found.get("unfinished")))
+        fields = json.loads(text)
+        return Standing(str(fields[_STORE]), int(fields[_SERIAL]), bool(fields.get("unfinished")))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LocationError(
             f"{where}: {STORE_FILE} is damaged ({error}); remove it and run covpool store rebuild"
@@ -176,8 +180,8 @@ def _of_catalog(database: Database) -> Standing | None:
 
 def _read(connection: Connection) -> Standing | None:
     query = sa.select(meta.c.name, meta.c.value).where(meta.c.name.in_((_STORE, _SERIAL)))
-    found = {row.name: row.value for row in connection.execute(query)}
-    return Standing(found[_STORE], int(found[_SERIAL])) if len(found) == 2 else None
+    values = {row.name: row.value for row in connection.execute(query)}
+    return Standing(values[_STORE], int(values[_SERIAL])) if len(values) == 2 else None
 
 
 def _lost(database: Database, objects: Objects) -> int:

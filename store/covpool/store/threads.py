@@ -46,16 +46,16 @@ def one_thread(side: int = 0) -> Iterator[None]:
         yield
         return
     shared, own = _libraries()
-    before = [(one, one.num_threads) for one in own]
-    for one in own:
-        one.set_num_threads(1)
+    before = [(library, library.num_threads) for library in own]
+    for library in own:
+        library.set_num_threads(1)
     shared.enter()
     try:
         yield
     finally:
         shared.leave()
-        for one, number in before:
-            one.set_num_threads(number)
+        for library, number in before:
+            library.set_num_threads(number)
 
 
 def side_by_side(
@@ -92,10 +92,10 @@ def in_order(
     left = iter(items)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="covpool")
     try:
-        waiting = deque(pool.submit(work, one) for one in islice(left, ahead))
+        waiting = deque(pool.submit(work, item) for item in islice(left, ahead))
         while waiting:
             result = waiting.popleft().result()
-            waiting.extend(pool.submit(work, one) for one in islice(left, 1))
+            waiting.extend(pool.submit(work, item) for item in islice(left, 1))
             yield result
     finally:
         # Whoever stops early waits for what is under way, as a store may be closed next.
@@ -119,7 +119,7 @@ class _Shared:
     def enter(self) -> None:
         with self._lock:
             if self._inside == 0:
-                self._before = [one.num_threads for one in self._libraries]
+                self._before = [library.num_threads for library in self._libraries]
                 self._set([1] * len(self._libraries))
             self._inside += 1
 
@@ -130,12 +130,12 @@ class _Shared:
                 self._set(self._before)
 
     def _set(self, numbers: Iterable[int]) -> None:
-        for one, number in zip(self._libraries, numbers, strict=True):
+        for library, number in zip(self._libraries, numbers, strict=True):
             # threadpoolctl lets only the thread that was first set the number, and ignores all others. Here
             # any thread may be the first or the last, and no thread has to be the one that stays.
-            one.clear_controlling_thread(force=True)
-            one.set_num_threads(number)
-            one.clear_controlling_thread(force=True)
+            library.clear_controlling_thread(force=True)
+            library.set_num_threads(number)
+            library.clear_controlling_thread(force=True)
 
 
 @cache
@@ -146,6 +146,10 @@ def _libraries() -> tuple[_Shared, list[Any]]:
     """
     import numpy  # noqa: F401 (its BLAS must be there when it is looked up)
 
-    found = ThreadpoolController().select(user_api="blas").lib_controllers
-    shared = [one for one in found if one.internal_api == "openblas" and one.threading_layer != "openmp"]
-    return _Shared(shared), [one for one in found if one not in shared]
+    libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+    shared = [
+        library
+        for library in libraries
+        if library.internal_api == "openblas" and library.threading_layer != "openmp"
+    ]
+    return _Shared(shared), [library for library in libraries if library not in shared]

@@ -49,10 +49,10 @@ async def _members(storage: ZarrStorage, path: str) -> dict[str, Metadata]:
     below = await asyncio.gather(*(_group(storage, _join(path, name)) for name in groups))
     arrays = () if path == ARRAYS else (MEAN, RECORD, SECOND_MOMENT)
     own = await asyncio.gather(*(_found(storage, _join(path, name)) for name in arrays))
-    found = {name: one for name, one in zip(arrays, own, strict=True) if one is not None}
+    nodes = {name: node for name, node in zip(arrays, own, strict=True) if node is not None}
     for name, members in zip(groups, below, strict=True):
-        found |= {_join(name, inner): one for inner, one in members.items()}
-    return dict(sorted(found.items()))
+        nodes |= {_join(name, inner): node for inner, node in members.items()}
+    return dict(sorted(nodes.items()))
 
 
 async def _group(storage: ZarrStorage, path: str) -> dict[str, Metadata]:
@@ -81,10 +81,10 @@ async def _found(storage: ZarrStorage, path: str) -> Metadata | None:
 
 
 async def _read(storage: ZarrStorage, path: str) -> Metadata | None:
-    found = await storage.get(f"{path}/zarr.json", default_buffer_prototype())
-    if found is None:
+    buffer = await storage.get(f"{path}/zarr.json", default_buffer_prototype())
+    if buffer is None:
         return None
-    metadata = json.loads(found.to_bytes())
+    metadata = json.loads(buffer.to_bytes())
     if not isinstance(metadata, dict):
         raise ValueError("it is no JSON object")
     return metadata

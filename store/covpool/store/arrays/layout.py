@@ -56,9 +56,9 @@ def read_layout(objects: Objects) -> Layout:
     for path in objects.below(ARRAYS):
         if path.endswith(_PARTIAL):
             layout.partial[path] = objects.written(path)
-        elif found := _CHUNK.fullmatch(path):
-            which = (found["namespace"], int(found["generation"] or 0))
-            layout.chunks[which][int(found["index"])].append(path)
+        elif match := _CHUNK.fullmatch(path):
+            which = (match["namespace"], int(match["generation"] or 0))
+            layout.chunks[which][int(match["index"])].append(path)
     return layout
 
 
@@ -88,7 +88,7 @@ def read_namespace(storage: ZarrStorage, name: str) -> Namespace:
             # As where arrays are made: zarr remarks on pcodec whenever one is opened.
             warnings.simplefilter("ignore", ZarrUserWarning)
             array = zarr.open_array(storage, path=f"{path}/{SECOND_MOMENT}", mode="r")
-        found = Namespace(
+        namespace = Namespace(
             Recipe.from_json(str(attributes["recipe"])),
             int(str(attributes["width"])),
             str(attributes["dtype"]),
@@ -99,9 +99,9 @@ def read_namespace(storage: ZarrStorage, name: str) -> Namespace:
         raise CorruptEntryError(
             f"{path}: its metadata are damaged ({error}); restore the zarr.json files"
         ) from error
-    if found.id != name:
-        raise CorruptEntryError(f"{path}: holds the metadata of {found.id}; restore its zarr.json files")
-    return found
+    if namespace.id != name:
+        raise CorruptEntryError(f"{path}: holds the metadata of {namespace.id}; restore its zarr.json files")
+    return namespace
 
 
 def some(numbers: Iterable[int], shown: int = 5) -> str:

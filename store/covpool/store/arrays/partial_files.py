@@ -50,12 +50,12 @@ class Partials:
 
 def partial_paths(objects: Objects) -> dict[str, list[str]]:
     """Paths of what is kept, by key; of covpool 0.1 there may be several."""
-    found: dict[str, list[str]] = {}
+    paths: dict[str, list[str]] = {}
     for path in objects.below(FOLDER):
         key = path.rpartition("/")[2].partition(".")[0]
         if is_digest(key):
-            found.setdefault(key, []).append(path)
-    return found
+            paths.setdefault(key, []).append(path)
+    return paths
 
 
 def _path(key: MomentsKey | str) -> str:

@@ -148,7 +148,7 @@ def _decoded(
     name: str, codec: ChunkCodec, data: NDArray[np.uint8], shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> FloatArray:
     try:
-        found: FloatArray = codec.decode(data, shape, dtype)
+        matrix: FloatArray = codec.decode(data, shape, dtype)
     except (ValueError, RuntimeError, TypeError) as error:
         raise CorruptEntryError(f"{name} is damaged ({error})") from error
-    return found
+    return matrix

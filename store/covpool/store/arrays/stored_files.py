@@ -54,5 +54,5 @@ class StoredFiles:
         if _PATH.fullmatch(path) is None:
             return None
         wanted = RangeByteRequest(start, end)
-        found = await self._storage.get(f"{ARRAYS}/{path}", default_buffer_prototype(), wanted)
-        return None if found is None else found.to_bytes()
+        buffer = await self._storage.get(f"{ARRAYS}/{path}", default_buffer_prototype(), wanted)
+        return None if buffer is None else buffer.to_bytes()

@@ -84,8 +84,8 @@ class RowArrays(ABC):
             StorageError: the storage cannot be reached, which tells nothing of the row.
         """
         try:
-            found = self.row(row)
-            return None if found is None else check_row(found)
+            chunks = self.row(row)
+            return None if chunks is None else check_row(chunks)
         except CorruptEntryError:
             return None
 
@@ -126,7 +126,7 @@ class NamespaceArrays(RowArrays):
     def __init__(self, storage: ZarrStorage, namespace: Namespace) -> None:
         self.namespace = namespace
         self.path = generation_path(namespace, 0)
-        self._forced = False
+        self._synced = False
         self._objects = Objects(storage)
         _open_group(storage, self.path, _attributes(namespace))
         with warnings.catch_warnings():
@@ -158,17 +158,17 @@ class NamespaceArrays(RowArrays):
             ) from error
         return record
 
-    def force(self, row: int) -> None:
+    def fsync(self, row: int) -> None:
         """Wait until a written row has reached the disk, and with the first one the arrays it lies in."""
         try:
-            if not self._forced:
+            if not self._synced:
                 folders = (ARRAYS, self.path, *(f"{self.path}/{array}" for array in PARTS))
-                self._objects.force([f"{folder}/zarr.json" for folder in folders])
-                self._forced = True
-            self._objects.force(chunk_paths(self.path, row), known=True)
+                self._objects.fsync([f"{folder}/zarr.json" for folder in folders])
+                self._synced = True
+            self._objects.fsync(chunk_paths(self.path, row), folders_exist=True)
         except OSError as error:
             raise StorageError(
-                f"row {row} of {self.path}: could not be forced to the disk ({error}); nothing was cached"
+                f"row {row} of {self.path}: could not be flushed to the disk ({error}); nothing was cached"
             ) from error
 
     def chunk(self, array: str, row: int) -> bytes | None:

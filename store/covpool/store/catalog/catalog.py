@@ -32,12 +32,12 @@ class Catalog:
         TABLES.ensure(database)
         query = sa.select(_meta.c.value).where(_meta.c.name == "format")
         with self.database.reading() as connection:
-            found = connection.scalar(query)
-        if found is None:
+            version = connection.scalar(query)
+        if version is None:
             with self.database.writing() as connection:
                 insert_if_absent(connection, _meta, [{"name": "format", "value": version_text()}])
-                found = connection.scalar(query)
-        check_version(str(found), where)
+                version = connection.scalar(query)
+        check_version(str(version), where)
 
     def reserve(self, key: MomentsKey, namespace: Namespace) -> Place:
         """A row of its own for one writing of `key`; nobody else is ever given it.
@@ -69,7 +69,7 @@ class Catalog:
             entries = [
                 ready_entry(connection, key.digest) if key.digest in ready else None for key, _ in wanted
             ]
-            free = [one for one, entry in zip(wanted, entries, strict=True) if entry is None]
+            free = [item for item, entry in zip(wanted, entries, strict=True) if entry is None]
             places = self._reserve(connection, free)
         return [
             places[key.digest] if entry is None else entry
@@ -86,18 +86,18 @@ class Catalog:
             keys = [key for key, of in wanted if of.id == namespace.id]
             many = {"which": namespace.id, "rows": len(keys)}
             # The namespace's row is the lock: one writer at a time hands out rows of its arrays.
-            found = connection.execute(_NEXT_ROWS, many).one_or_none()
-            if found is None:
+            registered = connection.execute(_NEXT_ROWS, many).one_or_none()
+            if registered is None:
                 insert_if_absent(connection, _namespaces, [namespace_row(namespace)])
-                found = connection.execute(_NEXT_ROWS, many).one_or_none()
-            if found is None:
+                registered = connection.execute(_NEXT_ROWS, many).one_or_none()
+            if registered is None:
                 recipe = namespace.recipe
                 raise CapacityError(
                     f"namespace {namespace.id} ({recipe.model}, {recipe.layer}) has handed out all its "
                     "rows; open a second store"
                 )
-            for row, key in enumerate(keys, found.next_row - len(keys)):
-                places[key.digest] = Place(namespace_of(found), 0, row)
+            for row, key in enumerate(keys, registered.next_row - len(keys)):
+                places[key.digest] = Place(namespace_of(registered), 0, row)
         if places:
             connection.execute(
                 _RESERVE,
@@ -121,17 +121,17 @@ class Catalog:
         written: Sequence[Written],
         *,
         replace: bool = False,
-        also: Callable[[Connection], None] | None = None,
+        on_commit: Callable[[Connection], None] | None = None,
     ) -> None:
         """Make written rows the ones that are read, and retire those that were, all in one transaction.
 
         A row that another writer made ready meanwhile stays, and this one is retired: writers of one key end
-        in one row, the first. `also` runs in the same transaction, so all of it happens or nothing.
+        in one row, the first. `on_commit` runs in the same transaction, so all of it happens or nothing.
 
         Args:
             written: one row each of different keys.
             replace: retire such a row too, unless it has the same checksum.
-            also: more to do in the transaction.
+            on_commit: more to do in the transaction.
 
         Raises:
             StoreError: a reservation was given up (`gc` retires those it takes for abandoned).
@@ -139,24 +139,26 @@ class Catalog:
         with self.database.writing() as connection:
             since = now(connection)
             # In one order everywhere: two writers must not wait for each other.
-            ordered = sorted(written, key=lambda one: one.key.digest)
-            for one in ordered:
-                lock_rows_of(connection, one.key.digest)
-            ready = ready_among(connection, [one.key.digest for one in ordered])
+            ordered = sorted(written, key=lambda row: row.key.digest)
+            for row in ordered:
+                lock_rows_of(connection, row.key.digest)
+            ready = ready_among(connection, [row.key.digest for row in ordered])
             flipped: list[Written] = []
-            for one in ordered:
-                found = ready_entry(connection, one.key.digest) if one.key.digest in ready else None
-                theirs = found is not None and found.place != one.instead_of
-                if found and theirs and not (replace and found.checksum != one.record.checksum):
-                    _from_reserved(connection, _RETIRE, [one], [{"since": since}])
+            for row in ordered:
+                current = ready_entry(connection, row.key.digest) if row.key.digest in ready else None
+                theirs = current is not None and current.place != row.replaces
+                if current and theirs and not (replace and current.checksum != row.record.checksum):
+                    _from_reserved(connection, _RETIRE, [row], [{"since": since}])
                     continue
-                if found:
-                    connection.execute(_RETIRE, _where(found.place, READY) | {"since": since})
-                flipped.append(one)
+                if current:
+                    connection.execute(_RETIRE, _where(current.place, READY) | {"since": since})
+                flipped.append(row)
             if flipped:
-                _from_reserved(connection, _FLIP, flipped, [_told(one.record, since) for one in flipped])
-            if also is not None:
-                also(connection)
+                _from_reserved(
+                    connection, _FLIP, flipped, [_ready_values(row.record, since) for row in flipped]
+                )
+            if on_commit is not None:
+                on_commit(connection)
 
     def give_up(self, place: Place) -> None:
         """Retire a reserved row whose writing failed."""
@@ -216,11 +218,11 @@ def ready_entry(connection: Connection, key: str) -> Entry | None:
 
 def ready_among(connection: Connection, keys: list[str]) -> set[str]:
     """Those of `keys` that are ready, as seen by a transaction."""
-    found: set[str] = set()
+    ready: set[str] = set()
     # SQLite binds at most 32,766 values in one statement.
     for start in range(0, len(keys), 10_000):
-        found.update(connection.scalars(_READY_AMONG, {"among": keys[start : start + 10_000]}))
-    return found
+        ready.update(connection.scalars(_READY_AMONG, {"among": keys[start : start + 10_000]}))
+    return ready
 
 
 def lock_rows_of(connection: Connection, key: str) -> None:
@@ -318,16 +320,16 @@ _NEXT_ROWS = (
     .returning(*_namespaces.c)
 )
 _RESERVE = sa.insert(_entries).values(since=clock())
-_THERE = sa.and_(
+_AT_PLACE = sa.and_(
     _entries.c.namespace == sa.bindparam("in_namespace"),
     _entries.c.generation == sa.bindparam("in_generation"),
     _entries.c.row == sa.bindparam("in_row"),
     _entries.c.state == sa.bindparam("in_state"),
 )
-_RETIRE = sa.update(_entries).where(_THERE).values(state=RETIRED, since=sa.bindparam("since"))
+_RETIRE = sa.update(_entries).where(_AT_PLACE).values(state=RETIRED, since=sa.bindparam("since"))
 _FLIP = (
     sa.update(_entries)
-    .where(_THERE)
+    .where(_AT_PLACE)
     .values(
         state=READY,
         **{name: sa.bindparam(name) for name in ("since", "count", "error", "checksum", "created")},
@@ -339,21 +341,23 @@ def _from_reserved(
     connection: Connection, change: sa.Update, rows: Sequence[Written], values: Sequence[dict[str, object]]
 ) -> None:
     """Change rows that must be reserved, all in one statement."""
-    which = [_where(one.place, RESERVED) for one in rows]
-    found = connection.execute(change, [one | told for one, told in zip(which, values, strict=True)])
-    if found.rowcount == len(rows):
+    which = [_where(row.place, RESERVED) for row in rows]
+    result = connection.execute(
+        change, [condition | new for condition, new in zip(which, values, strict=True)]
+    )
+    if result.rowcount == len(rows):
         return
-    for one, told in zip(rows, values, strict=True):
-        changed = sa.select(_entries.c.row).where(at(one.place), _entries.c.since == told["since"])
+    for row, new in zip(rows, values, strict=True):
+        changed = sa.select(_entries.c.row).where(at(row.place), _entries.c.since == new["since"])
         if connection.scalar(changed) is None:
             raise StoreError(
-                f"{one.key}: its reserved row {one.place.row} was taken for abandoned and given up; "
+                f"{row.key}: its reserved row {row.place.row} was taken for abandoned and given up; "
                 "put it again"
             )
 
 
-def _told(record: Record, since: datetime) -> dict[str, object]:
-    """What a row tells once it is ready."""
+def _ready_values(record: Record, since: datetime) -> dict[str, object]:
+    """The columns that a row gets when it becomes ready."""
     return {
         "since": since,
         "created": since,
@@ -364,7 +368,7 @@ def _told(record: Record, since: datetime) -> dict[str, object]:
 
 
 def _where(place: Place, state: str) -> dict[str, object]:
-    """Parameters of `_THERE`."""
+    """Parameters of `_AT_PLACE`."""
     return {
         "in_namespace": place.namespace.id,
         "in_generation": place.generation,

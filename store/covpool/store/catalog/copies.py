@@ -74,8 +74,8 @@ class Copies:
             if abandon:
                 change = sa.update(copies).where(old).values(state=ABANDONED, since=now(connection))
                 connection.execute(change)
-            found = connection.execute(sa.select(copies).where(sa.or_(old, copies.c.state == ABANDONED)))
-            return {(row.namespace, row.generation) for row in found}
+            rows = connection.execute(sa.select(copies).where(sa.or_(old, copies.c.state == ABANDONED)))
+            return {(row.namespace, row.generation) for row in rows}
 
     def at_work(self, since: datetime) -> set[tuple[str, int]]:
         """Copies whose makers were heard of `since`."""

@@ -76,10 +76,10 @@ class Written:
         key: whose row it is.
         place: the row.
         record: what was written there.
-        instead_of: a ready row known to be damaged, to be replaced whatever its checksum.
+        replaces: a ready row known to be damaged, to be replaced whatever its checksum.
     """
 
     key: MomentsKey
     place: Place
     record: Record
-    instead_of: Place | None = None
+    replaces: Place | None = None

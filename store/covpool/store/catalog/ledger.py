@@ -24,7 +24,7 @@ from covpool.store.database.inserts import insert_if_absent
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class WholeRow:
     """A whole row found in the arrays.
 
     Attributes:
@@ -106,12 +106,12 @@ class Ledger:
         with self._database.reading() as connection:
             return [entry_of(row) for row in connection.execute(query.order_by(*newest))]
 
-    def retire_ready(self, entry: Entry, *, also: Callable[[Connection], None] | None = None) -> bool:
+    def retire_ready(self, entry: Entry, *, on_commit: Callable[[Connection], None] | None = None) -> bool:
         """Have a key read no more, unless another row of it became ready meanwhile.
 
         Args:
             entry: the ready one, that cannot be read.
-            also: more to do in the same transaction.
+            on_commit: more to do in the same transaction.
 
         Returns:
             Whether it was the ready one still.
@@ -120,8 +120,8 @@ class Ledger:
             lock_rows_of(connection, entry.key)
             change = sa.update(entries).where(at(entry.place), entries.c.state == READY)
             retired = connection.execute(change.values(state=RETIRED, since=now(connection))).rowcount
-            if retired and also is not None:
-                also(connection)
+            if retired and on_commit is not None:
+                on_commit(connection)
         return bool(retired)
 
     def forget(self, retired: Iterable[Place]) -> None:
@@ -146,7 +146,7 @@ class Ledger:
                 .values(next_row=next_row)
             )
 
-    def adopt(self, found: Sequence[Found], instead_of: Mapping[str, Place] | None = None) -> list[bool]:
+    def adopt(self, rows: Sequence[WholeRow], replaces: Mapping[str, Place] | None = None) -> list[bool]:
         """Enter rows found in the arrays: ready if nothing is ready under their key, else retired.
 
         A row that is known as retired becomes ready likewise.
@@ -154,7 +154,7 @@ class Ledger:
         Args:
             found: whole rows; of several of one key the first counts. Those of abandoned copies are
                 passed over.
-            instead_of: by key, a ready row that gives way.
+            replaces: by key, a ready row that gives way.
 
         Returns:
             For each, whether it became ready.
@@ -162,26 +162,26 @@ class Ledger:
         became = []
         with self._database.writing() as connection:
             since = now(connection)
-            for one in sorted(found, key=lambda one: one.record.key):
-                copy = one.place.namespace.id, one.place.generation
-                if one.place.generation and state_of_copy(connection, *copy) == ABANDONED:
-                    became.append((one, False))
+            for row in sorted(rows, key=lambda row: row.record.key):
+                copy = row.place.namespace.id, row.place.generation
+                if row.place.generation and state_of_copy(connection, *copy) == ABANDONED:
+                    became.append((row, False))
                     continue
-                lock_rows_of(connection, one.record.key)
-                ready = ready_entry(connection, one.record.key)
-                if ready is not None and ready.place == (instead_of or {}).get(one.record.key):
+                lock_rows_of(connection, row.record.key)
+                ready = ready_entry(connection, row.record.key)
+                if ready is not None and ready.place == (replaces or {}).get(row.record.key):
                     _set_state(connection, ready.place, READY, RETIRED, since)
                     ready = None
-                values = _values_of(one, RETIRED if ready else READY, since)
+                values = _values_of(row, RETIRED if ready else READY, since)
                 if not insert_if_absent(connection, entries, [values]):
                     # It was given up, under whatever key it was handed out for.
-                    change = sa.update(entries).where(at(one.place), entries.c.state == RETIRED)
-                    known = connection.execute(change.values(values)).rowcount
-                    became.append((one, bool(known) and ready is None))
+                    change = sa.update(entries).where(at(row.place), entries.c.state == RETIRED)
+                    retired = connection.execute(change.values(values)).rowcount
+                    became.append((row, bool(retired) and ready is None))
                     continue
-                became.append((one, ready is None))
-        told = {id(one): ready for one, ready in became}
-        return [told[id(one)] for one in found]
+                became.append((row, ready is None))
+        ready_of = {id(row): is_ready for row, is_ready in became}
+        return [ready_of[id(row)] for row in rows]
 
     def claim(self, rows: Sequence[tuple[Place, Record | None]]) -> list[Place]:
         """Enter rows that have no entry as retired, so that nobody else does; returns those entered.
@@ -193,7 +193,7 @@ class Ledger:
         with self._database.writing() as connection:
             since = now(connection)
             for place, record in rows:
-                values = _values_of(Found(place, record or _NOBODYS, since), RETIRED, since)
+                values = _values_of(WholeRow(place, record or _NOBODYS, since), RETIRED, since)
                 if insert_if_absent(connection, entries, [values]):
                     claimed.append(place)
         return claimed
@@ -232,8 +232,8 @@ def state_of_copy(connection: Connection, namespace: str, generation: int) -> st
     query = sa.select(copies.c.state).where(
         copies.c.namespace == namespace, copies.c.generation == generation
     )
-    found: str | None = connection.scalar(query.with_for_update())
-    return found
+    state: str | None = connection.scalar(query.with_for_update())
+    return state
 
 
 #: Stands in the catalog for a row that says nothing of itself.
@@ -245,18 +245,18 @@ def _set_state(connection: Connection, place: Place, before: str, after: str, si
     connection.execute(change.values(state=after, since=since))
 
 
-def _values_of(one: Found, state: str, since: datetime) -> dict[str, object]:
+def _values_of(row: WholeRow, state: str, since: datetime) -> dict[str, object]:
     return {
-        "namespace": one.place.namespace.id,
-        "generation": one.place.generation,
-        "row": one.place.row,
-        "key": one.record.key,
+        "namespace": row.place.namespace.id,
+        "generation": row.place.generation,
+        "row": row.place.row,
+        "key": row.record.key,
         "state": state,
         "since": since,
-        "sequence": one.record.sequence,
-        "length": one.record.length,
-        "count": one.record.count,
-        "error": one.record.error,
-        "checksum": one.record.checksum,
-        "created": one.written or since,
+        "sequence": row.record.sequence,
+        "length": row.record.length,
+        "count": row.record.count,
+        "error": row.record.error,
+        "checksum": row.record.checksum,
+        "created": row.written or since,
     }

@@ -18,7 +18,9 @@ GROUP = "covpool.tables"
 
 def rooms() -> dict[str, RoomTables]:
     """The tables by room: the store's, and those of the rooms that are installed."""
-    return {"store": TABLES} | {found.name: found.load() for found in entry_points(group=GROUP)}
+    return {"store": TABLES} | {
+        entry_point.name: entry_point.load() for entry_point in entry_points(group=GROUP)
+    }
 
 
 def kept_catalog(storage: ZarrStorage, location: str) -> Database | None:
@@ -42,8 +44,8 @@ def readable(database: Database) -> Database:
         return database
     with database.reading() as connection:
         # Of the other rooms' tables nothing is asked: loading them takes longer than most look-ups.
-        known = TABLES.found(connection)
-        if known is None or known >= TABLES.revision:
+        revision = TABLES.found(connection)
+        if revision is None or revision >= TABLES.revision:
             return database
         copy = Database.in_memory()
         copy_into(copy.engine, connection)
@@ -64,8 +66,8 @@ def with_tables(database: Database, tables: RoomTables) -> Database:
     """
     if database.read_only:
         with database.reading() as connection:
-            there = tables.found(connection) is not None
-        if not there:
+            has_tables = tables.found(connection) is not None
+        if not has_tables:
             empty = Database.in_memory()
             for needed in (TABLES, tables):
                 needed.ensure(empty)

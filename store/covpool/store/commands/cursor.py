@@ -40,9 +40,9 @@ class Cursor:
         if file is None or not file.is_file():
             return
         try:
-            found = json.loads(file.read_text())
-            of, self.after, self.entries = found["location"], found["after"], found["entries"]
-            self.problems = [Problem(**one) for one in found["problems"]]
+            state = json.loads(file.read_text())
+            of, self.after, self.entries = state["location"], state["after"], state["entries"]
+            self.problems = [Problem(**problem) for problem in state["problems"]]
         except (ValueError, KeyError, TypeError) as error:
             raise click.UsageError(f"--cursor: {file} is not the cursor of such a run") from error
         if of != location:
@@ -90,5 +90,5 @@ def tell(problems: Iterable[Problem], as_json: bool) -> None:
 
 def counted(problems: Collection[Problem], *, repair: bool = True) -> str:
     """How many problems there are, and with `repair` how many of them were put right."""
-    told = f", {sum(problem.healed for problem in problems):,} of them repaired" if repair else ""
-    return f"{len(problems):,} problem(s){told}"
+    repaired = f", {sum(problem.healed for problem in problems):,} of them repaired" if repair else ""
+    return f"{len(problems):,} problem(s){repaired}"

@@ -118,7 +118,7 @@ class Database:
         if self.engine.dialect.name != other.engine.dialect.name:
             return False
         if self.engine.dialect.name == "sqlite":
-            files = [Path(one.engine.url.database or "") for one in (self, other)]
+            files = [Path(database.engine.url.database or "") for database in (self, other)]
             return all(file.is_file() for file in files) and files[0].samefile(files[1])
         number = randrange(1 << 31)
         held = sa.select(sa.func.pg_advisory_xact_lock(_PROBE, number))

@@ -44,24 +44,24 @@ class RoomTables:
             ReadOnlyError: there are none, and none can be made.
         """
         with database.reading() as connection:
-            found = self.found(connection)
-        if found is None:
+            revision = self.found(connection)
+        if revision is None:
             with database.writing() as connection:
                 self._lock(connection)
-                found = self.found(connection)
-                if found is None:
+                revision = self.found(connection)
+                if revision is None:
                     self.metadata.create_all(connection)
                     self._stamp(connection, self.revision)
                     return
-        if found == self.revision:
+        if revision == self.revision:
             return
         remedy = (
             "run `covpool store migrate` (with --catalog, where the store has one) after making a backup"
-            if found < self.revision
+            if revision < self.revision
             else "upgrade covpool"
         )
         raise FormatVersionError(
-            f"database {database.name}: its {self.room} tables are of revision {found}, this covpool "
+            f"database {database.name}: its {self.room} tables are of revision {revision}, this covpool "
             f"needs {self.revision}; {remedy}"
         )
 
@@ -107,10 +107,11 @@ class RoomTables:
         from alembic.script import ScriptDirectory
 
         scripts = ScriptDirectory(str(self.folder))
-        found = self.found(connection)
-        if found not in (None, *(script.revision for script in scripts.walk_revisions())):
+        revision = self.found(connection)
+        if revision not in (None, *(script.revision for script in scripts.walk_revisions())):
             raise FormatVersionError(
-                f"its {self.room} tables are of revision {found!r}, which no covpool made; restore a backup"
+                f"its {self.room} tables are of revision {revision!r}, which no covpool "
+                "made; restore a backup"
             )
         environment = EnvironmentContext(
             Config(),

@@ -67,9 +67,11 @@ def _connect(path: Path) -> sqlite3.Connection:
     # A log that is empty, or none: everything is in the file.
     alone = not os.access(path.parent, os.W_OK) and not _size(_sides(path)[0])
     address = f"file:{quote(str(path))}?mode=ro" + ("&immutable=1" if alone else "")
-    found = sqlite3.connect(address, uri=True, timeout=_BUSY_S, check_same_thread=False, isolation_level=None)
-    found.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
-    return found
+    connection = sqlite3.connect(
+        address, uri=True, timeout=_BUSY_S, check_same_thread=False, isolation_level=None
+    )
+    connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+    return connection
 
 
 def copy_with_log(path: Path, engine: Engine) -> None:
@@ -80,8 +82,8 @@ def copy_with_log(path: Path, engine: Engine) -> None:
     """
     try:
         with tempfile.TemporaryDirectory(prefix="covpool-") as folder:
-            for one in (path, _sides(path)[0]):
-                shutil.copy(one, folder)
+            for file in (path, _sides(path)[0]):
+                shutil.copy(file, folder)
             with closing(sqlite3.connect(Path(folder, path.name))) as source:
                 _fill(engine, source)
     except (OSError, sqlite3.Error) as error:
@@ -150,7 +152,7 @@ def _size(path: Path) -> int:
 
 def _state(path: Path) -> tuple[int, int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return status.st_ino, status.st_size, status.st_mtime_ns

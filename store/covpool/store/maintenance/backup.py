@@ -83,14 +83,14 @@ def back_up(
         done, total = 0, staged.count()
         with ThreadPoolExecutor(threads) as pool:
             for batch in _batches(staged):
-                for entry, objects in pool.map(lambda one: _copy_row(source, target, one), batch):
+                for entry, objects in pool.map(lambda entry: _copy_row(source, target, entry), batch):
                     copied += objects or 0
                     lost += [] if objects is not None else [entry]
                     done += 1
                     progress(done, total)
         with staged.database.reading() as snapshot:
             _copy_tables(snapshot, target.database)
-    problems = tuple(one for entry in lost if (one := _chase(source, target, entry)))
+    problems = tuple(problem for entry in lost if (problem := _chase(source, target, entry)))
     if lost:
         rebuild(target, threads=threads)
     else:
@@ -113,26 +113,26 @@ def check_target(source: OpenedStore, target: OpenedStore) -> None:
             f"{target.where}: is the store itself, or has its catalog; back up to a new place"
         )
     catalog, arrays = has_standing(target.database, target.storage, target.where)
-    known, there = Ledger(source.database).namespaces(), stored_namespaces(target.storage)
-    if catalog and not (arrays or there):
+    namespaces, stored = Ledger(source.database).namespaces(), stored_namespaces(target.storage)
+    if catalog and not (arrays or stored):
         raise LocationError(
             f"{target.where}: the database for its catalog is that of a store elsewhere; name another"
         )
-    if strangers := sorted(set(there) - known.keys()):
+    if strangers := sorted(set(stored) - namespaces.keys()):
         raise LocationError(
             f"{target.where}: holds arrays that {source.where} does not know ({strangers[0]}); back up "
             "to a new place, or to an earlier backup of the same store"
         )
 
 
-def _same_place(one: Objects, other: Objects) -> bool:
+def _same_place(first: Objects, second: Objects) -> bool:
     """Whether what is written to `other` is found in `one`, under whatever names they go."""
     probe = f"{ARRAYS}/{uuid4().hex}{PARTIAL}"
-    other.write(probe, b"")
+    second.write(probe, b"")
     try:
-        return one.exists(probe)
+        return first.exists(probe)
     finally:
-        other.delete(probe)
+        second.delete(probe)
 
 
 @contextmanager
@@ -180,11 +180,11 @@ def _copy_tables(snapshot: Connection, target: Database) -> None:
 
 def _copy_descriptions(source: OpenedStore, target: OpenedStore, staged: Catalog) -> int:
     """Copy what says how the arrays are read that a catalog refers to."""
-    known = Copies(staged.database)
+    copies = Copies(staged.database)
     return sum(
         _describe(source, target, namespace, generation)
         for namespace, _ in Ledger(staged.database).namespaces().values()
-        for generation in (0, *(n for n, state in known.states(namespace.id).items() if state == USED))
+        for generation in (0, *(n for n, state in copies.states(namespace.id).items() if state == USED))
     )
 
 
@@ -211,8 +211,8 @@ def _copy_row(source: OpenedStore, target: OpenedStore, entry: Entry) -> tuple[E
 
 def _has(target: OpenedStore, entry: Entry) -> bool:
     """Whether the very row that an entry speaks of is whole there."""
-    found = target.record_at(entry.place)
-    return found is not None and (found.key, found.checksum) == (entry.key, entry.checksum)
+    record = target.record_at(entry.place)
+    return record is not None and (record.key, record.checksum) == (entry.key, entry.checksum)
 
 
 def _chase(source: OpenedStore, target: OpenedStore, entry: Entry) -> Problem | None:
@@ -244,5 +244,5 @@ def _copy(source: OpenedStore, target: OpenedStore, paths: Sequence[str], *, aga
     """Copy those objects that there are and that the target lacks, or all `again`; returns how many."""
     wanted = [path for path in paths if again or not target.objects.exists(path)]
     copied = [path for path in wanted if source.objects.copy(path, target.objects)]
-    target.objects.force(copied)
+    target.objects.fsync(copied)
     return len(copied)

@@ -67,18 +67,21 @@ def _require_no_others(location: str) -> None:
     if "://" in location or not folder.is_dir():
         return
     # A copy that was killed may have made some of these.
-    ours = (ARRAYS, CATALOG_FILE, STORE_FILE, "zarr.json")
-    if any(not one.name.startswith(ours) for one in folder.iterdir()) and not (folder / ARRAYS).is_dir():
+    own_names = (ARRAYS, CATALOG_FILE, STORE_FILE, "zarr.json")
+    if (
+        any(not path.name.startswith(own_names) for path in folder.iterdir())
+        and not (folder / ARRAYS).is_dir()
+    ):
         raise LocationError(f"{location}: holds other things; name a new or empty folder, or a backup")
 
 
 def _require_empty(database: Database) -> None:
     """Refuse a database in which somebody keeps something of covpool's."""
     with database.reading() as connection:
-        there = set(sa.inspect(connection).get_table_names())
+        existing = set(sa.inspect(connection).get_table_names())
         for room in rooms().values():
             for table in room.metadata.sorted_tables:
-                if table.name not in there or table is meta:
+                if table.name not in existing or table is meta:
                     continue
                 if connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first():
                     raise LocationError(

@@ -127,22 +127,22 @@ def compact(
             "bytes of lossy rows, so leave the codec as it is"
         )
     store.require_writable()
-    known = Copies(store.database)
-    found = _begin(store, known, namespace, wanted, shard_rows, every)
-    if found is None:
+    copies = Copies(store.database)
+    begun = _begin(store, copies, namespace, wanted, shard_rows, every)
+    if begun is None:
         return None
-    generation, plan = found
-    known.attend(namespace.id, generation)
+    generation, plan = begun
+    copies.attend(namespace.id, generation)
     try:
-        return _complete(store, known, namespace, generation, plan, progress)
+        return _complete(store, copies, namespace, generation, plan, progress)
     except FileNotFoundError:
         # Swept under its hands: it was given up, which this says.
-        known.attend(namespace.id, generation)
+        copies.attend(namespace.id, generation)
         raise
 
 
 def _complete(
-    store: OpenedStore, known: Copies, namespace: Namespace, generation: int, plan: Plan, progress: Progress
+    store: OpenedStore, copies: Copies, namespace: Namespace, generation: int, plan: Plan, progress: Progress
 ) -> Compacted:
     path = generation_path(namespace, generation)
     create_compacted(store.storage, namespace, generation, plan.attributes, len(plan.sources))
@@ -152,7 +152,7 @@ def _complete(
     for done, (key, source, row) in enumerate(_copied(store, namespace, copy, plan)):
         progress(done + 1, len(plan.sources))
         if monotonic() > attended + ATTEND_S:
-            known.attend(namespace.id, generation)
+            copies.attend(namespace.id, generation)
             attended = monotonic()
         target = Place(namespace, generation, done)
         if row is None:
@@ -160,11 +160,11 @@ def _complete(
         else:
             moves.append(Move(key, source, target, decode_record(row.record, key).checksum))
     # What was swept meanwhile is not described as complete.
-    known.attend(namespace.id, generation)
+    copies.attend(namespace.id, generation)
     if not is_marked(store.storage, path, SEALED):
         mark_copy(store.storage, path, SEALED)
-        store.objects.force([f"{path}/zarr.json"])
-    swapped = known.use(namespace.id, generation, moves)
+        store.objects.fsync([f"{path}/zarr.json"])
+    swapped = copies.use(namespace.id, generation, moves)
     mark_copy(store.storage, path, USED)
     return Compacted(namespace.id, generation, len(moves), swapped, tuple(damaged))
 
@@ -174,9 +174,9 @@ def read_plan(objects: Objects, path: str) -> Plan | None:
     text = objects.read(f"{path}/{PLAN}")
     if text is None:
         return None
-    found = json.loads(text)
-    sources = tuple((str(key), int(generation), int(row)) for key, generation, row in found["sources"])
-    return Plan(**found | {"begun": datetime.fromisoformat(found["begun"]), "sources": sources})
+    fields = json.loads(text)
+    sources = tuple((str(key), int(generation), int(row)) for key, generation, row in fields["sources"])
+    return Plan(**fields | {"begun": datetime.fromisoformat(fields["begun"]), "sources": sources})
 
 
 def _begun(store: OpenedStore, namespace: Namespace, states: Mapping[int, str]) -> tuple[int, Plan] | None:
@@ -189,11 +189,11 @@ def _begun(store: OpenedStore, namespace: Namespace, states: Mapping[int, str]) 
 
 
 def _begin(
-    store: OpenedStore, known: Copies, namespace: Namespace, codec: str, shard_rows: int, every: bool
+    store: OpenedStore, copies: Copies, namespace: Namespace, codec: str, shard_rows: int, every: bool
 ) -> tuple[int, Plan] | None:
     """The copy to work on: one that was begun, else a new one; None where there is nothing to copy."""
     # Numbers first: when none of these copies is unfinished, the catalog refers to all of them already.
-    states = known.states(namespace.id)
+    states = copies.states(namespace.id)
     generation = max([0, *generations(store.objects, namespace.id), *states]) + 1
     if (begun := _begun(store, namespace, states)) is not None:
         return begun
@@ -221,22 +221,22 @@ def _copied(
     for index, start in enumerate(range(0, len(plan.sources), plan.shard_rows)):
         planned = plan.sources[start : start + plan.shard_rows]
         if not copy.has_shard(index):
-            rows = [_source(store, namespace, plan.codec, *one) for one in planned]
-            store.objects.force(copy.write_shard(index, rows))
+            rows = [_source(store, namespace, plan.codec, *source) for source in planned]
+            store.objects.fsync(copy.write_shard(index, rows))
         for position, (key, generation, row) in enumerate(planned):
-            found = copy.row(start + position)
-            if found is not None:
+            record = copy.row(start + position)
+            if record is not None:
                 try:
                     copy.read(start + position, key)
                 except CorruptEntryError as error:
                     if is_marked(store.storage, copy.path, SEALED):
-                        found = None
+                        record = None
                     else:
                         copy.delete_shard(index)
                         raise StoreError(
                             f"{error}; the shard was dropped and nothing was swapped, compact again"
                         ) from error
-            yield key, Place(namespace, generation, row), found
+            yield key, Place(namespace, generation, row), record
 
 
 def _source(

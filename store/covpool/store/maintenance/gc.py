@@ -24,7 +24,7 @@ from covpool.store.arrays.partial_files import partial_paths
 from covpool.store.arrays.schema import ARRAYS, PARTS, chunk_paths, generation_path
 from covpool.store.catalog.copies import Copies
 from covpool.store.catalog.entries import Place
-from covpool.store.catalog.ledger import Found, Ledger
+from covpool.store.catalog.ledger import Ledger, WholeRow
 from covpool.store.catalog.tables import RESERVED, RETIRED
 from covpool.store.errors import StorageError
 from covpool.store.opened import OpenedStore
@@ -80,9 +80,9 @@ def collect(
     if not dry_run:
         reserved = ledger.retire(reserved)
     strays, kept = _strays(layout, ledger)
-    told = [(place, store.arrays_of(place).whole(place.row)) for place in strays]
+    records = [(place, store.arrays_of(place).whole(place.row)) for place in strays]
     if not dry_run:
-        strays = ledger.claim(told)
+        strays = ledger.claim(records)
     given_up = {entry.place for entry in reserved}
     retired = {
         entry.place for entry in ledger.entries(RETIRED, before=before) if not entry.place.generation
@@ -106,7 +106,7 @@ def collect(
         for (namespace, generation), paths in doomed_copies.items():
             path = f"{ARRAYS}/{namespace}/compacted.{generation}"
             wholly = f"{path}/{PLAN}" in paths
-            for folder in [path] if wholly else [f"{path}/{one}" for one in PARTS]:
+            for folder in [path] if wholly else [f"{path}/{array}" for array in PARTS]:
                 objects.delete_folder(folder)
             ledger.forget_copy(namespace, generation)
         ledger.forget(doomed_rows)
@@ -149,8 +149,8 @@ class _Last:
             return True
         self.salvaged += 1
         if not self._dry_run:
-            instead_of = {} if ready is None else {record.key: ready.place}
-            self._ledger.adopt([Found(place, record, None)], instead_of)
+            replaces = {} if ready is None else {record.key: ready.place}
+            self._ledger.adopt([WholeRow(place, record, None)], replaces)
         return True
 
 
@@ -164,11 +164,11 @@ def _strays(layout: Layout, ledger: Ledger) -> tuple[list[Place], int]:
 
     The latter are no garbage: the catalog is a backup from before they were written.
     """
-    known, strays, kept = ledger.namespaces(), list[Place](), 0
+    namespaces, strays, kept = ledger.namespaces(), list[Place](), 0
     for (name, generation), chunks in layout.chunks.items():
         if generation:
             continue
-        namespace, handed_out = known.get(name, (None, 0))
+        namespace, handed_out = namespaces.get(name, (None, 0))
         claimed = ledger.rows(name, 0)
         for row in chunks.keys() - claimed.keys():
             if namespace is not None and row < handed_out:
@@ -199,13 +199,15 @@ def _unread(
     for entry in ledger.entries(RETIRED, before=before):
         if entry.place.generation:
             retired[entry.namespace.id, entry.place.generation].append(entry.place)
-    found = {}
+    unread = {}
     for (name, generation), places in retired.items():
-        if len(places) < len(ledger.rows(name, generation)) or [one for one in places if last.keeps(one)]:
+        if len(places) < len(ledger.rows(name, generation)) or [
+            place for place in places if last.keeps(place)
+        ]:
             continue
         if dry_run or copies.abandon_used(name, generation):
-            found[name, generation] = _objects(store, name, generation)
-    return found
+            unread[name, generation] = _objects(store, name, generation)
+    return unread
 
 
 def _objects(store: OpenedStore, namespace: str, generation: int) -> list[str]:
@@ -213,4 +215,4 @@ def _objects(store: OpenedStore, namespace: str, generation: int) -> list[str]:
     path = f"{ARRAYS}/{namespace}/compacted.{generation}"
     used = is_marked(store.storage, path, USED)
     kept = (f"{path}/zarr.json", f"{path}/{PLAN}") if used else ()
-    return [one for one in store.objects.below(path) if one not in kept]
+    return [name for name in store.objects.below(path) if name not in kept]

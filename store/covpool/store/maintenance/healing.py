@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from covpool.store.arrays.schema import generation_path
 from covpool.store.catalog.entries import Entry, Place
-from covpool.store.catalog.ledger import Found, Ledger
+from covpool.store.catalog.ledger import Ledger, WholeRow
 from covpool.store.catalog.tables import RETIRED
 from covpool.store.errors import CorruptEntryError, KeyNotFoundError
 from covpool.store.maintenance.descriptions import mend_descriptions
@@ -51,7 +51,7 @@ class Healing:
         )
 
 
-def heal(store: OpenedStore, key: str, *, also: Callable[[Connection], None] | None = None) -> Healing:
+def heal(store: OpenedStore, key: str, *, on_commit: Callable[[Connection], None] | None = None) -> Healing:
     """Retire the row that is read under a key if it is damaged, and have another whole row of it read.
 
     The row is read again first: whoever saw it fail may have met an outage, or a row that was replaced since.
@@ -59,7 +59,7 @@ def heal(store: OpenedStore, key: str, *, also: Callable[[Connection], None] | N
     Args:
         store: the store.
         key: digest of the key.
-        also: runs in the transaction that leaves the key without a row.
+        on_commit: runs in the transaction that leaves the key without a row.
 
     Raises:
         StorageError: the storage cannot be reached or written; nothing was retired.
@@ -80,10 +80,10 @@ def heal(store: OpenedStore, key: str, *, also: Callable[[Connection], None] | N
             record = store.record_at(other.place) if other.state == RETIRED else None
             if record is None or record.key != key or _fault(store, other) is not None:
                 continue
-            found = Found(other.place, record, other.created)
-            if ledger.adopt([found], {key: entry.place}) == [True]:
+            row = WholeRow(other.place, record, other.created)
+            if ledger.adopt([row], {key: entry.place}) == [True]:
                 return Healing(key, entry.place, other.place, fault)
-        if ledger.retire_ready(entry, also=also):
+        if ledger.retire_ready(entry, on_commit=on_commit):
             return Healing(key, entry.place, None, fault)
     raise CorruptEntryError(f"{key}: others change it all the time; try again")
 

@@ -25,7 +25,7 @@ from covpool.store.arrays.layout import (
 from covpool.store.arrays.schema import RECORD, RECORD_BYTES, Namespace, Record, chunk_path, generation_path
 from covpool.store.catalog.copies import Copies
 from covpool.store.catalog.entries import Place
-from covpool.store.catalog.ledger import Found, Ledger
+from covpool.store.catalog.ledger import Ledger, WholeRow
 from covpool.store.catalog.tables import ABANDONED, READY, RESERVED, RETIRED, USED
 from covpool.store.errors import CorruptEntryError
 from covpool.store.maintenance.verify import Problem
@@ -93,9 +93,9 @@ def rebuild(store: OpenedStore, *, threads: int = 2, progress: Progress = no_pro
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(unknown), _BATCH):
             batch = unknown[start : start + _BATCH]
-            found = list(pool.map(lambda place: _read(store, place), batch))
-            problems.extend(one for one in found if isinstance(one, Problem))
-            whole = [one for one in found if isinstance(one, Found)]
+            results = list(pool.map(lambda place: _read(store, place), batch))
+            problems.extend(result for result in results if isinstance(result, Problem))
+            whole = [result for result in results if isinstance(result, WholeRow)]
             became = ledger.adopt(whole, incumbents.that_give_way_to(whole))
             ready, superseded = ready + sum(became), superseded + became.count(False)
             done += len(batch)
@@ -114,14 +114,14 @@ class _Incumbents:
         self._rank = {place: rank for rank, place in enumerate(newest_first)}
         self._ready = {entry.key: entry.place for entry in ledger.entries(READY)}
 
-    def that_give_way_to(self, rows: Sequence[Found]) -> dict[str, Place]:
+    def that_give_way_to(self, rows: Sequence[WholeRow]) -> dict[str, Place]:
         """By key, the rows that are older than the given ones, or do not read back."""
-        found = {}
+        places = {}
         for row in rows:
             place = self._ready.pop(row.record.key, None)
             if place and (self.is_older(place, row.place) or self._store.record_at(place) is None):
-                found[row.record.key] = place
-        return found
+                places[row.record.key] = place
+        return places
 
     def is_older(self, place: Place, other: Place) -> bool:
         """Whether a row was written before another; of different namespaces neither was."""
@@ -135,17 +135,17 @@ def _read_anew(store: OpenedStore, ledger: Ledger, incumbents: _Incumbents) -> N
     Also rows that hold another key than they were handed out for, by a catalog that was too old to know.
     """
     for entry in (*ledger.entries(RETIRED), *ledger.entries(RESERVED)):
-        found = _read(store, entry.place)
-        if not isinstance(found, Found):
+        row = _read(store, entry.place)
+        if not isinstance(row, WholeRow):
             continue
-        key, others = found.record.key, found.record.key != entry.key
+        key, others = row.record.key, row.record.key != entry.key
         if entry.state == RESERVED and not (others and ledger.retire([entry])):
             continue
         ready = store.catalog.find(key)
         if ready is None:
-            ledger.adopt([found])
+            ledger.adopt([row])
         elif (others and incumbents.is_older(ready.place, entry.place)) or not store.record_at(ready.place):
-            ledger.adopt([found], {key: ready.place})
+            ledger.adopt([row], {key: ready.place})
 
 
 def _missing(store: OpenedStore, ledger: Ledger, layout: Layout) -> Iterator[Problem]:
@@ -162,13 +162,13 @@ def _missing(store: OpenedStore, ledger: Ledger, layout: Layout) -> Iterator[Pro
 
 def _copies(store: OpenedStore, namespace: Namespace, states: Mapping[int, str]) -> list[int]:
     """Numbers of the complete copies that nobody gave up, the newest first."""
-    found = []
+    numbers = []
     for number in reversed(generations(store.objects, namespace.id)):
         path = generation_path(namespace, number)
         # Of a copy that gc removed only its description is left.
         if states.get(number) != ABANDONED and is_marked(store.storage, path, SEALED):
-            found += [number] if store.objects.read(f"{path}/{RECORD}/zarr.json") else []
-    return found
+            numbers += [number] if store.objects.read(f"{path}/{RECORD}/zarr.json") else []
+    return numbers
 
 
 def _watermark(store: OpenedStore, namespace: Namespace, copy: int) -> int:
@@ -190,7 +190,7 @@ def _newest_first(
     yield from (Place(namespace, 0, row) for row in rows if row < watermark)
 
 
-def _read(store: OpenedStore, place: Place) -> Found | Problem | None:
+def _read(store: OpenedStore, place: Place) -> WholeRow | Problem | None:
     """The row there; None for a place in a copy that was left empty."""
     try:
         arrays = store.arrays_of(place)
@@ -216,4 +216,4 @@ def _read(store: OpenedStore, place: Place) -> Found | Problem | None:
     written = (
         store.objects.written(chunk_path(arrays.path, RECORD, place.row)) if not place.generation else None
     )
-    return Found(place, record, written)
+    return WholeRow(place, record, written)

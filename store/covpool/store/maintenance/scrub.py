@@ -66,11 +66,11 @@ def _read(store: OpenedStore, entry: Entry, repair: bool) -> tuple[int, Problem 
         size = sum(map(len, (row.record, row.mean, row.second_moment)))
         if check_row(row).key == entry.key:
             return size, None
-        found = f"{entry.key}: row {entry.row} holds another key"
+        fault = f"{entry.key}: row {entry.row} holds another key"
     except CorruptEntryError as error:
-        size, found = 0, str(error)
+        size, fault = 0, str(error)
     current = store.catalog.find(entry.key)
     if current is None or current.place != entry.place:
         # Replaced and swept meanwhile; the new row was written after this pass began.
         return size, None
-    return size, repaired(store, entry.key) if repair else Problem(entry.key, found)
+    return size, repaired(store, entry.key) if repair else Problem(entry.key, fault)

@@ -74,11 +74,13 @@ def verify_entries(
     done = 0
     with ThreadPoolExecutor(threads) as pool:
         while batch := store.catalog.entries(after=after, limit=_BATCH):
-            found = tuple(
-                one for one in pool.map(lambda entry: check(store, entry, repair=repair), batch) if one
+            problems = tuple(
+                problem
+                for problem in pool.map(lambda entry: check(store, entry, repair=repair), batch)
+                if problem
             )
             after, done = batch[-1].key, done + len(batch)
-            yield Checked(after, done, found)
+            yield Checked(after, done, problems)
 
 
 def verify_rows(store: OpenedStore, *, leftover_age: timedelta = LEFTOVER_AGE) -> list[Problem]:
@@ -129,22 +131,22 @@ def verify_rows(store: OpenedStore, *, leftover_age: timedelta = LEFTOVER_AGE) -
 
 def verify(store: OpenedStore, *, leftover_age: timedelta = LEFTOVER_AGE, threads: int = 2) -> list[Problem]:
     """Everything `verify_entries` and `verify_rows` find."""
-    problems = [one for step in verify_entries(store, threads=threads) for one in step.problems]
+    problems = [problem for step in verify_entries(store, threads=threads) for problem in step.problems]
     return problems + verify_rows(store, leftover_age=leftover_age)
 
 
 def check(store: OpenedStore, entry: Entry, *, repair: bool) -> Problem | None:
     """What is wrong with an entry, after it was repaired where that is asked for."""
     try:
-        found = store.get(entry.key)
+        moments = store.get(entry.key)
     except CorruptEntryError as error:
         return repaired(store, entry.key) if repair else Problem(entry.key, str(error))
     except KeyNotFoundError:
         return None
-    if found.count != entry.count and store.catalog.find(entry.key) == entry:
+    if moments.count != entry.count and store.catalog.find(entry.key) == entry:
         return Problem(
             entry.key,
-            f"{entry.key}: the catalog says {entry.count} tokens, its row {found.count}; put it again, or "
+            f"{entry.key}: the catalog says {entry.count} tokens, its row {moments.count}; put it again, or "
             "rebuild the catalog",
         )
     return None

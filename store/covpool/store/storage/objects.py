@@ -22,7 +22,7 @@ from zarr.storage import LocalStore
 
 from covpool.store.errors import ReadOnlyError, StorageError
 from covpool.store.storage.buckets import Bucket
-from covpool.store.storage.durability import force
+from covpool.store.storage.durability import fsync
 from covpool.store.storage.whole_files import create_whole, write_streamed, write_whole
 
 T = TypeVar("T")
@@ -55,8 +55,8 @@ class Objects:
                 return None
             except OSError as error:
                 raise _unreadable(path, error) from error
-        found = sync(self._storage.get(path, default_buffer_prototype()))
-        return None if found is None else found.to_bytes()
+        buffer = sync(self._storage.get(path, default_buffer_prototype()))
+        return None if buffer is None else buffer.to_bytes()
 
     def read_part(self, path: str, start: int, size: int) -> bytes | None:
         """`size` bytes from `start` on, fewer where the object ends; None where there is none."""
@@ -68,12 +68,12 @@ class Objects:
 
     def _read_range(self, path: str, which: RangeByteRequest | SuffixByteRequest) -> bytes | None:
         try:
-            found = sync(self._storage.get(path, default_buffer_prototype(), which))
+            buffer = sync(self._storage.get(path, default_buffer_prototype(), which))
         except StorageError:
             raise
         except OSError as error:
             raise _unreadable(path, error) from error
-        return None if found is None else found.to_bytes()
+        return None if buffer is None else buffer.to_bytes()
 
     def write(self, path: str, *parts: bytes) -> None:
         """Replace the object by the parts, one after the other."""
@@ -131,10 +131,10 @@ class Objects:
             yield iter(partial(file.read, PART_BYTES), b"")
 
     def _required(self, path: str, start: int) -> bytes:
-        found = self.read_part(path, start, PART_BYTES)
-        if found is None:
+        part = self.read_part(path, start, PART_BYTES)
+        if part is None:
             raise FileNotFoundError(path)
-        return found
+        return part
 
     def exists(self, path: str) -> bool:
         """Whether there is such an object."""
@@ -155,7 +155,7 @@ class Objects:
         """Names directly below `prefix`, sorted."""
         if self._root is not None:
             folder = self._root / prefix
-            return sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
+            return sorted(child.name for child in folder.iterdir()) if folder.is_dir() else []
         return sorted(sync(_children(self._storage, prefix)))
 
     def written(self, path: str) -> datetime | None:
@@ -166,10 +166,10 @@ class Objects:
             return datetime.fromtimestamp((self._root / path).stat().st_mtime, UTC)
         return None
 
-    def force(self, paths: Iterable[str], *, known: bool = False) -> None:
-        """Wait until objects have reached the disk; on a directory only, see `durability.force`."""
+    def fsync(self, paths: Iterable[str], *, folders_exist: bool = False) -> None:
+        """Wait until objects have reached the disk; on a directory only, see `durability.fsync`."""
         if self._root is not None:
-            force(self._root, paths, known=known)
+            fsync(self._root, paths, folders_exist=folders_exist)
 
     def delete_folder(self, path: str) -> None:
         """Remove a folder and all it holds; object storage has none that could stay behind."""
