@@ -12,8 +12,8 @@ def is_out_of_memory(error: Exception) -> bool:
     """Whether an error says that memory ran out; torch has no class of its own for the CPU's."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    said = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in said)
+    messages = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in messages)
 
 
 @contextmanager

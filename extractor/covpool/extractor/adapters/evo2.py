@@ -41,17 +41,17 @@ log = logging.getLogger(__name__)
 
 def token_ids(bases: str, length: int) -> Tensor:
     """Token ids (length,) uint8 of text: its bytes, padded on the right."""
-    found = np.full(length, PAD, np.uint8)
+    ids = np.full(length, PAD, np.uint8)
     data = np.frombuffer(bases.encode(), np.uint8)
-    found[: len(data)] = data
-    return torch.from_numpy(found)
+    ids[: len(data)] = data
+    return torch.from_numpy(ids)
 
 
 class Evo2Adapter(Adapter):
     """Runs an Evo 2 network over sequences of any length, piece by piece with carried state, exactly.
 
     One token is one base. Nothing is put before the sequence, and what pads the shorter members of a batch
-    lies behind them, where no earlier token sees it.
+    lies after them, where no earlier token sees it.
 
     Args:
         model: the description.
@@ -190,10 +190,10 @@ class Evo2Adapter(Adapter):
             log.debug("model %s: %d tokens, %s", self.model.name, ids.shape[1], schedule)
             try:
                 for stage in run(self.network, ids, names, schedule):
-                    known = arrived[stage.name] - stage.start
-                    if known < stage.values.shape[1]:
+                    seen = arrived[stage.name] - stage.start
+                    if seen < stage.values.shape[1]:
                         arrived[stage.name] = stage.start + stage.values.shape[1]
-                        yield Stage(stage.name, stage.start + known, stage.values[:, known:])
+                        yield Stage(stage.name, stage.start + seen, stage.values[:, seen:])
                 return
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):

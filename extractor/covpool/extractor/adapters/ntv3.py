@@ -43,10 +43,10 @@ def published_key(config: NTv3Config, key: str) -> str | None:
 
     Not needed are the rotary buffer, which is always computed here, and a post-trained model's task heads.
     """
-    ours = key.removeprefix("core.")
-    if ours.endswith(".rotary_embedding.inv_freq"):
+    own_key = key.removeprefix("core.")
+    if own_key.endswith(".rotary_embedding.inv_freq"):
         return None
-    return None if config.conditions_vocab_size and ours.startswith(_TASK_HEADS) else ours
+    return None if config.conditions_vocab_size and own_key.startswith(_TASK_HEADS) else own_key
 
 
 class NTv3Adapter(Adapter):

@@ -129,7 +129,7 @@ class FittedPooling(ABC):
     def require(self, recipe: Recipe) -> None:
         """Refuse moments of another feature space (model, weights, layer, dtype or condition).
 
-        Moments that differ only in context, strand, skipped tokens or region class are taken.
+        Moments that differ only in context, strand, skipped tokens or selection are taken.
 
         Raises:
             BottleneckError: naming what differs.
