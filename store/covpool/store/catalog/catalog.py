@@ -40,9 +40,9 @@ class Catalog:
         check_version(str(version), where)
 
     def reserve(self, key: MomentsKey, namespace: Namespace) -> Place:
-        """A row of its own for one writing of `key`; nobody else is ever given it.
+        """A new row for one write of `key`; no other writer ever gets it.
 
-        A key that is ready stays in its namespace, whatever codec is asked for.
+        A key that is ready stays in its namespace, whatever the codec in the request.
 
         Raises:
             CapacityError: the namespace is full.
@@ -59,7 +59,7 @@ class Catalog:
             return self._reserve(connection, [(key, stored)])[key.digest]
 
     def find_or_reserve(self, wanted: Sequence[tuple[MomentsKey, Namespace]]) -> list[Entry | Place]:
-        """Of each key the ready entry, or else a row of its own for writing it, in one transaction.
+        """For each key the ready entry, or a new row to write it to; all in one transaction.
 
         Raises:
             CapacityError: a namespace is full; then nothing is reserved.
@@ -79,7 +79,7 @@ class Catalog:
     def _reserve(
         self, connection: Connection, wanted: Sequence[tuple[MomentsKey, Namespace]]
     ) -> dict[str, Place]:
-        """Rows by the digests of keys, each of which is given once."""
+        """Reserved rows by the digest of the key; each key occurs once."""
         places = {}
         # In one order everywhere: two writers must not wait for each other.
         for namespace in sorted({namespace.id: namespace for _, namespace in wanted}.values(), key=_id):
@@ -123,18 +123,18 @@ class Catalog:
         replace: bool = False,
         on_commit: Callable[[Connection], None] | None = None,
     ) -> None:
-        """Make written rows the ones that are read, and retire those that were, all in one transaction.
+        """Make written rows ready, and retire the rows that they replace, in one transaction.
 
-        A row that another writer made ready meanwhile stays, and this one is retired: writers of one key end
-        in one row, the first. `on_commit` runs in the same transaction, so all of it happens or nothing.
+        If another writer made a row of the key ready in the meantime, that row stays and this one is retired:
+        the first writer wins. `on_commit` runs in the same transaction, so everything happens or nothing.
 
         Args:
             written: one row each of different keys.
-            replace: retire such a row too, unless it has the same checksum.
+            replace: retire the other row instead, unless it has the same checksum.
             on_commit: more to do in the transaction.
 
         Raises:
-            StoreError: a reservation was given up (`gc` retires those it takes for abandoned).
+            StoreError: a reservation was given up (`gc` retires reservations that it regards as abandoned).
         """
         with self.database.writing() as connection:
             since = now(connection)
@@ -226,14 +226,14 @@ def ready_among(connection: Connection, keys: list[str]) -> set[str]:
 
 
 def lock_rows_of(connection: Connection, key: str) -> None:
-    """Have those who change which row of a key is read take turns, until the transaction ends."""
-    # SQLite has one writer anyhow.
+    """Lock the rows of a key until the transaction ends, so that only one writer changes which is ready."""
+    # SQLite has a single writer.
     if connection.dialect.name != "sqlite":
         connection.execute(_ROWS_OF_KEY, {"which": key})
 
 
 def at(place: Place) -> "sa.ColumnElement[bool]":
-    """The condition that an entry lies there."""
+    """The condition that an entry is at this place."""
     return sa.and_(
         _entries.c.namespace == place.namespace.id,
         _entries.c.generation == place.generation,
@@ -242,7 +242,7 @@ def at(place: Place) -> "sa.ColumnElement[bool]":
 
 
 def select_entries() -> "sa.Select[tuple[object, ...]]":
-    """Every entry with what its namespace tells; `entry_of` reads the rows."""
+    """Every entry with the columns of its namespace; `entry_of` reads the rows."""
     shared = [
         column for column in _namespaces.c if column.name in ("recipe", "width", "dtype", "codec", "capacity")
     ]
@@ -297,7 +297,7 @@ def entry_of(row: "sa.Row[tuple[object, ...]]") -> Entry:
     )
 
 
-# What every `put` and `get` runs is built once: SQLAlchemy then finds the compiled text without looking.
+# Statements that every `put` and `get` runs are built once, so that SQLAlchemy compiles them once.
 
 _READY_ENTRY = select_entries().where(_entries.c.key == sa.bindparam("which"), _entries.c.state == READY)
 _COUNT_READY = sa.select(sa.func.count()).select_from(_entries).where(_entries.c.state == READY)

@@ -1,4 +1,4 @@
-"""Ledger: what the tools ask of the catalog, and change in it, besides what readers and writers do."""
+"""Ledger: the queries and changes of the catalog that only the maintenance tools need."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ from covpool.store.database.inserts import insert_if_absent
 
 @dataclass(frozen=True, slots=True)
 class WholeRow:
-    """A whole row found in the arrays.
+    """A complete row in the arrays.
 
     Attributes:
-        place: where.
-        record: what it says of itself.
-        written: when, UTC, as far as the storage tells.
+        place: the row.
+        record: its record.
+        written: time of writing, UTC; None where the storage has none.
     """
 
     place: Place
@@ -43,10 +43,10 @@ class Move:
     """A row that was copied.
 
     Attributes:
-        key: whose it is.
-        source: where it was read.
-        target: where it lies now too.
-        checksum: that of its record there.
+        key: digest of its key.
+        source: the row it was copied from.
+        target: the copy.
+        checksum: of the record of the copy.
     """
 
     key: str
@@ -78,7 +78,7 @@ class Ledger:
     def entries(
         self, state: str, *, before: datetime | None = None, namespace: str | None = None
     ) -> list[Entry]:
-        """Entries in one state, in the order of their places; those that came into it `before`."""
+        """Entries in one state, in the order of their places; only those that entered it `before`."""
         query = select_entries().where(entries.c.state == state)
         if before is not None:
             query = query.where(entries.c.since < before)
@@ -89,7 +89,7 @@ class Ledger:
             return [entry_of(row) for row in connection.execute(query)]
 
     def retire(self, reserved: Iterable[Entry]) -> list[Entry]:
-        """Give up reservations, whose writers cannot flip them any more; returns those still reserved."""
+        """Retire reservations, so that their writers cannot make them ready; returns those retired."""
         retired = []
         with self._database.writing() as connection:
             since = now(connection)
@@ -100,21 +100,21 @@ class Ledger:
         return retired
 
     def of_key(self, key: str) -> list[Entry]:
-        """Entries of a key in every state, those made last first."""
+        """Entries of a key in every state, the newest first."""
         query = select_entries().where(entries.c.key == key)
         newest = (entries.c.created.desc(), entries.c.generation.desc(), entries.c.row.desc())
         with self._database.reading() as connection:
             return [entry_of(row) for row in connection.execute(query.order_by(*newest))]
 
     def retire_ready(self, entry: Entry, *, on_commit: Callable[[Connection], None] | None = None) -> bool:
-        """Have a key read no more, unless another row of it became ready meanwhile.
+        """Retire the ready row of a key, unless another row of it became ready in the meantime.
 
         Args:
-            entry: the ready one, that cannot be read.
+            entry: the ready entry, whose row cannot be read.
             on_commit: more to do in the same transaction.
 
         Returns:
-            Whether it was the ready one still.
+            Whether it was still the ready entry.
         """
         with self._database.writing() as connection:
             lock_rows_of(connection, entry.key)
@@ -125,19 +125,19 @@ class Ledger:
         return bool(retired)
 
     def forget(self, retired: Iterable[Place]) -> None:
-        """Drop retired entries whose chunks are gone."""
+        """Delete retired entries whose chunks are deleted."""
         with self._database.writing() as connection:
             for place in retired:
                 connection.execute(sa.delete(entries).where(at(place), entries.c.state == RETIRED))
 
     def forget_copy(self, namespace: str, generation: int) -> None:
-        """Drop the retired entries of a copy that is gone."""
+        """Delete the retired entries of a copy that is deleted."""
         of_copy = sa.and_(entries.c.namespace == namespace, entries.c.generation == generation)
         with self._database.writing() as connection:
             connection.execute(sa.delete(entries).where(of_copy, entries.c.state == RETIRED))
 
     def register(self, namespace: Namespace, next_row: int) -> None:
-        """Have the namespace, with at least `next_row` rows handed out."""
+        """Enter the namespace, with at least `next_row` rows handed out."""
         with self._database.writing() as connection:
             insert_if_absent(connection, namespaces, [namespace_row(namespace)])
             connection.execute(
@@ -149,15 +149,15 @@ class Ledger:
     def adopt(self, rows: Sequence[WholeRow], replaces: Mapping[str, Place] | None = None) -> list[bool]:
         """Enter rows found in the arrays: ready if nothing is ready under their key, else retired.
 
-        A row that is known as retired becomes ready likewise.
+        A row with a retired entry becomes ready in the same way.
 
         Args:
-            found: whole rows; of several of one key the first counts. Those of abandoned copies are
-                passed over.
-            replaces: by key, a ready row that gives way.
+            rows: complete rows; of several with one key the first counts. Rows of abandoned copies are
+                skipped.
+            replaces: by key, a ready row to retire.
 
         Returns:
-            For each, whether it became ready.
+            For each row, whether it became ready.
         """
         became = []
         with self._database.writing() as connection:
@@ -174,7 +174,7 @@ class Ledger:
                     ready = None
                 values = _values_of(row, RETIRED if ready else READY, since)
                 if not insert_if_absent(connection, entries, [values]):
-                    # It was given up, under whatever key it was handed out for.
+                    # The row was given up; it may have been reserved for another key.
                     change = sa.update(entries).where(at(row.place), entries.c.state == RETIRED)
                     retired = connection.execute(change.values(values)).rowcount
                     became.append((row, bool(retired) and ready is None))
@@ -184,10 +184,10 @@ class Ledger:
         return [ready_of[id(row)] for row in rows]
 
     def claim(self, rows: Sequence[tuple[Place, Record | None]]) -> list[Place]:
-        """Enter rows that have no entry as retired, so that nobody else does; returns those entered.
+        """Enter rows without an entry as retired, so that no other process does; returns those entered.
 
         Args:
-            rows: where each lies, and what it says of itself, if anything.
+            rows: the place and the record of each; None for a row without a readable record.
         """
         claimed = []
         with self._database.writing() as connection:
@@ -200,10 +200,10 @@ class Ledger:
 
 
 def swap(connection: Connection, namespace: str, moves: Sequence[Move]) -> int:
-    """Make copies the rows that are read, where their sources still are.
+    """Make copied rows ready, where their sources are still ready.
 
     Returns:
-        How many keys are read from their copies now.
+        How many keys are now read from their copies.
     """
     since = now(connection)
     query = sa.select(entries).where(entries.c.namespace == namespace, entries.c.state == READY)
@@ -228,7 +228,7 @@ def swap(connection: Connection, namespace: str, moves: Sequence[Move]) -> int:
 
 
 def state_of_copy(connection: Connection, namespace: str, generation: int) -> str | None:
-    """State of a copy, whose row is locked until the transaction ends; None where there is none."""
+    """State of a copy, locked until the transaction ends; None if there is no such copy."""
     query = sa.select(copies.c.state).where(
         copies.c.namespace == namespace, copies.c.generation == generation
     )
@@ -236,7 +236,7 @@ def state_of_copy(connection: Connection, namespace: str, generation: int) -> st
     return state
 
 
-#: Stands in the catalog for a row that says nothing of itself.
+#: The record in the catalog of a row without a readable record.
 _NOBODYS = Record("0" * 64, "0" * 64, 0, 0, 0.0, 0, 0)
 
 

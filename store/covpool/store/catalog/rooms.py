@@ -24,7 +24,7 @@ def rooms() -> dict[str, RoomTables]:
 
 
 def kept_catalog(storage: ZarrStorage, location: str) -> Database | None:
-    """The catalog which a backup keeps among its objects, for reading only; None without one."""
+    """The catalog that a backup stores among its objects, for reading only; None without one."""
     content = Objects(storage).read(CATALOG_FILE)
     if content is None:
         return None
@@ -34,7 +34,7 @@ def kept_catalog(storage: ZarrStorage, location: str) -> Database | None:
 
 
 def readable(database: Database) -> Database:
-    """What is read of a database that is open for reading only: of an older SQLite file a migrated copy.
+    """The database to read from: of an older SQLite file that is open for reading only, a migrated copy.
 
     Raises:
         CatalogError: the database cannot be reached, or refused.
@@ -43,7 +43,7 @@ def readable(database: Database) -> Database:
     if database.engine.dialect.name != "sqlite":
         return database
     with database.reading() as connection:
-        # Of the other rooms' tables nothing is asked: loading them takes longer than most look-ups.
+        # Other rooms' tables are not checked: loading them takes longer than most look-ups.
         revision = TABLES.found(connection)
         if revision is None or revision >= TABLES.revision:
             return database
@@ -56,9 +56,9 @@ def readable(database: Database) -> Database:
 
 
 def with_tables(database: Database, tables: RoomTables) -> Database:
-    """The database, which has the tables of a room from now on.
+    """The database with the tables of a room, which are made if they are missing.
 
-    Of one that is for reading only, and has none of them, an empty one in memory takes the place.
+    A database for reading only that lacks them is replaced by an empty one in memory.
 
     Raises:
         FormatVersionError: they are of another revision.
