@@ -46,7 +46,7 @@ from tests.store.tools import backup_of, restore
 #: Runs of thirty steps on SQLite; a third of them on Postgres. More of them by hand, with other seeds.
 EXAMPLES = int(os.environ.get("COVPOOL_EXAMPLES", "14"))
 KEYS = st.sampled_from("abcd")
-SUMS = (np.zeros(2), np.zeros(3), np.zeros((0, 2)))
+SUMS = (np.zeros(2), np.zeros((3, 1)), np.zeros((0, 2)))
 #: Of gc: younger than all, the default, older than all.
 AGES = st.sampled_from([timedelta(seconds=-60), AGE, timedelta(days=400)])
 #: Which change of an object ends in a crash; most operations make fewer.

@@ -23,7 +23,7 @@ class Sums:
     """Second moments in the making of one sequence at one layer.
 
     Blocks arrive in token order; each token is added to every selection it belongs to, so that all of them
-    cost one forward. Of a sequence longer than a part, the sums of each part are made apart and added up in order:
+    cost one forward. For a sequence longer than a part, each part has its own sums, which are added in order:
     a run that resumes from the sums of some parts gives the same bits.
 
     Args:

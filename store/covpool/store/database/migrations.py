@@ -66,7 +66,7 @@ class RoomTables:
         )
 
     def found(self, connection: Connection) -> str | None:
-        """The revision of the tables there; None when there are none."""
+        """The revision of the tables in the database; None without tables."""
         names = set(sa.inspect(connection).get_table_names())
         recorded = sa.select(self._versions.c.version_num)
         if self._versions.name in names and (version := connection.scalar(recorded)) is not None:
@@ -101,7 +101,7 @@ class RoomTables:
         Raises:
             FormatVersionError: no script made the recorded revision.
         """
-        # Only here: whoever opens a store needs no Alembic.
+        # Imported here: opening a store needs no Alembic.
         from alembic.config import Config
         from alembic.runtime.environment import EnvironmentContext
         from alembic.script import ScriptDirectory

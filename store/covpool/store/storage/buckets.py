@@ -1,4 +1,4 @@
-"""Buckets: arrays in S3-compatible object storage, through obstore; its failures as ours."""
+"""Buckets: arrays in S3-compatible object storage, through obstore, with errors of `covpool.store`."""
 
 import asyncio
 import os
@@ -20,11 +20,11 @@ from covpool.store.errors import LocationError, StorageError
 if TYPE_CHECKING:
     from obstore.store import S3Store
 
-#: How long a request that fails for no fault of its own is repeated.
+#: Repeats of a request after a temporary failure, and their time limit in seconds.
 RETRIES = 5
 RETRY_S = 60.0
 
-#: Signs of missing or refused credentials; without any, the address of a cloud machine's own is asked.
+#: Signs of missing or refused credentials; without any, the cloud metadata address is queried.
 _NOT_ALLOWED = ("401 Unauthorized", "403 Forbidden", "169.254.169.254")
 
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
@@ -131,7 +131,7 @@ class Bucket(ObjectStore["S3Store"]):
         try:
             self._put(key, value, "create")
         except AlreadyExistsError:
-            # Its own, where the answer to the first request was lost and it was sent again.
+            # It may be this one: obstore repeats a request whose answer was lost.
             return self._get(key, None) == value
         return True
 
@@ -192,7 +192,7 @@ class Bucket(ObjectStore["S3Store"]):
 
 @contextmanager
 def _named(what: str) -> Iterator[None]:
-    """obstore's failures as ours, with the object's name and the remedy."""
+    """Errors of obstore as errors of `covpool.store`, with the object's name and the remedy."""
     from obstore.exceptions import AlreadyExistsError, BaseError
 
     try:
@@ -215,7 +215,7 @@ def _named(what: str) -> Iterator[None]:
 
 
 def _message(error: Exception) -> str:
-    """The first line of what obstore said, with the server's code instead of its XML."""
+    """The first line of the message of obstore, with the server's code instead of its XML."""
     text = str(error)
     first = text.splitlines()[0].partition(": <?xml")[0]
     code = re.search(r"<Code>(\w+)</Code>", text)

@@ -1,6 +1,6 @@
 """Whole objects by path in a Zarr storage, without an event loop where the storage is a directory.
 
-An object that cannot be read now raises `StorageError`, and is not taken for one that is not there.
+An object that cannot be read now raises `StorageError`; it is not regarded as missing.
 Convention: an object is replaced in one step or not at all; a path is relative to the store's root. Whatever
 changes an object raises `ReadOnlyError` where the storage was opened for reading only.
 """
@@ -27,7 +27,7 @@ from covpool.store.storage.whole_files import create_whole, write_streamed, writ
 
 T = TypeVar("T")
 
-#: Of an object that is copied, so much is in memory at once.
+#: Bytes of a copied object in memory at once.
 PART_BYTES = 8 << 20
 
 
@@ -37,7 +37,7 @@ class Objects:
     def __init__(self, storage: ZarrStorage) -> None:
         self._storage = storage
         self._root = Path(storage.root) if isinstance(storage, LocalStore) else None
-        # Rows are read and written by paths that are text: taking `Path`s apart costs as much as the call.
+        # Paths of rows are text: making `Path` objects takes as long as the call.
         self._prefix = f"{self._root}/"
 
     @property
@@ -167,7 +167,7 @@ class Objects:
         return None
 
     def fsync(self, paths: Iterable[str], *, folders_exist: bool = False) -> None:
-        """Wait until objects have reached the disk; on a directory only, see `durability.fsync`."""
+        """Flush objects to the disk; on a directory only, see `durability.fsync`."""
         if self._root is not None:
             fsync(self._root, paths, folders_exist=folders_exist)
 
