@@ -1,4 +1,4 @@
-"""Outages: a storage or database that is away, full or read-only, told apart from damage and from bad input.
+"""Outages: a storage or database that is away, full or read-only, as opposed to damage and bad input.
 
 Whoever meets one waits and tries again; nothing that was being computed is to blame.
 """
@@ -57,7 +57,7 @@ def _is_wrong(error: CatalogError) -> bool:
 
 
 def probe(store: OpenedStore) -> None:
-    """Write an object, read it back and remove it.
+    """Write an object, read it back and delete it.
 
     Raises:
         StorageError: the arrays are not there, or cannot be written.
@@ -66,7 +66,7 @@ def probe(store: OpenedStore) -> None:
     """
     store.require_writable()
     content = os.urandom(_LOCAL_BYTES if store.objects.is_local else _REMOTE_BYTES)
-    # Where rows are written; `gc` sweeps one that was left by a process that died.
+    # In the folder of the rows; `gc` deletes one that an interrupted process left.
     path = f"{ARRAYS}/probe.{uuid4().hex}{PARTIAL}"
     try:
         require_arrays_of(store.database, store.storage, store.where)

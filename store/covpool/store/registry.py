@@ -15,14 +15,14 @@ T = TypeVar("T")
 
 
 class Registry(Mapping[str, T]):
-    """What is offered in one entry-point group, in the order of the names.
+    """The objects of one entry-point group, sorted by name.
 
-    Names are read when one is first asked for. An object is imported when it is first used.
+    Names are read at the first look-up. An object is imported at its first use.
 
     Args:
         group: of the entry points.
         kind: class of every object in it (`type` of a group of classes), or a test that each passes.
-        error: raised, with what to do, where a package offers something that cannot be used.
+        error: raised, with a remedy, if a package offers an object that cannot be used.
     """
 
     def __init__(self, group: str, kind: type | Callable[[object], bool], error: type[Exception]) -> None:

@@ -1,7 +1,7 @@
-"""Puts: moments into rows of their own, made readable in one step or not at all.
+"""Puts: moments are written to new rows, which become readable in one step or not at all.
 
-A key's moments stay as they are: other machines and other versions of libraries round otherwise, and who has
-read a key once must not find other bits under it. They are replaced where they are damaged, or when asked.
+Stored moments stay unchanged: other machines and other versions of libraries round differently, and a key
+must not change its bits between two reads. They are replaced only if they are damaged, or on request.
 """
 
 import logging
@@ -50,7 +50,7 @@ def put_all(
                 with store.database.writing() as connection:
                     on_commit(connection)
         except BaseException:
-            # Whoever interrupts leaves no reservation behind either.
+            # Also on an interrupt, so that no reservation remains.
             with suppress(CatalogError):
                 for place in reserved:
                     store.catalog.give_up(place)
@@ -94,7 +94,7 @@ def _write(store: OpenedStore, key: MomentsKey, moments: Moments, place: Place, 
 
 
 def _stays(store: OpenedStore, entry: Entry, key: MomentsKey, moments: Moments, *, replace: bool) -> bool:
-    """Whether what is stored there stays: it is intact, and the same, or other moments that are to stay."""
+    """Whether the stored moments stay: they are intact, and the same or not to be replaced."""
     if (moments.width, str(moments.dtype)) != (entry.namespace.width, entry.namespace.dtype):
         return False
     try:

@@ -50,7 +50,7 @@ def token_ids(bases: str, length: int) -> Tensor:
 class Evo2Adapter(Adapter):
     """Runs an Evo 2 network over sequences of any length, piece by piece with carried state, exactly.
 
-    One token is one base. Nothing is put before the sequence, and what pads the shorter members of a batch
+    One token is one base. Nothing is put before the sequence, and the padding of shorter members of a batch
     lies after them, where no earlier token sees it.
 
     Args:
@@ -97,7 +97,7 @@ class Evo2Adapter(Adapter):
         files = model.checkpoint.weights
         tensors = read_weights(files, model.checkpoint.digests)
         network = load(config, tensors, str(files[0]))
-        # Else every weight would be held twice while it is cast.
+        # Otherwise every weight would be in memory twice during the cast.
         scales = {key: value for key, value in tensors.items() if key.endswith("._extra_state")}
         del tensors
         needed = dtype.itemsize * config.parameter_count
@@ -121,12 +121,12 @@ class Evo2Adapter(Adapter):
 
     @property
     def streamed(self) -> bool:
-        """Whether the blocks' weights rest elsewhere than where they run."""
+        """Whether the weights of the blocks are stored on another device than they run on."""
         return self.network.norm.scale.device != next(self.network.blocks.parameters()).device
 
     @property
     def budget(self) -> int:
-        """Bases that one forward may hold: the piece where it is given, else by the memory free now."""
+        """Bases that one forward may hold: the piece if there is one, else by the free memory."""
         if self.piece is not None:
             return self.piece
         per_token = bytes_per_token(self.network.config, self.dtype.itemsize)
@@ -199,7 +199,7 @@ class Evo2Adapter(Adapter):
                 if not is_out_of_memory(error):
                     raise
                 failure = str(error).partition("\n")[0]
-            # Outside the handler: the error holds on to the activations of the frames it went through.
+            # Outside the handler, because the error keeps the activations of its frames in memory.
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             log.warning("model %s: out of memory, %s", self.model.name, schedule)

@@ -19,7 +19,7 @@ PROMPTS = "prompts.csv"
 
 
 def check(adapter: Evo2Adapter, prompts: Path | None = None) -> Report:
-    """The mean over sequences of their mean cross-entropy, nats per token, beside the published one.
+    """The mean over sequences of their mean cross-entropy, nats per token, compared with the published one.
 
     Args:
         adapter: a loaded model.

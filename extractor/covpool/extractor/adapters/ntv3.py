@@ -39,7 +39,7 @@ def token_ids(bases: str, length: int) -> Tensor:
 
 
 def published_key(config: NTv3Config, key: str) -> str | None:
-    """Our name of a published NTv3 key; None for what is known and not needed.
+    """The name here of a published NTv3 key; None for a key that is not needed.
 
     Not needed are the rotary buffer, which is always computed here, and a post-trained model's task heads.
     """
@@ -92,7 +92,7 @@ class NTv3Adapter(Adapter):
 
     @property
     def budget(self) -> int:
-        """Bases that one forward may hold: the tile where it is given, else by the memory free now."""
+        """Bases that one forward may hold: the tile if there is one, else by the free memory."""
         if self.tile is not None:
             return self.tile
         widest = max(self.network.config.widths[:2])

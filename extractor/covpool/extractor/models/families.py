@@ -47,7 +47,7 @@ class ModelConfig(Protocol):
 
 @dataclass(frozen=True)
 class Report:
-    """What a plan or a check found.
+    """The result of a plan or a check.
 
     Attributes:
         lines: for people.
@@ -90,7 +90,7 @@ class Family:
     check: Callable[[Any, Path | None], Report] | None = None
 
     def __reduce__(self) -> tuple[Callable[[str], "Family"], tuple[str]]:
-        # Another process takes the family from its own packages: functions may be of no name.
+        # Pickled by name, as some functions cannot be pickled.
         return _by_name, (self.name,)
 
 

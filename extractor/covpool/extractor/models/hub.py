@@ -1,6 +1,6 @@
-"""Hub: a model's files by hub id, from the local hub cache or downloaded; each failure told as what it is.
+"""Hub: a model's files by hub id, from the local hub cache or downloaded; each failure has its own message.
 
-The hub's client falls back to its cache when the network fails; what is told here is why neither would do.
+The hub's client falls back to its cache when the network fails; the message here says why neither worked.
 """
 
 import errno
@@ -55,7 +55,7 @@ def snapshot(name: str, revision: str | None, *, download: bool, check: Callable
     except CheckpointError:
         raise
     except Exception as error:
-        # The hub's client lets through what its HTTP library and the file system raise.
+        # The hub's client passes on errors of its HTTP library and of the file system.
         cached = _cached(name, revision)
         if cached is None:
             raise ModelNotFoundError(f"model {name!r}{_of(revision)}: {_why(name, error)}") from error
@@ -63,7 +63,7 @@ def snapshot(name: str, revision: str | None, *, download: bool, check: Callable
 
 
 def _cached(name: str, revision: str | None) -> Path | None:
-    """The directory in the local hub cache; None where not all of it is there."""
+    """The directory in the local hub cache; None if it is incomplete."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -81,7 +81,7 @@ def _cached(name: str, revision: str | None) -> Path | None:
 def _downloaded(name: str, revision: str | None, check: Callable[[Path], None]) -> Path:
     from huggingface_hub import HfApi, constants, snapshot_download
 
-    # Asked first because this request alone takes a time limit: the others would wait for ever.
+    # First, because only this request has a time limit: the others could wait without end.
     info = HfApi().model_info(name, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     names = {file.rfilename for file in info.siblings or ()}
     if CONFIG not in names:

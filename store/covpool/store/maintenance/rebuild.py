@@ -200,7 +200,7 @@ def _read(store: OpenedStore, place: Place) -> WholeRow | Problem | None:
         where = f"row {place.row} of {arrays.path}"
         if chunk is None:
             return Problem(
-                "", f"{where}: its record is missing; whose it is cannot be told, gc removes the rest"
+                "", f"{where}: its record is missing; its key is unknown, gc removes the rest"
             )
         if len(chunk) < RECORD_BYTES:
             return Problem("", f"{where}: its record is cut short, so that nobody can tell whose it is")
