@@ -23,7 +23,7 @@ from covpool.extractor.sequences.genome import Genome
 from covpool.service.assemblies.plan import Locus, locus_of
 from covpool.service.assemblies.registrations import KnownGene, Registration
 from covpool.service.errors import GenomeUnavailableError
-from covpool.store.catalog.names import Found
+from covpool.store.catalog.names import NamedEntry
 from covpool.store.values.keys import selection_digest
 
 #: Sequences of genes whose digests are kept: a gene's keys come one after another.
@@ -47,7 +47,7 @@ class GeneBases:
         self._read = lru_cache(REMEMBERED)(self._digest)
         self._unavailable = ""
 
-    def flank(self, gene: str, found: Found) -> int | None:
+    def flank(self, gene: str, found: NamedEntry) -> int | None:
         """Bases on either side of a gene with which moments were made; None where they are of other bases.
 
         On a contig that ends before the flank does it is the least that reads as much.

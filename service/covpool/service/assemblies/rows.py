@@ -14,14 +14,14 @@ from covpool.extractor.annotation.genes import Gene
 from covpool.service.assemblies.gene_bases import GeneBases
 from covpool.service.errors import GenomeUnavailableError
 from covpool.store.catalog.entries import Entry
-from covpool.store.catalog.names import Found, Name
+from covpool.store.catalog.names import Name, NamedEntry
 from covpool.store.values.keys import Recipe
 
 #: Genes that a notice names.
 SHOWN = 5
 
 #: Names with their entries by gene id, those of the newest entry first.
-_Candidates = Mapping[str, list[Found]]
+_Candidates = Mapping[str, list[NamedEntry]]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Rows:
     notices: tuple[str, ...]
 
 
-def rows_of(found: Iterable[Found], labels: Mapping[Recipe, str], bases: GeneBases | None) -> Rows:
+def rows_of(found: Iterable[NamedEntry], labels: Mapping[Recipe, str], bases: GeneBases | None) -> Rows:
     """The rows of an assembly's genes.
 
     Args:
@@ -52,7 +52,7 @@ def rows_of(found: Iterable[Found], labels: Mapping[Recipe, str], bases: GeneBas
         genes, listed, notices = _named(listed)
     else:
         genes, listed, notices = _registered(listed, bases)
-    candidates: dict[Recipe, dict[str, dict[str, Found]]] = defaultdict(lambda: defaultdict(dict))
+    candidates: dict[Recipe, dict[str, dict[str, NamedEntry]]] = defaultdict(lambda: defaultdict(dict))
     # Of several names of one matrix the one of the gene's place now comes last, and counts.
     for one in sorted(listed, key=lambda one: _place(one.name) == _place_of(genes[one.name.name])):
         candidates[one.entry.namespace.recipe][one.name.name][one.entry.key] = one
@@ -73,7 +73,9 @@ def rows_of(found: Iterable[Found], labels: Mapping[Recipe, str], bases: GeneBas
     return Rows(tuple(ordered), entries, tuple(notices))
 
 
-def _registered(found: list[Found], bases: GeneBases) -> tuple[dict[str, Gene], list[Found], list[str]]:
+def _registered(
+    found: list[NamedEntry], bases: GeneBases
+) -> tuple[dict[str, Gene], list[NamedEntry], list[str]]:
     """Registered genes among those found, by id, what was found of them, and what is told of the others."""
     ids = {one.name.name for one in found}
     genes = {gene: bases.genes[gene].gene for gene in ids & bases.genes.keys()}
@@ -82,9 +84,9 @@ def _registered(found: list[Found], bases: GeneBases) -> tuple[dict[str, Gene], 
     return genes, [one for one in found if one.name.name in genes], [told] if dropped else []
 
 
-def _named(found: list[Found]) -> tuple[dict[str, Gene], list[Found], list[str]]:
+def _named(found: list[NamedEntry]) -> tuple[dict[str, Gene], list[NamedEntry], list[str]]:
     """Genes where the newest of their matrices lay, by id, what was found there, and what is told."""
-    newest: dict[str, Found] = {}
+    newest: dict[str, NamedEntry] = {}
     for one in sorted(found, key=lambda one: (_age(one.entry), _place(one.name)), reverse=True):
         newest[one.name.name] = one
     genes = {gene: _gene(one) for gene, one in newest.items()}
@@ -97,7 +99,7 @@ def _named(found: list[Found]) -> tuple[dict[str, Gene], list[Found], list[str]]
     return genes, here, [told] if moved else []
 
 
-def _gene(found: Found) -> Gene:
+def _gene(found: NamedEntry) -> Gene:
     name = found.name
     # A name without an interval is of no place: it comes first, on no contig.
     place = name.chrom or "", name.start or 0, name.end or found.entry.length
@@ -169,7 +171,7 @@ def _choice(candidates: _Candidates, bases: GeneBases | None) -> _Choice:
     return choice
 
 
-def _own(found: list[Found], bases: GeneBases) -> tuple[list[Found], list[int], str]:
+def _own(found: list[NamedEntry], bases: GeneBases) -> tuple[list[NamedEntry], list[int], str]:
     """Those of the bases a gene has now, their flanks, and why it could not be told of others."""
     fitting, flanks, why = [], [], ""
     for one in found:

@@ -83,7 +83,7 @@ class Name:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class NamedEntry:
     """A name and the ready entry it leads to."""
 
     name: Name
@@ -138,7 +138,7 @@ class Names:
         ignore_case: bool = False,
         assembly: str | None = None,
         **filters: Unpack[Filters],
-    ) -> list[Found]:
+    ) -> list[NamedEntry]:
         """The ready entries that a name leads to, ordered by name and key; none is an empty list.
 
         Args:
@@ -159,7 +159,7 @@ class Names:
         *,
         strand: Literal["+", "-"] | None = None,
         **filters: Unpack[Filters],
-    ) -> list[Found]:
+    ) -> list[NamedEntry]:
         """The ready entries whose named interval shares a base with [start, end) of `chrom`.
 
         Raises:
@@ -172,7 +172,7 @@ class Names:
             matches = sa.and_(matches, _names.c.strand == strand)
         return self._select(matches, assembly, filters)
 
-    def of_assembly(self, assembly: str, **filters: Unpack[Filters]) -> list[Found]:
+    def of_assembly(self, assembly: str, **filters: Unpack[Filters]) -> list[NamedEntry]:
         """The ready entries that have a name in an assembly, with these names, ordered by name and key."""
         return self._select(sa.true(), assembly, filters)
 
@@ -186,7 +186,7 @@ class Names:
 
     def _select(
         self, matches: "sa.ColumnElement[bool]", assembly: str | None, filters: Filters
-    ) -> list[Found]:
+    ) -> list[NamedEntry]:
         query = select_entries().where(entries.c.state == "ready", matches)
         query = query.join(subjects, subjects.c.key == entries.c.key)
         query = query.join(_names, _names.c.subject == subjects.c.subject)
@@ -201,7 +201,7 @@ class Names:
         query = query.order_by(_names.c.name, entries.c.key, *named[1:])
         with self._database.reading() as connection:
             return [
-                Found(
+                NamedEntry(
                     Name(**{field: row._mapping[f"name_{field}"] for field in _FIELDS}, key=row.key),
                     entry_of(row),
                 )

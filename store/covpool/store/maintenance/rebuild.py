@@ -199,9 +199,7 @@ def _read(store: OpenedStore, place: Place) -> WholeRow | Problem | None:
             return None
         where = f"row {place.row} of {arrays.path}"
         if chunk is None:
-            return Problem(
-                "", f"{where}: its record is missing; its key is unknown, gc removes the rest"
-            )
+            return Problem("", f"{where}: its record is missing; its key is unknown, gc removes the rest")
         if len(chunk) < RECORD_BYTES:
             return Problem("", f"{where}: its record is cut short, so that nobody can tell whose it is")
         record = Record.from_bytes(chunk[:RECORD_BYTES])

@@ -12,7 +12,7 @@ from covpool.service.http.context import Context, Service
 from covpool.service.http.responses.pages import After, Limit
 from covpool.service.schemas import IndexEntry, IndexPage
 from covpool.store.arrays.schema import ARRAYS, generation_path
-from covpool.store.catalog.names import Found
+from covpool.store.catalog.names import NamedEntry
 
 router = APIRouter(prefix="/v1/index", tags=["index"], dependencies=[allow("read")])
 
@@ -76,7 +76,7 @@ def index(
     return IndexPage(entries=page, next=page[-1].key if len(found) > limit else None, stale=stale)
 
 
-def _own(name: str, found: list[Found], context: Context) -> list[Found]:
+def _own(name: str, found: list[NamedEntry], context: Context) -> list[NamedEntry]:
     """Those that are not known to be of other bases than the registered genes of this name have now."""
     kept = []
     bases = {one: context.genomes.bases(one, called=name) for one in {one.name.assembly for one in found}}
@@ -87,7 +87,7 @@ def _own(name: str, found: list[Found], context: Context) -> list[Found]:
     return kept
 
 
-def _is_of(bases: GeneBases, found: Found) -> bool:
+def _is_of(bases: GeneBases, found: NamedEntry) -> bool:
     try:
         return any(bases.flank(gene, found) is not None for gene in bases.genes)
     except GenomeUnavailableError:
