@@ -87,7 +87,7 @@ def require_catalog(database: Database, location: str | Path) -> None:
         CatalogError: the database cannot be reached, or refused.
     """
     with database.reading() as connection:
-        revision = TABLES.found(connection)
+        revision = TABLES.revision_in(connection)
     if revision is None:
         raise StoreNotFoundError(
             f"there is no store at {location}: database {database.name} holds no catalog; check the "

@@ -1,4 +1,4 @@
-"""Store: moments by key, in Zarr arrays behind a catalog."""
+"""Store: moments by key, in Zarr arrays with a catalog."""
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime

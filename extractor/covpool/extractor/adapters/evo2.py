@@ -207,7 +207,7 @@ class Evo2Adapter(Adapter):
         needed = estimate(work, candidates[-1]).beside_weights
         raise CapacityError(
             f"model {self.model.name}: {ids.shape[1]:,} tokens do not fit into memory ({failure}); "
-            f"{candidates[-1]} takes about {needed / 2**30:.1f} GiB beside the weights, "
+            f"{candidates[-1]} takes about {needed / 2**30:.1f} GiB in addition to the weights, "
             f"{free_bytes(self.device) / 2**30:.1f} GiB are free: use a larger device, smaller pieces, or an "
             "earlier layer"
         )

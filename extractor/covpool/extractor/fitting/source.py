@@ -1,6 +1,6 @@
 """Where a fit reads its moments: a re-readable collection of one recipe, and the passes made over it.
 
-A pass is split into the same parts whoever computes them, and their results are added in the same order, so a
+A pass is always split into the same parts, and their results are added in the same order, so a
 fit gives the same bits with or without an executor (threads, processes, or Dask's `Client.get_executor()`).
 """
 

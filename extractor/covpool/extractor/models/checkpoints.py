@@ -33,7 +33,7 @@ class Checkpoint:
         config: what it holds.
         family: that recognised it.
         weights: its weight files, in the order that the family gives them.
-        card: the parsed `covpool.json`, our notes beside a bundled model; {} elsewhere.
+        card: the parsed `covpool.json`, notes of a bundled model; {} elsewhere.
         states: of all these files, seen before they were read.
     """
 
@@ -48,7 +48,7 @@ class Checkpoint:
 
     @cached_property
     def digests(self) -> tuple[str, ...]:
-        """SHA-256 of each weight file when this was first asked; whoever loads it must find it so."""
+        """SHA-256 of each weight file at the first call; the loaded file must have the same."""
         return tuple(file_digest(path) for path in self.weights)
 
     @property

@@ -44,7 +44,7 @@ def readable(database: Database) -> Database:
         return database
     with database.reading() as connection:
         # Other rooms' tables are not checked: loading them takes longer than most look-ups.
-        revision = TABLES.found(connection)
+        revision = TABLES.revision_in(connection)
         if revision is None or revision >= TABLES.revision:
             return database
         copy = Database.in_memory()
@@ -66,7 +66,7 @@ def with_tables(database: Database, tables: RoomTables) -> Database:
     """
     if database.read_only:
         with database.reading() as connection:
-            has_tables = tables.found(connection) is not None
+            has_tables = tables.revision_in(connection) is not None
         if not has_tables:
             empty = Database.in_memory()
             for needed in (TABLES, tables):

@@ -1,4 +1,4 @@
-"""Write selected matrices as files that need nothing of covpool to be read."""
+"""Write selected matrices as files that can be read without covpool."""
 
 import json
 from pathlib import Path

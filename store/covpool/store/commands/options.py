@@ -54,7 +54,7 @@ def store_options(*operands: str, former: int = 0) -> Callable[[F], F]:
                 click.echo(f"Notice: a LOCATION is deprecated; write --store {store}", err=True)
             if len(places) != len(operands):
                 wanted = " ".join(operands).upper() or "no argument"
-                raise click.UsageError(f"takes {wanted} beside the options, and was given {len(places)}")
+                raise click.UsageError(f"takes {wanted} in addition to the options, not {len(places)}")
             return command(location=store, **dict(zip(operands, places, strict=True)), **others)
 
         decorated: Any = called
@@ -112,7 +112,7 @@ def filter_options(command: F) -> F:
 def opened(
     location: str, catalog: str | None, *, lost_catalog: bool = False, read_only: bool = False
 ) -> Iterator[Store]:
-    """The store at a location, which has to be one already; whoever only reads needs no right to write.
+    """The store at a location, which must exist; reading needs no write permission.
 
     Raises:
         StoreNotFoundError: there is none; nothing is made.

@@ -119,7 +119,7 @@ def _end_on_signals(stop: threading.Event) -> None:
     def end(_: int, __: FrameType | None) -> None:
         stop.set()
 
-    # Only the main thread may; elsewhere whoever runs it ends it.
+    # Only the main thread may set handlers; in another thread the caller ends the run.
     with suppress(ValueError):
         signal.signal(signal.SIGTERM, end)
         signal.signal(signal.SIGINT, end)

@@ -44,11 +44,11 @@ class RoomTables:
             ReadOnlyError: there are none, and none can be made.
         """
         with database.reading() as connection:
-            revision = self.found(connection)
+            revision = self.revision_in(connection)
         if revision is None:
             with database.writing() as connection:
                 self._lock(connection)
-                revision = self.found(connection)
+                revision = self.revision_in(connection)
                 if revision is None:
                     self.metadata.create_all(connection)
                     self._stamp(connection, self.revision)
@@ -65,7 +65,7 @@ class RoomTables:
             f"needs {self.revision}; {remedy}"
         )
 
-    def found(self, connection: Connection) -> str | None:
+    def revision_in(self, connection: Connection) -> str | None:
         """The revision of the tables in the database; None without tables."""
         names = set(sa.inspect(connection).get_table_names())
         recorded = sa.select(self._versions.c.version_num)
@@ -86,7 +86,7 @@ class RoomTables:
         """
         with database.writing() as connection:
             self._lock(connection)
-            before = self.found(connection)
+            before = self.revision_in(connection)
             if before is not None and before < self.revision:
                 if not sa.inspect(connection).has_table(self._versions.name):
                     self._stamp(connection, before)
@@ -107,7 +107,7 @@ class RoomTables:
         from alembic.script import ScriptDirectory
 
         scripts = ScriptDirectory(str(self.folder))
-        revision = self.found(connection)
+        revision = self.revision_in(connection)
         if revision not in (None, *(script.revision for script in scripts.walk_revisions())):
             raise FormatVersionError(
                 f"its {self.room} tables are of revision {revision!r}, which no covpool "

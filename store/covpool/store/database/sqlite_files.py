@@ -1,6 +1,6 @@
 """SQLite files for reading only: also on a file system that cannot be written, or in another's folder.
 
-SQLite reads a database in WAL mode with a file of its own beside it, which it makes when there is none. Where
+SQLite reads a database in WAL mode with a second file next to it, which it makes when there is none. Where
 it cannot, and no log is there either, the file alone is the database and nobody writes it. It is opened as
 such for one transaction at a time, and what was read counts only if the file has not changed meanwhile. A log
 without SQLite's file is read from a copy of both.
@@ -27,7 +27,7 @@ _FILE = "alone"
 
 
 def file_engine(url: URL) -> Engine:
-    """An engine that reads the file, whoever may write it; not one of which `log_alone` holds."""
+    """An engine that reads the file, also while others write it; not if `log_alone`."""
     path = Path(url.database or "").absolute()
     alone = not os.access(path.parent, os.W_OK)
     engine = sa.create_engine(
@@ -132,7 +132,7 @@ def log_alone(path: Path) -> bool:
 
 
 def _tidy(path: Path) -> None:
-    """Remove the files that SQLite made for readers and leaves behind, where nobody uses them."""
+    """Delete the files that SQLite made for readers, if no process uses them."""
     with suppress(sqlite3.Error):
         if _sides(path)[0].exists() and not _size(_sides(path)[0]):
             with closing(sqlite3.connect(path)) as last:

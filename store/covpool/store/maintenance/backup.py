@@ -159,7 +159,7 @@ def _copy_tables(snapshot: Connection, target: Database) -> None:
     """Replace the rows of all rooms in the target's database by those of `snapshot`, in one transaction."""
     tables: list[sa.Table] = []
     for room in rooms().values():
-        revision = room.found(snapshot)
+        revision = room.revision_in(snapshot)
         if revision not in (None, room.revision):
             raise FormatVersionError(
                 f"the {room.room} tables are of revision {revision}, and this covpool copies those of "

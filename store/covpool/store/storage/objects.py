@@ -172,7 +172,7 @@ class Objects:
             fsync(self._root, paths, folders_exist=folders_exist)
 
     def delete_folder(self, path: str) -> None:
-        """Remove a folder and all it holds; object storage has none that could stay behind."""
+        """Delete a folder with its content; object storage has no folders."""
         self._require_writable(path)
         if self._root is not None:
             shutil.rmtree(self._root / path, ignore_errors=True)
