@@ -44,9 +44,9 @@ def principal_axes(
 ) -> PrincipalAxes:
     """The first k principal axes of the z-scored columns of an (n, p) table, which may lie on disk.
 
-    Float64 sums over blocks of rows; apart from a block it holds p x k numbers, or the square of the shorter side
-    when that is at most `exact_side`. Larger tables take randomised subspace iteration (Halko, Martinsson and
-    Tropp 2011, algorithm 4.4), seeded.
+    Float64 sums over blocks of rows; apart from a block it holds p x k numbers, or the square of the shorter
+    side when that is at most `exact_side`. Larger tables take randomised subspace iteration (Halko,
+    Martinsson and Tropp 2011, algorithm 4.4), seeded.
 
     Raises:
         ValueError: k is not from 1 to the shorter side.
