@@ -66,7 +66,7 @@ class LocationError(StoreError, ValueError):
 
 
 class StoreNotFoundError(LocationError, LookupError):
-    """There is no store at the location, and whoever asked only reads."""
+    """There is no store at the location, and none is to be created."""
 
 
 class PoolingError(StoreError, ValueError):

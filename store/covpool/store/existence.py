@@ -87,8 +87,8 @@ def require_catalog(database: Database, location: str | Path) -> None:
         CatalogError: the database cannot be reached, or refused.
     """
     with database.reading() as connection:
-        found = TABLES.found(connection)
-    if found is None:
+        revision = TABLES.revision_in(connection)
+    if revision is None:
         raise StoreNotFoundError(
             f"there is no store at {location}: database {database.name} holds no catalog; check the "
             "location and --catalog (COVPOOL_CATALOG)"

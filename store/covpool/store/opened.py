@@ -1,6 +1,6 @@
-"""OpenedStore: the catalog and the arrays of one store, and what they hold under a key.
+"""OpenedStore: the catalog and the arrays of one store, and reading by key.
 
-What maintenance works on; `Store` adds what users do with it.
+Maintenance works on it; `Store` adds the rest of the public interface.
 """
 
 from collections.abc import Callable, Mapping
@@ -65,17 +65,17 @@ class OpenedStore:
         where: str = "the store",
     ) -> None:
         self.catalog = catalog
-        #: Why catalog and arrays are known not to be of the same moment; None where they are.
+        #: Why catalog and arrays are not of the same moment; None if they seem to be.
         self.outdated = outdated
         self.where = where
         self.names = Names(catalog.database)
-        #: The Zarr hierarchy's files as they lie there, for readers elsewhere.
+        #: The files of the Zarr hierarchy, for remote readers.
         self.files = StoredFiles(storage)
         self.codec = codec_id(codec)
         self.durability = durability
         self.storage = storage
         self.objects = Objects(storage)
-        #: What is known of sequences that are not finished.
+        #: Partial sums of unfinished sequences.
         self.partials = Partials(self.objects)
         self._arrays: dict[tuple[str, int], RowArrays] = {}
         self._lock = Lock()
@@ -96,7 +96,7 @@ class OpenedStore:
         """Open a store, or create one in an empty or new directory or prefix.
 
         Args:
-            location: a directory, "s3://bucket/prefix", or "memory://" for one that lives in this process.
+            location: a directory, "s3://bucket/prefix", or "memory://" for one in the memory of this process.
             catalog: database URL (sqlite:///path, postgresql://user:password@host/name); by default SQLite
                 inside the directory. Object storage needs one.
             codec: how new keys are stored: "lossless", "cold" (exact, mostly smaller, slower to write), or
@@ -104,19 +104,19 @@ class OpenedStore:
                 Reading needs none, and a key that has a row keeps the codec of that row.
             options: of object storage (endpoint, region, access_key_id, secret_access_key, …); what is not
                 named comes from the environment (AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID, …).
-            durability: "process", or "power-loss" to force a directory's chunks and catalog to the disk
+            durability: "process", or "power-loss" to flush a directory's chunks and catalog to the disk
                 before `put` returns (see `storage.durability`); object storage and database servers
-                see to that themselves.
-            lost_catalog: take arrays without a catalog, for `maintenance.rebuild` to make it again.
-            create: False where a store must be there already: nothing is made of a mistyped path.
-            read_only: for reading only; implies `create=False`. Nothing is written, locked or made, so that
-                a read-only mount or bucket will do, and a server whose role may only select. Whatever would
-                write raises `ReadOnlyError`. A SQLite catalog of an earlier covpool is read as it is; of one
-                that is being written to elsewhere each look-up sees what is committed.
+                always do so.
+            lost_catalog: accept arrays without a catalog, so that `maintenance.rebuild` can make it again.
+            create: False to require an existing store, so that a mistyped path makes none.
+            read_only: for reading only; implies `create=False`. Nothing is written, locked or made: a
+                read-only mount or bucket is enough, and a database role that may only select. Methods that
+                write raise `ReadOnlyError`. A SQLite catalog of an earlier covpool can be read; if others
+                write to the catalog, each look-up sees what is committed.
 
         Raises:
-            ReadOnlyError: the directory may only be read, and is to be opened for writing.
-            StoreNotFoundError: there is no store, and none is to be created.
+            ReadOnlyError: the directory is not writable, and `read_only` is False.
+            StoreNotFoundError: there is no store, and `create` is False.
             LocationError: the location is of no supported kind, is a file, or cannot be created.
             CatalogError: the database named by `catalog` cannot be reached, or refused.
             StorageError: the object storage cannot be reached, or refused.
@@ -140,13 +140,13 @@ class OpenedStore:
                     require_catalog(database, location)
             if read_only:
                 database = readable(database)
-            found = Catalog(database, str(location))
+            tables = Catalog(database, str(location))
             open_root(storage, str(location))
             older = outdated(database, storage, str(location))
             if not lost_catalog and _knows_none(database, storage):
-                told = f" ({older})" if older else ""
+                detail = f" ({older})" if older else ""
                 raise LocationError(
-                    f"{location}: has arrays, and a catalog that knows none of them{told}; give the right "
+                    f"{location}: has arrays, and a catalog that knows none of them{detail}; give the right "
                     "--catalog, or make it again with: covpool store rebuild"
                 )
             if not (lost_catalog or older or read_only):
@@ -156,7 +156,7 @@ class OpenedStore:
                     raise type(error)(f"{error}; {READ_ONLY_REMEDY}") from error
         except StoreError as error:
             database.close()
-            # Of a database that nobody named the reader knows only the location.
+            # Without a `catalog` argument the user knows only the location.
             if isinstance(error, CatalogError) and catalog is None:
                 raise LocationError(f"{location}: the catalog cannot be opened; {error}") from error
             raise
@@ -166,11 +166,11 @@ class OpenedStore:
                 f"{location}: the arrays cannot be opened ({_first_line(error)}); "
                 "check the permissions, the free space, and that nothing else wrote there"
             ) from error
-        return cls(storage, found, codec, durability, outdated=older, where=str(location))
+        return cls(storage, tables, codec, durability, outdated=older, where=str(location))
 
     @property
     def database(self) -> Database:
-        """The catalog's, which other rooms share."""
+        """The catalog's database, which other rooms share."""
         return self.catalog.database
 
     @property
@@ -200,13 +200,13 @@ class OpenedStore:
             )
 
     def require_current(self) -> None:
-        """Refuse what cannot be done where catalog and arrays are not of the same moment.
+        """Refuse to go on if catalog and arrays are not of the same moment.
 
         Raises:
             OutdatedCatalogError: it is; the message says by what it is known.
         """
         if self.outdated is not None:
-            # Somebody may have rebuilt it since.
+            # Another process may have rebuilt it in the meantime.
             self.outdated = outdated(self.database, self.storage, self.where)
         if self.outdated is not None:
             raise OutdatedCatalogError(
@@ -215,17 +215,17 @@ class OpenedStore:
             )
 
     def found_outdated(self, error: OutdatedCatalogError) -> None:
-        """Stop writing, here and wherever the store is opened next."""
+        """Stop writing, here and in every process that opens the store later."""
         self.outdated = str(error)
         declare_outdated(self.storage, self.where)
 
     def rebuilt(self) -> None:
-        """Write again: the catalog has been brought up to the arrays."""
+        """Allow writing again after the catalog was rebuilt from the arrays."""
         opened_for_writing(self.database, self.storage, self.where)
         self.outdated = None
 
     def get(self, key: MomentsKey | str) -> Moments:
-        """The moments of a key, given whole or as its digest.
+        """The moments of a key, or of its digest.
 
         Raises:
             KeyNotFoundError: there is no ready entry.
@@ -239,10 +239,10 @@ class OpenedStore:
         Raises:
             KeyNotFoundError: there is none.
         """
-        found = self.catalog.find(str(key))
-        if found is None:
+        entry = self.catalog.find(str(key))
+        if entry is None:
             raise KeyNotFoundError(f"{key}: not in the store; extract it first")
-        return found
+        return entry
 
     def close(self) -> None:
         """Release the database connections."""
@@ -261,10 +261,10 @@ class OpenedStore:
         self.close()
 
     def record_at(self, place: Place) -> Record | None:
-        """What the row at a place says of itself; None where the row is missing or not whole.
+        """The record of the row at a place; None if the row is missing or damaged.
 
         Raises:
-            StorageError: the storage cannot be reached, which tells nothing of the row.
+            StorageError: the storage cannot be reached, so that the state of the row is unknown.
         """
         try:
             return self.arrays_of(place).whole(place.row)
@@ -277,14 +277,14 @@ class OpenedStore:
             try:
                 return take(self.arrays_of(entry.place), entry)
             except CorruptEntryError:
-                # Replaced since the catalog was asked, and the old row swept: the new one is read.
+                # The row may have been replaced and deleted since the look-up: read the new one.
                 current = self.catalog.find(entry.key)
                 if current is None or current.place == entry.place:
                     raise
                 entry = current
 
     def arrays_of(self, place: Place) -> RowArrays:
-        """The arrays that a place lies in.
+        """The arrays of a place.
 
         Raises:
             CorruptEntryError: their metadata are damaged or missing.
@@ -315,12 +315,12 @@ class OpenedStore:
 
 
 def _knows_none(database: Database, storage: ZarrStorage) -> bool:
-    """Whether there are arrays, and the catalog has not heard of any."""
+    """Whether there are arrays, and the catalog has no namespace."""
     ledger = Ledger(database)
-    # Asked again at last: another process may just be making the first.
+    # Checked again at the end: another process may be making the first namespace.
     return not ledger.namespaces() and bool(stored_namespaces(storage)) and not ledger.namespaces()
 
 
 def _first_line(error: Exception) -> str:
-    """What an error says, on one line."""
+    """The first line of an error message."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,4 +1,4 @@
-"""Outages: a storage or database that is away, full or read-only, told apart from damage and from bad input.
+"""Outages: a storage or database that is away, full or read-only, as opposed to damage and bad input.
 
 Whoever meets one waits and tries again; nothing that was being computed is to blame.
 """
@@ -33,15 +33,15 @@ _AWAY = frozenset(
 
 def is_outage(error: BaseException) -> bool:
     """Whether an error, or what it came from, says that storage or database are away, full or read-only."""
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, CatalogError):
-            return not _is_wrong(found)
-        if isinstance(found, StorageError | OutdatedCatalogError):
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, CatalogError):
+            return not _is_wrong(cause)
+        if isinstance(cause, StorageError | OutdatedCatalogError):
             return True
-        if isinstance(found, OSError) and found.errno in _AWAY:
+        if isinstance(cause, OSError) and cause.errno in _AWAY:
             return True
-        found = found.__cause__
+        cause = cause.__cause__
     return False
 
 
@@ -57,7 +57,7 @@ def _is_wrong(error: CatalogError) -> bool:
 
 
 def probe(store: OpenedStore) -> None:
-    """Write an object, read it back and remove it.
+    """Write an object, read it back and delete it.
 
     Raises:
         StorageError: the arrays are not there, or cannot be written.
@@ -66,13 +66,13 @@ def probe(store: OpenedStore) -> None:
     """
     store.require_writable()
     content = os.urandom(_LOCAL_BYTES if store.objects.is_local else _REMOTE_BYTES)
-    # Where rows are written; `gc` sweeps one that was left by a process that died.
+    # In the folder of the rows; `gc` deletes one that an interrupted process left.
     path = f"{ARRAYS}/probe.{uuid4().hex}{PARTIAL}"
     try:
         require_arrays_of(store.database, store.storage, store.where)
         try:
             store.objects.write(path, content)
-            found = store.objects.read(path)
+            read_back = store.objects.read(path)
         finally:
             store.objects.delete(path)
     except StorageError:
@@ -82,5 +82,5 @@ def probe(store: OpenedStore) -> None:
             f"{store.where}: cannot be written ({error.strerror or error}); make room, or fix the mount or "
             "the permissions"
         ) from error
-    if found != content:
+    if read_back != content:
         raise StorageError(f"{store.where}: does not give back what was written; check the storage")

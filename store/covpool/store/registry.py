@@ -15,14 +15,14 @@ T = TypeVar("T")
 
 
 class Registry(Mapping[str, T]):
-    """What is offered in one entry-point group, in the order of the names.
+    """The objects of one entry-point group, sorted by name.
 
-    Names are read when one is first asked for. An object is imported when it is first used.
+    Names are read at the first look-up. An object is imported at its first use.
 
     Args:
         group: of the entry points.
         kind: class of every object in it (`type` of a group of classes), or a test that each passes.
-        error: raised, with what to do, where a package offers something that cannot be used.
+        error: raised, with a remedy, if a package offers an object that cannot be used.
     """
 
     def __init__(self, group: str, kind: type | Callable[[object], bool], error: type[Exception]) -> None:
@@ -31,17 +31,17 @@ class Registry(Mapping[str, T]):
 
     @cached_property
     def _offers(self) -> dict[str, EntryPoint]:
-        found: dict[str, EntryPoint] = {}
+        offers: dict[str, EntryPoint] = {}
         for offer in entry_points(group=self.group):
-            if offer.name in found:
+            if offer.name in offers:
                 raise self._error(
-                    f"{self.group}: {_package(found[offer.name])} and {_package(offer)} both offer "
+                    f"{self.group}: {_package(offers[offer.name])} and {_package(offer)} both offer "
                     f"{offer.name!r}; uninstall one of them"
                 )
-            found[offer.name] = offer
-        if not found:
+            offers[offer.name] = offer
+        if not offers:
             raise self._error(f"{self.group}: no package offers any; install covpool anew")
-        return dict(sorted(found.items()))
+        return dict(sorted(offers.items()))
 
     def __getitem__(self, name: str) -> T:
         if name not in self._loaded:
@@ -60,15 +60,15 @@ class Registry(Mapping[str, T]):
     def _imported(self, offer: EntryPoint) -> T:
         where = f"{self.group}: {offer.name!r} of {_package(offer)}"
         try:
-            found: T = offer.load()
+            value: T = offer.load()
         except (ImportError, AttributeError) as error:
             raise self._error(
                 f"{where} cannot be imported ({error}); repair that package or uninstall it"
             ) from error
         kind = self._kind
-        if not (isinstance(found, kind) if isinstance(kind, type) else kind(found)):
+        if not (isinstance(value, kind) if isinstance(kind, type) else kind(value)):
             raise self._error(f"{where} is no {kind.__name__}; repair that package or uninstall it")
-        return found
+        return value
 
 
 def _package(offer: EntryPoint) -> str:

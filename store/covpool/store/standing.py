@@ -1,11 +1,11 @@
 """Standing: whether a catalog is as new as the arrays it describes, and belongs to them.
 
-A store has an identity and a serial, which grows whenever it is opened for writing. Both are kept twice:
-in the catalog, and in the object `store.json` beside the arrays. A catalog with a smaller serial than its
-arrays is a copy from before (a restored backup, a file without its write-ahead log), and so is one that has
-not handed out rows or copies that exist. Arrays with a smaller serial, which lack the latest rows, are such a
-copy themselves. Such a catalog may be read, but nothing is written through it until
-`covpool store rebuild`: its next rows are others' already.
+A store has an identity and a serial, which grows whenever it is opened for writing. Both are stored twice:
+in the catalog, and in the object `store.json` next to the arrays. A catalog with a smaller serial than its
+arrays is an old copy (a restored backup, a file without its write-ahead log), and so is one that has not
+handed out rows or copies that exist. Arrays with a smaller serial that lack the latest rows are an old copy
+too. Such a catalog may be read, but is not written to before `covpool store rebuild`: the rows it would hand
+out next are in use.
 """
 
 import json
@@ -33,20 +33,20 @@ from covpool.store.storage.objects import Objects
 STORE_FILE = "store.json"
 
 _STORE, _SERIAL = "store", "serial"
-#: Rows behind the last one handed out that are looked for: some may have been swept.
+#: Rows after the last one handed out that are checked: some may have been deleted.
 _PROBED = (0, 1, 2, 3, 7, 15, 31, 63)
-#: Rows made ready last that are looked for where the arrays seem older.
+#: Latest ready rows that are checked if the arrays seem older.
 _LATEST = 16
 
 
 @dataclass(frozen=True)
 class Standing:
-    """What a catalog, or the arrays, say of a store.
+    """The identity and age of a store, according to its catalog or to its arrays.
 
     Attributes:
-        store: identity, the same for as long as the store lives.
-        serial: how often it was opened for writing, as far as this half knows.
-        unfinished: of arrays: another store is being copied into them, or was, and not to the end.
+        store: identity, which never changes.
+        serial: how often it was opened for writing.
+        unfinished: of arrays: a backup or restore into them has not ended.
     """
 
     store: str
@@ -55,7 +55,7 @@ class Standing:
 
 
 def outdated(database: Database, storage: ZarrStorage, where: str) -> str | None:
-    """Why catalog and arrays are not of the same moment, in one sentence; None where nothing says so.
+    """Why catalog and arrays are not of the same moment, in one sentence; None if they seem to be.
 
     Raises:
         LocationError: the catalog is that of another store.
@@ -75,23 +75,23 @@ def outdated(database: Database, storage: ZarrStorage, where: str) -> str | None
             return (
                 f"the store was opened for writing {of_arrays.serial - opened} time(s) since the catalog was"
             )
-        # So it is also where a process died between the two; then the rows are there.
+        # A process that ended between the two updates leaves the same state, but then the rows exist.
         if opened > of_arrays.serial and (lost := _lost(database, objects)):
             return f"{lost} of the rows that the catalog made ready last are not there: the arrays are older"
     if not objects.is_local:
-        # A row that was handed out is noticed when it is written: looking for it costs requests.
+        # On object storage this check costs requests; writing to such a row raises an error anyway.
         return None
     return next(_unknown_to(database, storage, objects), None)
 
 
 def require_arrays_of(database: Database, storage: ZarrStorage, where: str) -> None:
-    """Refuse to take for damage what is the absence of the arrays: an unmounted disk, an emptied folder.
+    """Raise if the arrays are missing (an unmounted disk, an emptied folder), which is no damage.
 
     Raises:
         StorageError: the arrays that belong to this catalog are not there.
     """
-    here, known = _of_arrays(Objects(storage), where), _of_catalog(database)
-    if here is None or known is None or here.store != known.store:
+    of_arrays, of_catalog = _of_arrays(Objects(storage), where), _of_catalog(database)
+    if of_arrays is None or of_catalog is None or of_arrays.store != of_catalog.store:
         raise StorageError(
             f"{where}: the arrays of this store are not there ({STORE_FILE} is missing, or another's); "
             "mount it, or bring them back"
@@ -99,14 +99,16 @@ def require_arrays_of(database: Database, storage: ZarrStorage, where: str) -> N
 
 
 def opened_for_writing(database: Database, storage: ZarrStorage, where: str) -> None:
-    """Count this opening in the catalog, on disk for good, and then beside the arrays."""
+    """Count this opening in the catalog, flushed to disk, and then next to the arrays."""
     objects = Objects(storage)
-    found = _of_arrays(objects, where)
+    of_arrays = _of_arrays(objects, where)
     with database.writing(durable=True) as connection:
         advisory_lock(connection, "covpool store serial")
-        known = _read(connection)
-        store = known.store if known else found.store if found else uuid4().hex
-        standing = Standing(store, max(known.serial if known else 0, found.serial if found else 0) + 1)
+        of_catalog = _read(connection)
+        store = of_catalog.store if of_catalog else of_arrays.store if of_arrays else uuid4().hex
+        standing = Standing(
+            store, max(of_catalog.serial if of_catalog else 0, of_arrays.serial if of_arrays else 0) + 1
+        )
         connection.execute(sa.delete(meta).where(meta.c.name.in_((_STORE, _SERIAL))))
         values = {_STORE: standing.store, _SERIAL: str(standing.serial)}
         connection.execute(sa.insert(meta), [{"name": name, "value": text} for name, text in values.items()])
@@ -114,45 +116,45 @@ def opened_for_writing(database: Database, storage: ZarrStorage, where: str) -> 
 
 
 def declare_outdated(storage: ZarrStorage, where: str) -> None:
-    """Have every later opening find the catalog older than the arrays."""
+    """Mark the catalog as older than the arrays, for every later opening."""
     objects = Objects(storage)
-    found = _of_arrays(objects, where)
-    if found is not None:
-        _write(objects, Standing(found.store, found.serial + 1), where)
+    of_arrays = _of_arrays(objects, where)
+    if of_arrays is not None:
+        _write(objects, Standing(of_arrays.store, of_arrays.serial + 1), where)
 
 
 def declare_unfinished(database: Database, storage: ZarrStorage, where: str) -> None:
-    """Have every opening of these arrays find that a copy of a catalog's store into them has not ended.
-
-    Until they are opened for writing when it has.
+    """Mark the arrays as an unfinished copy of a catalog's store, until they are opened for writing.
 
     Raises:
-        LocationError: they are those of another store.
+        LocationError: they belong to another store.
     """
     objects = Objects(storage)
-    of_catalog, there = _of_catalog(database), _of_arrays(objects, where)
-    if of_catalog is not None and there is not None and there.store != of_catalog.store:
-        raise LocationError(f"{where}: holds store {there.store[:8]}, not a backup of {of_catalog.store[:8]}")
-    store = of_catalog.store if of_catalog else there.store if there else uuid4().hex
-    serials = [one.serial for one in (of_catalog, there) if one is not None]
+    of_catalog, of_arrays = _of_catalog(database), _of_arrays(objects, where)
+    if of_catalog is not None and of_arrays is not None and of_arrays.store != of_catalog.store:
+        raise LocationError(
+            f"{where}: holds store {of_arrays.store[:8]}, not a backup of {of_catalog.store[:8]}"
+        )
+    store = of_catalog.store if of_catalog else of_arrays.store if of_arrays else uuid4().hex
+    serials = [standing.serial for standing in (of_catalog, of_arrays) if standing is not None]
     unfinished = Standing(store, max(serials, default=0), unfinished=True)
     objects.write(STORE_FILE, json.dumps(asdict(unfinished)).encode())
 
 
 def is_unfinished(storage: ZarrStorage, where: str) -> bool:
-    """Whether a copy into these arrays was begun and has not ended."""
-    there = _of_arrays(Objects(storage), where)
-    return there is not None and there.unfinished
+    """Whether the arrays are an unfinished copy."""
+    of_arrays = _of_arrays(Objects(storage), where)
+    return of_arrays is not None and of_arrays.unfinished
 
 
 def has_standing(database: Database, storage: ZarrStorage, where: str) -> tuple[bool, bool]:
-    """Whether a catalog, and arrays, say which store they are of."""
+    """Whether a catalog, and arrays, have the identity of a store."""
     return _of_catalog(database) is not None, _of_arrays(Objects(storage), where) is not None
 
 
 def _write(objects: Objects, standing: Standing, where: str) -> None:
-    there = _of_arrays(objects, where)
-    if there is None or there.unfinished or there.serial < standing.serial:
+    of_arrays = _of_arrays(objects, where)
+    if of_arrays is None or of_arrays.unfinished or of_arrays.serial < standing.serial:
         objects.write(STORE_FILE, json.dumps(asdict(standing)).encode())
 
 
@@ -161,8 +163,8 @@ def _of_arrays(objects: Objects, where: str) -> Standing | None:
     if text is None:
         return None
     try:
-        found = json.loads(text)
-        return Standing(str(found[_STORE]), int(found[_SERIAL]), bool(found.get("unfinished")))
+        fields = json.loads(text)
+        return Standing(str(fields[_STORE]), int(fields[_SERIAL]), bool(fields.get("unfinished")))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LocationError(
             f"{where}: {STORE_FILE} is damaged ({error}); remove it and run covpool store rebuild"
@@ -176,12 +178,12 @@ def _of_catalog(database: Database) -> Standing | None:
 
 def _read(connection: Connection) -> Standing | None:
     query = sa.select(meta.c.name, meta.c.value).where(meta.c.name.in_((_STORE, _SERIAL)))
-    found = {row.name: row.value for row in connection.execute(query)}
-    return Standing(found[_STORE], int(found[_SERIAL])) if len(found) == 2 else None
+    values = {row.name: row.value for row in connection.execute(query)}
+    return Standing(values[_STORE], int(values[_SERIAL])) if len(values) == 2 else None
 
 
 def _lost(database: Database, objects: Objects) -> int:
-    """How many of the rows made ready last lie in no array."""
+    """How many of the latest ready rows are missing in the arrays."""
     query = select_entries().where(entries.c.state == READY).order_by(entries.c.since.desc()).limit(_LATEST)
     with database.reading() as connection:
         latest = [entry_of(row).place for row in connection.execute(query)]
@@ -199,17 +201,17 @@ def _unknown_to(database: Database, storage: ZarrStorage, objects: Objects) -> I
     ledger = Ledger(database)
     for name, (namespace, next_row) in ledger.namespaces().items():
         for row in (next_row + step for step in _PROBED):
-            # Written by a living writer, the row has been handed out since.
+            # A running writer may have got the row since: read the catalog again.
             if _has_row(objects, namespace, row) and row >= ledger.namespaces()[name][1]:
                 yield f"row {row} of {generation_path(namespace, 0)} was handed out after it"
         for generation in generations(objects, name):
             path = generation_path(namespace, generation)
             try:
                 complete = is_marked(storage, path, SEALED) and objects.exists(f"{path}/{RECORD}/zarr.json")
-                # What the arrays say is read first: the catalog is told before they are made.
+                # Read the arrays first: a copy is entered in the catalog before it is made.
                 read_from = complete and is_marked(storage, path, USED_MARK)
             except CorruptEntryError:
-                # It tells nothing of the catalog; who reads from the copy has it mended.
+                # This is not a fault of the catalog; a reader of the copy repairs the description.
                 continue
             state = Copies(database).states(name).get(generation)
             if complete and (state is None or (read_from and state == BUILDING)):

@@ -1,4 +1,4 @@
-"""Store: moments by key, in Zarr arrays behind a catalog."""
+"""Store: moments by key, in Zarr arrays with a catalog."""
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
@@ -34,14 +34,14 @@ class Store(OpenedStore):
     ) -> None:
         """Cache moments under a key; what is stored there intact stays, whatever its bits.
 
-        Where the stored moments are damaged, or others are to replace them, the new ones take a row of their
-        own and replace the old one in a single step: a reader sees the ones or the others.
+        Where the stored moments are damaged, or others are to replace them, the new ones get a new row,
+        which replaces the old one in a single step: a reader sees the old or the new moments.
 
         Args:
             key: the identity of the moments.
             moments: float32 or float64; stored in that dtype. Of the second moment the upper triangle is
-                kept.
-            replace: other moments that are stored under the key, if their bits differ.
+                stored.
+            replace: replace moments that are stored under the key, if their bits differ.
             also: runs in the transaction that makes the row readable (the service ends its job there).
 
         Raises:
@@ -62,30 +62,30 @@ class Store(OpenedStore):
     ) -> None:
         """Cache moments under several keys, which become readable together.
 
-        All are in memory at once, and share two transactions: for small matrices that is half of the cost.
-        Of a key given twice the latter moments count. Otherwise as `put`, errors included: when one is
-        refused, none becomes readable.
+        All are in memory at once and share two transactions, which halves the cost for small matrices. If a
+        key occurs twice, the last moments count. Otherwise as `put`, with the same errors: if one is refused,
+        none becomes readable.
         """
         put_all(self, items, also, replace=replace)
 
     def get_many(self, keys: Iterable[MomentsKey | str], *, threads: int = 2) -> Iterator[Moments]:
         """Moments of many keys, in their order, read ahead on several threads.
 
-        At most `2 * threads` matrices are held beyond the one that was handed out.
+        At most `2 * threads` matrices are in memory in addition to the current one.
 
         Raises:
             KeyNotFoundError, CorruptEntryError: as `get`, when the turn of that key comes.
-            ValueError: there is not even one thread.
+            ValueError: `threads` is below 1.
         """
         if threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
         return in_order(self.get, keys, threads=threads, ahead=2 * threads)
 
     def chunk(self, key: MomentsKey | str) -> bytes:
-        """The second moment's chunk of a key as its namespace encodes it, its checksum tested.
+        """The encoded chunk of a key's second moment, in the codec of its namespace, verified.
 
-        These are the bytes on disk; where a compacted copy has a codec of its own they are made again, so
-        that a key's chunk is the same before and after.
+        These are the bytes on disk. If a compacted copy has another codec, the chunk is encoded again and
+        stays the same.
 
         Raises:
             KeyNotFoundError: there is no ready entry.
@@ -103,8 +103,8 @@ class Store(OpenedStore):
         """Every ready key, in the order of their digests.
 
         Args:
-            sequence: digest of bases; then the keys of that sequence only, one per layer, selection and so on
-                (their recipes tell).
+            sequence: digest of bases; then only the keys of that sequence, which differ in their recipes
+                (layer, selection, …).
         """
         return (entry.moments_key for entry in self.catalog.entries(sequence=sequence))
 

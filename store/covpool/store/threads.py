@@ -1,12 +1,12 @@
-"""Threads of linear algebra: matrices are worked on side by side, each on one thread of numpy's BLAS.
+"""Threads of linear algebra: matrices are processed in parallel, each on one thread of numpy's BLAS.
 
 BLAS divides even a 64 x 64 decomposition among threads, which wait for each other at every step. With the
 cores idle that gains nothing (two cores: d = 64 the same time, 512 0.9 of it, 1536 0.7 of it); with the cores
 busy it costs 4 to 15 times the time at d = 64 and up to 12 times at d = 1536. One thread for each matrix is
 as fast on idle cores, where several matrices are worked on, and its bits depend on neither load nor cores.
 
-OpenBLAS has one number of threads for the whole process, so who needs one thread is counted: the first to
-come sets it, the last to leave puts back what was. MKL, and OpenBLAS over OpenMP, have one for every thread.
+OpenBLAS has one number of threads for the whole process, so the users of this rule are counted: the first
+sets it, the last restores the old number. MKL, and OpenBLAS over OpenMP, have one for every thread.
 """
 
 import os
@@ -24,38 +24,38 @@ from threadpoolctl import ThreadpoolController
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-#: A matrix of this side, worked on alone, may have all threads; see above for what that gains and costs.
+#: From this side on a single matrix may use all threads; see above for gain and cost.
 LARGE = 1536
 
-#: Bytes that matrices worked on side by side may take, and float64 copies that a root of one needs.
+#: Bytes for matrices that are processed in parallel, and float64 copies that a root of one needs.
 MEMORY_BYTES = 2 << 30
 COPIES = 5
 
 
 @contextmanager
 def one_thread(side: int = 0) -> Iterator[None]:
-    """One BLAS thread for what the body does.
+    """One BLAS thread while the body runs.
 
-    Of a BLAS with one number for the process this holds for all of its threads, until the last body under
-    this rule has ended.
+    If the BLAS has one number for the process, this holds for all of its threads, until the last such body
+    has ended.
 
     Args:
-        side: of the one matrix that is worked on; from `LARGE` on nothing is changed.
+        side: of a single matrix that is processed; from `LARGE` on nothing is changed.
     """
     if side >= LARGE:
         yield
         return
     shared, own = _libraries()
-    before = [(one, one.num_threads) for one in own]
-    for one in own:
-        one.set_num_threads(1)
+    before = [(library, library.num_threads) for library in own]
+    for library in own:
+        library.set_num_threads(1)
     shared.enter()
     try:
         yield
     finally:
         shared.leave()
-        for one, number in before:
-            one.set_num_threads(number)
+        for library, number in before:
+            library.set_num_threads(number)
 
 
 def side_by_side(
@@ -64,9 +64,9 @@ def side_by_side(
     """`work` of every item, in their order, on as many threads as there are cores, each with one BLAS thread.
 
     Args:
-        work: must bear being called by several threads.
-        items: read here, as far ahead as there are threads.
-        side: of the matrices; of wide ones so many are under way as `MEMORY_BYTES` hold.
+        work: must be thread-safe.
+        items: read in the calling thread, a little ahead.
+        side: of the matrices; at most as many are in work as fit into `MEMORY_BYTES`.
     """
     most = min(cores(), max(1, MEMORY_BYTES // (8 * COPIES * side * side)))
 
@@ -84,21 +84,21 @@ def in_order(
     """`work` of every item, in their order, on several threads.
 
     Args:
-        work: must bear being called by several threads.
-        items: read here, as they are wanted.
-        threads: that work at once.
-        ahead: items that are begun, or done, before the first is taken.
+        work: must be thread-safe.
+        items: read in the calling thread, when needed.
+        threads: number of threads.
+        ahead: items that are begun, or done, before the first result is taken.
     """
     left = iter(items)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="covpool")
     try:
-        waiting = deque(pool.submit(work, one) for one in islice(left, ahead))
+        waiting = deque(pool.submit(work, item) for item in islice(left, ahead))
         while waiting:
             result = waiting.popleft().result()
-            waiting.extend(pool.submit(work, one) for one in islice(left, 1))
+            waiting.extend(pool.submit(work, item) for item in islice(left, 1))
             yield result
     finally:
-        # Whoever stops early waits for what is under way, as a store may be closed next.
+        # On an early stop wait for items in work, as the store may be closed next.
         pool.shutdown(cancel_futures=True)
 
 
@@ -119,7 +119,7 @@ class _Shared:
     def enter(self) -> None:
         with self._lock:
             if self._inside == 0:
-                self._before = [one.num_threads for one in self._libraries]
+                self._before = [library.num_threads for library in self._libraries]
                 self._set([1] * len(self._libraries))
             self._inside += 1
 
@@ -130,12 +130,12 @@ class _Shared:
                 self._set(self._before)
 
     def _set(self, numbers: Iterable[int]) -> None:
-        for one, number in zip(self._libraries, numbers, strict=True):
+        for library, number in zip(self._libraries, numbers, strict=True):
             # threadpoolctl lets only the thread that was first set the number, and ignores all others. Here
-            # any thread may be the first or the last, and no thread has to be the one that stays.
-            one.clear_controlling_thread(force=True)
-            one.set_num_threads(number)
-            one.clear_controlling_thread(force=True)
+            # any thread may be the first or the last.
+            library.clear_controlling_thread(force=True)
+            library.set_num_threads(number)
+            library.clear_controlling_thread(force=True)
 
 
 @cache
@@ -146,6 +146,10 @@ def _libraries() -> tuple[_Shared, list[Any]]:
     """
     import numpy  # noqa: F401 (its BLAS must be there when it is looked up)
 
-    found = ThreadpoolController().select(user_api="blas").lib_controllers
-    shared = [one for one in found if one.internal_api == "openblas" and one.threading_layer != "openmp"]
-    return _Shared(shared), [one for one in found if one not in shared]
+    libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+    shared = [
+        library
+        for library in libraries
+        if library.internal_api == "openblas" and library.threading_layer != "openmp"
+    ]
+    return _Shared(shared), [library for library in libraries if library not in shared]

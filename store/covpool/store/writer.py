@@ -1,7 +1,7 @@
-"""Puts: moments into rows of their own, made readable in one step or not at all.
+"""Puts: moments are written to new rows, which become readable in one step or not at all.
 
-A key's moments stay as they are: other machines and other versions of libraries round otherwise, and who has
-read a key once must not find other bits under it. They are replaced where they are damaged, or when asked.
+Stored moments stay unchanged: other machines and other versions of libraries round differently, and a key
+must not change its bits between two reads. They are replaced only if they are damaged, or on request.
 """
 
 import logging
@@ -25,37 +25,37 @@ log = logging.getLogger(__name__)
 def put_all(
     store: OpenedStore,
     items: Iterable[tuple[MomentsKey, Moments]],
-    also: Callable[[Connection], None] | None,
+    on_commit: Callable[[Connection], None] | None,
     *,
     replace: bool,
 ) -> None:
     """See `Store.put_many`."""
-    given = {key.digest: (key, moments) for key, moments in items}
-    first = next(iter(given), "nothing to put")
-    for _, moments in given.values():
+    by_key = {key.digest: (key, moments) for key, moments in items}
+    first = next(iter(by_key), "nothing to put")
+    for _, moments in by_key.values():
         moments.validate()
     store.require_writable()
     wanted = [
         (key, Namespace(key.recipe, moments.width, str(moments.dtype), store.codec))
-        for key, moments in given.values()
+        for key, moments in by_key.values()
     ]
     reserved: list[Place] = []
     try:
         try:
-            rows = _rows(store, wanted, given, reserved, replace=replace)
-            written = [_write(store, *given[key], place, old) for key, place, old in rows]
+            rows = _rows(store, wanted, by_key, reserved, replace=replace)
+            written = [_write(store, *by_key[key], place, old) for key, place, old in rows]
             if written:
-                store.catalog.flip_ready(written, replace=replace, also=also)
-            elif also is not None:
+                store.catalog.flip_ready(written, replace=replace, on_commit=on_commit)
+            elif on_commit is not None:
                 with store.database.writing() as connection:
-                    also(connection)
+                    on_commit(connection)
         except BaseException:
-            # Whoever interrupts leaves no reservation behind either.
+            # Also on an interrupt, so that no reservation remains.
             with suppress(CatalogError):
                 for place in reserved:
                     store.catalog.give_up(place)
             raise
-        for key in given:
+        for key in by_key:
             with suppress(OSError):
                 store.partials.drop(key)
     except OutdatedCatalogError as error:
@@ -68,20 +68,20 @@ def put_all(
 def _rows(
     store: OpenedStore,
     wanted: list[tuple[MomentsKey, Namespace]],
-    given: dict[str, tuple[MomentsKey, Moments]],
+    by_key: dict[str, tuple[MomentsKey, Moments]],
     reserved: list[Place],
     *,
     replace: bool,
 ) -> Iterator[tuple[str, Place, Place | None]]:
     """Digests to be written, each with a reserved row and the one it replaces; also listed in `reserved`."""
-    found = store.catalog.find_or_reserve(wanted)
-    reserved += [one for one in found if isinstance(one, Place)]
-    for (key, namespace), one in zip(wanted, found, strict=True):
-        if isinstance(one, Place):
-            yield key.digest, one, None
-        elif not _stays(store, one, *given[key.digest], replace=replace):
+    slots = store.catalog.find_or_reserve(wanted)
+    reserved += [slot for slot in slots if isinstance(slot, Place)]
+    for (key, namespace), slot in zip(wanted, slots, strict=True):
+        if isinstance(slot, Place):
+            yield key.digest, slot, None
+        elif not _stays(store, slot, *by_key[key.digest], replace=replace):
             reserved.append(store.catalog.reserve(key, namespace))
-            yield key.digest, reserved[-1], one.place
+            yield key.digest, reserved[-1], slot.place
 
 
 def _write(store: OpenedStore, key: MomentsKey, moments: Moments, place: Place, old: Place | None) -> Written:
@@ -89,12 +89,12 @@ def _write(store: OpenedStore, key: MomentsKey, moments: Moments, place: Place, 
     assert isinstance(arrays, NamespaceArrays)
     record = arrays.write(place.row, key, moments)
     if store.durability == "power-loss":
-        arrays.force(place.row)
+        arrays.fsync(place.row)
     return Written(key, place, record, old)
 
 
 def _stays(store: OpenedStore, entry: Entry, key: MomentsKey, moments: Moments, *, replace: bool) -> bool:
-    """Whether what is stored there stays: it is intact, and the same, or other moments that are to stay."""
+    """Whether the stored moments stay: they are intact, and the same or not to be replaced."""
     if (moments.width, str(moments.dtype)) != (entry.namespace.width, entry.namespace.dtype):
         return False
     try:

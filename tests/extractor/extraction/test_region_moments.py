@@ -190,7 +190,7 @@ def test_what_is_no_region_is_refused(make: Callable[[], object], message: str) 
 
 def test_one_class_twice_or_none_is_refused(mini: Adapter) -> None:
     for regions in ([], [Region("CDS", ((0, 5),)), Region("CDS", ((5, 9),))]):
-        with pytest.raises(RegionError, match="at least one region class, and each once"):
+        with pytest.raises(RegionError, match="at least one selection, and each once"):
             extract(mini, BASES, ["up.6"], regions=regions)
 
 

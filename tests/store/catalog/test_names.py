@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from covpool.store import MomentsKey, Name, Store
-from covpool.store.catalog.names import Found
+from covpool.store.catalog.names import NamedEntry
 from covpool.store.catalog.tables import names as table
 from covpool.store.testing import example_key, example_moments
 
@@ -31,7 +31,7 @@ def put(store: Store, sequence: str, **recipe: Any) -> MomentsKey:
     return key
 
 
-def keys(found: list[Found]) -> set[str]:
+def keys(found: list[NamedEntry]) -> set[str]:
     return {one.entry.key for one in found}
 
 

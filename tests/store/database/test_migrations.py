@@ -54,7 +54,7 @@ def at_revision(tmp_path: Path, url: str, revision: str = FIRST, *, recorded: bo
 
 def test_a_new_database_is_made_at_the_newest_revision(tmp_path: Path, database_url: str) -> None:
     with Store.open(tmp_path, catalog=database_url) as store, store.database.reading() as connection:
-        assert TABLES.found(connection) == TABLES.revision
+        assert TABLES.revision_in(connection) == TABLES.revision
 
 
 def test_the_newest_revision_is_that_of_the_scripts_and_they_form_one_line() -> None:
@@ -133,7 +133,7 @@ def test_a_migration_that_fails_changes_nothing(
         with pytest.raises(ZeroDivisionError):
             TABLES.migrate(database)
     with database.reading() as connection:
-        assert TABLES.found(connection) == FIRST
+        assert TABLES.revision_in(connection) == FIRST
         assert not sa.inspect(connection).has_table("names")
     assert TABLES.migrate(database) == (FIRST, TABLES.revision)
     database.close()

@@ -95,7 +95,7 @@ def test_what_the_last_row_takes_with_it_happens_in_the_same_step(opened: Store)
 
     chunk(opened, "mean", 1).unlink()
     with pytest.raises(RuntimeError):
-        heal(opened, KEY, also=refuse)
+        heal(opened, KEY, on_commit=refuse)
     assert KEY in opened, "neither or both"
 
 

@@ -94,5 +94,5 @@ class Adapter(Protocol):
         A sequence's activations do not depend on the others. Blocks of a sequence and layer arrive as in
         `activations`; sequences may interleave. Arguments and errors as there, and `start`: a base before
         which no token is needed any more. A model that can leaves out what only such tokens take, so that the
-        first block of a layer may begin later than at 0, but not behind that base.
+        first block of a layer may begin later than at 0, but not after that base.
         """

@@ -1,4 +1,4 @@
-"""Device errors: torch's own exceptions as ours, so that none crosses the border of the extractor."""
+"""Device errors: exceptions of torch as errors of the extractor, so that callers see only these."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,16 +9,16 @@ from covpool.extractor.errors import DeviceError, ExtractionError, OutOfMemoryEr
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error says that memory ran out; torch has no class of its own for the CPU's."""
+    """Whether an error means that memory ran out; torch has no class for this on the CPU."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    said = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in said)
+    messages = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in messages)
 
 
 @contextmanager
 def own_errors() -> Iterator[None]:
-    """Raise what torch raises in the body as an error of the extractor; others pass.
+    """Raise exceptions of torch in the body as errors of the extractor; others pass.
 
     Raises:
         OutOfMemoryError: memory ran out.

@@ -41,17 +41,17 @@ log = logging.getLogger(__name__)
 
 def token_ids(bases: str, length: int) -> Tensor:
     """Token ids (length,) uint8 of text: its bytes, padded on the right."""
-    found = np.full(length, PAD, np.uint8)
+    ids = np.full(length, PAD, np.uint8)
     data = np.frombuffer(bases.encode(), np.uint8)
-    found[: len(data)] = data
-    return torch.from_numpy(found)
+    ids[: len(data)] = data
+    return torch.from_numpy(ids)
 
 
 class Evo2Adapter(Adapter):
     """Runs an Evo 2 network over sequences of any length, piece by piece with carried state, exactly.
 
-    One token is one base. Nothing is put before the sequence, and what pads the shorter members of a batch
-    lies behind them, where no earlier token sees it.
+    One token is one base. Nothing is put before the sequence, and the padding of shorter members of a batch
+    lies after them, where no earlier token sees it.
 
     Args:
         model: the description.
@@ -97,7 +97,7 @@ class Evo2Adapter(Adapter):
         files = model.checkpoint.weights
         tensors = read_weights(files, model.checkpoint.digests)
         network = load(config, tensors, str(files[0]))
-        # Else every weight would be held twice while it is cast.
+        # Otherwise every weight would be in memory twice during the cast.
         scales = {key: value for key, value in tensors.items() if key.endswith("._extra_state")}
         del tensors
         needed = dtype.itemsize * config.parameter_count
@@ -121,12 +121,12 @@ class Evo2Adapter(Adapter):
 
     @property
     def streamed(self) -> bool:
-        """Whether the blocks' weights rest elsewhere than where they run."""
+        """Whether the weights of the blocks are stored on another device than they run on."""
         return self.network.norm.scale.device != next(self.network.blocks.parameters()).device
 
     @property
     def budget(self) -> int:
-        """Bases that one forward may hold: the piece where it is given, else by the memory free now."""
+        """Bases that one forward may hold: the piece if there is one, else by the free memory."""
         if self.piece is not None:
             return self.piece
         per_token = bytes_per_token(self.network.config, self.dtype.itemsize)
@@ -190,16 +190,16 @@ class Evo2Adapter(Adapter):
             log.debug("model %s: %d tokens, %s", self.model.name, ids.shape[1], schedule)
             try:
                 for stage in run(self.network, ids, names, schedule):
-                    known = arrived[stage.name] - stage.start
-                    if known < stage.values.shape[1]:
+                    seen = arrived[stage.name] - stage.start
+                    if seen < stage.values.shape[1]:
                         arrived[stage.name] = stage.start + stage.values.shape[1]
-                        yield Stage(stage.name, stage.start + known, stage.values[:, known:])
+                        yield Stage(stage.name, stage.start + seen, stage.values[:, seen:])
                 return
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
                 failure = str(error).partition("\n")[0]
-            # Outside the handler: the error holds on to the activations of the frames it went through.
+            # Outside the handler, because the error keeps the activations of its frames in memory.
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             log.warning("model %s: out of memory, %s", self.model.name, schedule)
@@ -207,7 +207,7 @@ class Evo2Adapter(Adapter):
         needed = estimate(work, candidates[-1]).beside_weights
         raise CapacityError(
             f"model {self.model.name}: {ids.shape[1]:,} tokens do not fit into memory ({failure}); "
-            f"{candidates[-1]} takes about {needed / 2**30:.1f} GiB beside the weights, "
+            f"{candidates[-1]} takes about {needed / 2**30:.1f} GiB in addition to the weights, "
             f"{free_bytes(self.device) / 2**30:.1f} GiB are free: use a larger device, smaller pieces, or an "
             "earlier layer"
         )

@@ -19,7 +19,7 @@ PROMPTS = "prompts.csv"
 
 
 def check(adapter: Evo2Adapter, prompts: Path | None = None) -> Report:
-    """The mean over sequences of their mean cross-entropy, nats per token, beside the published one.
+    """The mean over sequences of their mean cross-entropy, nats per token, compared with the published one.
 
     Args:
         adapter: a loaded model.
@@ -34,8 +34,8 @@ def check(adapter: Evo2Adapter, prompts: Path | None = None) -> Report:
     published = PUBLISHED.get(name)
     expected = None if published is None else published.loss
     passed = None if expected is None else abs(loss - expected) <= TOLERANCE
-    told = "none published" if expected is None else f"{expected} ± {TOLERANCE}"
-    line = f"{name}: mean loss {loss:.4f} nats per token over {len(texts)} sequences; expected {told}"
+    expectation = "none published" if expected is None else f"{expected} ± {TOLERANCE}"
+    line = f"{name}: mean loss {loss:.4f} nats per token over {len(texts)} sequences; expected {expectation}"
     row = {"model": name, "loss": loss, "expected": expected, "sequences": len(texts), "passed": passed}
     return Report((line,), (row,), passed)
 
@@ -50,12 +50,12 @@ def read_prompts(path: Path) -> list[str]:
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            found = [row[0] for row in csv.reader(file) if row and len(row[0]) > 1][1:]
+            prompts = [row[0] for row in csv.reader(file) if row and len(row[0]) > 1][1:]
     except (OSError, ValueError, csv.Error) as error:
         raise ExtractionError(f"{path}: not a readable CSV file ({error}); give the prompts file") from error
-    if not found:
+    if not prompts:
         raise ExtractionError(f"{path}: no sequences below the header of its first column")
-    return found
+    return prompts
 
 
 @torch.inference_mode()

@@ -39,14 +39,14 @@ def token_ids(bases: str, length: int) -> Tensor:
 
 
 def published_key(config: NTv3Config, key: str) -> str | None:
-    """Our name of a published NTv3 key; None for what is known and not needed.
+    """The name here of a published NTv3 key; None for a key that is not needed.
 
     Not needed are the rotary buffer, which is always computed here, and a post-trained model's task heads.
     """
-    ours = key.removeprefix("core.")
-    if ours.endswith(".rotary_embedding.inv_freq"):
+    own_key = key.removeprefix("core.")
+    if own_key.endswith(".rotary_embedding.inv_freq"):
         return None
-    return None if config.conditions_vocab_size and ours.startswith(_TASK_HEADS) else ours
+    return None if config.conditions_vocab_size and own_key.startswith(_TASK_HEADS) else own_key
 
 
 class NTv3Adapter(Adapter):
@@ -92,7 +92,7 @@ class NTv3Adapter(Adapter):
 
     @property
     def budget(self) -> int:
-        """Bases that one forward may hold: the tile where it is given, else by the memory free now."""
+        """Bases that one forward may hold: the tile if there is one, else by the free memory."""
         if self.tile is not None:
             return self.tile
         widest = max(self.network.config.widths[:2])

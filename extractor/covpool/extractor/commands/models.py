@@ -94,8 +94,8 @@ def _body(model: Model) -> dict[str, object]:
         "max_bases": model.max_bases,
         "species": list(model.conditions),
         "layers": [
-            {"name": one.name, "width": one.width, "bases_per_token": one.bases_per_token}
-            for one in model.layers
+            {"name": layer.name, "width": layer.width, "bases_per_token": layer.bases_per_token}
+            for layer in model.layers
         ],
     }
 
@@ -103,7 +103,7 @@ def _body(model: Model) -> dict[str, object]:
 def _plan(name: str, length: int, layer: str | None, dtype: str, piece: int, as_json: bool) -> None:
     family, config = _family_and_config(name)
     if family.plan is None:
-        able = ", ".join(one.name for one in FAMILIES.values() if one.plan is not None)
+        able = ", ".join(family.name for family in FAMILIES.values() if family.plan is not None)
         raise click.UsageError(f"{name}: models of family {family.name} have no plan; those of {able} have")
     try:
         _show(
@@ -120,8 +120,8 @@ def _family_and_config(name: str) -> tuple[Family, ModelConfig]:
     try:
         model = describe(name)
     except LookupError as error:
-        known = ", ".join(name for family in FAMILIES.values() for name in family.published)
-        raise click.UsageError(f"{error}; published models are {known}") from error
+        published = ", ".join(name for family in FAMILIES.values() for name in family.published)
+        raise click.UsageError(f"{error}; published models are {published}") from error
     return model.family, model.config
 
 
@@ -130,13 +130,13 @@ def _check(name: str, prompts: Path | None, device: str | None, as_json: bool) -
 
     model = describe(name)
     if model.family.check is None:
-        able = ", ".join(one.name for one in FAMILIES.values() if one.check is not None)
+        able = ", ".join(family.name for family in FAMILIES.values() if family.check is not None)
         raise click.UsageError(
             f"{name}: models of family {model.family.name} have no test; those of {able} have"
         )
-    found = model.family.check(load_model(model, device=device), prompts)
-    _show(found, as_json=as_json)
-    if found.passed is False:
+    outcome = model.family.check(load_model(model, device=device), prompts)
+    _show(outcome, as_json=as_json)
+    if outcome.passed is False:
         raise ExtractionError(
             f"{model.name}: the loss is not the published one; weights, dtype or device are unsound"
         )

@@ -134,15 +134,15 @@ class SecondMoment:
     def resume(cls, partial: PartialSums, *, device: str | torch.device = "cpu") -> Self:
         """The accumulator that `partial` was taken of; adding the same rows then gives the same bits."""
         sums = torch.from_numpy(partial.sums)
-        found = cls(len(sums), device=device, dtype=sums.dtype)
-        found.count = partial.count
-        found._sum.copy_(sums)
-        found._products.copy_(torch.from_numpy(unpack(partial.products, len(sums))))
+        accumulator = cls(len(sums), device=device, dtype=sums.dtype)
+        accumulator.count = partial.count
+        accumulator._sum.copy_(sums)
+        accumulator._products.copy_(torch.from_numpy(unpack(partial.products, len(sums))))
         staged = torch.from_numpy(partial.staged).to(device, getattr(torch, partial.staged_dtype))
         if len(staged):
-            found._stage_for(staged)[: len(staged)] = staged
-            found._staged = len(staged)
-        return found
+            accumulator._stage_for(staged)[: len(staged)] = staged
+            accumulator._staged = len(staged)
+        return accumulator
 
     def _stage_for(self, block: Tensor) -> Tensor:
         if self._stage is None:

@@ -1,4 +1,4 @@
-"""Extraction: sequences through an adapter into one accumulator per sequence, layer and region class."""
+"""Extraction: sequences through an adapter into one accumulator per sequence, layer and selection."""
 
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as Ordered
@@ -22,7 +22,7 @@ from covpool.store.values.moments import Moments
 from covpool.store.values.partial_sums import PartialSums
 
 Progress = Callable[[int], None]
-#: Partial sums by layer and region class.
+#: Partial sums by layer and selection.
 Partial = Mapping[tuple[str, str], PartialSums]
 #: Called after every block with a function that takes the sums of the parts that are whole.
 Keep = Callable[[Callable[[], Partial]], None]
@@ -70,7 +70,7 @@ def extract(
     regions: Ordered[Region] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Moments] | dict[str, dict[str, Moments]]:
-    """Moments of each layer's activations over the whole sequence, or over each of its region classes.
+    """Moments of each layer's activations over the whole sequence, or over each of its selections.
 
     The moments count the sequence's own bases, its own N included, or at coarser layers the tokens that
     hold at least one of them; padding that a model needs is dropped.
@@ -80,18 +80,18 @@ def extract(
         sequence: bases as text (normalised here), or a normalised `Sequence`.
         layers: names of taps; "final" is the last. All are taken in one pass.
         strand, skip_tokens, condition, beyond_context: see `Options`.
-        regions: classes of positions, which may overlap; all are taken in the same pass.
+        regions: selections of its bases, which may overlap; all are taken in the same pass.
             `Region.whole(len(sequence))` is one too.
         progress: called with the number of tokens done since the last call, over all layers and strands.
 
     Returns:
-        Moments by layer name as asked, float64; with `regions`, by layer and class, without the classes that
+        Moments by layer name as asked, float64; with `regions`, by layer and selection, without those that
         no token of the layer belongs to (see `covpool.extractor.extraction.regions`).
 
     Raises:
         SequenceError: the sequence is not DNA, too short for `skip_tokens`, or longer than the model is
             documented for.
-        RegionError: a class lies beyond the sequence, or two have one name.
+        RegionError: a selection ends after the sequence, or two have one name.
         LayerError, ConditionError: the model has no such layer or species.
         ActivationError: activations overflowed, or did not arrive in full: a partial result is never
             returned as a whole one.
@@ -102,8 +102,8 @@ def extract(
         strand=strand, skip_tokens=skip_tokens, condition=condition, beyond_context=beyond_context
     )
     recipes = [adapter.recipe(name, options) for name in layers]
-    (found,) = extract_regions(adapter, [Workload.of(as_sequence(sequence), recipes, regions)], progress)
-    named = {name: found[recipe.layer] for name, recipe in zip(layers, recipes, strict=True)}
+    (moments,) = extract_regions(adapter, [Workload.of(as_sequence(sequence), recipes, regions)], progress)
+    named = {name: moments[recipe.layer] for name, recipe in zip(layers, recipes, strict=True)}
     return _whole(named) if regions is None else named
 
 
@@ -143,8 +143,8 @@ def extract_many(
     """Index and moments of many sequences, as they become ready; the longest come first.
 
     Short sequences share a forward (see `extraction.packs`). A sequence's moments are those of
-    `extract`, to the bit. `regions` are the classes of each sequence; other arguments, result and errors as
-    there.
+    `extract`, to the bit. `regions` are the selections of each sequence; other arguments, result and errors
+    as there.
     """
     recipes = [adapter.recipe(name, options) for name in layers]
     workloads = [
@@ -152,9 +152,9 @@ def extract_many(
         for index, sequence in enumerate(sequences)
     ]
     for group in forward_groups(adapter, workloads):
-        several = extract_regions(adapter, [workloads[index] for index in group], progress)
-        for index, found in zip(group, several, strict=True):
-            named = {name: found[recipe.layer] for name, recipe in zip(layers, recipes, strict=True)}
+        results = extract_regions(adapter, [workloads[index] for index in group], progress)
+        for index, moments in zip(group, results, strict=True):
+            named = {name: moments[recipe.layer] for name, recipe in zip(layers, recipes, strict=True)}
             yield index, named if regions is not None else _whole(named)
 
 
@@ -166,19 +166,19 @@ def forward_groups(adapter: Adapter, workloads: Ordered[Workload]) -> list[list[
     """
     if not workloads:
         return []
-    classes = max(len(one.regions) for one in workloads)
+    classes = max(len(workload.regions) for workload in workloads)
     sums = classes * sum(adapter.model.layer(layer).width ** 2 for layer in workloads[0].layers)
     # A member holds its float64 sums and, at the end, its float64 result.
     most = max(1, usable_bytes(adapter.device) // max(1, 16 * sums))
     return [
         pack[start : start + most]
-        for pack in packs([one.length for one in workloads], adapter.model, adapter.device.type)
+        for pack in packs([workload.length for workload in workloads], adapter.model, adapter.device.type)
         for start in range(0, len(pack), most)
     ]
 
 
-def _whole(found: Mapping[str, Mapping[str, Moments]]) -> dict[str, Moments]:
-    return {layer: classes[WHOLE] for layer, classes in found.items()}
+def _whole(moments: Mapping[str, Mapping[str, Moments]]) -> dict[str, Moments]:
+    return {layer: classes[WHOLE] for layer, classes in moments.items()}
 
 
 def extract_regions(
@@ -189,7 +189,7 @@ def extract_regions(
     kept: Partial | None = None,
     keep: Keep | None = None,
 ) -> list[dict[str, dict[str, Moments]]]:
-    """Moments by layer and region class of workloads that share every forward.
+    """Moments by layer and selection of workloads that share every forward.
 
     Args:
         adapter, progress: as in `extract`.
@@ -216,9 +216,9 @@ def _extracted(
 ) -> list[dict[str, dict[str, Moments]]]:
     options = workloads[0].options
     taps = [adapter.model.layer(layer) for layer in workloads[0].layers]
-    members = [one.sequence for one in workloads]
-    for one, sequence in zip(workloads, members, strict=True):
-        _check(sequence, one.regions)
+    members = [workload.sequence for workload in workloads]
+    for workload, sequence in zip(workloads, members, strict=True):
+        _check(sequence, workload.regions)
         for tap in taps:
             adapter.model.check(len(sequence), sequence.name, tap, options)
     of_layer = _by_layer(kept)
@@ -227,7 +227,7 @@ def _extracted(
             tap.name: Sums(
                 sequence,
                 tap,
-                one.regions,
+                workload.regions,
                 options,
                 device=adapter.device,
                 part=adapter.part,
@@ -235,21 +235,21 @@ def _extracted(
             )
             for tap in taps
         }
-        for one, sequence in zip(workloads, members, strict=True)
+        for workload, sequence in zip(workloads, members, strict=True)
     ]
     if progress is not None and kept:
-        progress(sum(one.position for one in sums[0].values()))
+        progress(sum(layer_sums.position for layer_sums in sums[0].values()))
     # A sequence of several parts is alone.
     if adapter.part is None or len(members[0]) <= adapter.part:
         members += _shape(adapter, members).filler(len(members))
     with forward_threads():
         _run(adapter, members, sums, taps, options, progress, keep)
-        return [{tap.name: found[tap.name].moments() for tap in taps} for found in sums]
+        return [{tap.name: of_layer[tap.name].moments() for tap in taps} for of_layer in sums]
 
 
 def _shape(adapter: Adapter, members: Ordered[Sequence]) -> Shape:
     """The one shape of all members."""
-    (shape,) = {Shape.of(adapter.model, len(one), adapter.device.type) for one in members}
+    (shape,) = {Shape.of(adapter.model, len(sequence), adapter.device.type) for sequence in members}
     assert len(members) <= shape.rows, "more than a pack"
     return shape
 
@@ -265,11 +265,11 @@ def _run(
 ) -> None:
     """Feed the sums of the first members, strand by strand."""
     names = [tap.name for tap in taps]
+    all_sums = [layer_sums for of_layer in sums for layer_sums in of_layer.values()]
     for number, reverse in enumerate(REVERSES[options.strand]):
-        starts = [one.begin_strand(number, reverse=reverse) for found in sums for one in found.values()]
-        start = min(starts)
-        strands = [replace(one, bases=reverse_complement(one.bases)) if reverse else one for one in members]
-        if start < max(len(one) for one in members):
+        start = min(layer_sums.begin_strand(number, reverse=reverse) for layer_sums in all_sums)
+        strands = [replace(m, bases=reverse_complement(m.bases)) if reverse else m for m in members]
+        if start < max(len(sequence) for sequence in members):
             for index, block in adapter.batch(
                 strands, layers=names, condition=options.condition, start=start
             ):
@@ -279,25 +279,26 @@ def _run(
                         progress(arrived)
                     if keep is not None:
                         keep(lambda: _partials(sums[0]))
-        for found in sums:
-            for one in found.values():
-                one.end_strand()
+        for layer_sums in all_sums:
+            layer_sums.end_strand()
 
 
 def _check(sequence: Sequence, regions: Ordered[Region]) -> None:
     names = [region.name for region in regions]
     if not names or len(set(names)) < len(names):
-        raise RegionError(f"{sequence.name}: give at least one region class, and each once; got {names}")
+        raise RegionError(f"{sequence.name}: give at least one selection, and each once; got {names}")
     for region in regions:
         region.check(sequence)
 
 
 def _by_layer(kept: Partial) -> dict[str, dict[str, PartialSums]]:
-    found: dict[str, dict[str, PartialSums]] = {}
+    partials: dict[str, dict[str, PartialSums]] = {}
     for (layer, name), partial in kept.items():
-        found.setdefault(layer, {})[name] = partial
-    return found
+        partials.setdefault(layer, {})[name] = partial
+    return partials
 
 
 def _partials(sums: Mapping[str, Sums]) -> Partial:
-    return {(layer, name): partial for layer, one in sums.items() for name, partial in one.partials().items()}
+    return {
+        (layer, name): partial for layer, part in sums.items() for name, partial in part.partials().items()
+    }

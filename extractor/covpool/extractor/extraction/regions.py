@@ -1,13 +1,13 @@
-"""Region: a class of positions of a sequence ("CDS", "upstream", …) that gets second moments of its own.
+"""Region: a selection of bases of a sequence ("CDS", "upstream", …) that gets second moments of its own.
 
 Convention: intervals are 0-based and half-open, in bases of the sequence as the model reads it: flanks
-included, along its own strand. Classes may overlap; those of a partition have moments that add up to the
-whole's.
+included, along its own strand. Selections may overlap; the moments of a partition add up to those of the
+whole.
 
-A token of several bases belongs to the classes of its middle base (base r // 2 of r, counted from 0 in the
+A token of several bases belongs to the selections of its middle base (base r // 2 of r, counted from 0 in the
 direction it is read; the last base of the sequence where the token's middle lies beyond it). Each token has
-one middle, so a partition of the bases is a partition of the tokens, at every layer. A class that no middle
-base lies in has no tokens there, and no moments.
+one middle, so a partition of the bases is a partition of the tokens, at every layer. A selection
+without a middle base has no tokens there, and no moments.
 """
 
 import re
@@ -27,7 +27,7 @@ Interval = tuple[int, int]
 #: Whether each strand that is run is read as the reverse complement.
 REVERSES: Mapping[Strand, tuple[bool, ...]] = {"+": (False,), "-": (True,), "both": (False, True)}
 
-#: The class of every position; the one there is when no classes are asked for.
+#: The selection of every base, which is the default.
 WHOLE = "whole"
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.'-]{0,63}")
@@ -35,15 +35,15 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.'-]{0,63}")
 
 @dataclass(frozen=True)
 class Region:
-    """One class of positions.
+    """One selection of bases.
 
     Attributes:
-        name: of the class; the recipe's `selection`.
-        intervals: in order and apart: what is given in another order, overlapping or touching is joined, so
-            that equal positions are equal regions.
+        name: of the selection; the recipe's `selection`.
+        intervals: sorted and disjoint: others are sorted, and joined where they overlap or touch, so that
+            equal bases are equal selections.
 
     Raises:
-        RegionError: the name cannot be used, or there is no interval, or one that is none.
+        RegionError: the name cannot be used, or there is no interval, or an empty one.
     """
 
     name: str
@@ -51,14 +51,14 @@ class Region:
 
     def __post_init__(self) -> None:
         if _NAME.fullmatch(self.name) is None:
-            raise RegionError(f"region class {self.name[:80]!r}: write up to 64 letters, digits and _.'-")
+            raise RegionError(f"selection {self.name[:80]!r}: write up to 64 letters, digits and _.'-")
         for start, end in self.intervals:
             if not 0 <= start < end:
                 raise RegionError(
-                    f"region {self.name}: [{start}, {end}) is no interval; count from 0, half-open"
+                    f"selection {self.name}: [{start}, {end}) is no interval; count from 0, half-open"
                 )
         if not self.intervals:
-            raise RegionError(f"region {self.name}: has no interval; leave the class out")
+            raise RegionError(f"selection {self.name}: has no interval; leave it out")
         object.__setattr__(self, "intervals", _joined(self.intervals))
 
     @classmethod
@@ -70,7 +70,7 @@ class Region:
         return sum(end - start for start, end in self.intervals)
 
     def check(self, sequence: Sequence) -> None:
-        """Refuse a region that ends beyond the sequence, or calls a part of it the whole.
+        """Refuse a selection that ends after the sequence, or calls a part of it the whole.
 
         Raises:
             RegionError: naming both.
@@ -78,16 +78,16 @@ class Region:
         length = len(sequence)
         if self.intervals[-1][1] > length:
             raise RegionError(
-                f"{sequence.name}: region {self.name} ends at {self.intervals[-1][1]:,}, beyond its "
+                f"{sequence.name}: selection {self.name} ends at {self.intervals[-1][1]:,}, beyond its "
                 f"{length:,} bases; give intervals of the sequence, flanks included"
             )
         if self.name == WHOLE and self.intervals != ((0, length),):
             raise RegionError(
-                f"{sequence.name}: region {WHOLE!r} is the whole sequence; call parts otherwise"
+                f"{sequence.name}: selection {WHOLE!r} is the whole sequence; call parts otherwise"
             )
 
     def key(self, sequence: Sequence, recipe: Recipe) -> MomentsKey:
-        """The key of this region's moments of `sequence`, under a recipe of the whole."""
+        """The key of this selection's moments of `sequence`, under a recipe of the whole."""
         return self.key_of(sequence.digest, len(sequence), recipe)
 
     def key_of(self, digest: str, length: int, recipe: Recipe) -> MomentsKey:
@@ -105,7 +105,7 @@ class Region:
             layer: the tap.
             length: of the sequence, in bp.
             reverse: the sequence is read as its reverse complement.
-            skip: leading tokens that count for no class.
+            skip: leading tokens that count for no selection.
         """
         size, total = layer.bases_per_token, layer.tokens(length)
         middle = size // 2
@@ -130,7 +130,7 @@ class Region:
 
 @lru_cache(maxsize=1024)
 def _selecting(recipe: Recipe, name: str) -> Recipe:
-    """The recipe of a class: one object for many keys, so that its digest is worked out once."""
+    """The recipe of a selection: one object for many keys, so that its digest is worked out once."""
     return replace(recipe, selection=name)
 
 

@@ -1,4 +1,4 @@
-"""Sums: the accumulators of one sequence at one layer, one for each region class, fed block by block.
+"""Sums: the accumulators of one sequence at one layer, one for each selection, fed block by block.
 
 Convention: a position counts tokens over the strands that are run, one after the other.
 """
@@ -22,18 +22,18 @@ from covpool.store.values.partial_sums import PartialSums
 class Sums:
     """Second moments in the making of one sequence at one layer.
 
-    Blocks arrive in token order; each token is added to every class it belongs to, so that all of them cost
-    one forward. Of a sequence longer than a part, the sums of each part are made apart and added up in order:
-    who goes on with the sums of some parts ends in the same bits.
+    Blocks arrive in token order; each token is added to every selection it belongs to, so that all of them
+    cost one forward. For a sequence longer than a part, each part has its own sums, which are added in order:
+    a run that resumes from the sums of some parts gives the same bits.
 
     Args:
         sequence: whose tokens arrive.
         layer: the tap.
-        regions: classes, see `Region.tokens`.
+        regions: selections, see `Region.tokens`.
         options: leading tokens to skip.
         device: where blocks arrive.
         part: bases of a part; None does not cut.
-        kept: partial sums by class to go on with; a class that has none begins anew.
+        kept: partial sums by selection to go on with; a selection without any begins anew.
     """
 
     def __init__(
@@ -53,29 +53,29 @@ class Sums:
         self._tokens = layer.tokens(len(sequence))
         self._cut = None if part is None or len(sequence) <= part else part // layer.bases_per_token
         self._device = device
-        known = kept or {}
+        partials = kept or {}
         #: Of whole parts, and of the part under way.
         self._whole = {
-            region.name: SecondMoment.resume(known[region.name], device=device)
-            if region.name in known
+            region.name: SecondMoment.resume(partials[region.name], device=device)
+            if region.name in partials
             else None
             for region in regions
         }
         self._open = {name: self._empty() for name in self._whole}
-        self._added = {name: known[name].position if name in known else 0 for name in self._whole}
+        self._added = {name: partials[name].position if name in partials else 0 for name in self._whole}
         self._sealed = dict(self._added)
         # Position of the strand's first token.
         self._before = 0
 
     @property
     def position(self) -> int:
-        """Tokens that no class needs again."""
+        """Tokens that no selection needs again."""
         return min(self._added.values())
 
     def begin_strand(self, number: int, *, reverse: bool) -> int:
         """Expect the tokens of a strand, the first or second; returns the first base of the first one needed.
 
-        Earlier tokens may be left out. Where none is needed, that base lies behind the last.
+        Earlier tokens may be left out. Where none is needed, that base lies after the last.
         """
         self._spans = {
             region.name: region.tokens(self._layer, self._length, reverse=reverse, skip=self._skip)
@@ -87,7 +87,7 @@ class Sums:
         return self._needed * self._layer.bases_per_token
 
     def add(self, block: Block) -> int:
-        """Add a block's tokens to the classes they belong to; returns how many were needed."""
+        """Add a block's tokens to the selections they belong to; returns how many were needed."""
         start, end = block.start, block.start + len(block.values)
         follows = start <= self._needed if self._arrived is None else start == self._arrived
         if not follows:
@@ -100,9 +100,9 @@ class Sums:
             for name, sums in self._open.items():
                 begin = max(first, self._added[name] - self._before)
                 for span_start, span_end in self._spans[name]:
-                    one, other = max(begin, span_start), min(last, span_end)
-                    if one < other:
-                        sums.add(block.values[one - start : other - start])
+                    begin_in_span, end_in_span = max(begin, span_start), min(last, span_end)
+                    if begin_in_span < end_in_span:
+                        sums.add(block.values[begin_in_span - start : end_in_span - start])
                 self._added[name] = max(self._added[name], self._before + last)
             if self._cut is not None and (last % self._cut == 0 or last == self._tokens):
                 self._seal(self._before + last)
@@ -117,19 +117,19 @@ class Sums:
             )
 
     def partials(self) -> dict[str, PartialSums]:
-        """The sums of whole parts so far, by class; of a class none of whose parts is whole, none."""
+        """The sums of whole parts so far, by selection; none for a selection without a whole part."""
         return {
             name: sums.partial(self._sealed[name]) for name, sums in self._whole.items() if sums is not None
         }
 
     def moments(self) -> dict[str, Moments]:
-        """Moments by class; a class that no token belongs to has none."""
+        """Moments by selection; a selection without tokens has none."""
         for name, whole in self._whole.items():
             if whole is not None and self._open[name].count:
                 whole.merge(self._open[name])
                 self._open[name] = self._empty()
-        found = {name: whole or self._open[name] for name, whole in self._whole.items()}
-        return {name: sums.moments() for name, sums in found.items() if sums.count}
+        finished = {name: whole or self._open[name] for name, whole in self._whole.items()}
+        return {name: sums.moments() for name, sums in finished.items() if sums.count}
 
     def _within_parts(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Tokens start … end, cut where a part ends."""

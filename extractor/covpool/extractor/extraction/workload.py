@@ -10,7 +10,7 @@ from covpool.extractor.models.options import Options
 from covpool.extractor.sequences.sequences import Sequence
 from covpool.store.values.keys import MomentsKey, Recipe
 
-#: Keys of one sequence by layer and class.
+#: Keys of one sequence by layer and selection.
 Keys = Mapping[tuple[str, str], MomentsKey]
 
 
@@ -22,7 +22,7 @@ class Workload:
         name: what messages call the sequence; no part of its identity.
         digest, length: of the sequence.
         bases: normalised, or what reads them when it is their turn.
-        regions: classes of its positions, each of which has moments of its own.
+        regions: selections of its bases, each of which has moments of its own.
         recipes: of the whole sequence, one for each layer; they differ in nothing but the layer.
     """
 
@@ -76,7 +76,7 @@ class Workload:
         return strands * sum(model.layer(layer).tokens(self.length) for layer in self.layers)
 
     def keys(self, model: Model) -> dict[tuple[str, str], MomentsKey]:
-        """Keys by layer and class, of the classes that have a token at the layer."""
+        """Keys by layer and selection, of the selections that have a token at the layer."""
         options = self.options
         return {
             (recipe.layer, region.name): region.key_of(self.digest, self.length, recipe)
@@ -86,11 +86,11 @@ class Workload:
         }
 
     def lacking(self, keys: Keys, ready: Collection[str]) -> Self:
-        """With the classes alone of which a result is not ready at some layer; there may be none.
+        """Only the selections of which a result is not ready at some layer; there may be none.
 
         Args:
             keys: its own, see `keys`.
             ready: digests of keys.
         """
         missing = {name for (_, name), key in keys.items() if key.digest not in ready}
-        return replace(self, regions=tuple(one for one in self.regions if one.name in missing))
+        return replace(self, regions=tuple(region for region in self.regions if region.name in missing))

@@ -21,7 +21,7 @@ from covpool.store.poolings.projection import project
 from covpool.store.threads import one_thread
 from covpool.store.values.moments import Moments
 
-#: Wider layers are projected to so many directions unless told otherwise. On E. coli (d = 512, layers of
+#: Wider layers are projected to so many directions by default. On E. coli (d = 512, layers of
 #: ntv3-mini side by side) 256, 128 and 64 kept 98, 85 and 68 % of what the unprojected root gains over the
 #: mean (93, 75 and 55 % on genes not chosen by), the eigenvectors themselves 56, 39 and 40 %: docs/wide.md.
 DIRECTIONS = 256
@@ -71,8 +71,8 @@ def localised(columns: NDArray[np.float64]) -> NDArray[np.float64]:
             direction = rest[chosen[-1]] / np.linalg.norm(rest[chosen[-1]])
             rest -= np.outer(rest @ direction, direction)
         left, _, right = np.linalg.svd(columns[chosen])
-        found: NDArray[np.float64] = columns @ (left @ right).T
-    return found
+        basis: NDArray[np.float64] = columns @ (left @ right).T
+    return basis
 
 
 def feature_table(
@@ -85,8 +85,8 @@ def feature_table(
     """(n, p) numbers of the kind, on disk; rows that a stopped fit has written are not computed again."""
     size = pooling(kind).size(projection.shape[-1])
     table = state.scratch("features", (len(source), size))
-    found = state.load()
-    done = 0 if found is None else int(found["done"])
+    saved = state.load()
+    done = 0 if saved is None else int(saved["done"])
     work = partial(_rows, kind=kind, projection=projection)
     for rows in sweep(source, work, executor, begin=done):
         table[done : done + len(rows)] = rows
@@ -98,4 +98,4 @@ def feature_table(
 
 def _rows(moments: Iterator[Moments], *, kind: str, projection: NDArray[np.float64]) -> NDArray[np.float32]:
     chosen = pooling(kind)
-    return np.stack([chosen.embed(project(one, projection)) for one in moments]).astype(np.float32)
+    return np.stack([chosen.embed(project(matrix, projection)) for matrix in moments]).astype(np.float32)

@@ -47,18 +47,18 @@ class Method:
                 f"method {self.name!r} " + ("needs targets" if self.supervised else "takes no targets")
             )
         call = (_SUPERVISED if self.supervised else _OF_MOMENTS)[self.name]
-        known = {name for name, one in signature(call).parameters.items() if one.kind is one.KEYWORD_ONLY}
-        known -= set(getattr(call, "keywords", ()))
-        if unknown := set(settings) - known:
+        accepted = {name for name, of in signature(call).parameters.items() if of.kind is of.KEYWORD_ONLY}
+        accepted -= set(getattr(call, "keywords", ()))
+        if unknown := set(settings) - accepted:
             raise FitError(
                 f"method {self.name!r}: takes no {', '.join(sorted(unknown))}; it takes "
-                f"{', '.join(sorted(known))}"
+                f"{', '.join(sorted(accepted))}"
             )
-        given = (source,) if targets is None else (source, targets)
-        if "executor" not in known or settings.get("executor") is not None or width_of(source) >= LARGE:
-            return call(*given, **settings)
+        inputs = (source,) if targets is None else (source, targets)
+        if "executor" not in accepted or settings.get("executor") is not None or width_of(source) >= LARGE:
+            return call(*inputs, **settings)
         with ThreadPoolExecutor(cores()) as threads:
-            return call(*given, **(settings | {"executor": threads}))
+            return call(*inputs, **(settings | {"executor": threads}))
 
 
 _OF_MOMENTS: Registry[Fit] = Registry("covpool.fits", callable, FitError)

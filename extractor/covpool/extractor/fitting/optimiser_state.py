@@ -11,11 +11,11 @@ def arrays_of(
     optimiser: torch.optim.Optimizer, parameters: Sequence[torch.nn.Parameter]
 ) -> dict[str, NDArray[Any]]:
     """Copies of parameter i as `parameter.i` and of its optimiser state as `optimiser.i.<name>`."""
-    found = {f"parameter.{index}": one.detach().numpy().copy() for index, one in enumerate(parameters)}
+    arrays = {f"parameter.{index}": tensor.detach().numpy().copy() for index, tensor in enumerate(parameters)}
     for index, state in optimiser.state_dict()["state"].items():
         for name, value in state.items():
-            found[f"optimiser.{index}.{name}"] = value.numpy().copy()
-    return found
+            arrays[f"optimiser.{index}.{name}"] = value.numpy().copy()
+    return arrays
 
 
 def restore(

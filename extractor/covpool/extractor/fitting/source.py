@@ -1,6 +1,6 @@
 """Where a fit reads its moments: a re-readable collection of one recipe, and the passes made over it.
 
-A pass is split into the same parts whoever computes them, and their results are added in the same order, so a
+A pass is always split into the same parts, and their results are added in the same order, so a
 fit gives the same bits with or without an executor (threads, processes, or Dask's `Client.get_executor()`).
 """
 
@@ -54,7 +54,7 @@ class MomentsList:
     @property
     def digest(self) -> str:
         """Over counts and values."""
-        return sha256("".join(f"{one.count} {sha256(one.second_moment.tobytes())}\n" for one in self.moments))
+        return sha256("".join(f"{m.count} {sha256(m.second_moment.tobytes())}\n" for m in self.moments))
 
     def __len__(self) -> int:
         return len(self.moments)
@@ -116,8 +116,8 @@ def batches(moments: Iterator[Moments], width: int, megabytes: int = 32) -> Iter
     """(b, d, d) float64 stacks of second moments, of at most so many megabytes."""
     size = max(1, megabytes * 2**20 // (8 * width * width))
     batch = []
-    for one in moments:
-        batch.append(one.second_moment)
+    for matrix in moments:
+        batch.append(matrix.second_moment)
         if len(batch) == size:
             yield np.stack(batch).astype(np.float64)
             batch = []

@@ -79,8 +79,8 @@ def signed(columns: Matrix) -> Matrix:
 
 def _sums(moments: Iterator[Moments], *, width: int) -> tuple[Matrix, Matrix, int]:
     total, squares, tokens = np.zeros((width, width)), np.zeros(width), 0
-    for one in moments:
-        total += one.second_moment
-        squares += one.count * np.diagonal(one.second_moment).astype(np.float64)
-        tokens += one.count
+    for matrix in moments:
+        total += matrix.second_moment
+        squares += matrix.count * np.diagonal(matrix.second_moment).astype(np.float64)
+        tokens += matrix.count
     return total, squares, tokens

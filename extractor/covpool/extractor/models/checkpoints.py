@@ -33,7 +33,7 @@ class Checkpoint:
         config: what it holds.
         family: that recognised it.
         weights: its weight files, in the order that the family gives them.
-        card: the parsed `covpool.json`, our notes beside a bundled model; {} elsewhere.
+        card: the parsed `covpool.json`, notes of a bundled model; {} elsewhere.
         states: of all these files, seen before they were read.
     """
 
@@ -48,7 +48,7 @@ class Checkpoint:
 
     @cached_property
     def digests(self) -> tuple[str, ...]:
-        """SHA-256 of each weight file when this was first asked; whoever loads it must find it so."""
+        """SHA-256 of each weight file at the first call; the loaded file must have the same."""
         return tuple(file_digest(path) for path in self.weights)
 
     @property
@@ -138,24 +138,24 @@ def read_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CheckpointError(unreadable(error, str(path))) from error
     except (ValueError, yaml.YAMLError) as error:
         raise CheckpointError(f"{path}: is no YAML ({error}); correct it, or fetch it again") from error
-    if not isinstance(found, dict):
-        raise CheckpointError(f"{path}: expected a YAML mapping, found {type(found).__name__}")
-    return found
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: expected a YAML mapping, found {type(content).__name__}")
+    return content
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file; `CheckpointError` when it holds none."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CheckpointError(unreadable(error, str(path))) from error
     except ValueError as error:
         raise CheckpointError(f"{path}: is no JSON ({error}); correct it, or fetch it again") from error
-    if not isinstance(found, dict):
-        raise CheckpointError(f"{path}: expected a JSON object, found {type(found).__name__}")
-    return found
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: expected a JSON object, found {type(content).__name__}")
+    return content

@@ -47,7 +47,7 @@ class ModelConfig(Protocol):
 
 @dataclass(frozen=True)
 class Report:
-    """What a plan or a check found.
+    """The result of a plan or a check.
 
     Attributes:
         lines: for people.
@@ -90,7 +90,7 @@ class Family:
     check: Callable[[Any, Path | None], Report] | None = None
 
     def __reduce__(self) -> tuple[Callable[[str], "Family"], tuple[str]]:
-        # Another process takes the family from its own packages: functions may be of no name.
+        # Pickled by name, as some functions cannot be pickled.
         return _by_name, (self.name,)
 
 
@@ -108,13 +108,13 @@ def family_of(config: Mapping[str, Any], where: str) -> Family:
     Raises:
         CheckpointError: no installed family recognises it, or several do.
     """
-    found = [family for family in FAMILIES.values() if family.recognises(config)]
-    if len(found) > 1:
-        both = " and ".join(family.name for family in found)
+    families = [family for family in FAMILIES.values() if family.recognises(config)]
+    if len(families) > 1:
+        both = " and ".join(family.name for family in families)
         raise CheckpointError(f"{where}: is taken by {both}; uninstall the package of one of them")
-    if not found:
+    if not families:
         raise CheckpointError(
             f"{where}: model_type {config.get('model_type')!r} is not one of {', '.join(FAMILIES)}; "
             "install the package that brings its family"
         )
-    return found[0]
+    return families[0]

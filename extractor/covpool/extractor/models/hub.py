@@ -1,6 +1,6 @@
-"""Hub: a model's files by hub id, from the local hub cache or downloaded; each failure told as what it is.
+"""Hub: a model's files by hub id, from the local hub cache or downloaded; each failure has its own message.
 
-The hub's client falls back to its cache when the network fails; what is told here is why neither would do.
+The hub's client falls back to its cache when the network fails; the message here says why neither worked.
 """
 
 import errno
@@ -43,27 +43,27 @@ def snapshot(name: str, revision: str | None, *, download: bool, check: Callable
         CheckpointError: what the hub has cannot be loaded by hub id.
     """
     if not download:
-        found = _cached(name, revision)
-        if found is None:
+        cached = _cached(name, revision)
+        if cached is None:
             raise ModelNotFoundError(
                 f"model {name!r}{_of(revision)}: neither a directory nor whole in the local hub cache; "
                 f"{_remedy(name, revision)}"
             )
-        return found
+        return cached
     try:
         return _downloaded(name, revision, check)
     except CheckpointError:
         raise
     except Exception as error:
-        # The hub's client lets through what its HTTP library and the file system raise.
-        found = _cached(name, revision)
-        if found is None:
+        # The hub's client passes on errors of its HTTP library and of the file system.
+        cached = _cached(name, revision)
+        if cached is None:
             raise ModelNotFoundError(f"model {name!r}{_of(revision)}: {_why(name, error)}") from error
-        return found
+        return cached
 
 
 def _cached(name: str, revision: str | None) -> Path | None:
-    """The directory in the local hub cache; None where not all of it is there."""
+    """The directory in the local hub cache; None if it is incomplete."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -81,13 +81,13 @@ def _cached(name: str, revision: str | None) -> Path | None:
 def _downloaded(name: str, revision: str | None, check: Callable[[Path], None]) -> Path:
     from huggingface_hub import HfApi, constants, snapshot_download
 
-    # Asked first because this request alone takes a time limit: the others would wait for ever.
+    # First, because only this request has a time limit: the others could wait without end.
     info = HfApi().model_info(name, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
-    there = {one.rfilename for one in info.siblings or ()}
-    if CONFIG not in there:
+    names = {file.rfilename for file in info.siblings or ()}
+    if CONFIG not in names:
         raise CheckpointError(f"model {name!r}: the hub has it without {CONFIG}; {_as_files(name)}")
     check(Path(snapshot_download(name, revision=revision, allow_patterns=[CONFIG])))
-    if WEIGHTS not in there:
+    if WEIGHTS not in names:
         raise CheckpointError(f"model {name!r}: the hub has it without {WEIGHTS}; {_as_files(name)}")
     return Path(snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS]))
 
@@ -110,19 +110,19 @@ def _why(name: str, error: Exception) -> str:
             "or log in (hf auth login, or HF_TOKEN)"
         )
     chain = list(_causes(error))
-    for one in chain:
-        status = getattr(getattr(one, "response", None), "status_code", None)
+    for cause in chain:
+        status = getattr(getattr(cause, "response", None), "status_code", None)
         if isinstance(status, int):
             return f"{hub} {_answered(status)}"
-        if isinstance(one, OSError) and one.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             return f"the disk of the hub cache is full ({constants.HF_HUB_CACHE}); make room, or set HF_HOME"
-        if isinstance(one, OSError) and one.filename is not None:
+        if isinstance(cause, OSError) and cause.filename is not None:
             return f"the hub cache cannot be written ({constants.HF_HUB_CACHE}); set HF_HOME to another place"
-    for one in chain:
-        kinds = [kind.__name__ for kind in type(one).__mro__]
-        said = next((_NETWORK[kind] for kind in kinds if kind in _NETWORK), None)
-        if said is not None:
-            return f"{hub}: {_certificate(one) or said} ({_first_line(one)})"
+    for cause in chain:
+        kinds = [kind.__name__ for kind in type(cause).__mro__]
+        reason = next((_NETWORK[kind] for kind in kinds if kind in _NETWORK), None)
+        if reason is not None:
+            return f"{hub}: {_certificate(cause) or reason} ({_first_line(cause)})"
     return f"{hub} did not provide it ({type(error).__name__}: {_first_line(error)}); try again"
 
 
@@ -170,7 +170,12 @@ def _as_files(name: str) -> str:
 def _family_as_files(name: str) -> str:
     """The family that such hub ids are of, and whose weights the hub has in other files; or none."""
     return next(
-        (one.name for one in FAMILIES.values() if any(part in name.lower() for part in one.as_directory)), ""
+        (
+            family.name
+            for family in FAMILIES.values()
+            if any(part in name.lower() for part in family.as_directory)
+        ),
+        "",
     )
 
 

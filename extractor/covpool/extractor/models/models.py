@@ -89,14 +89,14 @@ class Model:
         Raises:
             ConditionError: listing the species it knows.
         """
-        known = ", ".join(self.conditions)
+        names = ", ".join(self.conditions)
         if condition and not self.conditions:
             raise ConditionError(
                 f"model {self.name}: takes no species, {condition!r} was given; leave it out"
             )
         if self.conditions and condition not in self.conditions:
             what = f"species {condition!r} is unknown" if condition else "a species is needed"
-            raise ConditionError(f"model {self.name}: {what}; choose one of {known}")
+            raise ConditionError(f"model {self.name}: {what}; choose one of {names}")
 
     def check(self, length: int, name: str, layer: Layer, options: Options) -> None:
         """Refuse a sequence that the options leave nothing of, or that is longer than documented.
@@ -127,14 +127,14 @@ class Model:
         for layer in self.layers:
             if layer.name == wanted:
                 return layer
-        known = [layer.name for layer in self.layers]
-        if len(known) > _LAYERS_SHOWN:
-            close = get_close_matches(wanted, known, n=5, cutoff=0) if isinstance(wanted, str) else []
+        names = [layer.name for layer in self.layers]
+        if len(names) > _LAYERS_SHOWN:
+            close = get_close_matches(wanted, names, n=5, cutoff=0) if isinstance(wanted, str) else []
             raise LayerError(
-                f"model {self.name}: no layer {wanted!r} among its {len(known)}; closest: {', '.join(close)} "
+                f"model {self.name}: no layer {wanted!r} among its {len(names)}; closest: {', '.join(close)} "
                 f"(`covpool models {self.name}` lists them; final is {self.config.final_layer})"
             )
-        raise LayerError(f"model {self.name}: no layer {wanted!r}; it has {', '.join(known)} (and final)")
+        raise LayerError(f"model {self.name}: no layer {wanted!r}; it has {', '.join(names)} (and final)")
 
     def current(self) -> "Model":
         """This model; described anew, from the same directory, where a file of it has changed since.
@@ -208,8 +208,8 @@ def _described(checkpoint: Checkpoint) -> Model:
 def _shape(config: ModelConfig) -> dict[str, Any]:
     """The configuration without what is at its default: a field added later leaves every old key valid."""
     neutral = {
-        one.name: one.default if one.default_factory is MISSING else one.default_factory()
-        for one in fields(config)
+        field.name: field.default if field.default_factory is MISSING else field.default_factory()
+        for field in fields(config)
     }
     return {name: value for name, value in asdict(config).items() if value != neutral[name]}
 

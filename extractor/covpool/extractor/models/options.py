@@ -1,4 +1,4 @@
-"""Options: what is run over each sequence, beside model and layer."""
+"""Options: what is run over each sequence, in addition to model and layer."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -15,7 +15,7 @@ BEYOND = "whole, beyond the documented context"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What is run over each sequence, beside model and layer; each is part of the recipe.
+    """What is run over each sequence, in addition to model and layer; each is part of the recipe.
 
     Attributes:
         strand: "+" as given, "-" its reverse complement, "both" the tokens of both (the moments add, the

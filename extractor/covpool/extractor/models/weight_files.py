@@ -21,8 +21,8 @@ def published_files(directory: Path) -> tuple[Path, ...]:
         return (directory / WEIGHTS,)
     parts: dict[str, dict[int, Path]] = {}
     for path in directory.iterdir():
-        if found := _PICKLED.fullmatch(path.name):
-            parts.setdefault(found["name"], {})[int(found["part"] or -1)] = path
+        if match := _PICKLED.fullmatch(path.name):
+            parts.setdefault(match["name"], {})[int(match["part"] or -1)] = path
     if not parts:
         raise CheckpointError(
             f"{directory}: {WEIGHTS} is missing, and no .pt file stands in for it; "

@@ -23,7 +23,7 @@ from covpool.extractor.sequences.genome import Genome
 from covpool.service.assemblies.plan import Locus, locus_of
 from covpool.service.assemblies.registrations import KnownGene, Registration
 from covpool.service.errors import GenomeUnavailableError
-from covpool.store.catalog.names import Found
+from covpool.store.catalog.names import NamedEntry
 from covpool.store.values.keys import selection_digest
 
 #: Number of digests to keep in memory: the keys of a gene are checked one after another.
@@ -47,7 +47,7 @@ class GeneBases:
         self._read = lru_cache(REMEMBERED)(self._digest)
         self._unavailable = ""
 
-    def flank(self, gene: str, named: Found) -> int | None:
+    def flank(self, gene: str, named: NamedEntry) -> int | None:
         """The flank of a gene with which moments were computed; None if they are of other bases.
 
         If the contig ends within the flank, it is the smallest flank with the same interval.

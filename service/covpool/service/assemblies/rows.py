@@ -14,14 +14,14 @@ from covpool.extractor.annotation.genes import Gene
 from covpool.service.assemblies.gene_bases import GeneBases
 from covpool.service.errors import GenomeUnavailableError
 from covpool.store.catalog.entries import Entry
-from covpool.store.catalog.names import Found, Name
+from covpool.store.catalog.names import Name, NamedEntry
 from covpool.store.values.keys import Recipe
 
 #: Number of genes that a notice lists.
 SHOWN = 5
 
 #: Names with their entries by gene id, those of the newest entry first.
-_Candidates = Mapping[str, list[Found]]
+_Candidates = Mapping[str, list[NamedEntry]]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Rows:
     notices: tuple[str, ...]
 
 
-def rows_of(named: Iterable[Found], labels: Mapping[Recipe, str], bases: GeneBases | None) -> Rows:
+def rows_of(named: Iterable[NamedEntry], labels: Mapping[Recipe, str], bases: GeneBases | None) -> Rows:
     """The rows of an assembly's genes.
 
     Args:
@@ -52,7 +52,7 @@ def rows_of(named: Iterable[Found], labels: Mapping[Recipe, str], bases: GeneBas
         genes, listed, notices = _named(listed)
     else:
         genes, listed, notices = _registered(listed, bases)
-    candidates: dict[Recipe, dict[str, dict[str, Found]]] = defaultdict(lambda: defaultdict(dict))
+    candidates: dict[Recipe, dict[str, dict[str, NamedEntry]]] = defaultdict(lambda: defaultdict(dict))
     # Of several names of one matrix, that with the gene's current place comes last, and is used.
     for match in sorted(listed, key=lambda match: _place(match.name) == _place_of(genes[match.name.name])):
         candidates[match.entry.namespace.recipe][match.name.name][match.entry.key] = match
@@ -73,7 +73,9 @@ def rows_of(named: Iterable[Found], labels: Mapping[Recipe, str], bases: GeneBas
     return Rows(tuple(ordered), entries, tuple(notices))
 
 
-def _registered(listed: list[Found], bases: GeneBases) -> tuple[dict[str, Gene], list[Found], list[str]]:
+def _registered(
+    listed: list[NamedEntry], bases: GeneBases
+) -> tuple[dict[str, Gene], list[NamedEntry], list[str]]:
     """Registered genes by id, their names and entries, and a notice on genes that are not registered."""
     ids = {match.name.name for match in listed}
     genes = {gene: bases.genes[gene].gene for gene in ids & bases.genes.keys()}
@@ -82,9 +84,9 @@ def _registered(listed: list[Found], bases: GeneBases) -> tuple[dict[str, Gene],
     return genes, [match for match in listed if match.name.name in genes], [notice] if dropped else []
 
 
-def _named(listed: list[Found]) -> tuple[dict[str, Gene], list[Found], list[str]]:
+def _named(listed: list[NamedEntry]) -> tuple[dict[str, Gene], list[NamedEntry], list[str]]:
     """Genes by id at the place of their newest matrix, the names and entries there, and a notice."""
-    newest: dict[str, Found] = {}
+    newest: dict[str, NamedEntry] = {}
     for m in sorted(listed, key=lambda m: (_age(m.entry), _place(m.name)), reverse=True):
         newest[m.name.name] = m
     genes = {gene: _gene(m) for gene, m in newest.items()}
@@ -97,7 +99,7 @@ def _named(listed: list[Found]) -> tuple[dict[str, Gene], list[Found], list[str]
     return genes, in_place, [notice] if moved else []
 
 
-def _gene(match: Found) -> Gene:
+def _gene(match: NamedEntry) -> Gene:
     name = match.name
     # A name without an interval has no place: it comes first, on no contig.
     place = name.chrom or "", name.start or 0, name.end or match.entry.length
@@ -169,7 +171,7 @@ def _choice(candidates: _Candidates, bases: GeneBases | None) -> _Choice:
     return choice
 
 
-def _own(matches: list[Found], bases: GeneBases) -> tuple[list[Found], list[int], str]:
+def _own(matches: list[NamedEntry], bases: GeneBases) -> tuple[list[NamedEntry], list[int], str]:
     """The matches of a gene's current bases, their flanks, and why others could not be checked."""
     fitting, flanks, why = [], [], ""
     for match in matches:

@@ -43,7 +43,7 @@ def read_whole(context: Context, key: str, read: Callable[[str], T]) -> T:
 def _healed(context: Context, key: str, error: CorruptEntryError) -> Healing:
     identity = context.store.entry(key).moments_key
     try:
-        healing = heal(context.store, key, also=partial(lose, key=identity, error=_SUBMIT_AGAIN))
+        healing = heal(context.store, key, on_commit=partial(lose, key=identity, error=_SUBMIT_AGAIN))
     except (StorageError, CatalogError, CorruptEntryError):
         raise
     except StoreError as refused:

@@ -85,7 +85,7 @@ class CompactedArrays(RowArrays):
     def write_shard(self, index: int, rows: Sequence[Row | None]) -> list[str]:
         """Write the rows from `index` times the rows of a shard on; returns the objects, one per array.
 
-        An object that is there already stays: what was read back once is never written over.
+        An object that is there already stays: an object that was read back is never overwritten.
         """
         paths = chunk_paths(self.path, index)
         for array, path in zip(PARTS, paths, strict=True):
@@ -96,7 +96,7 @@ class CompactedArrays(RowArrays):
 
 
 def shard_index(chunks: Sequence[bytes | None], shard_rows: int) -> bytes:
-    """What follows the chunks of a shard that lie one after the other."""
+    """The index that follows the chunks of a shard."""
     pairs, offset = np.full((shard_rows, 2), _ABSENT, "<u8"), 0
     for position, chunk in enumerate(chunks):
         if chunk is not None:
@@ -109,14 +109,14 @@ def shard_index(chunks: Sequence[bytes | None], shard_rows: int) -> bytes:
 def create_compacted(
     storage: ZarrStorage, namespace: Namespace, generation: int, attributes: dict[str, Any], rows: int
 ) -> None:
-    """Make the arrays of a copy of `rows` rows; what is there already is left as it is.
+    """Make the arrays of a copy of `rows` rows, except those that exist.
 
     Args:
-        storage: where.
-        namespace: whose copy it is.
+        storage: of the store.
+        namespace: of the rows.
         generation: its number, from 1.
         attributes: of the group; among them the codec of the rows and how many lie in one shard.
-        rows: how many there will be.
+        rows: number of rows.
     """
     path = generation_path(namespace, generation)
     codec, shard_rows = str(attributes[CODEC]), int(attributes[SHARD_ROWS])
@@ -134,10 +134,10 @@ def mark_copy(storage: ZarrStorage, path: str, mark: str) -> None:
 
 
 def is_marked(storage: ZarrStorage, path: str, mark: str) -> bool:
-    """Whether the copy there is so marked.
+    """Whether a copy has a mark.
 
     Raises:
-        CorruptEntryError: its description is damaged, so that nobody can tell; it must not be swept.
+        CorruptEntryError: its description is damaged; the copy must not be deleted.
     """
     try:
         return bool(zarr.open_group(storage, path=path, mode="r").attrs.get(mark))

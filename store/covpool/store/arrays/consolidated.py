@@ -1,7 +1,7 @@
 """Consolidated metadata: the `zarr.json` of a group with those of its members, for readers that cannot list.
 
-Made anew for each reader and never stored: writers add namespaces and copies at any time, from any host, and
-to a reader what is missing in a listing does not exist.
+Made for each request and never stored: writers add namespaces and copies at any time, from any host, and
+readers see only what is listed.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from covpool.store.errors import CorruptEntryError
 _NAMESPACE = re.compile(r"[0-9a-f]{32}")
 _COPY = re.compile(r"compacted\.[1-9][0-9]{0,8}")
 
-#: As zarr calls it.
+#: The name in zarr.
 CONSOLIDATED = "consolidated_metadata"
 
 Metadata = dict[str, Any]
@@ -44,25 +44,25 @@ async def consolidated(storage: ZarrStorage, group: str) -> bytes | None:
 
 
 async def _members(storage: ZarrStorage, path: str) -> dict[str, Metadata]:
-    """Metadata of all that lies below a group, by relative path."""
+    """Metadata of everything below a group, by relative path."""
     groups = await _groups(storage, path)
     below = await asyncio.gather(*(_group(storage, _join(path, name)) for name in groups))
     arrays = () if path == ARRAYS else (MEAN, RECORD, SECOND_MOMENT)
-    own = await asyncio.gather(*(_found(storage, _join(path, name)) for name in arrays))
-    found = {name: one for name, one in zip(arrays, own, strict=True) if one is not None}
+    own = await asyncio.gather(*(_metadata(storage, _join(path, name)) for name in arrays))
+    nodes = {name: node for name, node in zip(arrays, own, strict=True) if node is not None}
     for name, members in zip(groups, below, strict=True):
-        found |= {_join(name, inner): one for inner, one in members.items()}
-    return dict(sorted(found.items()))
+        nodes |= {_join(name, inner): node for inner, node in members.items()}
+    return dict(sorted(nodes.items()))
 
 
 async def _group(storage: ZarrStorage, path: str) -> dict[str, Metadata]:
-    """A member group under the name "", and what it holds; nothing where no reader should look."""
-    own = await _found(storage, path)
+    """A member group under the name "", and its content; empty for an unfinished copy."""
+    own = await _metadata(storage, path)
     is_copy = _COPY.fullmatch(path.rpartition("/")[2])
     if own is None or (is_copy and not own.get("attributes", {}).get(SEALED)):
         return {}
     members = await _members(storage, path)
-    # Of a copy that was removed the group is left.
+    # The group of a deleted copy remains.
     return {"": own | _inline({}), **members} if members else {}
 
 
@@ -73,7 +73,7 @@ async def _groups(storage: ZarrStorage, path: str) -> list[str]:
     return sorted([name async for name in storage.list_dir(path) if form.fullmatch(name)])
 
 
-async def _found(storage: ZarrStorage, path: str) -> Metadata | None:
+async def _metadata(storage: ZarrStorage, path: str) -> Metadata | None:
     try:
         return await _read(storage, path)
     except ValueError:
@@ -81,17 +81,17 @@ async def _found(storage: ZarrStorage, path: str) -> Metadata | None:
 
 
 async def _read(storage: ZarrStorage, path: str) -> Metadata | None:
-    found = await storage.get(f"{path}/zarr.json", default_buffer_prototype())
-    if found is None:
+    buffer = await storage.get(f"{path}/zarr.json", default_buffer_prototype())
+    if buffer is None:
         return None
-    metadata = json.loads(found.to_bytes())
+    metadata = json.loads(buffer.to_bytes())
     if not isinstance(metadata, dict):
         raise ValueError("it is no JSON object")
     return metadata
 
 
 def _inline(members: dict[str, Metadata]) -> Metadata:
-    # Flat paths, and a group's own listing left empty: so zarr writes it, and so it reads it.
+    # Flat paths, and an empty listing in each member group, as zarr writes and reads it.
     return {CONSOLIDATED: {"kind": "inline", "must_understand": False, "metadata": members}}
 
 

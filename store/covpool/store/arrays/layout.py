@@ -1,4 +1,4 @@
-"""Layout: which namespaces, generations and rows lie in the storage, whatever the catalog says."""
+"""Layout: the namespaces, generations and rows in the storage, independent of the catalog."""
 
 import re
 import warnings
@@ -17,7 +17,7 @@ from covpool.store.errors import CorruptEntryError
 from covpool.store.storage.objects import Objects
 from covpool.store.values.keys import Recipe
 
-#: Called with what is done and what there is to do.
+#: Called with the number of items done and the total.
 Progress = Callable[[int, int], None]
 
 _NAMESPACE = re.compile(r"[0-9a-f]{32}")
@@ -27,17 +27,17 @@ _CHUNK = re.compile(
 )
 _PARTIAL = ".partial"
 
-#: What a compacted copy will hold; the first object of it that is written, and never again.
+#: The plan of a compacted copy: its first object, which is never rewritten.
 PLAN = "plan.json"
 
 
 def no_progress(done: int, total: int) -> None:
-    """For callers that want none."""
+    """The default: reports nothing."""
 
 
 @dataclass
 class Layout:
-    """What lies below the group of all namespaces.
+    """The objects of all namespaces.
 
     Attributes:
         chunks: by namespace id and generation, the objects of each row (of a copy: of each shard).
@@ -51,14 +51,14 @@ class Layout:
 
 
 def read_layout(objects: Objects) -> Layout:
-    """List every chunk. What a writer reserves later is not in it: list first, then ask the catalog."""
+    """List every chunk. Rows reserved later are not in it, so list first and query the catalog afterwards."""
     layout = Layout()
     for path in objects.below(ARRAYS):
         if path.endswith(_PARTIAL):
             layout.partial[path] = objects.written(path)
-        elif found := _CHUNK.fullmatch(path):
-            which = (found["namespace"], int(found["generation"] or 0))
-            layout.chunks[which][int(found["index"])].append(path)
+        elif match := _CHUNK.fullmatch(path):
+            which = (match["namespace"], int(match["generation"] or 0))
+            layout.chunks[which][int(match["index"])].append(path)
     return layout
 
 
@@ -85,10 +85,10 @@ def read_namespace(storage: ZarrStorage, name: str) -> Namespace:
     try:
         attributes = zarr.open_group(storage, path=path, mode="r").attrs.asdict()
         with warnings.catch_warnings():
-            # As where arrays are made: zarr remarks on pcodec whenever one is opened.
+            # zarr warns about pcodec whenever an array is opened.
             warnings.simplefilter("ignore", ZarrUserWarning)
             array = zarr.open_array(storage, path=f"{path}/{SECOND_MOMENT}", mode="r")
-        found = Namespace(
+        namespace = Namespace(
             Recipe.from_json(str(attributes["recipe"])),
             int(str(attributes["width"])),
             str(attributes["dtype"]),
@@ -99,9 +99,9 @@ def read_namespace(storage: ZarrStorage, name: str) -> Namespace:
         raise CorruptEntryError(
             f"{path}: its metadata are damaged ({error}); restore the zarr.json files"
         ) from error
-    if found.id != name:
-        raise CorruptEntryError(f"{path}: holds the metadata of {found.id}; restore its zarr.json files")
-    return found
+    if namespace.id != name:
+        raise CorruptEntryError(f"{path}: holds the metadata of {namespace.id}; restore its zarr.json files")
+    return namespace
 
 
 def some(numbers: Iterable[int], shown: int = 5) -> str:

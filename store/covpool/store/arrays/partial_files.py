@@ -1,4 +1,4 @@
-"""Partial files: what a store keeps of sequences that are not finished; sums, see `PartialSums`."""
+"""Partial files: the stored sums of unfinished sequences, see `PartialSums`."""
 
 from covpool.store.errors import StorageError
 from covpool.store.storage.objects import Objects
@@ -9,7 +9,7 @@ FOLDER = "partials"
 
 
 class Partials:
-    """What a store keeps of keys that are not ready; reached as `Store.partials`.
+    """Stored sums of keys that are not ready; the attribute `Store.partials`.
 
     Args:
         objects: the store's files.
@@ -19,7 +19,7 @@ class Partials:
         self._objects = objects
 
     def put(self, key: MomentsKey | str, partial: PartialSums) -> None:
-        """Keep sums, in place of earlier ones of the same key; they are dropped when the key becomes ready.
+        """Store sums, replacing earlier ones of the key; they are deleted when the key becomes ready.
 
         Raises:
             StorageError: the storage refused; the earlier sums, if any, are still there.
@@ -33,7 +33,7 @@ class Partials:
             ) from error
 
     def get(self, key: MomentsKey | str) -> PartialSums | None:
-        """The sums kept for a key; None if there are none.
+        """The stored sums of a key; None if there are none.
 
         Raises:
             CorruptEntryError: they do not read back intact.
@@ -44,22 +44,22 @@ class Partials:
         return None if content is None else PartialSums.from_bytes(content, str(key))
 
     def drop(self, key: MomentsKey | str) -> None:
-        """Forget the sums kept for a key, if there are any."""
+        """Delete the stored sums of a key, if there are any."""
         self._objects.delete(_path(key))
 
 
 def partial_paths(objects: Objects) -> dict[str, list[str]]:
-    """Paths of what is kept, by key; of covpool 0.1 there may be several."""
-    found: dict[str, list[str]] = {}
+    """Paths of stored sums, by key; covpool 0.1 may have written several."""
+    paths: dict[str, list[str]] = {}
     for path in objects.below(FOLDER):
         key = path.rpartition("/")[2].partition(".")[0]
         if is_digest(key):
-            found.setdefault(key, []).append(path)
-    return found
+            paths.setdefault(key, []).append(path)
+    return paths
 
 
 def _path(key: MomentsKey | str) -> str:
-    # Part of a path: nothing but a digest may be one.
+    # It becomes part of a path: only a digest is allowed.
     if not is_digest(str(key)):
         raise ValueError(f"{key}: not a key; give a MomentsKey or its digest")
     return f"{FOLDER}/{key}"

@@ -1,7 +1,7 @@
 """A row of a namespace as the three chunks it is on disk; no input or output happens here.
 
 Convention: every chunk ends in its own CRC-32C, and the record repeats those of the other two, so that chunks
-which do not belong together are told apart from those that do.
+which do not belong together are recognised.
 """
 
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ from covpool.store.values.keys import MomentsKey
 from covpool.store.values.moments import FloatArray, Moments
 from covpool.store.values.packing import pack, packed_shape, unpack
 
-#: Of the mean, in every namespace.
+#: Codec of the mean, in every namespace.
 MEAN_CODEC = Lossless()
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The chunks of one row, as they lie on disk.
+    """The chunks of one row, as stored.
 
     Attributes:
         record: whose the row is, see `Record`.
@@ -148,7 +148,7 @@ def _decoded(
     name: str, codec: ChunkCodec, data: NDArray[np.uint8], shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> FloatArray:
     try:
-        found: FloatArray = codec.decode(data, shape, dtype)
+        matrix: FloatArray = codec.decode(data, shape, dtype)
     except (ValueError, RuntimeError, TypeError) as error:
         raise CorruptEntryError(f"{name} is damaged ({error})") from error
-    return found
+    return matrix

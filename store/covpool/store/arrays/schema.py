@@ -103,8 +103,8 @@ class Record:
     @property
     def checksum(self) -> int:
         """CRC-32C that ends the row's chunk of `record`: it stands for all three chunks of the row."""
-        found: int = google_crc32c.value(self.to_bytes())
-        return found
+        checksum: int = google_crc32c.value(self.to_bytes())
+        return checksum
 
     def to_bytes(self) -> bytes:
         """Two 32-byte digests, two int64, one float64 and two uint32, little-endian."""

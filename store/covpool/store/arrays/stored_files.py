@@ -1,7 +1,7 @@
-"""Stored files: bytes of the Zarr hierarchy as they lie in the store, for readers elsewhere.
+"""Stored files: bytes of the Zarr hierarchy as stored, for remote readers.
 
-Only paths that the format itself makes exist here: digests, array names and chunk numbers. The metadata of a
-group are those that lie there and, beside them, those of its members (see `consolidated`).
+Only paths of the format exist here: digests, array names and chunk numbers. The metadata of a group also have
+those of its members (see `consolidated`).
 """
 
 import re
@@ -41,7 +41,7 @@ class StoredFiles:
         return None if named is None else await consolidated(self._storage, named.group(1) or "")
 
     async def size(self, path: str) -> int | None:
-        """Bytes of a file; None when there is none, or the path is none of the format's."""
+        """Bytes of a file; None if there is none, or the path is not one of the format."""
         if _PATH.fullmatch(path) is None:
             return None
         try:
@@ -50,9 +50,9 @@ class StoredFiles:
             return None
 
     async def read(self, path: str, start: int, end: int) -> bytes | None:
-        """Bytes [start, end) of a file; None when there is none, or the path is none of the format's."""
+        """Bytes [start, end) of a file; None if there is none, or the path is not one of the format."""
         if _PATH.fullmatch(path) is None:
             return None
         wanted = RangeByteRequest(start, end)
-        found = await self._storage.get(f"{ARRAYS}/{path}", default_buffer_prototype(), wanted)
-        return None if found is None else found.to_bytes()
+        buffer = await self._storage.get(f"{ARRAYS}/{path}", default_buffer_prototype(), wanted)
+        return None if buffer is None else buffer.to_bytes()

@@ -55,8 +55,8 @@ DAMAGED_METADATA = (ValueError, TypeError, AttributeError, KeyError)
 class RowArrays(ABC):
     """The arrays `second_moment`, `mean` and `record`, to be read one row at a time.
 
-    zarr makes the arrays and describes them; rows are read and written as whole chunks, in the very bytes
-    zarr would write, because a chunk that is missing must be an error here and not a fill value.
+    zarr makes the arrays and their metadata; rows are read and written as whole chunks, in the same bytes as
+    by zarr, because a missing chunk must be an error here and not a fill value.
 
     Attributes:
         namespace: what the rows have in common; its codec is the one they are encoded in.
@@ -68,7 +68,7 @@ class RowArrays(ABC):
 
     @abstractmethod
     def chunk(self, array: str, row: int) -> bytes | None:
-        """One chunk of one row as it was encoded; None where there is none."""
+        """One encoded chunk of one row; None if there is none."""
 
     def row(self, row: int) -> Row | None:
         """The chunks of one row; None if one of them is missing."""
@@ -78,14 +78,14 @@ class RowArrays(ABC):
         return Row(record, mean, second_moment)
 
     def whole(self, row: int) -> Record | None:
-        """What a row says of itself when all of its checksums fit; None where it cannot be read.
+        """The record of a row if all of its checksums match; None if it cannot be read.
 
         Raises:
-            StorageError: the storage cannot be reached, which tells nothing of the row.
+            StorageError: the storage cannot be reached, so that the state of the row is unknown.
         """
         try:
-            found = self.row(row)
-            return None if found is None else check_row(found)
+            chunks = self.row(row)
+            return None if chunks is None else check_row(chunks)
         except CorruptEntryError:
             return None
 
@@ -101,7 +101,7 @@ class RowArrays(ABC):
             return decode_row(self.namespace, record, mean, second_moment)
 
     def read_chunk(self, row: int, key: str) -> bytes:
-        """The chunk of a row's second moment, encoded as it is.
+        """The encoded chunk of a row's second moment.
 
         Raises:
             CorruptEntryError: the chunk is missing, fails its checksum, or belongs to another key.
@@ -126,19 +126,19 @@ class NamespaceArrays(RowArrays):
     def __init__(self, storage: ZarrStorage, namespace: Namespace) -> None:
         self.namespace = namespace
         self.path = generation_path(namespace, 0)
-        self._forced = False
+        self._synced = False
         self._objects = Objects(storage)
         _open_group(storage, self.path, _attributes(namespace))
         with warnings.catch_warnings():
-            # pcodec is no core codec, which zarr remarks on at every array; FORMAT.md says it once.
+            # zarr warns at every array that pcodec is no core codec; FORMAT.md says so.
             warnings.simplefilter("ignore", ZarrUserWarning)
             _open_arrays(storage, self.path, namespace)
 
     def write(self, row: int, key: MomentsKey, moments: Moments) -> Record:
-        """Write one row, whose chunks must not be there yet: a row is handed out once.
+        """Write one row, whose chunks must not exist yet: a row is handed out once.
 
         Raises:
-            StorageError: the storage refused (disk full, no permission); nothing became readable.
+            StorageError: the storage refused (disk full, no permission); no row became readable.
             OutdatedCatalogError: the row holds other chunks, which stay.
         """
         chunks, record = encode_row(self.namespace, key, moments)
@@ -158,21 +158,21 @@ class NamespaceArrays(RowArrays):
             ) from error
         return record
 
-    def force(self, row: int) -> None:
-        """Wait until a written row has reached the disk, and with the first one the arrays it lies in."""
+    def fsync(self, row: int) -> None:
+        """Flush a written row to the disk, and with the first row the metadata of the arrays."""
         try:
-            if not self._forced:
+            if not self._synced:
                 folders = (ARRAYS, self.path, *(f"{self.path}/{array}" for array in PARTS))
-                self._objects.force([f"{folder}/zarr.json" for folder in folders])
-                self._forced = True
-            self._objects.force(chunk_paths(self.path, row), known=True)
+                self._objects.fsync([f"{folder}/zarr.json" for folder in folders])
+                self._synced = True
+            self._objects.fsync(chunk_paths(self.path, row), folders_exist=True)
         except OSError as error:
             raise StorageError(
-                f"row {row} of {self.path}: could not be forced to the disk ({error}); nothing was cached"
+                f"row {row} of {self.path}: could not be flushed to the disk ({error}); nothing was cached"
             ) from error
 
     def chunk(self, array: str, row: int) -> bytes | None:
-        """One chunk of one row, as it lies on disk."""
+        """One chunk of one row, as stored."""
         return self._objects.read(chunk_path(self.path, array, row))
 
 
@@ -195,7 +195,7 @@ def _attributes(namespace: Namespace) -> dict[str, Any]:
     }
 
 
-# Two processes may create the same node at once: both write the same bytes, so the loser just opens.
+# Two processes may create the same node at once: both write the same bytes, so the second just opens it.
 
 
 def _open_group(storage: ZarrStorage, path: str, attributes: dict[str, Any]) -> zarr.Group:
@@ -213,7 +213,7 @@ def _require_writable(storage: ZarrStorage, path: str) -> None:
 
 
 def array_arguments(namespace: Namespace, codec: str, rows: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Of each array the name, and how zarr makes it with these rows, second moments encoded by a codec."""
+    """The name of each array, and zarr's arguments for `rows` rows with a codec for second moments."""
     d, dtype = namespace.width, namespace.dtype
     item = np.dtype(dtype).itemsize
     plain = {"serializer": BytesCodec(), "compressors": [Crc32cCodec()]}

@@ -32,17 +32,17 @@ class Catalog:
         TABLES.ensure(database)
         query = sa.select(_meta.c.value).where(_meta.c.name == "format")
         with self.database.reading() as connection:
-            found = connection.scalar(query)
-        if found is None:
+            version = connection.scalar(query)
+        if version is None:
             with self.database.writing() as connection:
                 insert_if_absent(connection, _meta, [{"name": "format", "value": version_text()}])
-                found = connection.scalar(query)
-        check_version(str(found), where)
+                version = connection.scalar(query)
+        check_version(str(version), where)
 
     def reserve(self, key: MomentsKey, namespace: Namespace) -> Place:
-        """A row of its own for one writing of `key`; nobody else is ever given it.
+        """A new row for one write of `key`; no other writer ever gets it.
 
-        A key that is ready stays in its namespace, whatever codec is asked for.
+        A key that is ready stays in its namespace, whatever the codec in the request.
 
         Raises:
             CapacityError: the namespace is full.
@@ -59,7 +59,7 @@ class Catalog:
             return self._reserve(connection, [(key, stored)])[key.digest]
 
     def find_or_reserve(self, wanted: Sequence[tuple[MomentsKey, Namespace]]) -> list[Entry | Place]:
-        """Of each key the ready entry, or else a row of its own for writing it, in one transaction.
+        """For each key the ready entry, or a new row to write it to; all in one transaction.
 
         Raises:
             CapacityError: a namespace is full; then nothing is reserved.
@@ -69,7 +69,7 @@ class Catalog:
             entries = [
                 ready_entry(connection, key.digest) if key.digest in ready else None for key, _ in wanted
             ]
-            free = [one for one, entry in zip(wanted, entries, strict=True) if entry is None]
+            free = [item for item, entry in zip(wanted, entries, strict=True) if entry is None]
             places = self._reserve(connection, free)
         return [
             places[key.digest] if entry is None else entry
@@ -79,25 +79,25 @@ class Catalog:
     def _reserve(
         self, connection: Connection, wanted: Sequence[tuple[MomentsKey, Namespace]]
     ) -> dict[str, Place]:
-        """Rows by the digests of keys, each of which is given once."""
+        """Reserved rows by the digest of the key; each key occurs once."""
         places = {}
         # In one order everywhere: two writers must not wait for each other.
         for namespace in sorted({namespace.id: namespace for _, namespace in wanted}.values(), key=_id):
             keys = [key for key, of in wanted if of.id == namespace.id]
             many = {"which": namespace.id, "rows": len(keys)}
             # The namespace's row is the lock: one writer at a time hands out rows of its arrays.
-            found = connection.execute(_NEXT_ROWS, many).one_or_none()
-            if found is None:
+            registered = connection.execute(_NEXT_ROWS, many).one_or_none()
+            if registered is None:
                 insert_if_absent(connection, _namespaces, [namespace_row(namespace)])
-                found = connection.execute(_NEXT_ROWS, many).one_or_none()
-            if found is None:
+                registered = connection.execute(_NEXT_ROWS, many).one_or_none()
+            if registered is None:
                 recipe = namespace.recipe
                 raise CapacityError(
                     f"namespace {namespace.id} ({recipe.model}, {recipe.layer}) has handed out all its "
                     "rows; open a second store"
                 )
-            for row, key in enumerate(keys, found.next_row - len(keys)):
-                places[key.digest] = Place(namespace_of(found), 0, row)
+            for row, key in enumerate(keys, registered.next_row - len(keys)):
+                places[key.digest] = Place(namespace_of(registered), 0, row)
         if places:
             connection.execute(
                 _RESERVE,
@@ -121,42 +121,44 @@ class Catalog:
         written: Sequence[Written],
         *,
         replace: bool = False,
-        also: Callable[[Connection], None] | None = None,
+        on_commit: Callable[[Connection], None] | None = None,
     ) -> None:
-        """Make written rows the ones that are read, and retire those that were, all in one transaction.
+        """Make written rows ready, and retire the rows that they replace, in one transaction.
 
-        A row that another writer made ready meanwhile stays, and this one is retired: writers of one key end
-        in one row, the first. `also` runs in the same transaction, so all of it happens or nothing.
+        If another writer made a row of the key ready in the meantime, that row stays and this one is retired:
+        the first writer wins. `on_commit` runs in the same transaction, so everything happens or nothing.
 
         Args:
             written: one row each of different keys.
-            replace: retire such a row too, unless it has the same checksum.
-            also: more to do in the transaction.
+            replace: retire the other row instead, unless it has the same checksum.
+            on_commit: more to do in the transaction.
 
         Raises:
-            StoreError: a reservation was given up (`gc` retires those it takes for abandoned).
+            StoreError: a reservation was given up (`gc` retires reservations that it regards as abandoned).
         """
         with self.database.writing() as connection:
             since = now(connection)
             # In one order everywhere: two writers must not wait for each other.
-            ordered = sorted(written, key=lambda one: one.key.digest)
-            for one in ordered:
-                lock_rows_of(connection, one.key.digest)
-            ready = ready_among(connection, [one.key.digest for one in ordered])
+            ordered = sorted(written, key=lambda row: row.key.digest)
+            for row in ordered:
+                lock_rows_of(connection, row.key.digest)
+            ready = ready_among(connection, [row.key.digest for row in ordered])
             flipped: list[Written] = []
-            for one in ordered:
-                found = ready_entry(connection, one.key.digest) if one.key.digest in ready else None
-                theirs = found is not None and found.place != one.instead_of
-                if found and theirs and not (replace and found.checksum != one.record.checksum):
-                    _from_reserved(connection, _RETIRE, [one], [{"since": since}])
+            for row in ordered:
+                current = ready_entry(connection, row.key.digest) if row.key.digest in ready else None
+                theirs = current is not None and current.place != row.replaces
+                if current and theirs and not (replace and current.checksum != row.record.checksum):
+                    _from_reserved(connection, _RETIRE, [row], [{"since": since}])
                     continue
-                if found:
-                    connection.execute(_RETIRE, _where(found.place, READY) | {"since": since})
-                flipped.append(one)
+                if current:
+                    connection.execute(_RETIRE, _where(current.place, READY) | {"since": since})
+                flipped.append(row)
             if flipped:
-                _from_reserved(connection, _FLIP, flipped, [_told(one.record, since) for one in flipped])
-            if also is not None:
-                also(connection)
+                _from_reserved(
+                    connection, _FLIP, flipped, [_ready_values(row.record, since) for row in flipped]
+                )
+            if on_commit is not None:
+                on_commit(connection)
 
     def give_up(self, place: Place) -> None:
         """Retire a reserved row whose writing failed."""
@@ -216,22 +218,22 @@ def ready_entry(connection: Connection, key: str) -> Entry | None:
 
 def ready_among(connection: Connection, keys: list[str]) -> set[str]:
     """Those of `keys` that are ready, as seen by a transaction."""
-    found: set[str] = set()
+    ready: set[str] = set()
     # SQLite binds at most 32,766 values in one statement.
     for start in range(0, len(keys), 10_000):
-        found.update(connection.scalars(_READY_AMONG, {"among": keys[start : start + 10_000]}))
-    return found
+        ready.update(connection.scalars(_READY_AMONG, {"among": keys[start : start + 10_000]}))
+    return ready
 
 
 def lock_rows_of(connection: Connection, key: str) -> None:
-    """Have those who change which row of a key is read take turns, until the transaction ends."""
-    # SQLite has one writer anyhow.
+    """Lock the rows of a key until the transaction ends, so that only one writer changes which is ready."""
+    # SQLite has a single writer.
     if connection.dialect.name != "sqlite":
         connection.execute(_ROWS_OF_KEY, {"which": key})
 
 
 def at(place: Place) -> "sa.ColumnElement[bool]":
-    """The condition that an entry lies there."""
+    """The condition that an entry is at this place."""
     return sa.and_(
         _entries.c.namespace == place.namespace.id,
         _entries.c.generation == place.generation,
@@ -240,7 +242,7 @@ def at(place: Place) -> "sa.ColumnElement[bool]":
 
 
 def select_entries() -> "sa.Select[tuple[object, ...]]":
-    """Every entry with what its namespace tells; `entry_of` reads the rows."""
+    """Every entry with the columns of its namespace; `entry_of` reads the rows."""
     shared = [
         column for column in _namespaces.c if column.name in ("recipe", "width", "dtype", "codec", "capacity")
     ]
@@ -295,7 +297,7 @@ def entry_of(row: "sa.Row[tuple[object, ...]]") -> Entry:
     )
 
 
-# What every `put` and `get` runs is built once: SQLAlchemy then finds the compiled text without looking.
+# Statements that every `put` and `get` runs are built once, so that SQLAlchemy compiles them once.
 
 _READY_ENTRY = select_entries().where(_entries.c.key == sa.bindparam("which"), _entries.c.state == READY)
 _COUNT_READY = sa.select(sa.func.count()).select_from(_entries).where(_entries.c.state == READY)
@@ -318,16 +320,16 @@ _NEXT_ROWS = (
     .returning(*_namespaces.c)
 )
 _RESERVE = sa.insert(_entries).values(since=clock())
-_THERE = sa.and_(
+_AT_PLACE = sa.and_(
     _entries.c.namespace == sa.bindparam("in_namespace"),
     _entries.c.generation == sa.bindparam("in_generation"),
     _entries.c.row == sa.bindparam("in_row"),
     _entries.c.state == sa.bindparam("in_state"),
 )
-_RETIRE = sa.update(_entries).where(_THERE).values(state=RETIRED, since=sa.bindparam("since"))
+_RETIRE = sa.update(_entries).where(_AT_PLACE).values(state=RETIRED, since=sa.bindparam("since"))
 _FLIP = (
     sa.update(_entries)
-    .where(_THERE)
+    .where(_AT_PLACE)
     .values(
         state=READY,
         **{name: sa.bindparam(name) for name in ("since", "count", "error", "checksum", "created")},
@@ -339,21 +341,23 @@ def _from_reserved(
     connection: Connection, change: sa.Update, rows: Sequence[Written], values: Sequence[dict[str, object]]
 ) -> None:
     """Change rows that must be reserved, all in one statement."""
-    which = [_where(one.place, RESERVED) for one in rows]
-    found = connection.execute(change, [one | told for one, told in zip(which, values, strict=True)])
-    if found.rowcount == len(rows):
+    which = [_where(row.place, RESERVED) for row in rows]
+    result = connection.execute(
+        change, [condition | new for condition, new in zip(which, values, strict=True)]
+    )
+    if result.rowcount == len(rows):
         return
-    for one, told in zip(rows, values, strict=True):
-        changed = sa.select(_entries.c.row).where(at(one.place), _entries.c.since == told["since"])
+    for row, new in zip(rows, values, strict=True):
+        changed = sa.select(_entries.c.row).where(at(row.place), _entries.c.since == new["since"])
         if connection.scalar(changed) is None:
             raise StoreError(
-                f"{one.key}: its reserved row {one.place.row} was taken for abandoned and given up; "
+                f"{row.key}: its reserved row {row.place.row} was taken for abandoned and given up; "
                 "put it again"
             )
 
 
-def _told(record: Record, since: datetime) -> dict[str, object]:
-    """What a row tells once it is ready."""
+def _ready_values(record: Record, since: datetime) -> dict[str, object]:
+    """The columns that a row gets when it becomes ready."""
     return {
         "since": since,
         "created": since,
@@ -364,7 +368,7 @@ def _told(record: Record, since: datetime) -> dict[str, object]:
 
 
 def _where(place: Place, state: str) -> dict[str, object]:
-    """Parameters of `_THERE`."""
+    """Parameters of `_AT_PLACE`."""
     return {
         "in_namespace": place.namespace.id,
         "in_generation": place.generation,

@@ -1,7 +1,7 @@
-"""Copies as the catalog knows them: a compacted copy is being made, then used, or abandoned for good.
+"""Compacted copies in the catalog: a copy is being built, then used, or abandoned for good.
 
-Whoever makes a copy and whoever sweeps agree here, in transactions, before an object is touched: an abandoned
-copy never comes into use, and one that is used is abandoned only when no entry can be read from it.
+Compaction and garbage collection agree here, in transactions, before an object is touched: an abandoned copy
+is never used, and a used copy is abandoned only when no entry refers to it.
 """
 
 from collections.abc import Sequence
@@ -30,10 +30,10 @@ class Copies:
             return {row.generation: row.state for row in connection.execute(query)}
 
     def attend(self, namespace: str, generation: int, state: str = BUILDING) -> None:
-        """Say that a copy is being made, so that it is not taken for abandoned; enter it if nobody has.
+        """Record that a copy is being built, so that it is not regarded as abandoned; enter it if it is new.
 
         Args:
-            namespace: whose copy.
+            namespace: id of the namespace.
             generation: its number.
             state: USED for one that was found complete.
 
@@ -52,13 +52,13 @@ class Copies:
             _refuse_abandoned(connection, namespace, generation)
 
     def use(self, namespace: str, generation: int, moves: Sequence[Move]) -> int:
-        """Make a complete copy the one that is read, where its sources still are, in one transaction.
+        """Make the rows of a complete copy ready, where their sources still are, in one transaction.
 
         Returns:
-            How many keys are read from it now.
+            How many keys are now read from it.
 
         Raises:
-            StoreError: it was abandoned meanwhile; everything is read from where it was.
+            StoreError: it was abandoned in the meantime; no row changed.
         """
         with self._database.writing() as connection:
             _refuse_abandoned(connection, namespace, generation)
@@ -68,23 +68,23 @@ class Copies:
             return swap(connection, namespace, moves)
 
     def unfinished(self, before: datetime, *, abandon: bool) -> set[tuple[str, int]]:
-        """Copies that are abandoned, and those to `abandon` now: whose makers were last heard of `before`."""
+        """Abandoned copies, and copies to `abandon` now: without a sign of life since `before`."""
         old = sa.and_(copies.c.state == BUILDING, copies.c.since < before)
         with self._database.writing() if abandon else self._database.reading() as connection:
             if abandon:
                 change = sa.update(copies).where(old).values(state=ABANDONED, since=now(connection))
                 connection.execute(change)
-            found = connection.execute(sa.select(copies).where(sa.or_(old, copies.c.state == ABANDONED)))
-            return {(row.namespace, row.generation) for row in found}
+            rows = connection.execute(sa.select(copies).where(sa.or_(old, copies.c.state == ABANDONED)))
+            return {(row.namespace, row.generation) for row in rows}
 
     def at_work(self, since: datetime) -> set[tuple[str, int]]:
-        """Copies whose makers were heard of `since`."""
+        """Copies being built with a sign of life after `since`."""
         with self._database.reading() as connection:
             young = sa.select(copies).where(copies.c.state == BUILDING, copies.c.since >= since)
             return {(row.namespace, row.generation) for row in connection.execute(young)}
 
     def abandon_used(self, namespace: str, generation: int) -> bool:
-        """Abandon a copy that nobody reads any more; returns whether none of its rows is ready."""
+        """Abandon a used copy if none of its rows is ready; returns whether it was abandoned."""
         with self._database.writing() as connection:
             state_of_copy(connection, namespace, generation)
             ready = sa.select(entries.c.row).where(

@@ -1,4 +1,4 @@
-"""Entries: what the catalog says of a key, and where a row of moments lies."""
+"""Entries: the catalog's rows, and the places of moments in the arrays."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,10 +28,10 @@ class Entry:
 
     Attributes:
         key: the key's digest.
-        place: where its row lies.
+        place: its row in the arrays.
         state: "reserved" (being written), "ready" (may be read) or "retired" (replaced or given up, until
             `gc` removes it).
-        since: when it came into that state, UTC.
+        since: time of its last change of state, UTC.
         sequence: digest of the bases.
         length: their number, in bp.
         count: tokens the moments count; None until ready.
@@ -70,16 +70,16 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A reserved row whose chunks are there.
+    """A reserved row whose chunks are written.
 
     Attributes:
-        key: whose row it is.
+        key: the key it was reserved for.
         place: the row.
-        record: what was written there.
-        instead_of: a ready row known to be damaged, to be replaced whatever its checksum.
+        record: its record.
+        replaces: a damaged ready row, which is replaced whatever its checksum.
     """
 
     key: MomentsKey
     place: Place
     record: Record
-    instead_of: Place | None = None
+    replaces: Place | None = None

@@ -1,4 +1,4 @@
-"""Ledger: what the tools ask of the catalog, and change in it, besides what readers and writers do."""
+"""Ledger: the queries and changes of the catalog that only the maintenance tools need."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ from covpool.store.database.inserts import insert_if_absent
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A whole row found in the arrays.
+class WholeRow:
+    """A complete row in the arrays.
 
     Attributes:
-        place: where.
-        record: what it says of itself.
-        written: when, UTC, as far as the storage tells.
+        place: the row.
+        record: its record.
+        written: time of writing, UTC; None where the storage has none.
     """
 
     place: Place
@@ -43,10 +43,10 @@ class Move:
     """A row that was copied.
 
     Attributes:
-        key: whose it is.
-        source: where it was read.
-        target: where it lies now too.
-        checksum: that of its record there.
+        key: digest of its key.
+        source: the row it was copied from.
+        target: the copy.
+        checksum: of the record of the copy.
     """
 
     key: str
@@ -78,7 +78,7 @@ class Ledger:
     def entries(
         self, state: str, *, before: datetime | None = None, namespace: str | None = None
     ) -> list[Entry]:
-        """Entries in one state, in the order of their places; those that came into it `before`."""
+        """Entries in one state, in the order of their places; only those that entered it `before`."""
         query = select_entries().where(entries.c.state == state)
         if before is not None:
             query = query.where(entries.c.since < before)
@@ -89,7 +89,7 @@ class Ledger:
             return [entry_of(row) for row in connection.execute(query)]
 
     def retire(self, reserved: Iterable[Entry]) -> list[Entry]:
-        """Give up reservations, whose writers cannot flip them any more; returns those still reserved."""
+        """Retire reservations, so that their writers cannot make them ready; returns those retired."""
         retired = []
         with self._database.writing() as connection:
             since = now(connection)
@@ -100,44 +100,44 @@ class Ledger:
         return retired
 
     def of_key(self, key: str) -> list[Entry]:
-        """Entries of a key in every state, those made last first."""
+        """Entries of a key in every state, the newest first."""
         query = select_entries().where(entries.c.key == key)
         newest = (entries.c.created.desc(), entries.c.generation.desc(), entries.c.row.desc())
         with self._database.reading() as connection:
             return [entry_of(row) for row in connection.execute(query.order_by(*newest))]
 
-    def retire_ready(self, entry: Entry, *, also: Callable[[Connection], None] | None = None) -> bool:
-        """Have a key read no more, unless another row of it became ready meanwhile.
+    def retire_ready(self, entry: Entry, *, on_commit: Callable[[Connection], None] | None = None) -> bool:
+        """Retire the ready row of a key, unless another row of it became ready in the meantime.
 
         Args:
-            entry: the ready one, that cannot be read.
-            also: more to do in the same transaction.
+            entry: the ready entry, whose row cannot be read.
+            on_commit: more to do in the same transaction.
 
         Returns:
-            Whether it was the ready one still.
+            Whether it was still the ready entry.
         """
         with self._database.writing() as connection:
             lock_rows_of(connection, entry.key)
             change = sa.update(entries).where(at(entry.place), entries.c.state == READY)
             retired = connection.execute(change.values(state=RETIRED, since=now(connection))).rowcount
-            if retired and also is not None:
-                also(connection)
+            if retired and on_commit is not None:
+                on_commit(connection)
         return bool(retired)
 
     def forget(self, retired: Iterable[Place]) -> None:
-        """Drop retired entries whose chunks are gone."""
+        """Delete retired entries whose chunks are deleted."""
         with self._database.writing() as connection:
             for place in retired:
                 connection.execute(sa.delete(entries).where(at(place), entries.c.state == RETIRED))
 
     def forget_copy(self, namespace: str, generation: int) -> None:
-        """Drop the retired entries of a copy that is gone."""
+        """Delete the retired entries of a copy that is deleted."""
         of_copy = sa.and_(entries.c.namespace == namespace, entries.c.generation == generation)
         with self._database.writing() as connection:
             connection.execute(sa.delete(entries).where(of_copy, entries.c.state == RETIRED))
 
     def register(self, namespace: Namespace, next_row: int) -> None:
-        """Have the namespace, with at least `next_row` rows handed out."""
+        """Enter the namespace, with at least `next_row` rows handed out."""
         with self._database.writing() as connection:
             insert_if_absent(connection, namespaces, [namespace_row(namespace)])
             connection.execute(
@@ -146,64 +146,64 @@ class Ledger:
                 .values(next_row=next_row)
             )
 
-    def adopt(self, found: Sequence[Found], instead_of: Mapping[str, Place] | None = None) -> list[bool]:
+    def adopt(self, rows: Sequence[WholeRow], replaces: Mapping[str, Place] | None = None) -> list[bool]:
         """Enter rows found in the arrays: ready if nothing is ready under their key, else retired.
 
-        A row that is known as retired becomes ready likewise.
+        A row with a retired entry becomes ready in the same way.
 
         Args:
-            found: whole rows; of several of one key the first counts. Those of abandoned copies are
-                passed over.
-            instead_of: by key, a ready row that gives way.
+            rows: complete rows; of several with one key the first counts. Rows of abandoned copies are
+                skipped.
+            replaces: by key, a ready row to retire.
 
         Returns:
-            For each, whether it became ready.
+            For each row, whether it became ready.
         """
         became = []
         with self._database.writing() as connection:
             since = now(connection)
-            for one in sorted(found, key=lambda one: one.record.key):
-                copy = one.place.namespace.id, one.place.generation
-                if one.place.generation and state_of_copy(connection, *copy) == ABANDONED:
-                    became.append((one, False))
+            for row in sorted(rows, key=lambda row: row.record.key):
+                copy = row.place.namespace.id, row.place.generation
+                if row.place.generation and state_of_copy(connection, *copy) == ABANDONED:
+                    became.append((row, False))
                     continue
-                lock_rows_of(connection, one.record.key)
-                ready = ready_entry(connection, one.record.key)
-                if ready is not None and ready.place == (instead_of or {}).get(one.record.key):
+                lock_rows_of(connection, row.record.key)
+                ready = ready_entry(connection, row.record.key)
+                if ready is not None and ready.place == (replaces or {}).get(row.record.key):
                     _set_state(connection, ready.place, READY, RETIRED, since)
                     ready = None
-                values = _values_of(one, RETIRED if ready else READY, since)
+                values = _values_of(row, RETIRED if ready else READY, since)
                 if not insert_if_absent(connection, entries, [values]):
-                    # It was given up, under whatever key it was handed out for.
-                    change = sa.update(entries).where(at(one.place), entries.c.state == RETIRED)
-                    known = connection.execute(change.values(values)).rowcount
-                    became.append((one, bool(known) and ready is None))
+                    # The row was given up; it may have been reserved for another key.
+                    change = sa.update(entries).where(at(row.place), entries.c.state == RETIRED)
+                    retired = connection.execute(change.values(values)).rowcount
+                    became.append((row, bool(retired) and ready is None))
                     continue
-                became.append((one, ready is None))
-        told = {id(one): ready for one, ready in became}
-        return [told[id(one)] for one in found]
+                became.append((row, ready is None))
+        ready_of = {id(row): is_ready for row, is_ready in became}
+        return [ready_of[id(row)] for row in rows]
 
     def claim(self, rows: Sequence[tuple[Place, Record | None]]) -> list[Place]:
-        """Enter rows that have no entry as retired, so that nobody else does; returns those entered.
+        """Enter rows without an entry as retired, so that no other process does; returns those entered.
 
         Args:
-            rows: where each lies, and what it says of itself, if anything.
+            rows: the place and the record of each; None for a row without a readable record.
         """
         claimed = []
         with self._database.writing() as connection:
             since = now(connection)
             for place, record in rows:
-                values = _values_of(Found(place, record or _NOBODYS, since), RETIRED, since)
+                values = _values_of(WholeRow(place, record or _NOBODYS, since), RETIRED, since)
                 if insert_if_absent(connection, entries, [values]):
                     claimed.append(place)
         return claimed
 
 
 def swap(connection: Connection, namespace: str, moves: Sequence[Move]) -> int:
-    """Make copies the rows that are read, where their sources still are.
+    """Make copied rows ready, where their sources are still ready.
 
     Returns:
-        How many keys are read from their copies now.
+        How many keys are now read from their copies.
     """
     since = now(connection)
     query = sa.select(entries).where(entries.c.namespace == namespace, entries.c.state == READY)
@@ -228,15 +228,15 @@ def swap(connection: Connection, namespace: str, moves: Sequence[Move]) -> int:
 
 
 def state_of_copy(connection: Connection, namespace: str, generation: int) -> str | None:
-    """State of a copy, whose row is locked until the transaction ends; None where there is none."""
+    """State of a copy, locked until the transaction ends; None if there is no such copy."""
     query = sa.select(copies.c.state).where(
         copies.c.namespace == namespace, copies.c.generation == generation
     )
-    found: str | None = connection.scalar(query.with_for_update())
-    return found
+    state: str | None = connection.scalar(query.with_for_update())
+    return state
 
 
-#: Stands in the catalog for a row that says nothing of itself.
+#: The record in the catalog of a row without a readable record.
 _NOBODYS = Record("0" * 64, "0" * 64, 0, 0, 0.0, 0, 0)
 
 
@@ -245,18 +245,18 @@ def _set_state(connection: Connection, place: Place, before: str, after: str, si
     connection.execute(change.values(state=after, since=since))
 
 
-def _values_of(one: Found, state: str, since: datetime) -> dict[str, object]:
+def _values_of(row: WholeRow, state: str, since: datetime) -> dict[str, object]:
     return {
-        "namespace": one.place.namespace.id,
-        "generation": one.place.generation,
-        "row": one.place.row,
-        "key": one.record.key,
+        "namespace": row.place.namespace.id,
+        "generation": row.place.generation,
+        "row": row.place.row,
+        "key": row.record.key,
         "state": state,
         "since": since,
-        "sequence": one.record.sequence,
-        "length": one.record.length,
-        "count": one.record.count,
-        "error": one.record.error,
-        "checksum": one.record.checksum,
-        "created": one.written or since,
+        "sequence": row.record.sequence,
+        "length": row.record.length,
+        "count": row.record.count,
+        "error": row.record.error,
+        "checksum": row.record.checksum,
+        "created": row.written or since,
     }

@@ -36,9 +36,9 @@ def list_entries(
     Args:
         database: of the catalog.
         model, layer, selection: of the recipe.
-        assembly: only what has a name in this genome assembly.
+        assembly: only entries with a name in this genome assembly.
         state: "ready" or "reserved"; None for all.
-        since: only what became ready then or later; a time without a zone is UTC.
+        since: only entries that became ready then or later; a time without a zone is UTC.
 
     Raises:
         CatalogError: the database cannot be reached, refused, or holds values that are none of a catalog.
@@ -88,7 +88,7 @@ def list_entries(
 
 
 def _batches(database: Database, query: "sa.Select[tuple[object, ...]]") -> Iterator[list[list[object]]]:
-    """The rows of a query by column, so many rows at a time."""
+    """The rows of a query by column, in batches."""
     with database.reading() as connection:
         for rows in connection.execute(query).partitions(_BATCH):
             yield [_zoned(list(values)) for values in zip(*rows, strict=True)]

@@ -1,8 +1,8 @@
 """Names: what users call a sequence (gene id, symbol, locus tag, alias, coordinates), leading to keys.
 
 Convention: intervals are 0-based and half-open. Many names lead to one key, and one name to many keys
-(layers, regions, assemblies); the keys of one gene share the rows of its names. Names are matched exactly, as
-case tells species apart (BRCA1 is human, Brca1 is mouse), unless a look-up asks otherwise. Sequences
+(layers, selections, assemblies); the keys of one gene share the rows of its names. Names are matched exactly,
+as case distinguishes species (BRCA1 is human, Brca1 is mouse), unless a look-up ignores case. Sequences
 themselves are never stored.
 """
 
@@ -22,7 +22,7 @@ from covpool.store.database.database import Database
 from covpool.store.database.inserts import insert_if_absent
 from covpool.store.values.keys import MomentsKey, canonical_json, is_digest, sha256
 
-#: A name longer than this is no name.
+#: Longest name, in characters.
 MAX_LENGTH = 500
 
 #: Names added in one transaction.
@@ -36,7 +36,7 @@ class Name:
     Attributes:
         name: as users write it.
         key: the key it leads to; a `MomentsKey` or its digest.
-        also: further keys it leads to, kept in one row with the first; empty in what is found.
+        also: further keys it leads to, stored in one row with the first; empty in results.
         kind: what sort of name it is: "gene_id", "symbol", "locus_tag", "transcript", "alias", ….
         assembly: the genome assembly it belongs to; "" for none.
         chrom: the sequence of the assembly the interval lies on, None without an interval.
@@ -83,7 +83,7 @@ class Name:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class NamedEntry:
     """A name and the ready entry it leads to."""
 
     name: Name
@@ -91,7 +91,7 @@ class Found:
 
 
 class Filters(TypedDict, total=False):
-    """What a name and its entry have to be; None is anything.
+    """Conditions on a name and its entry; None is no condition.
 
     Attributes:
         kind: of the name.
@@ -111,15 +111,15 @@ class Names:
         self._database = database
 
     def add(self, names: Iterable[Name]) -> int:
-        """Add names, of keys stored already or later; those known already are skipped.
+        """Add names of keys that are stored now or later; names that exist already are skipped.
 
         Returns:
-            How many were new; of several keys together a name counts once.
+            How many were new; a name of several keys counts once.
         """
         added, left = 0, ((_digests(name), name) for name in names)
         while batch := list(islice(left, _BATCH)):
             subject_of = {keys: _subject(keys) for keys, _ in batch}
-            # In one order everywhere: two who add the same must not wait for each other.
+            # In one order everywhere: two writers must not wait for each other.
             led: list[dict[str, object]] = [
                 {"subject": subject_of[keys], "key": key}
                 for keys in sorted(subject_of, key=subject_of.__getitem__)
@@ -138,7 +138,7 @@ class Names:
         ignore_case: bool = False,
         assembly: str | None = None,
         **filters: Unpack[Filters],
-    ) -> list[Found]:
+    ) -> list[NamedEntry]:
         """The ready entries that a name leads to, ordered by name and key; none is an empty list.
 
         Args:
@@ -148,7 +148,7 @@ class Names:
             filters: see `Filters`.
         """
         matches = _names.c.folded == name.casefold() if ignore_case else _names.c.name == name
-        return self._found(matches, assembly, filters)
+        return self._select(matches, assembly, filters)
 
     def overlapping(
         self,
@@ -159,7 +159,7 @@ class Names:
         *,
         strand: Literal["+", "-"] | None = None,
         **filters: Unpack[Filters],
-    ) -> list[Found]:
+    ) -> list[NamedEntry]:
         """The ready entries whose named interval shares a base with [start, end) of `chrom`.
 
         Raises:
@@ -170,11 +170,11 @@ class Names:
         matches = sa.and_(_names.c.chrom == chrom, _names.c.start < end, _names.c.end > start)
         if strand is not None:
             matches = sa.and_(matches, _names.c.strand == strand)
-        return self._found(matches, assembly, filters)
+        return self._select(matches, assembly, filters)
 
-    def of_assembly(self, assembly: str, **filters: Unpack[Filters]) -> list[Found]:
+    def of_assembly(self, assembly: str, **filters: Unpack[Filters]) -> list[NamedEntry]:
         """The ready entries that have a name in an assembly, with these names, ordered by name and key."""
-        return self._found(sa.true(), assembly, filters)
+        return self._select(sa.true(), assembly, filters)
 
     def of(self, key: MomentsKey | str) -> list[Name]:
         """The names of a key, stored or not, in the order of the names."""
@@ -184,13 +184,13 @@ class Names:
         with self._database.reading() as connection:
             return [Name(**row._mapping) for row in connection.execute(query)]
 
-    def _found(
+    def _select(
         self, matches: "sa.ColumnElement[bool]", assembly: str | None, filters: Filters
-    ) -> list[Found]:
+    ) -> list[NamedEntry]:
         query = select_entries().where(entries.c.state == "ready", matches)
         query = query.join(subjects, subjects.c.key == entries.c.key)
         query = query.join(_names, _names.c.subject == subjects.c.subject)
-        # One key may be of several subjects with the same names: of one layer, and of several.
+        # A key may belong to several subjects with the same names: one of one layer, one of several.
         named = [_names.c[field].label(f"name_{field}") for field in _FIELDS]
         query = query.add_columns(*named).distinct()
         if assembly is not None:
@@ -201,7 +201,7 @@ class Names:
         query = query.order_by(_names.c.name, entries.c.key, *named[1:])
         with self._database.reading() as connection:
             return [
-                Found(
+                NamedEntry(
                     Name(**{field: row._mapping[f"name_{field}"] for field in _FIELDS}, key=row.key),
                     entry_of(row),
                 )
@@ -213,17 +213,17 @@ _FIELDS = ("name", "kind", "assembly", "chrom", "start", "end", "strand")
 
 
 def _digests(name: Name) -> tuple[str, ...]:
-    """Of its keys, in order and once each."""
+    """Digests of its keys, sorted and unique."""
     return tuple(sorted({str(name.key), *map(str, name.also)}))
 
 
 def _subject(keys: tuple[str, ...]) -> str:
-    """A key is its own subject; several are the digest of theirs."""
+    """The key itself, or the digest of several."""
     return keys[0] if len(keys) == 1 else sha256("\n".join(keys))
 
 
 def _row(name: Name, subject: str) -> dict[str, Any]:
     row: dict[str, Any] = {field: getattr(name, field) for field in _FIELDS}
-    # Under the name that it bore when a name led to one key: what was added then is known.
+    # The column was called "key" when a name had one key: ids of that time stay the same.
     named = sha256(canonical_json(row | {"key": subject}))
     return row | {"subject": subject, "id": named, "folded": name.name.casefold()}

@@ -18,11 +18,13 @@ GROUP = "covpool.tables"
 
 def rooms() -> dict[str, RoomTables]:
     """The tables by room: the store's, and those of the rooms that are installed."""
-    return {"store": TABLES} | {found.name: found.load() for found in entry_points(group=GROUP)}
+    return {"store": TABLES} | {
+        entry_point.name: entry_point.load() for entry_point in entry_points(group=GROUP)
+    }
 
 
 def kept_catalog(storage: ZarrStorage, location: str) -> Database | None:
-    """The catalog which a backup keeps among its objects, for reading only; None without one."""
+    """The catalog that a backup stores among its objects, for reading only; None without one."""
     content = Objects(storage).read(CATALOG_FILE)
     if content is None:
         return None
@@ -32,7 +34,7 @@ def kept_catalog(storage: ZarrStorage, location: str) -> Database | None:
 
 
 def readable(database: Database) -> Database:
-    """What is read of a database that is open for reading only: of an older SQLite file a migrated copy.
+    """The database to read from: of an older SQLite file that is open for reading only, a migrated copy.
 
     Raises:
         CatalogError: the database cannot be reached, or refused.
@@ -41,9 +43,9 @@ def readable(database: Database) -> Database:
     if database.engine.dialect.name != "sqlite":
         return database
     with database.reading() as connection:
-        # Of the other rooms' tables nothing is asked: loading them takes longer than most look-ups.
-        known = TABLES.found(connection)
-        if known is None or known >= TABLES.revision:
+        # Other rooms' tables are not checked: loading them takes longer than most look-ups.
+        revision = TABLES.revision_in(connection)
+        if revision is None or revision >= TABLES.revision:
             return database
         copy = Database.in_memory()
         copy_into(copy.engine, connection)
@@ -54,9 +56,9 @@ def readable(database: Database) -> Database:
 
 
 def with_tables(database: Database, tables: RoomTables) -> Database:
-    """The database, which has the tables of a room from now on.
+    """The database with the tables of a room, which are made if they are missing.
 
-    Of one that is for reading only, and has none of them, an empty one in memory takes the place.
+    A database for reading only that lacks them is replaced by an empty one in memory.
 
     Raises:
         FormatVersionError: they are of another revision.
@@ -64,8 +66,8 @@ def with_tables(database: Database, tables: RoomTables) -> Database:
     """
     if database.read_only:
         with database.reading() as connection:
-            there = tables.found(connection) is not None
-        if not there:
+            has_tables = tables.revision_in(connection) is not None
+        if not has_tables:
             empty = Database.in_memory()
             for needed in (TABLES, tables):
                 needed.ensure(empty)

@@ -27,7 +27,7 @@ namespaces = sa.Table(
     sa.Column("dtype", sa.String(16), nullable=False),
     sa.Column("codec", sa.Text, nullable=False),
     sa.Column("capacity", sa.Integer, nullable=False),
-    # Rows are handed out once and never again, so that a writer long thought dead hits nobody's row.
+    # A row is handed out only once, so that a writer regarded as dead never writes to another's row.
     sa.Column("next_row", sa.Integer, nullable=False, default=0),
 )
 
@@ -59,14 +59,14 @@ sa.Index(
 
 BUILDING, USED, ABANDONED = "building", "used", "abandoned"
 
-#: Compacted copies. One that is abandoned never comes into use, so that its objects may be removed.
+#: Compacted copies. An abandoned copy is never used, so that its objects may be deleted.
 copies = sa.Table(
     "copies",
     metadata,
     sa.Column("namespace", sa.String(32), primary_key=True),
     sa.Column("generation", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("state", sa.String(16), nullable=False),
-    # While it is made: when its maker was last heard of.
+    # While it is being built: the last sign of life of the compaction.
     sa.Column("since", sa.DateTime(timezone=True), nullable=False),
 )
 

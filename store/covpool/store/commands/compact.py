@@ -11,7 +11,7 @@ from covpool.store.commands.options import opened, progress_of, store_options
 from covpool.store.maintenance import compact as tool
 
 
-def _known(context: click.Context, parameter: click.Parameter, choice: str | None) -> str | None:
+def _checked(context: click.Context, parameter: click.Parameter, choice: str | None) -> str | None:
     try:
         if choice is not None:
             codec_id(choice)
@@ -25,7 +25,10 @@ def _known(context: click.Context, parameter: click.Parameter, choice: str | Non
 @click.option("--model", help="Only of this model.")
 @click.option("--layer", help="Only of this layer.")
 @click.option(
-    "--codec", metavar="NAME", callback=_known, help="Encode anew; cold is about 5 % smaller, slower to read."
+    "--codec",
+    metavar="NAME",
+    callback=_checked,
+    help="Encode anew; cold is about 5 % smaller, slower to read.",
 )
 @click.option(
     "--shard-rows",

@@ -1,4 +1,4 @@
-"""Cursor: a file in which a command that reads a whole store keeps how far it is, to go on from there."""
+"""Cursor: a file with the progress of a command that reads a whole store, to resume it."""
 
 import json
 import time
@@ -22,14 +22,14 @@ cursor_option = click.option(
 
 
 class Cursor:
-    """How far a run over a store has come, and what it found; kept in a file, where one is named.
+    """Progress and problems of a run over a store; saved in a file, if there is one.
 
     Args:
-        file: of this run; a run that was stopped goes on from it.
+        file: of this run; a run that was stopped resumes from it.
         location: of the store.
 
     Raises:
-        click.UsageError: the file is something else, or that of another store.
+        click.UsageError: the file is no cursor, or that of another store.
     """
 
     def __init__(self, file: Path | None, location: str) -> None:
@@ -40,9 +40,9 @@ class Cursor:
         if file is None or not file.is_file():
             return
         try:
-            found = json.loads(file.read_text())
-            of, self.after, self.entries = found["location"], found["after"], found["entries"]
-            self.problems = [Problem(**one) for one in found["problems"]]
+            state = json.loads(file.read_text())
+            of, self.after, self.entries = state["location"], state["after"], state["entries"]
+            self.problems = [Problem(**problem) for problem in state["problems"]]
         except (ValueError, KeyError, TypeError) as error:
             raise click.UsageError(f"--cursor: {file} is not the cursor of such a run") from error
         if of != location:
@@ -60,14 +60,14 @@ class Cursor:
             write_whole(self._file, json.dumps(state).encode())
 
     def end(self) -> None:
-        """The run came to its end: the file is removed."""
+        """The run is complete: delete the file."""
         if self._file is not None:
             self._file.unlink(missing_ok=True)
 
     def follow(
         self, steps: Iterable[Checked], total: int, progress: Callable[[int, int], None], as_json: bool
     ) -> None:
-        """Take the steps of a run; what they find is named, and how far they are is kept now and then."""
+        """Run all steps; report their problems, and save the progress from time to time."""
         before, kept = self.entries, time.monotonic()
         try:
             for step in steps:
@@ -89,6 +89,6 @@ def tell(problems: Iterable[Problem], as_json: bool) -> None:
 
 
 def counted(problems: Collection[Problem], *, repair: bool = True) -> str:
-    """How many problems there are, and with `repair` how many of them were put right."""
-    told = f", {sum(problem.healed for problem in problems):,} of them repaired" if repair else ""
-    return f"{len(problems):,} problem(s){told}"
+    """The number of problems, and with `repair` how many of them were repaired."""
+    repaired = f", {sum(problem.healed for problem in problems):,} of them repaired" if repair else ""
+    return f"{len(problems):,} problem(s){repaired}"

@@ -1,4 +1,4 @@
-"""Write selected matrices as files that need nothing of covpool to be read."""
+"""Write selected matrices as files that can be read without covpool."""
 
 import json
 from pathlib import Path
@@ -36,12 +36,12 @@ def export(
     if not path.absolute().parent.is_dir():
         raise click.UsageError(f"TARGET: there is no directory {path.parent}; make it first")
     with opened(location, catalog, read_only=True) as store:
-        found = selected(store, **which)
-        if not found:
+        entries = selected(store, **which)
+        if not entries:
             raise click.ClickException(f"{location}: no entry matches; see covpool store ls")
         with progress_of("export") as progress:
-            written = _FORMATS[path.suffix](store, found, path, progress=progress)
+            written = _FORMATS[path.suffix](store, entries, path, progress=progress)
     if as_json:
-        click.echo(json.dumps({"target": target, "entries": len(found), "written": written}))
+        click.echo(json.dumps({"target": target, "entries": len(entries), "written": written}))
     else:
         click.echo(f"Wrote {written:,} matrices to {target}", err=True)

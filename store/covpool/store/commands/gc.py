@@ -1,4 +1,4 @@
-"""Remove from a store what writers left behind and nobody reads any more."""
+"""Delete the remains of interrupted writers, and rows that are no longer read, from a store."""
 
 import json
 from dataclasses import asdict

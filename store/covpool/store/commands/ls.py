@@ -31,8 +31,8 @@ def ls(
     Example: covpool store ls --store genes.covpool --layer up.6 --limit 20
     """
     with opened(location, catalog, read_only=True) as store:
-        found = selected(store, **which)
-        shown = found[:limit]
+        entries = selected(store, **which)
+        shown = entries[:limit]
         if as_json:
             for entry in shown:
                 click.echo(json.dumps(describe(store, entry)))
@@ -47,9 +47,11 @@ def ls(
         for entry in shown:
             click.echo("\t".join(_row(entry)))
     what = (
-        f"{len(shown):,} of {len(found):,} entries" if len(shown) < len(found) else f"{len(found):,} entries"
+        f"{len(shown):,} of {len(entries):,} entries"
+        if len(shown) < len(entries)
+        else f"{len(entries):,} entries"
     )
-    click.echo(what if found else "No entries.", err=True)
+    click.echo(what if entries else "No entries.", err=True)
 
 
 def _row(entry: Entry) -> tuple[str, ...]:

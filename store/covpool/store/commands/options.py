@@ -30,10 +30,10 @@ _LINE_EVERY_S = 5.0
 
 def time_span(text: str) -> timedelta:
     """What 90s, 30m, 24h, 7d or 0 says; a type of click options."""
-    found = re.fullmatch(r"(\d+)([smhd])|0", text)
-    if found is None:
+    match = re.fullmatch(r"(\d+)([smhd])|0", text)
+    if match is None:
         raise click.BadParameter(f"{text!r} is no time span; write 90s, 30m, 24h or 7d")
-    return timedelta(seconds=int(found[1]) * _UNITS[found[2]] if found[1] else 0)
+    return timedelta(seconds=int(match[1]) * _UNITS[match[2]] if match[1] else 0)
 
 
 def store_options(*operands: str, former: int = 0) -> Callable[[F], F]:
@@ -54,10 +54,10 @@ def store_options(*operands: str, former: int = 0) -> Callable[[F], F]:
                 click.echo(f"Notice: a LOCATION is deprecated; write --store {store}", err=True)
             if len(places) != len(operands):
                 wanted = " ".join(operands).upper() or "no argument"
-                raise click.UsageError(f"takes {wanted} beside the options, and was given {len(places)}")
+                raise click.UsageError(f"takes {wanted} in addition to the options, not {len(places)}")
             return command(location=store, **dict(zip(operands, places, strict=True)), **others)
 
-        found: Any = called
+        decorated: Any = called
         for option in (
             click.option(
                 "--catalog",
@@ -75,8 +75,8 @@ def store_options(*operands: str, former: int = 0) -> Callable[[F], F]:
             ),
             click.argument("line", nargs=-1, metavar=" ".join(operands).upper()),
         ):
-            found = option(found)
-        return found  # type: ignore[no-any-return]
+            decorated = option(decorated)
+        return decorated  # type: ignore[no-any-return]
 
     return decorate
 
@@ -87,10 +87,10 @@ def _setting(name: str, otherwise: str | None = None) -> str | None:
     if not file:
         return otherwise
     try:
-        found = tomllib.loads(Path(file).read_text(encoding="utf-8")).get(name, otherwise)
+        value = tomllib.loads(Path(file).read_text(encoding="utf-8")).get(name, otherwise)
     except (OSError, ValueError) as error:
         raise click.UsageError(f"COVPOOL_CONFIG: {file} is no TOML file to be read ({error})") from error
-    return None if found is None else str(found)
+    return None if value is None else str(value)
 
 
 def filter_options(command: F) -> F:
@@ -112,7 +112,7 @@ def filter_options(command: F) -> F:
 def opened(
     location: str, catalog: str | None, *, lost_catalog: bool = False, read_only: bool = False
 ) -> Iterator[Store]:
-    """The store at a location, which has to be one already; whoever only reads needs no right to write.
+    """The store at a location, which must exist; reading needs no write permission.
 
     Raises:
         StoreNotFoundError: there is none; nothing is made.
@@ -138,18 +138,18 @@ def selected(
         click.ClickException: a key or name leads to nothing.
     """
     if keys or names:
-        found = [store.entry(key) for key in keys]
+        entries = [store.entry(key) for key in keys]
         for name in names:
-            of_name = [one.entry for one in store.names.find(name)]
+            of_name = [named.entry for named in store.names.find(name)]
             if not of_name:
                 raise click.ClickException(f"{name}: no stored moments have this name")
-            found += of_name
-        found = sorted({entry.key: entry for entry in found}.values(), key=lambda entry: entry.key)
+            entries += of_name
+        entries = sorted({entry.key: entry for entry in entries}.values(), key=lambda entry: entry.key)
     else:
-        found = store.catalog.entries(model=recipe["model"], layer=recipe["layer"])
+        entries = store.catalog.entries(model=recipe["model"], layer=recipe["layer"])
     return [
         entry
-        for entry in found
+        for entry in entries
         if all(value in (None, getattr(entry.namespace.recipe, field)) for field, value in recipe.items())
     ]
 

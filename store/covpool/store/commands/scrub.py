@@ -27,10 +27,10 @@ _AGAIN_S = 30.0
 
 def byte_rate(text: str) -> float:
     """Bytes per second of 50MB/s, 200kB/s or 1MiB/s; a type of click options."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)(?:/s)?", text)
-    if found is None or found[2] not in _UNITS or not float(found[1]):
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)(?:/s)?", text)
+    if match is None or match[2] not in _UNITS or not float(match[1]):
         raise click.BadParameter(f"{text!r} is no rate; write 50MB/s, 200kB/s or 1MiB/s")
-    return float(found[1]) * _UNITS[found[2]]
+    return float(match[1]) * _UNITS[match[2]]
 
 
 @click.command
@@ -119,7 +119,7 @@ def _end_on_signals(stop: threading.Event) -> None:
     def end(_: int, __: FrameType | None) -> None:
         stop.set()
 
-    # Only the main thread may; elsewhere whoever runs it ends it.
+    # Only the main thread may set handlers; in another thread the caller ends the run.
     with suppress(ValueError):
         signal.signal(signal.SIGTERM, end)
         signal.signal(signal.SIGINT, end)

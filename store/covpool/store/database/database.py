@@ -26,7 +26,7 @@ from covpool.store.database.sqlite_files import unchanged
 from covpool.store.errors import CatalogError, ReadOnlyError
 from covpool.store.storage.durability import Durability
 
-#: What SQLite says of a file that was cut short or written over.
+#: Messages of SQLite for a truncated or overwritten file.
 _DAMAGED = ("malformed", "not a database")
 #: Class of the locks by which a database is recognised.
 _PROBE = 20_261
@@ -57,7 +57,7 @@ class Database:
 
     @property
     def name(self) -> str:
-        """Its URL as it may be shown: without the password."""
+        """Its URL without the password."""
         return redacted(self.engine.url)
 
     @contextmanager
@@ -65,7 +65,7 @@ class Database:
         """A transaction that writes; committed on leaving, rolled back on an exception.
 
         Args:
-            durable: on the disk when it ends, whatever the durability of the engine.
+            durable: flushed to the disk when it ends, whatever the durability of the engine.
 
         Raises:
             CatalogError: the database cannot be reached, or refused.
@@ -80,7 +80,7 @@ class Database:
             self._own_errors(),
             turn_of(self.engine),
             self.engine.connect() as connection,
-            _forced(connection, durable),
+            _flushed(connection, durable),
         ):
             connection.execution_options(write=True)
             with connection.begin():
@@ -110,7 +110,7 @@ class Database:
             return now(connection)
 
     def is_same(self, other: "Database") -> bool:
-        """Whether both are one database, under whatever names they go.
+        """Whether both are the same database, also under different names.
 
         Raises:
             CatalogError: a database cannot be reached, or refused.
@@ -118,7 +118,7 @@ class Database:
         if self.engine.dialect.name != other.engine.dialect.name:
             return False
         if self.engine.dialect.name == "sqlite":
-            files = [Path(one.engine.url.database or "") for one in (self, other)]
+            files = [Path(database.engine.url.database or "") for database in (self, other)]
             return all(file.is_file() for file in files) and files[0].samefile(files[1])
         number = randrange(1 << 31)
         held = sa.select(sa.func.pg_advisory_xact_lock(_PROBE, number))
@@ -138,7 +138,7 @@ class Database:
 
     @contextmanager
     def _own_errors(self) -> Iterator[None]:
-        """Database errors as ours, with the database's name and without its password."""
+        """Database errors as `CatalogError`, with the database's name and without its password."""
         try:
             yield
         except (SQLAlchemyError, sqlite3.Error) as error:
@@ -162,7 +162,7 @@ class Database:
 
 
 class clock(FunctionElement[datetime]):
-    """The time by the database's clock, UTC, within a statement: it takes none of its own."""
+    """The time by the database's clock, UTC, as part of another statement."""
 
     type = sa.DateTime(timezone=True)
     inherit_cache = True
@@ -183,7 +183,7 @@ def seconds(connection: Connection) -> float:
     """The time by the database's clock, in seconds since 1970: hosts that share it may have other clocks."""
     if _is_postgres(connection):
         return float(connection.execute(_CLOCK).scalar_one())
-    # SQLite has no clock of its own: it asks this host's, too.
+    # SQLite has no clock of its own: it uses that of this host.
     return time.time()
 
 
@@ -195,15 +195,15 @@ def now(connection: Connection) -> datetime:
 def advisory_lock(connection: Connection, subject: str) -> None:
     """Wait until no other transaction holds `subject`, and hold it until this one ends.
 
-    For steps that no row can stand for. A writing transaction on SQLite is alone already.
+    For steps that no row lock can serialise. On SQLite a writing transaction is exclusive anyway.
     """
     if _is_postgres(connection):
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(subject, 0))))
 
 
 @contextmanager
-def _forced(connection: Connection, durable: bool) -> Iterator[None]:
-    """SQLite waits for the disk at the end of the transaction; other databases do so anyway."""
+def _flushed(connection: Connection, durable: bool) -> Iterator[None]:
+    """Have SQLite flush to the disk at the end of the transaction; other databases always do."""
     driver = connection.connection.driver_connection
     if not durable or _is_postgres(connection) or driver is None:
         yield

@@ -44,29 +44,29 @@ class RoomTables:
             ReadOnlyError: there are none, and none can be made.
         """
         with database.reading() as connection:
-            found = self.found(connection)
-        if found is None:
+            revision = self.revision_in(connection)
+        if revision is None:
             with database.writing() as connection:
                 self._lock(connection)
-                found = self.found(connection)
-                if found is None:
+                revision = self.revision_in(connection)
+                if revision is None:
                     self.metadata.create_all(connection)
                     self._stamp(connection, self.revision)
                     return
-        if found == self.revision:
+        if revision == self.revision:
             return
         remedy = (
             "run `covpool store migrate` (with --catalog, where the store has one) after making a backup"
-            if found < self.revision
+            if revision < self.revision
             else "upgrade covpool"
         )
         raise FormatVersionError(
-            f"database {database.name}: its {self.room} tables are of revision {found}, this covpool "
+            f"database {database.name}: its {self.room} tables are of revision {revision}, this covpool "
             f"needs {self.revision}; {remedy}"
         )
 
-    def found(self, connection: Connection) -> str | None:
-        """The revision of the tables there; None when there are none."""
+    def revision_in(self, connection: Connection) -> str | None:
+        """The revision of the tables in the database; None without tables."""
         names = set(sa.inspect(connection).get_table_names())
         recorded = sa.select(self._versions.c.version_num)
         if self._versions.name in names and (version := connection.scalar(recorded)) is not None:
@@ -86,7 +86,7 @@ class RoomTables:
         """
         with database.writing() as connection:
             self._lock(connection)
-            before = self.found(connection)
+            before = self.revision_in(connection)
             if before is not None and before < self.revision:
                 if not sa.inspect(connection).has_table(self._versions.name):
                     self._stamp(connection, before)
@@ -101,16 +101,17 @@ class RoomTables:
         Raises:
             FormatVersionError: no script made the recorded revision.
         """
-        # Only here: whoever opens a store needs no Alembic.
+        # Imported here: opening a store needs no Alembic.
         from alembic.config import Config
         from alembic.runtime.environment import EnvironmentContext
         from alembic.script import ScriptDirectory
 
         scripts = ScriptDirectory(str(self.folder))
-        found = self.found(connection)
-        if found not in (None, *(script.revision for script in scripts.walk_revisions())):
+        revision = self.revision_in(connection)
+        if revision not in (None, *(script.revision for script in scripts.walk_revisions())):
             raise FormatVersionError(
-                f"its {self.room} tables are of revision {found!r}, which no covpool made; restore a backup"
+                f"its {self.room} tables are of revision {revision!r}, which no covpool "
+                "made; restore a backup"
             )
         environment = EnvironmentContext(
             Config(),

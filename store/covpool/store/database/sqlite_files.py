@@ -1,6 +1,6 @@
 """SQLite files for reading only: also on a file system that cannot be written, or in another's folder.
 
-SQLite reads a database in WAL mode with a file of its own beside it, which it makes when there is none. Where
+SQLite reads a database in WAL mode with a second file next to it, which it makes when there is none. Where
 it cannot, and no log is there either, the file alone is the database and nobody writes it. It is opened as
 such for one transaction at a time, and what was read counts only if the file has not changed meanwhile. A log
 without SQLite's file is read from a copy of both.
@@ -27,7 +27,7 @@ _FILE = "alone"
 
 
 def file_engine(url: URL) -> Engine:
-    """An engine that reads the file, whoever may write it; not one of which `log_alone` holds."""
+    """An engine that reads the file, also while others write it; not if `log_alone`."""
     path = Path(url.database or "").absolute()
     alone = not os.access(path.parent, os.W_OK)
     engine = sa.create_engine(
@@ -67,9 +67,11 @@ def _connect(path: Path) -> sqlite3.Connection:
     # A log that is empty, or none: everything is in the file.
     alone = not os.access(path.parent, os.W_OK) and not _size(_sides(path)[0])
     address = f"file:{quote(str(path))}?mode=ro" + ("&immutable=1" if alone else "")
-    found = sqlite3.connect(address, uri=True, timeout=_BUSY_S, check_same_thread=False, isolation_level=None)
-    found.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
-    return found
+    connection = sqlite3.connect(
+        address, uri=True, timeout=_BUSY_S, check_same_thread=False, isolation_level=None
+    )
+    connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+    return connection
 
 
 def copy_with_log(path: Path, engine: Engine) -> None:
@@ -80,8 +82,8 @@ def copy_with_log(path: Path, engine: Engine) -> None:
     """
     try:
         with tempfile.TemporaryDirectory(prefix="covpool-") as folder:
-            for one in (path, _sides(path)[0]):
-                shutil.copy(one, folder)
+            for file in (path, _sides(path)[0]):
+                shutil.copy(file, folder)
             with closing(sqlite3.connect(Path(folder, path.name))) as source:
                 _fill(engine, source)
     except (OSError, sqlite3.Error) as error:
@@ -130,7 +132,7 @@ def log_alone(path: Path) -> bool:
 
 
 def _tidy(path: Path) -> None:
-    """Remove the files that SQLite made for readers and leaves behind, where nobody uses them."""
+    """Delete the files that SQLite made for readers, if no process uses them."""
     with suppress(sqlite3.Error):
         if _sides(path)[0].exists() and not _size(_sides(path)[0]):
             with closing(sqlite3.connect(path)) as last:
@@ -150,7 +152,7 @@ def _size(path: Path) -> int:
 
 def _state(path: Path) -> tuple[int, int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return status.st_ino, status.st_size, status.st_mtime_ns

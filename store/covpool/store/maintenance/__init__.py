@@ -1,1 +1,1 @@
-"""Tools that look after a store: verify, rebuild, compact, gc, export."""
+"""Maintenance of a store: verify, rebuild, compact, gc, export."""

@@ -1,10 +1,10 @@
-"""Backup: a second store that holds what the first held at one moment; restoring is a backup the other way.
+"""Backup: a second store with the content of the first at one moment; restoring is a backup in reverse.
 
-The tables of all rooms are taken from one snapshot, into a file aside. Then the objects that they refer to
-are copied; those that are there are not, so that a second backup to the same place copies what is new. Every
-row is read back from the copy. At last the tables take the place of the copy's own, in one transaction: until
-then an earlier backup is what it was. A row that was replaced and swept meanwhile is taken from where its key
-lies now.
+The tables of all rooms are copied from one snapshot into a temporary file. Then the objects that they refer
+to are copied, except those that the target has already: a second backup copies only what is new. Every row is
+read back from the copy. Finally the tables replace those of the target, in one transaction: until then an
+earlier backup is unchanged. For a row that was replaced and deleted meanwhile, the current row of its key is
+copied.
 """
 
 import tempfile
@@ -39,7 +39,7 @@ from covpool.store.storage.whole_files import PARTIAL
 
 _ROWS_AT_ONCE = 5_000
 _BATCH = 256
-#: Times that a key is looked for again which is moved while it is copied.
+#: Attempts to copy a key that is moved during the copy.
 _CHASES = 5
 
 
@@ -49,8 +49,8 @@ class BackedUp:
 
     Attributes:
         entries: keys that can be read from the copy.
-        objects: objects that were copied; those that were there already are not counted.
-        problems: keys that cannot be read from the copy, nor from the store.
+        objects: objects that were copied; objects that the target had already are not counted.
+        problems: keys that cannot be read from the copy or from the store.
     """
 
     entries: int
@@ -61,7 +61,7 @@ class BackedUp:
 def back_up(
     source: OpenedStore, target: OpenedStore, *, threads: int = 2, progress: Progress = no_progress
 ) -> BackedUp:
-    """Have `target` hold all that `source` holds now; others may read and write `source` meanwhile.
+    """Copy the current content of `source` to `target`; others may use `source` at the same time.
 
     Args:
         source: the store, which is only read.
@@ -83,19 +83,19 @@ def back_up(
         done, total = 0, staged.count()
         with ThreadPoolExecutor(threads) as pool:
             for batch in _batches(staged):
-                for entry, objects in pool.map(lambda one: _copy_row(source, target, one), batch):
+                for entry, objects in pool.map(lambda entry: _copy_row(source, target, entry), batch):
                     copied += objects or 0
                     lost += [] if objects is not None else [entry]
                     done += 1
                     progress(done, total)
         with staged.database.reading() as snapshot:
             _copy_tables(snapshot, target.database)
-    problems = tuple(one for entry in lost if (one := _chase(source, target, entry)))
+    problems = tuple(problem for entry in lost if (problem := _chase(source, target, entry)))
     if lost:
         rebuild(target, threads=threads)
     else:
         target.rebuilt()
-    # Rows of an earlier backup that have been replaced since.
+    # Delete rows of an earlier backup that were replaced since.
     collect(target)
     return BackedUp(total - len(problems), copied, problems)
 
@@ -113,31 +113,31 @@ def check_target(source: OpenedStore, target: OpenedStore) -> None:
             f"{target.where}: is the store itself, or has its catalog; back up to a new place"
         )
     catalog, arrays = has_standing(target.database, target.storage, target.where)
-    known, there = Ledger(source.database).namespaces(), stored_namespaces(target.storage)
-    if catalog and not (arrays or there):
+    namespaces, stored = Ledger(source.database).namespaces(), stored_namespaces(target.storage)
+    if catalog and not (arrays or stored):
         raise LocationError(
             f"{target.where}: the database for its catalog is that of a store elsewhere; name another"
         )
-    if strangers := sorted(set(there) - known.keys()):
+    if strangers := sorted(set(stored) - namespaces.keys()):
         raise LocationError(
             f"{target.where}: holds arrays that {source.where} does not know ({strangers[0]}); back up "
             "to a new place, or to an earlier backup of the same store"
         )
 
 
-def _same_place(one: Objects, other: Objects) -> bool:
-    """Whether what is written to `other` is found in `one`, under whatever names they go."""
+def _same_place(first: Objects, second: Objects) -> bool:
+    """Whether both are the same storage: an object written to the second is in the first."""
     probe = f"{ARRAYS}/{uuid4().hex}{PARTIAL}"
-    other.write(probe, b"")
+    second.write(probe, b"")
     try:
-        return one.exists(probe)
+        return first.exists(probe)
     finally:
-        other.delete(probe)
+        second.delete(probe)
 
 
 @contextmanager
 def _staged(source: OpenedStore) -> Iterator[Catalog]:
-    """What the source's tables hold now, in a file of its own; the source's database is soon let go again."""
+    """A copy of the source's tables in a temporary file, so that the source's database is soon free again."""
     with tempfile.TemporaryDirectory(prefix="covpool-backup-") as folder:
         staged = Catalog(Database.open(f"sqlite:///{Path(folder) / 'tables.sqlite'}"), folder)
         try:
@@ -156,10 +156,10 @@ def _batches(catalog: Catalog) -> Iterator[list[Entry]]:
 
 
 def _copy_tables(snapshot: Connection, target: Database) -> None:
-    """Have the target's database hold the rows of all rooms as `snapshot` sees them, in one transaction."""
+    """Replace the rows of all rooms in the target's database by those of `snapshot`, in one transaction."""
     tables: list[sa.Table] = []
     for room in rooms().values():
-        revision = room.found(snapshot)
+        revision = room.revision_in(snapshot)
         if revision not in (None, room.revision):
             raise FormatVersionError(
                 f"the {room.room} tables are of revision {revision}, and this covpool copies those of "
@@ -179,44 +179,44 @@ def _copy_tables(snapshot: Connection, target: Database) -> None:
 
 
 def _copy_descriptions(source: OpenedStore, target: OpenedStore, staged: Catalog) -> int:
-    """Copy what says how the arrays are read that a catalog refers to."""
-    known = Copies(staged.database)
+    """Copy the metadata of all arrays that a catalog refers to."""
+    copies = Copies(staged.database)
     return sum(
         _describe(source, target, namespace, generation)
         for namespace, _ in Ledger(staged.database).namespaces().values()
-        for generation in (0, *(n for n, state in known.states(namespace.id).items() if state == USED))
+        for generation in (0, *(n for n, state in copies.states(namespace.id).items() if state == USED))
     )
 
 
 def _describe(source: OpenedStore, target: OpenedStore, namespace: Namespace, generation: int) -> int:
     group = generation_path(namespace, generation)
     arrays = [f"{group}/{array}/zarr.json" for array in PARTS]
-    # Marks are added to a copy, so that what an earlier backup has of it may be of before.
+    # Marks are added to a copy later, so that the metadata in an earlier backup may be older.
     return _copy(source, target, [f"{group}/{PLAN}", f"{group}/zarr.json", *arrays], again=True)
 
 
 def _copy_row(source: OpenedStore, target: OpenedStore, entry: Entry) -> tuple[Entry, int | None]:
-    """Copy a row, and how many objects that took; None where it does not read back as the entry says."""
+    """Copy a row; the number of objects copied, or None if it does not read back as the entry says."""
     try:
         paths = _objects_of(source, entry.place)
     except (CorruptEntryError, FileNotFoundError):
-        # Swept, with what describes it.
+        # Deleted, with its metadata.
         return entry, None
     copied = _copy(source, target, paths)
     if not _has(target, entry):
-        # What was there is damaged, or that of a store which went another way since the last backup.
+        # The target has a damaged object, or one of a store that diverged since the last backup.
         copied += _copy(source, target, paths, again=True)
     return entry, copied if _has(target, entry) else None
 
 
 def _has(target: OpenedStore, entry: Entry) -> bool:
-    """Whether the very row that an entry speaks of is whole there."""
-    found = target.record_at(entry.place)
-    return found is not None and (found.key, found.checksum) == (entry.key, entry.checksum)
+    """Whether the target has the complete row of an entry."""
+    record = target.record_at(entry.place)
+    return record is not None and (record.key, record.checksum) == (entry.key, entry.checksum)
 
 
 def _chase(source: OpenedStore, target: OpenedStore, entry: Entry) -> Problem | None:
-    """Copy the row that a key is read from by now, which may be moved again meanwhile."""
+    """Copy the current row of a key, which may be moved again in the meantime."""
     place = entry.place
     for _ in range(_CHASES):
         current = source.catalog.find(entry.key)
@@ -241,8 +241,8 @@ def _objects_of(store: OpenedStore, place: Place) -> list[str]:
 
 
 def _copy(source: OpenedStore, target: OpenedStore, paths: Sequence[str], *, again: bool = False) -> int:
-    """Copy those objects that there are and that the target lacks, or all `again`; returns how many."""
+    """Copy existing objects that the target lacks, or all `again`; returns how many."""
     wanted = [path for path in paths if again or not target.objects.exists(path)]
     copied = [path for path in wanted if source.objects.copy(path, target.objects)]
-    target.objects.force(copied)
+    target.objects.fsync(copied)
     return len(copied)

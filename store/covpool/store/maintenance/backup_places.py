@@ -1,7 +1,7 @@
 """Places of backups: where a store may be copied to, and the catalog of a copy in object storage.
 
-A bucket holds no database that can be written to. A backup there keeps its catalog as one object, made aside
-and put there when all else is; the store is opened with it for reading.
+A bucket cannot hold a writable database. A backup there stores its catalog as one object, which is made in a
+temporary file and uploaded last; the store is opened with it for reading.
 """
 
 import tempfile
@@ -28,7 +28,7 @@ def backup_target(location: str, catalog: str | None) -> Iterator[OpenedStore]:
     """A place for a backup, or an earlier backup, as `back_up` takes it.
 
     Raises:
-        LocationError: it is a folder of other things, or holds what is no store.
+        LocationError: it is a folder with other files, or is not a store.
     """
     _require_no_others(location)
     if not in_bucket(location, catalog):
@@ -44,10 +44,10 @@ def backup_target(location: str, catalog: str | None) -> Iterator[OpenedStore]:
 
 @contextmanager
 def restore_target(location: str, catalog: str | None) -> Iterator[OpenedStore]:
-    """A place for what is restored: new, or one into which restoring has not ended.
+    """A place to restore to: a new one, or one with an unfinished restore.
 
     Raises:
-        LocationError: a store is there already, or the database is another's.
+        LocationError: it has a store already, or the database belongs to another store.
     """
     _require_no_others(location)
     with OpenedStore.open(location, catalog=catalog, lost_catalog=True) as store:
@@ -60,25 +60,28 @@ def restore_target(location: str, catalog: str | None) -> Iterator[OpenedStore]:
 
 
 def _require_no_others(location: str) -> None:
-    """Refuse a folder that holds other things than a store."""
+    """Refuse a folder with files that do not belong to a store."""
     if location == MEMORY:
         raise LocationError(f"{MEMORY}: is gone with this process; give a directory or s3://bucket/prefix")
     folder = Path(location).expanduser()
     if "://" in location or not folder.is_dir():
         return
-    # A copy that was killed may have made some of these.
-    ours = (ARRAYS, CATALOG_FILE, STORE_FILE, "zarr.json")
-    if any(not one.name.startswith(ours) for one in folder.iterdir()) and not (folder / ARRAYS).is_dir():
+    # An interrupted backup may have made some of these.
+    own_names = (ARRAYS, CATALOG_FILE, STORE_FILE, "zarr.json")
+    if (
+        any(not path.name.startswith(own_names) for path in folder.iterdir())
+        and not (folder / ARRAYS).is_dir()
+    ):
         raise LocationError(f"{location}: holds other things; name a new or empty folder, or a backup")
 
 
 def _require_empty(database: Database) -> None:
-    """Refuse a database in which somebody keeps something of covpool's."""
+    """Refuse a database with rows in covpool's tables."""
     with database.reading() as connection:
-        there = set(sa.inspect(connection).get_table_names())
+        existing = set(sa.inspect(connection).get_table_names())
         for room in rooms().values():
             for table in room.metadata.sorted_tables:
-                if table.name not in there or table is meta:
+                if table.name not in existing or table is meta:
                     continue
                 if connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first():
                     raise LocationError(

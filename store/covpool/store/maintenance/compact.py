@@ -1,10 +1,9 @@
-"""Compact: a sealed copy of a namespace's rows in large objects, then read instead of them.
+"""Compact: copy a namespace's rows to large objects, which are then read instead of the rows.
 
 A copy begins with its plan, written once: which row goes where. Everything after it follows from the plan
-and from rows that are never rewritten, so an interrupted compaction goes on where it was, and two at once
-write the same bytes. Rows are copied as they are encoded (or encoded anew, for another codec), every one is
-read back, the copy is sealed, and one transaction makes it the one that is read. `gc` removes the old chunks
-later.
+and from rows that are never rewritten, so an interrupted compaction resumes where it stopped, and two at once
+write the same bytes. Rows are copied as encoded (or encoded again, for another codec), every row is read
+back, the copy is sealed, and one transaction makes its rows ready. `gc` deletes the old chunks later.
 """
 
 import json
@@ -37,22 +36,22 @@ from covpool.store.opened import OpenedStore
 from covpool.store.storage.objects import Objects
 from covpool.store.values.keys import MomentsKey
 
-#: Rows in one shard. A shard is put together in memory.
+#: Rows in one shard. A shard is assembled in memory.
 SHARD_ROWS_DEFAULT = 64
 SHARD_ROWS_MOST = 256
-#: Seconds after which a compaction says again that it is at work.
+#: Seconds between two signs of life of a compaction.
 ATTEND_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a copy will hold.
+    """The contents of a copy.
 
     Attributes:
         begun: when it was planned, UTC.
         codec: id of the codec of its rows.
         shard_rows: rows in one shard.
-        next_row: rows from here on were written after it was planned.
+        next_row: first row that may have been written after it was planned.
         sources: for each of its rows the key, the generation and the row it is copied from.
     """
 
@@ -77,11 +76,11 @@ class Compacted:
     """What a compaction did.
 
     Attributes:
-        namespace: whose rows.
+        namespace: id of the namespace.
         generation: number of the copy.
         rows: rows read back from it.
-        swapped: keys now read from it (fewer, where some were put anew meanwhile).
-        damaged: keys whose row could not be copied; they stay where they are.
+        swapped: keys now read from it (fewer if some were put again in the meantime).
+        damaged: keys whose row could not be copied; they stay in place.
     """
 
     namespace: str
@@ -100,22 +99,22 @@ def compact(
     every: bool = False,
     progress: Progress = no_progress,
 ) -> Compacted | None:
-    """Copy the ready rows of a namespace that lie in objects of their own, or complete a copy begun before.
+    """Copy the uncompacted ready rows of a namespace, or complete an unfinished copy.
 
     Args:
         store: the store.
-        namespace: whose rows.
-        codec: "cold" to encode them anew; by default they stay as they are encoded.
+        namespace: the namespace.
+        codec: "cold" to encode the rows again; by default their codec stays.
         shard_rows: rows in one object, 1 to 256.
-        every: copy the rows of earlier copies too, into one.
-        progress: called with the rows copied and read back, and how many there are.
+        every: also copy the rows of earlier copies.
+        progress: called with the rows copied and read back, and the total.
 
     Returns:
-        What was done; None where there is nothing to copy.
+        The result; None if there is nothing to copy.
 
     Raises:
-        StoreError: the rows are of a lossy codec and another one is asked for, the storage refused, or what
-            was written does not read back. The rows are read from where they were.
+        StoreError: the rows have a lossy codec and another one is wanted, the storage refused, or a row
+            does not read back. The old rows are still read.
         ValueError: there is no such codec, or `shard_rows` is out of range.
     """
     if not 1 <= shard_rows <= SHARD_ROWS_MOST:
@@ -127,22 +126,22 @@ def compact(
             "bytes of lossy rows, so leave the codec as it is"
         )
     store.require_writable()
-    known = Copies(store.database)
-    found = _begin(store, known, namespace, wanted, shard_rows, every)
-    if found is None:
+    copies = Copies(store.database)
+    begun = _begin(store, copies, namespace, wanted, shard_rows, every)
+    if begun is None:
         return None
-    generation, plan = found
-    known.attend(namespace.id, generation)
+    generation, plan = begun
+    copies.attend(namespace.id, generation)
     try:
-        return _complete(store, known, namespace, generation, plan, progress)
+        return _complete(store, copies, namespace, generation, plan, progress)
     except FileNotFoundError:
-        # Swept under its hands: it was given up, which this says.
-        known.attend(namespace.id, generation)
+        # The copy was abandoned and deleted in the meantime; `attend` raises the error that says so.
+        copies.attend(namespace.id, generation)
         raise
 
 
 def _complete(
-    store: OpenedStore, known: Copies, namespace: Namespace, generation: int, plan: Plan, progress: Progress
+    store: OpenedStore, copies: Copies, namespace: Namespace, generation: int, plan: Plan, progress: Progress
 ) -> Compacted:
     path = generation_path(namespace, generation)
     create_compacted(store.storage, namespace, generation, plan.attributes, len(plan.sources))
@@ -152,19 +151,19 @@ def _complete(
     for done, (key, source, row) in enumerate(_copied(store, namespace, copy, plan)):
         progress(done + 1, len(plan.sources))
         if monotonic() > attended + ATTEND_S:
-            known.attend(namespace.id, generation)
+            copies.attend(namespace.id, generation)
             attended = monotonic()
         target = Place(namespace, generation, done)
         if row is None:
             damaged.append(key)
         else:
             moves.append(Move(key, source, target, decode_record(row.record, key).checksum))
-    # What was swept meanwhile is not described as complete.
-    known.attend(namespace.id, generation)
+    # An abandoned copy must not be marked as complete.
+    copies.attend(namespace.id, generation)
     if not is_marked(store.storage, path, SEALED):
         mark_copy(store.storage, path, SEALED)
-        store.objects.force([f"{path}/zarr.json"])
-    swapped = known.use(namespace.id, generation, moves)
+        store.objects.fsync([f"{path}/zarr.json"])
+    swapped = copies.use(namespace.id, generation, moves)
     mark_copy(store.storage, path, USED)
     return Compacted(namespace.id, generation, len(moves), swapped, tuple(damaged))
 
@@ -174,9 +173,9 @@ def read_plan(objects: Objects, path: str) -> Plan | None:
     text = objects.read(f"{path}/{PLAN}")
     if text is None:
         return None
-    found = json.loads(text)
-    sources = tuple((str(key), int(generation), int(row)) for key, generation, row in found["sources"])
-    return Plan(**found | {"begun": datetime.fromisoformat(found["begun"]), "sources": sources})
+    fields = json.loads(text)
+    sources = tuple((str(key), int(generation), int(row)) for key, generation, row in fields["sources"])
+    return Plan(**fields | {"begun": datetime.fromisoformat(fields["begun"]), "sources": sources})
 
 
 def _begun(store: OpenedStore, namespace: Namespace, states: Mapping[int, str]) -> tuple[int, Plan] | None:
@@ -189,16 +188,16 @@ def _begun(store: OpenedStore, namespace: Namespace, states: Mapping[int, str]) 
 
 
 def _begin(
-    store: OpenedStore, known: Copies, namespace: Namespace, codec: str, shard_rows: int, every: bool
+    store: OpenedStore, copies: Copies, namespace: Namespace, codec: str, shard_rows: int, every: bool
 ) -> tuple[int, Plan] | None:
     """The copy to work on: one that was begun, else a new one; None where there is nothing to copy."""
-    # Numbers first: when none of these copies is unfinished, the catalog refers to all of them already.
-    states = known.states(namespace.id)
+    # Read the numbers first: if none of these copies is unfinished, the catalog refers to all of them.
+    states = copies.states(namespace.id)
     generation = max([0, *generations(store.objects, namespace.id), *states]) + 1
     if (begun := _begun(store, namespace, states)) is not None:
         return begun
     ledger = Ledger(store.database)
-    # What is being written now may become ready later than the rows copied here.
+    # Rows that are being written now may become ready later than the rows copied here.
     writing = [entry.row for entry in ledger.entries(RESERVED, namespace=namespace.id)]
     next_row = min([ledger.namespaces()[namespace.id][1], *writing])
     ready = ledger.entries(READY, namespace=namespace.id)
@@ -207,8 +206,8 @@ def _begin(
         return None
     plan = Plan(store.database.now(), codec, shard_rows, next_row, tuple(sources))
     path = generation_path(namespace, generation)
-    # Of two compactions that begin at once the second goes by the plan of the first. Plans are kept, so that
-    # a number stands for one copy for ever.
+    # Of two compactions that begin at once the second follows the plan of the first. Plans are never deleted,
+    # so that a number always refers to one copy.
     store.objects.write_new(f"{path}/{PLAN}", plan.to_json().encode())
     written = read_plan(store.objects, path)
     return None if written is None else (generation, written)
@@ -217,26 +216,26 @@ def _begin(
 def _copied(
     store: OpenedStore, namespace: Namespace, copy: CompactedArrays, plan: Plan
 ) -> Iterator[tuple[str, Place, Row | None]]:
-    """Each planned row as it reads back from the copy; None where its source is damaged or gone."""
+    """Each planned row as read back from the copy; None if its source is damaged or missing."""
     for index, start in enumerate(range(0, len(plan.sources), plan.shard_rows)):
         planned = plan.sources[start : start + plan.shard_rows]
         if not copy.has_shard(index):
-            rows = [_source(store, namespace, plan.codec, *one) for one in planned]
-            store.objects.force(copy.write_shard(index, rows))
+            rows = [_source(store, namespace, plan.codec, *source) for source in planned]
+            store.objects.fsync(copy.write_shard(index, rows))
         for position, (key, generation, row) in enumerate(planned):
-            found = copy.row(start + position)
-            if found is not None:
+            record = copy.row(start + position)
+            if record is not None:
                 try:
                     copy.read(start + position, key)
                 except CorruptEntryError as error:
                     if is_marked(store.storage, copy.path, SEALED):
-                        found = None
+                        record = None
                     else:
                         copy.delete_shard(index)
                         raise StoreError(
                             f"{error}; the shard was dropped and nothing was swapped, compact again"
                         ) from error
-            yield key, Place(namespace, generation, row), found
+            yield key, Place(namespace, generation, row), record
 
 
 def _source(
@@ -244,7 +243,7 @@ def _source(
 ) -> Row | None:
     try:
         arrays = store.arrays_of(Place(namespace, generation, row))
-        # Decoded even where the bytes are copied: this may be the last time anybody looks at them.
+        # Decoded even if the bytes are copied, so that a damaged row is noticed.
         moments = arrays.read(row, key)
     except CorruptEntryError:
         return None

@@ -1,6 +1,6 @@
-"""Descriptions: the zarr.json files of a namespace's arrays, made again where they are missing or damaged.
+"""Descriptions: the zarr.json files of a namespace's arrays, rewritten if they are missing or damaged.
 
-The catalog knows all that they say of the arrays that writers fill, and a copy's plan what they say of it.
+Their content follows from the catalog, and for a compacted copy from its plan.
 """
 
 import json
@@ -28,10 +28,10 @@ log = logging.getLogger(__name__)
 
 
 def mend_descriptions(store: OpenedStore, place: Place) -> list[str]:
-    """Write the descriptions of the arrays that a place lies in, where there is none that can be read.
+    """Rewrite the missing or damaged descriptions of the arrays of a place.
 
     Returns:
-        Paths of those that were written.
+        Paths of those written.
 
     Raises:
         StorageError: the storage cannot be reached or written.
@@ -54,7 +54,7 @@ def mend_descriptions(store: OpenedStore, place: Place) -> list[str]:
 
 
 def _describe_copy(store: OpenedStore, place: Place, path: str, scratch: ZarrStorage) -> bool:
-    """Describe a copy that is in use; False where its plan is gone too."""
+    """Describe a copy that is in use; False if its plan is missing too."""
     try:
         plan = read_plan(store.objects, path)
     except (ValueError, KeyError, TypeError):
@@ -68,7 +68,7 @@ def _describe_copy(store: OpenedStore, place: Place, path: str, scratch: ZarrSto
 
 
 def _is_description(text: bytes | None) -> bool:
-    """Whether it can be read as one; what it says is not doubted: versions of zarr write it differently."""
+    """Whether it can be parsed; the content is not compared, as versions of zarr write it differently."""
     try:
         return text is not None and "node_type" in json.loads(text)
     except (ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""Export: selected matrices as files that need nothing of covpool to be read."""
+"""Export: selected matrices as files that can be read without covpool."""
 
 import json
 import struct
@@ -23,12 +23,12 @@ from covpool.store.storage.whole_files import new_file
 
 _SAFETENSORS_DTYPES = {"float32": "F32", "float64": "F64"}
 
-#: Keys of an unfinished Zarr export, in its order; removed when it is complete.
+#: Attribute with the keys of an unfinished Zarr export, in order; deleted when it is complete.
 _UNFINISHED = "unfinished"
 
 
 def describe(store: OpenedStore, entry: Entry) -> dict[str, Any]:
-    """What is known of a matrix besides its numbers, its names included, as JSON values."""
+    """Metadata of a matrix, its names included, as JSON values."""
     names = [asdict(name) for name in store.names.of(entry.key)]
     return {
         "names": [
@@ -49,15 +49,15 @@ def export_zarr(
 ) -> int:
     """Write a Zarr v3 group: for each recipe a group of `second_moment` (n, d, d), `mean`, `count`.
 
-    Matrices are full, one chunk each. What is known of row i stands in the group's attribute `entries`[i].
-    An interrupted export of the same entries goes on where it was. When it is complete its metadata are
+    Matrices are full, one chunk each. The metadata of row i are in the group's attribute `entries`[i].
+    An interrupted export of the same entries resumes where it stopped. When it is complete its metadata are
     consolidated, so that a plain web server is enough to share it.
 
     Returns:
-        How many matrices were written, those of the interrupted run not counted.
+        How many matrices were written, without those of the interrupted run.
 
     Raises:
-        LocationError: something else is there.
+        LocationError: the target exists and is no unfinished export of these entries.
     """
     keys = [entry.key for entry in entries]
     if target.exists():
@@ -80,7 +80,7 @@ def export_zarr(
     for name, rows in by_namespace.items():
         second_moment, mean, count = _export_arrays(store, root, name, rows)
         for row, entry in enumerate(rows):
-            # The count is written last: where it stands the rest does too.
+            # The count is written last: where it is set, the row is complete.
             if not count[row]:
                 moments = store.get(entry.key)
                 second_moment[row], mean[row] = moments.second_moment, moments.mean
@@ -90,9 +90,9 @@ def export_zarr(
             progress(done, len(entries))
     del root.attrs[_UNFINISHED]
     with warnings.catch_warnings():
-        # zarr remarks that consolidated metadata are no part of the specification yet.
+        # zarr warns that consolidated metadata are not part of the specification yet.
         warnings.simplefilter("ignore", ZarrUserWarning)
-        # Nothing is added any longer: readers over plain HTTP, which cannot list, find all of it by this.
+        # The group is complete: readers over plain HTTP, which cannot list, need consolidated metadata.
         for path in (*by_namespace, ""):
             zarr.consolidate_metadata(root.store, path=path)
     return written

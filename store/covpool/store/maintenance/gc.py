@@ -1,10 +1,10 @@
-"""Garbage collection: what writers left behind, and what nobody can read any more.
+"""Garbage collection: delete the remains of interrupted writers, and rows that are no longer read.
 
-Nothing that a living writer may still flip to ready is touched: its row is reserved before its first chunk
-is written, and a reservation is given up only when it is older than the age limit. Giving up comes first, in
-the catalog, so that a writer that was merely slow is refused instead of flipping a row that is being removed,
-and a copy that is being made is abandoned there before an object of it is removed. Before a whole row is
-removed, its key must read back from another: where it does not, the row becomes the one that is read.
+A row that a running writer may still make ready is never touched: it is reserved before its first chunk is
+written, and a reservation is given up only when it is older than the age limit. The catalog is changed first,
+so that a slow writer gets an error instead of making ready a row that is being deleted; likewise, a copy is
+abandoned there before an object of it is deleted. Before a complete row is deleted, its key must read back
+from another row; if it does not, the row becomes ready.
 """
 
 from collections import defaultdict
@@ -24,7 +24,7 @@ from covpool.store.arrays.partial_files import partial_paths
 from covpool.store.arrays.schema import ARRAYS, PARTS, chunk_paths, generation_path
 from covpool.store.catalog.copies import Copies
 from covpool.store.catalog.entries import Place
-from covpool.store.catalog.ledger import Found, Ledger
+from covpool.store.catalog.ledger import Ledger, WholeRow
 from covpool.store.catalog.tables import RESERVED, RETIRED
 from covpool.store.errors import StorageError
 from covpool.store.opened import OpenedStore
@@ -34,7 +34,7 @@ AGE = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What was removed, or would be.
+    """What was deleted, or would be with `dry_run`.
 
     Attributes:
         partial: unfinished files.
@@ -42,10 +42,10 @@ class Swept:
         retired: retired rows, with their chunks.
         unclaimed: rows without an entry, with their chunks.
         copies: compacted copies that nothing refers to.
-        sums: partial sums of keys that are ready.
-        kept: rows without an entry that were left alone, because the catalog may be older than they are.
-        salvaged: rows that would have been removed, but are the last ones their keys can be read from; they
-            are read now.
+        sums: partial sums of ready keys.
+        kept: rows without an entry that were kept, because the catalog may be older than they are.
+        salvaged: rows due for deletion that are the last readable ones of their keys; they are ready
+            now.
     """
 
     partial: int
@@ -61,28 +61,28 @@ class Swept:
 def collect(
     store: OpenedStore, *, age: timedelta = AGE, dry_run: bool = False, progress: Progress = no_progress
 ) -> Swept:
-    """Remove what is older than `age` and of no use.
+    """Delete what is older than `age` and no longer needed.
 
     Args:
         store: the store.
-        age: how long an unfinished file, a reservation, a retired row or an unfinished copy is left alone:
-            longer than any writer takes for one matrix, and any reader for one look-up.
+        age: how long an unfinished file, a reservation, a retired row or an unfinished copy is kept: longer
+            than any writer needs for one matrix, and any reader for one look-up.
         dry_run: only count.
-        progress: called with the objects removed and those to remove.
+        progress: called with the objects deleted and the total.
     """
     store.require_writable()
     ledger, copies, objects = Ledger(store.database), Copies(store.database), store.objects
     before = store.database.now() - age
-    # Listed first: the rows of whoever reserves later are not in it.
+    # List first: rows that are reserved later are then not in the list.
     layout = read_layout(objects)
     partial = [path for path, written in layout.partial.items() if written is not None and written < before]
     reserved = ledger.entries(RESERVED, before=before)
     if not dry_run:
         reserved = ledger.retire(reserved)
     strays, kept = _strays(layout, ledger)
-    told = [(place, store.arrays_of(place).whole(place.row)) for place in strays]
+    records = [(place, store.arrays_of(place).whole(place.row)) for place in strays]
     if not dry_run:
-        strays = ledger.claim(told)
+        strays = ledger.claim(records)
     given_up = {entry.place for entry in reserved}
     retired = {
         entry.place for entry in ledger.entries(RETIRED, before=before) if not entry.place.generation
@@ -106,7 +106,7 @@ def collect(
         for (namespace, generation), paths in doomed_copies.items():
             path = f"{ARRAYS}/{namespace}/compacted.{generation}"
             wholly = f"{path}/{PLAN}" in paths
-            for folder in [path] if wholly else [f"{path}/{one}" for one in PARTS]:
+            for folder in [path] if wholly else [f"{path}/{array}" for array in PARTS]:
                 objects.delete_folder(folder)
             ledger.forget_copy(namespace, generation)
         ledger.forget(doomed_rows)
@@ -123,10 +123,10 @@ def collect(
 
 
 class _Last:
-    """Tells which rows are the last ones that their keys can be read from, and has those read.
+    """Recognises rows that are the last readable ones of their keys, and makes them ready.
 
     Attributes:
-        salvaged: how many there were.
+        salvaged: number of such rows so far.
     """
 
     def __init__(self, store: OpenedStore, dry_run: bool) -> None:
@@ -135,7 +135,7 @@ class _Last:
         self.salvaged = 0
 
     def keeps(self, place: Place) -> bool:
-        """Whether the row there must stay; so does one of which that cannot be told now."""
+        """Whether the row must stay; a row that cannot be checked now stays too."""
         try:
             record = self._store.record_at(place)
             if record is None:
@@ -149,26 +149,26 @@ class _Last:
             return True
         self.salvaged += 1
         if not self._dry_run:
-            instead_of = {} if ready is None else {record.key: ready.place}
-            self._ledger.adopt([Found(place, record, None)], instead_of)
+            replaces = {} if ready is None else {record.key: ready.place}
+            self._ledger.adopt([WholeRow(place, record, None)], replaces)
         return True
 
 
 def _chunks(place: Place) -> list[str]:
-    # What says whose they are first: what is left then can be told from a row.
+    # The record is deleted first: the remaining chunks are then no complete row.
     return chunk_paths(generation_path(place.namespace, 0), place.row)[::-1]
 
 
 def _strays(layout: Layout, ledger: Ledger) -> tuple[list[Place], int]:
     """Rows that have chunks and no entry, and how many such rows the catalog has not handed out yet.
 
-    The latter are no garbage: the catalog is a backup from before they were written.
+    The latter are kept: the catalog is a backup from before they were written.
     """
-    known, strays, kept = ledger.namespaces(), list[Place](), 0
+    namespaces, strays, kept = ledger.namespaces(), list[Place](), 0
     for (name, generation), chunks in layout.chunks.items():
         if generation:
             continue
-        namespace, handed_out = known.get(name, (None, 0))
+        namespace, handed_out = namespaces.get(name, (None, 0))
         claimed = ledger.rows(name, 0)
         for row in chunks.keys() - claimed.keys():
             if namespace is not None and row < handed_out:
@@ -181,7 +181,7 @@ def _strays(layout: Layout, ledger: Ledger) -> tuple[list[Place], int]:
 def _abandoned(
     store: OpenedStore, copies: Copies, before: datetime, dry_run: bool
 ) -> dict[tuple[str, int], list[str]]:
-    """By namespace and generation, the objects of copies that never came to be, or were given up before."""
+    """By namespace and generation, the objects of copies that were never completed, or were abandoned."""
     if not dry_run:
         for name in Ledger(store.database).namespaces():
             for generation in generations(store.objects, name):
@@ -194,23 +194,25 @@ def _abandoned(
 def _unread(
     store: OpenedStore, ledger: Ledger, copies: Copies, before: datetime, last: _Last, dry_run: bool
 ) -> dict[tuple[str, int], list[str]]:
-    """By namespace and generation, the objects of copies that were read and of which no row is any more."""
+    """By namespace and generation, the objects of used copies without a ready row."""
     retired: dict[tuple[str, int], list[Place]] = defaultdict(list)
     for entry in ledger.entries(RETIRED, before=before):
         if entry.place.generation:
             retired[entry.namespace.id, entry.place.generation].append(entry.place)
-    found = {}
+    unread = {}
     for (name, generation), places in retired.items():
-        if len(places) < len(ledger.rows(name, generation)) or [one for one in places if last.keeps(one)]:
+        if len(places) < len(ledger.rows(name, generation)) or [
+            place for place in places if last.keeps(place)
+        ]:
             continue
         if dry_run or copies.abandon_used(name, generation):
-            found[name, generation] = _objects(store, name, generation)
-    return found
+            unread[name, generation] = _objects(store, name, generation)
+    return unread
 
 
 def _objects(store: OpenedStore, namespace: str, generation: int) -> list[str]:
-    """What is removed of a copy: of one that was read from, its description stays, and with it its number."""
+    """Objects of a copy to delete; a used copy keeps its description, so that its number stays taken."""
     path = f"{ARRAYS}/{namespace}/compacted.{generation}"
     used = is_marked(store.storage, path, USED)
     kept = (f"{path}/zarr.json", f"{path}/{PLAN}") if used else ()
-    return [one for one in store.objects.below(path) if one not in kept]
+    return [name for name in store.objects.below(path) if name not in kept]

@@ -1,7 +1,7 @@
-"""Healing: a damaged row gives way to another whole row of its key, or its key is free to be computed again.
+"""Healing: a damaged row is replaced by another complete row of its key, or its key can be computed again.
 
-What an outage hides is not damaged: nothing is retired unless the storage proves to be there, and to work.
-Nothing is removed either, which is left to `gc`.
+An outage is not damage: a row is retired only after a test that the storage is available and works.
+Nothing is deleted; `gc` does that.
 """
 
 from collections.abc import Callable
@@ -11,26 +11,26 @@ from sqlalchemy.engine import Connection
 
 from covpool.store.arrays.schema import generation_path
 from covpool.store.catalog.entries import Entry, Place
-from covpool.store.catalog.ledger import Found, Ledger
+from covpool.store.catalog.ledger import Ledger, WholeRow
 from covpool.store.catalog.tables import RETIRED
 from covpool.store.errors import CorruptEntryError, KeyNotFoundError
 from covpool.store.maintenance.descriptions import mend_descriptions
 from covpool.store.opened import OpenedStore
 from covpool.store.outages import probe
 
-#: Times that a key is looked at again because others changed it meanwhile.
+#: Attempts on a key that others change at the same time.
 _ROUNDS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Healing:
-    """What became of a key that did not read back.
+    """The result for a key that did not read back.
 
     Attributes:
         key: its digest.
-        damaged: the row that was retired; None where the key reads back after all, or nothing is ready.
-        current: the row that is read now; None where there is none, and the key has to be computed again.
-        fault: what was wrong with the damaged row; "" where nothing was.
+        damaged: the row that was retired; None if the key reads back after all, or is not ready.
+        current: the row that is ready now; None if there is none, and the key must be computed again.
+        fault: what was wrong with the damaged row; "" if nothing was.
     """
 
     key: str
@@ -40,7 +40,7 @@ class Healing:
 
     @property
     def message(self) -> str:
-        """What was done, in one sentence."""
+        """The result in one sentence."""
         if self.damaged is None:
             return f"{self.key}: reads back" if self.current else f"{self.key}: is not in the store"
         if self.current is None:
@@ -51,20 +51,20 @@ class Healing:
         )
 
 
-def heal(store: OpenedStore, key: str, *, also: Callable[[Connection], None] | None = None) -> Healing:
-    """Retire the row that is read under a key if it is damaged, and have another whole row of it read.
+def heal(store: OpenedStore, key: str, *, on_commit: Callable[[Connection], None] | None = None) -> Healing:
+    """Retire the ready row of a key if it is damaged, and make another complete row of it ready.
 
-    The row is read again first: whoever saw it fail may have met an outage, or a row that was replaced since.
+    The row is read again first: the failure may have been an outage, or the row may have been replaced since.
 
     Args:
         store: the store.
         key: digest of the key.
-        also: runs in the transaction that leaves the key without a row.
+        on_commit: called in the transaction that leaves the key without a ready row.
 
     Raises:
         StorageError: the storage cannot be reached or written; nothing was retired.
         OutdatedCatalogError: the catalog is older than the arrays; nothing was retired.
-        CorruptEntryError: others change the key all the time.
+        CorruptEntryError: others keep changing the key.
     """
     ledger = Ledger(store.database)
     for _ in range(_ROUNDS):
@@ -80,16 +80,16 @@ def heal(store: OpenedStore, key: str, *, also: Callable[[Connection], None] | N
             record = store.record_at(other.place) if other.state == RETIRED else None
             if record is None or record.key != key or _fault(store, other) is not None:
                 continue
-            found = Found(other.place, record, other.created)
-            if ledger.adopt([found], {key: entry.place}) == [True]:
+            row = WholeRow(other.place, record, other.created)
+            if ledger.adopt([row], {key: entry.place}) == [True]:
                 return Healing(key, entry.place, other.place, fault)
-        if ledger.retire_ready(entry, also=also):
+        if ledger.retire_ready(entry, on_commit=on_commit):
             return Healing(key, entry.place, None, fault)
     raise CorruptEntryError(f"{key}: others change it all the time; try again")
 
 
 def is_cached(store: OpenedStore, key: str, tell: Callable[[str], None]) -> bool:
-    """Whether a key reads back, a damaged row of it having given way, which `tell` is told of.
+    """Whether a key reads back; a damaged row is healed first, and `tell` gets the message.
 
     Raises:
         StorageError, OutdatedCatalogError, CorruptEntryError: as from `heal`.
@@ -107,7 +107,7 @@ def is_cached(store: OpenedStore, key: str, tell: Callable[[str], None]) -> bool
 
 
 def _describe(store: OpenedStore, place: Place) -> None:
-    """Have the arrays described, without which all of their rows seem damaged."""
+    """Rewrite damaged array metadata, without which all rows seem damaged."""
     try:
         store.arrays_of(place)
     except CorruptEntryError:

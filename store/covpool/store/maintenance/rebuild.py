@@ -1,9 +1,9 @@
-"""Rebuild: the catalog brought up to the arrays, or made again from them alone.
+"""Rebuild: update the catalog from the arrays, or make it again from them alone.
 
-Every row says whose it is; a row that is whole is entered. Where several rows hold one key, the newest that
-reads back is read: rows handed out after the latest copy was planned (the last first), then the copies (the
-last first), then older rows. Names and times of creation lie in the catalog only: a lost one loses the names,
-and times become those of the files.
+The record of a row has its key; every complete row is entered. If several rows have one key, the newest that
+reads back becomes ready: rows handed out after the latest copy was planned (the last first), then the copies
+(the last first), then older rows. Names and times of creation are in the catalog only: if it is lost, so are
+the names, and times become those of the files.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from covpool.store.arrays.layout import (
 from covpool.store.arrays.schema import RECORD, RECORD_BYTES, Namespace, Record, chunk_path, generation_path
 from covpool.store.catalog.copies import Copies
 from covpool.store.catalog.entries import Place
-from covpool.store.catalog.ledger import Found, Ledger
+from covpool.store.catalog.ledger import Ledger, WholeRow
 from covpool.store.catalog.tables import ABANDONED, READY, RESERVED, RETIRED, USED
 from covpool.store.errors import CorruptEntryError
 from covpool.store.maintenance.verify import Problem
@@ -33,7 +33,7 @@ from covpool.store.opened import OpenedStore
 from covpool.store.values.keys import MomentsKey
 
 _BATCH = 256
-#: Of one row.
+#: Chunks of one row.
 _CHUNKS = 3
 
 
@@ -43,9 +43,9 @@ class Rebuilt:
 
     Attributes:
         ready: rows entered as ready.
-        superseded: rows entered as retired, because a newer row holds their key.
+        superseded: rows entered as retired, because a newer row has their key.
         known: rows the catalog had already.
-        problems: rows, and namespaces, that are not whole; they were not entered.
+        problems: damaged rows and namespaces; they were not entered.
     """
 
     ready: int
@@ -55,15 +55,15 @@ class Rebuilt:
 
 
 def rebuild(store: OpenedStore, *, threads: int = 2, progress: Progress = no_progress) -> Rebuilt:
-    """Enter every whole row that the catalog does not have, and have the newest that reads back read.
+    """Enter every complete row that the catalog lacks, and make the newest readable row of each key ready.
 
-    Readers, writers and the other tools may be at work meanwhile. An interrupted run goes on where it was:
-    rows entered before are not read again.
+    Readers, writers and the other tools may run at the same time. An interrupted run can be repeated: rows
+    entered before are not read again.
 
     Args:
         store: opened with `Store.open(…, lost_catalog=True)`, or with a catalog that lacks rows.
         threads: rows read at once.
-        progress: called with the rows looked at and how many there are.
+        progress: called with the rows read and the total.
     """
     store.require_open_for_writing()
     ledger, copies, layout = Ledger(store.database), Copies(store.database), read_layout(store.objects)
@@ -76,7 +76,7 @@ def rebuild(store: OpenedStore, *, threads: int = 2, progress: Progress = no_pro
             continue
         sound = _copies(store, namespace, copies.states(name))
         highest = max(layout.chunks[name, 0], default=-1)
-        # All of them before the first row: whoever writes after an interruption gets rows nobody has.
+        # Register all namespaces before the first row, so that later writers never get an existing row.
         ledger.register(namespace, max([highest + 1, *(_watermark(store, namespace, n) for n in sound)]))
         for number in sound:
             copies.attend(name, number, USED)
@@ -93,9 +93,9 @@ def rebuild(store: OpenedStore, *, threads: int = 2, progress: Progress = no_pro
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(unknown), _BATCH):
             batch = unknown[start : start + _BATCH]
-            found = list(pool.map(lambda place: _read(store, place), batch))
-            problems.extend(one for one in found if isinstance(one, Problem))
-            whole = [one for one in found if isinstance(one, Found)]
+            results = list(pool.map(lambda place: _read(store, place), batch))
+            problems.extend(result for result in results if isinstance(result, Problem))
+            whole = [result for result in results if isinstance(result, WholeRow)]
             became = ledger.adopt(whole, incumbents.that_give_way_to(whole))
             ready, superseded = ready + sum(became), superseded + became.count(False)
             done += len(batch)
@@ -107,49 +107,49 @@ def rebuild(store: OpenedStore, *, threads: int = 2, progress: Progress = no_pro
 
 
 class _Incumbents:
-    """The rows that the catalog had read before, and which rows take their place."""
+    """The rows that were ready before, and which rows replace them."""
 
     def __init__(self, store: OpenedStore, ledger: Ledger, newest_first: Sequence[Place]) -> None:
         self._store = store
         self._rank = {place: rank for rank, place in enumerate(newest_first)}
         self._ready = {entry.key: entry.place for entry in ledger.entries(READY)}
 
-    def that_give_way_to(self, rows: Sequence[Found]) -> dict[str, Place]:
-        """By key, the rows that are older than the given ones, or do not read back."""
-        found = {}
+    def that_give_way_to(self, rows: Sequence[WholeRow]) -> dict[str, Place]:
+        """By key, the ready rows that are older than `rows`, or do not read back."""
+        places = {}
         for row in rows:
             place = self._ready.pop(row.record.key, None)
             if place and (self.is_older(place, row.place) or self._store.record_at(place) is None):
-                found[row.record.key] = place
-        return found
+                places[row.record.key] = place
+        return places
 
     def is_older(self, place: Place, other: Place) -> bool:
-        """Whether a row was written before another; of different namespaces neither was."""
+        """Whether a row was written before another; False for different namespaces."""
         same = place.namespace == other.namespace and place in self._rank
         return same and self._rank[place] > self._rank[other]
 
 
 def _read_anew(store: OpenedStore, ledger: Ledger, incumbents: _Incumbents) -> None:
-    """Have rows read that the catalog has given up, where nothing else holds their key.
+    """Make rows ready that the catalog gave up, if no other row has their key.
 
-    Also rows that hold another key than they were handed out for, by a catalog that was too old to know.
+    The same for rows that hold another key than their entry, which happens after a catalog was too old.
     """
     for entry in (*ledger.entries(RETIRED), *ledger.entries(RESERVED)):
-        found = _read(store, entry.place)
-        if not isinstance(found, Found):
+        row = _read(store, entry.place)
+        if not isinstance(row, WholeRow):
             continue
-        key, others = found.record.key, found.record.key != entry.key
+        key, others = row.record.key, row.record.key != entry.key
         if entry.state == RESERVED and not (others and ledger.retire([entry])):
             continue
         ready = store.catalog.find(key)
         if ready is None:
-            ledger.adopt([found])
+            ledger.adopt([row])
         elif (others and incumbents.is_older(ready.place, entry.place)) or not store.record_at(ready.place):
-            ledger.adopt([found], {key: ready.place})
+            ledger.adopt([row], {key: ready.place})
 
 
 def _missing(store: OpenedStore, ledger: Ledger, layout: Layout) -> Iterator[Problem]:
-    """Keys whose row is not there, or not all of it."""
+    """Keys whose row is missing or incomplete."""
     for entry in ledger.entries(READY):
         chunks = layout.chunks[entry.namespace.id, 0].get(entry.row, [])
         if not entry.place.generation and len(chunks) < _CHUNKS and store.record_at(entry.place) is None:
@@ -161,14 +161,14 @@ def _missing(store: OpenedStore, ledger: Ledger, layout: Layout) -> Iterator[Pro
 
 
 def _copies(store: OpenedStore, namespace: Namespace, states: Mapping[int, str]) -> list[int]:
-    """Numbers of the complete copies that nobody gave up, the newest first."""
-    found = []
+    """Numbers of the complete copies that are not abandoned, the newest first."""
+    numbers = []
     for number in reversed(generations(store.objects, namespace.id)):
         path = generation_path(namespace, number)
-        # Of a copy that gc removed only its description is left.
+        # gc leaves the description of a deleted copy.
         if states.get(number) != ABANDONED and is_marked(store.storage, path, SEALED):
-            found += [number] if store.objects.read(f"{path}/{RECORD}/zarr.json") else []
-    return found
+            numbers += [number] if store.objects.read(f"{path}/{RECORD}/zarr.json") else []
+    return numbers
 
 
 def _watermark(store: OpenedStore, namespace: Namespace, copy: int) -> int:
@@ -190,8 +190,8 @@ def _newest_first(
     yield from (Place(namespace, 0, row) for row in rows if row < watermark)
 
 
-def _read(store: OpenedStore, place: Place) -> Found | Problem | None:
-    """The row there; None for a place in a copy that was left empty."""
+def _read(store: OpenedStore, place: Place) -> WholeRow | Problem | None:
+    """The row at a place; None for an empty row of a copy."""
     try:
         arrays = store.arrays_of(place)
         chunk = arrays.chunk(RECORD, place.row)
@@ -199,9 +199,7 @@ def _read(store: OpenedStore, place: Place) -> Found | Problem | None:
             return None
         where = f"row {place.row} of {arrays.path}"
         if chunk is None:
-            return Problem(
-                "", f"{where}: its record is missing; whose it is cannot be told, gc removes the rest"
-            )
+            return Problem("", f"{where}: its record is missing; its key is unknown, gc removes the rest")
         if len(chunk) < RECORD_BYTES:
             return Problem("", f"{where}: its record is cut short, so that nobody can tell whose it is")
         record = Record.from_bytes(chunk[:RECORD_BYTES])
@@ -216,4 +214,4 @@ def _read(store: OpenedStore, place: Place) -> Found | Problem | None:
     written = (
         store.objects.written(chunk_path(arrays.path, RECORD, place.row)) if not place.generation else None
     )
-    return Found(place, record, written)
+    return WholeRow(place, record, written)

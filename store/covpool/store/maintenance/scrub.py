@@ -1,6 +1,6 @@
-"""Scrub: every stored byte read now and then at a bounded rate, so that damage is found before it is needed.
+"""Scrub: read every stored byte from time to time, at a bounded rate, to find damage before it matters.
 
-Checksums are compared and nothing is decoded: a pass costs the processor little.
+Checksums are compared and nothing is decoded, so that a pass needs little CPU time.
 """
 
 import threading
@@ -24,20 +24,20 @@ def scrub(
     repair: bool = True,
     stop: threading.Event | None = None,
 ) -> Iterator[Checked]:
-    """Read every ready row in key order; what is put meanwhile behind `after` is read too.
+    """Read every ready row in key order; keys after `after` that are put in the meantime are read too.
 
     Args:
-        store: the store; others may read, write and sweep it.
+        store: the store; others may use it at the same time.
         rate: bytes per second, over the whole pass and any part of it.
-        after: begin behind this key.
-        repair: retire rows that are damaged, and have other whole rows of their keys read; see `healing`.
+        after: begin after this key.
+        repair: retire damaged rows, and make other complete rows of their keys ready; see `healing`.
         stop: set to end the pass early.
 
     Yields:
         After each key, how far it has come.
 
     Raises:
-        StorageError, CatalogError: storage or database are away, which is no damage.
+        StorageError, CatalogError: storage or database is not available, which is no damage.
         ValueError: the rate is not above 0.
     """
     if not rate > 0:
@@ -52,7 +52,7 @@ def scrub(
             size, problem = _read(store, entry, repair)
             after, entries, read = entry.key, entries + 1, read + size
             yield Checked(after, entries, (problem,) if problem else (), read)
-            # What was slow is not caught up with: no second has more than its share.
+            # Lost time is not made up for, so that the rate holds for every second.
             due = max(due, time.monotonic() - size / rate) + size / rate
             ended.wait(max(0.0, due - time.monotonic()))
 
@@ -66,11 +66,11 @@ def _read(store: OpenedStore, entry: Entry, repair: bool) -> tuple[int, Problem 
         size = sum(map(len, (row.record, row.mean, row.second_moment)))
         if check_row(row).key == entry.key:
             return size, None
-        found = f"{entry.key}: row {entry.row} holds another key"
+        fault = f"{entry.key}: row {entry.row} holds another key"
     except CorruptEntryError as error:
-        size, found = 0, str(error)
+        size, fault = 0, str(error)
     current = store.catalog.find(entry.key)
     if current is None or current.place != entry.place:
-        # Replaced and swept meanwhile; the new row was written after this pass began.
+        # Replaced and deleted in the meantime; the new row was written after this pass began.
         return size, None
-    return size, repaired(store, entry.key) if repair else Problem(entry.key, found)
+    return size, repaired(store, entry.key) if repair else Problem(entry.key, fault)

@@ -15,7 +15,7 @@ from covpool.store.errors import CorruptEntryError, KeyNotFoundError
 from covpool.store.maintenance.healing import heal
 from covpool.store.opened import OpenedStore
 
-#: What a living writer may leave behind for the moment is no problem until it is this old.
+#: Unfinished files and reservations are a problem only when they are this old.
 LEFTOVER_AGE = timedelta(days=1)
 
 _BATCH = 256
@@ -23,12 +23,12 @@ _BATCH = 256
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something in a store that is not as it should be.
+    """A fault in a store.
 
     Attributes:
-        key: the key it is about; "" where it is about none.
+        key: the key it concerns; "" for none.
         message: what is wrong, where, and what to do.
-        healed: whether it was put right: the key reads back now, from another row.
+        healed: whether it was repaired: the key now reads back from another row.
     """
 
     key: str
@@ -38,12 +38,12 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """How far a verification, or a scrub, has come.
+    """Progress of a verification or a scrub.
 
     Attributes:
         after: the last key that was read.
-        entries: keys read so far, those of the run that was resumed not counted.
-        problems: what was found since the last step.
+        entries: keys read so far, without those of the run that was resumed.
+        problems: those since the last step.
         read: bytes read so far, by a scrub.
     """
 
@@ -60,12 +60,12 @@ def verify_entries(
 
     Args:
         store: the store.
-        after: begin behind this key, to go on where an earlier run was stopped.
+        after: begin after this key, to resume an earlier run.
         threads: matrices decoded at once; each holds one full matrix.
-        repair: retire rows that are damaged, and have other whole rows of their keys read (see `healing`).
+        repair: retire damaged rows, and make other complete rows of their keys ready (see `healing`).
 
     Yields:
-        After each batch, how far it has come and what was found.
+        The progress after each batch.
 
     Raises:
         StorageError: the storage cannot be reached, which is no damage.
@@ -74,21 +74,23 @@ def verify_entries(
     done = 0
     with ThreadPoolExecutor(threads) as pool:
         while batch := store.catalog.entries(after=after, limit=_BATCH):
-            found = tuple(
-                one for one in pool.map(lambda entry: check(store, entry, repair=repair), batch) if one
+            problems = tuple(
+                problem
+                for problem in pool.map(lambda entry: check(store, entry, repair=repair), batch)
+                if problem
             )
             after, done = batch[-1].key, done + len(batch)
-            yield Checked(after, done, found)
+            yield Checked(after, done, problems)
 
 
 def verify_rows(store: OpenedStore, *, leftover_age: timedelta = LEFTOVER_AGE) -> list[Problem]:
-    """Compare what lies in the arrays with what the catalog knows.
+    """Compare the arrays with the catalog.
 
-    Found are rows that no entry claims, reservations and unfinished files older than `leftover_age`, and
-    copies whose compaction never ended.
+    Problems are rows without an entry, reservations and unfinished files older than `leftover_age`, and
+    copies whose compaction did not end.
     """
     ledger, before = Ledger(store.database), store.database.now() - leftover_age
-    # Listed first: a row reserved later is in neither, one reserved before is in the catalog.
+    # List first: a row reserved later is in neither, a row reserved before is in the catalog.
     layout = read_layout(store.objects)
     problems = []
     for path, written in sorted(layout.partial.items()):
@@ -129,29 +131,29 @@ def verify_rows(store: OpenedStore, *, leftover_age: timedelta = LEFTOVER_AGE) -
 
 def verify(store: OpenedStore, *, leftover_age: timedelta = LEFTOVER_AGE, threads: int = 2) -> list[Problem]:
     """Everything `verify_entries` and `verify_rows` find."""
-    problems = [one for step in verify_entries(store, threads=threads) for one in step.problems]
+    problems = [problem for step in verify_entries(store, threads=threads) for problem in step.problems]
     return problems + verify_rows(store, leftover_age=leftover_age)
 
 
 def check(store: OpenedStore, entry: Entry, *, repair: bool) -> Problem | None:
-    """What is wrong with an entry, after it was repaired where that is asked for."""
+    """What is wrong with an entry; it is repaired first if `repair`."""
     try:
-        found = store.get(entry.key)
+        moments = store.get(entry.key)
     except CorruptEntryError as error:
         return repaired(store, entry.key) if repair else Problem(entry.key, str(error))
     except KeyNotFoundError:
         return None
-    if found.count != entry.count and store.catalog.find(entry.key) == entry:
+    if moments.count != entry.count and store.catalog.find(entry.key) == entry:
         return Problem(
             entry.key,
-            f"{entry.key}: the catalog says {entry.count} tokens, its row {found.count}; put it again, or "
+            f"{entry.key}: the catalog says {entry.count} tokens, its row {moments.count}; put it again, or "
             "rebuild the catalog",
         )
     return None
 
 
 def repaired(store: OpenedStore, key: str) -> Problem | None:
-    """What became of a key that did not read back; None where it was replaced meanwhile."""
+    """Heal a key that did not read back; None if it was replaced in the meantime."""
     try:
         healing = heal(store, key)
     except CorruptEntryError as error:

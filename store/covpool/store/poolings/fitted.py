@@ -1,8 +1,8 @@
 """Fitted poolings: what every one of them carries, and the versioned safetensors file it lives in.
 
 File: safetensors with the tensors of its kind and text metadata `covpool_pooling` (file version), `kind`,
-`name`, `settings` (what its kind needs beside tensors), `recipe` (empty for one made by hand) and `fit`, the
-last three as canonical JSON.
+`name`, `settings` (what its kind needs apart from tensors), `recipe` (empty for one made by hand) and `fit`,
+the last three as canonical JSON.
 """
 
 import json
@@ -111,7 +111,7 @@ class FittedPooling(ABC):
         """The fitted arrays by attribute name."""
 
     def settings(self) -> Mapping[str, str]:
-        """What the kind needs beside tensors, by attribute name."""
+        """What the kind needs apart from tensors, by attribute name."""
         return {}
 
     def require_width(self, moments: Moments) -> None:
@@ -129,7 +129,7 @@ class FittedPooling(ABC):
     def require(self, recipe: Recipe) -> None:
         """Refuse moments of another feature space (model, weights, layer, dtype or condition).
 
-        Moments that differ only in context, strand, skipped tokens or region class are taken.
+        Moments that differ only in context, strand, skipped tokens or selection are taken.
 
         Raises:
             BottleneckError: naming what differs.

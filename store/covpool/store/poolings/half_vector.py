@@ -20,8 +20,8 @@ def half_vector(matrices: NDArray[np.floating]) -> NDArray[np.float64]:
     """(..., d (d + 1) / 2) float64 half-vectors of symmetric (..., d, d) matrices (the upper triangle)."""
     width = matrices.shape[-1]
     flat, factors = _upper(width)
-    found: NDArray[np.float64] = matrices.reshape(*matrices.shape[:-2], -1)[..., flat] * factors
-    return found
+    vector: NDArray[np.float64] = matrices.reshape(*matrices.shape[:-2], -1)[..., flat] * factors
+    return vector
 
 
 def pairs(width: int) -> list[tuple[int, int]]:

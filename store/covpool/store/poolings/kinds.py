@@ -141,14 +141,14 @@ def pooling(name: str, fitted: Mapping[str, Pooling] | None = None) -> Pooling:
     Raises:
         PoolingError: a part is neither; the message lists what there is.
     """
-    known: dict[str, Pooling] = {**KINDS, **(fitted or {})}
+    poolings: dict[str, Pooling] = {**KINDS, **(fitted or {})}
     parts = []
     for part in name.split(JOIN):
-        if part not in known:
+        if part not in poolings:
             raise PoolingError(
-                f"pooling {name!r}: there is no {part!r}; join with {JOIN} any of {', '.join(known)}"
+                f"pooling {name!r}: there is no {part!r}; join with {JOIN} any of {', '.join(poolings)}"
             )
-        parts.append(known[part])
+        parts.append(poolings[part])
     if len(set(name.split(JOIN))) < len(parts):
         raise PoolingError(f"pooling {name!r}: a part is named twice; name each once")
     return parts[0] if len(parts) == 1 else JoinedPooling(tuple(parts))

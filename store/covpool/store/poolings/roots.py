@@ -55,8 +55,8 @@ def newton_schulz_root(
         for _ in range(iterations):
             step = (3 * eye - z @ y) / 2
             y, z = y @ step, step @ z
-    found: NDArray[np.float64] = np.sqrt(trace) * (y + y.swapaxes(-1, -2)) / 2
-    return found
+    root: NDArray[np.float64] = np.sqrt(trace) * (y + y.swapaxes(-1, -2)) / 2
+    return root
 
 
 def _floored(matrices: NDArray[np.floating], floor: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -67,5 +67,5 @@ def _floored(matrices: NDArray[np.floating], floor: float) -> tuple[NDArray[np.f
 
 
 def _rebuilt(values: NDArray[np.float64], vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    found: NDArray[np.float64] = (vectors * values[..., None, :]) @ vectors.swapaxes(-1, -2)
-    return found
+    matrix: NDArray[np.float64] = (vectors * values[..., None, :]) @ vectors.swapaxes(-1, -2)
+    return matrix

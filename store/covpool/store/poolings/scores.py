@@ -74,8 +74,8 @@ class LinearScores(FittedPooling):
         Raises:
             BottleneckError: the widths differ.
         """
-        found: NDArray[np.float64] = self._scores(self._numbers(moments)[None])[0]
-        return found
+        scores: NDArray[np.float64] = self._scores(self._numbers(moments)[None])[0]
+        return scores
 
     def embed_many(self, many: Sequence[Moments]) -> NDArray[np.float64]:
         """(n, k) scores of several moments, the same as one by one, but the loadings are read once.
@@ -84,8 +84,8 @@ class LinearScores(FittedPooling):
             BottleneckError: the widths differ.
         """
         numbers = np.empty((len(many), len(self.centre)))
-        for row, found in zip(numbers, side_by_side(self._numbers, many, side=self.width), strict=True):
-            row[:] = found
+        for row, values in zip(numbers, side_by_side(self._numbers, many, side=self.width), strict=True):
+            row[:] = values
         return self._scores(numbers)
 
     def _numbers(self, moments: Moments) -> NDArray[np.float64]:

@@ -72,10 +72,10 @@ def embed_all(pooling: Pooling, items: Iterable[tuple[MomentsKey, Moments]]) -> 
             )
         if not keys:
             pooling.require(key.recipe)
-        found = pooling.embed(moments)
-        shape, width = found.shape, moments.width
+        embedding = pooling.embed(moments)
+        shape, width = embedding.shape, moments.width
         keys.append(key)
-        rows.append(found.ravel())
+        rows.append(embedding.ravel())
     if not keys:
         raise PoolingError(f"pooling {pooling.name!r}: there are no moments to embed; extract some first")
     return Embeddings(np.stack(rows), shape, tuple(keys), keys[0].recipe, pooling, width)

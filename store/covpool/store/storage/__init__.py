@@ -1,1 +1,1 @@
-"""Storage: objects in a directory or a bucket, written whole, and forced to disk where asked."""
+"""Storage: objects in a directory or a bucket, written whole, and flushed to disk on request."""

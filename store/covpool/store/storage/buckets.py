@@ -1,4 +1,4 @@
-"""Buckets: arrays in S3-compatible object storage, through obstore; its failures as ours."""
+"""Buckets: arrays in S3-compatible object storage, through obstore, with errors of `covpool.store`."""
 
 import asyncio
 import os
@@ -20,11 +20,11 @@ from covpool.store.errors import LocationError, StorageError
 if TYPE_CHECKING:
     from obstore.store import S3Store
 
-#: How long a request that fails for no fault of its own is repeated.
+#: Repeats of a request after a temporary failure, and their time limit in seconds.
 RETRIES = 5
 RETRY_S = 60.0
 
-#: Signs of missing or refused credentials; without any, the address of a cloud machine's own is asked.
+#: Signs of missing or refused credentials; without any, the cloud metadata address is queried.
 _NOT_ALLOWED = ("401 Unauthorized", "403 Forbidden", "169.254.169.254")
 
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
@@ -48,7 +48,7 @@ def open_bucket(url: str, options: Mapping[str, str], *, read_only: bool = False
     from obstore.store import S3Store
 
     named = (options.get("endpoint"), *(os.environ.get(name) for name in _ENDPOINTS))
-    endpoint = next((found for found in named if found), "")
+    endpoint = next((value for value in named if value), "")
     try:
         bucket = S3Store.from_url(
             url,
@@ -57,7 +57,9 @@ def open_bucket(url: str, options: Mapping[str, str], *, read_only: bool = False
             retry_config={"max_retries": RETRIES, "retry_timeout": timedelta(seconds=RETRY_S)},
         )
     except (BaseError, ValueError) as error:
-        raise LocationError(f"{url}: {_told(error)}; write s3://bucket/prefix and known options") from error
+        raise LocationError(
+            f"{url}: {_message(error)}; write s3://bucket/prefix and known options"
+        ) from error
     with _named(url):
         # A bucket that does not exist would read as one whose objects are all missing.
         obstore.list_with_delimiter(bucket)
@@ -85,10 +87,10 @@ class Bucket(ObjectStore["S3Store"]):
     ) -> Buffer | None:
         """An object's bytes, or some of them; None where there is none."""
         try:
-            found = await asyncio.to_thread(self._get, key, byte_range)
+            content = await asyncio.to_thread(self._get, key, byte_range)
         except FileNotFoundError:
             return None
-        return prototype.buffer.from_bytes(found)
+        return prototype.buffer.from_bytes(content)
 
     async def get_partial_values(
         self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
@@ -129,7 +131,7 @@ class Bucket(ObjectStore["S3Store"]):
         try:
             self._put(key, value, "create")
         except AlreadyExistsError:
-            # Its own, where the answer to the first request was lost and it was sent again.
+            # It may be this one: obstore repeats a request whose answer was lost.
             return self._get(key, None) == value
         return True
 
@@ -182,7 +184,7 @@ class Bucket(ObjectStore["S3Store"]):
 
     def _names(self, prefix: str) -> list[str]:
         with self._naming(prefix):
-            return [found["path"] for batch in self.store.list(prefix) for found in batch]
+            return [item["path"] for batch in self.store.list(prefix) for item in batch]
 
     def _naming(self, key: str) -> AbstractContextManager[None]:
         return _named(f"{self._url}/{key}")
@@ -190,7 +192,7 @@ class Bucket(ObjectStore["S3Store"]):
 
 @contextmanager
 def _named(what: str) -> Iterator[None]:
-    """obstore's failures as ours, with the object's name and the remedy."""
+    """Errors of obstore as errors of `covpool.store`, with the object's name and the remedy."""
     from obstore.exceptions import AlreadyExistsError, BaseError
 
     try:
@@ -198,22 +200,22 @@ def _named(what: str) -> Iterator[None]:
     except AlreadyExistsError:
         raise
     except (BaseError, FileNotFoundError) as error:
-        told = _told(error)
-        if "NoSuchBucket" in told:
+        message = _message(error)
+        if "NoSuchBucket" in message:
             raise LocationError(f"{what}: there is no such bucket; create it, or mend the name") from error
         if isinstance(error, FileNotFoundError):
             raise
         remedy = (
             "check the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) and what they may do"
-            if any(sign in told for sign in _NOT_ALLOWED)
+            if any(sign in message for sign in _NOT_ALLOWED)
             else "check the endpoint (AWS_ENDPOINT_URL), the region and the network, and try again "
             "(repeating is harmless)"
         )
-        raise StorageError(f"{what}: {told}; {remedy}") from error
+        raise StorageError(f"{what}: {message}; {remedy}") from error
 
 
-def _told(error: Exception) -> str:
-    """The first line of what obstore said, with the server's code instead of its XML."""
+def _message(error: Exception) -> str:
+    """The first line of the message of obstore, with the server's code instead of its XML."""
     text = str(error)
     first = text.splitlines()[0].partition(": <?xml")[0]
     code = re.search(r"<Code>(\w+)</Code>", text)

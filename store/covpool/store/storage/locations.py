@@ -49,7 +49,7 @@ def in_bucket(location: str | Path, catalog: str | None) -> bool:
 
 
 def catalog_url(location: str | Path, catalog: str | None = None) -> str:
-    """The database URL of a store's catalog: the one given, or SQLite beside the arrays.
+    """The database URL of a store's catalog: the one given, or SQLite next to the arrays.
 
     Raises:
         LocationError: the location is of no supported kind, or has no place for a database.

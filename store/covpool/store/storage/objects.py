@@ -1,6 +1,6 @@
 """Whole objects by path in a Zarr storage, without an event loop where the storage is a directory.
 
-An object that cannot be read now raises `StorageError`, and is not taken for one that is not there.
+An object that cannot be read now raises `StorageError`; it is not regarded as missing.
 Convention: an object is replaced in one step or not at all; a path is relative to the store's root. Whatever
 changes an object raises `ReadOnlyError` where the storage was opened for reading only.
 """
@@ -22,12 +22,12 @@ from zarr.storage import LocalStore
 
 from covpool.store.errors import ReadOnlyError, StorageError
 from covpool.store.storage.buckets import Bucket
-from covpool.store.storage.durability import force
+from covpool.store.storage.durability import fsync
 from covpool.store.storage.whole_files import create_whole, write_streamed, write_whole
 
 T = TypeVar("T")
 
-#: Of an object that is copied, so much is in memory at once.
+#: Bytes of a copied object in memory at once.
 PART_BYTES = 8 << 20
 
 
@@ -37,7 +37,7 @@ class Objects:
     def __init__(self, storage: ZarrStorage) -> None:
         self._storage = storage
         self._root = Path(storage.root) if isinstance(storage, LocalStore) else None
-        # Rows are read and written by paths that are text: taking `Path`s apart costs as much as the call.
+        # Paths of rows are text: making `Path` objects takes as long as the call.
         self._prefix = f"{self._root}/"
 
     @property
@@ -55,8 +55,8 @@ class Objects:
                 return None
             except OSError as error:
                 raise _unreadable(path, error) from error
-        found = sync(self._storage.get(path, default_buffer_prototype()))
-        return None if found is None else found.to_bytes()
+        buffer = sync(self._storage.get(path, default_buffer_prototype()))
+        return None if buffer is None else buffer.to_bytes()
 
     def read_part(self, path: str, start: int, size: int) -> bytes | None:
         """`size` bytes from `start` on, fewer where the object ends; None where there is none."""
@@ -68,12 +68,12 @@ class Objects:
 
     def _read_range(self, path: str, which: RangeByteRequest | SuffixByteRequest) -> bytes | None:
         try:
-            found = sync(self._storage.get(path, default_buffer_prototype(), which))
+            buffer = sync(self._storage.get(path, default_buffer_prototype(), which))
         except StorageError:
             raise
         except OSError as error:
             raise _unreadable(path, error) from error
-        return None if found is None else found.to_bytes()
+        return None if buffer is None else buffer.to_bytes()
 
     def write(self, path: str, *parts: bytes) -> None:
         """Replace the object by the parts, one after the other."""
@@ -131,10 +131,10 @@ class Objects:
             yield iter(partial(file.read, PART_BYTES), b"")
 
     def _required(self, path: str, start: int) -> bytes:
-        found = self.read_part(path, start, PART_BYTES)
-        if found is None:
+        part = self.read_part(path, start, PART_BYTES)
+        if part is None:
             raise FileNotFoundError(path)
-        return found
+        return part
 
     def exists(self, path: str) -> bool:
         """Whether there is such an object."""
@@ -155,7 +155,7 @@ class Objects:
         """Names directly below `prefix`, sorted."""
         if self._root is not None:
             folder = self._root / prefix
-            return sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
+            return sorted(child.name for child in folder.iterdir()) if folder.is_dir() else []
         return sorted(sync(_children(self._storage, prefix)))
 
     def written(self, path: str) -> datetime | None:
@@ -166,13 +166,13 @@ class Objects:
             return datetime.fromtimestamp((self._root / path).stat().st_mtime, UTC)
         return None
 
-    def force(self, paths: Iterable[str], *, known: bool = False) -> None:
-        """Wait until objects have reached the disk; on a directory only, see `durability.force`."""
+    def fsync(self, paths: Iterable[str], *, folders_exist: bool = False) -> None:
+        """Flush objects to the disk; on a directory only, see `durability.fsync`."""
         if self._root is not None:
-            force(self._root, paths, known=known)
+            fsync(self._root, paths, folders_exist=folders_exist)
 
     def delete_folder(self, path: str) -> None:
-        """Remove a folder and all it holds; object storage has none that could stay behind."""
+        """Delete a folder with its content; object storage has no folders."""
         self._require_writable(path)
         if self._root is not None:
             shutil.rmtree(self._root / path, ignore_errors=True)

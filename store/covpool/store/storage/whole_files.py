@@ -1,4 +1,4 @@
-"""Whole files: written beside their name and put there in one step, readable as the umask says.
+"""Whole files: written under a temporary name and renamed in one step, readable as the umask says.
 
 Files that a store, a fit or an export makes are there to be shared; a temporary file of the standard library
 or of safetensors is its owner's alone.
@@ -71,7 +71,7 @@ def create_whole(path: str | Path, *parts: bytes | memoryview) -> bool:
 
 @contextmanager
 def _aside(path: str | Path, parts: Iterable[bytes | memoryview]) -> Iterator[str]:
-    """The parts in a file beside `path`, which is gone afterwards unless it was renamed."""
+    """The parts in a temporary file next to `path`, which is deleted unless it was renamed."""
     partial = f"{path}.{uuid4().hex}{PARTIAL}"
     try:
         with open(partial, "wb", buffering=0) as file:

@@ -152,7 +152,7 @@ def test_a_job_whose_matrix_was_cached_before_it_says_that_it_is_lost(tmp_path: 
         job = queue.submit(key.recipe, [Request.of_key("a", key, "ACGT", 4)])
         assert (queue.job(job).state, queue.progress(job).state) == ("done", "done")
         next((tmp_path / "arrays").glob("*/mean/c.0.0")).unlink()
-        heal(store, key.digest, also=partial(lose, key=key, error="lost; submit it again"))
+        heal(store, key.digest, on_commit=partial(lose, key=key, error="lost; submit it again"))
         assert (queue.job(job).state, queue.progress(job).state) == ("failed", "failed")
         assert queue.job(job).records[0].error == "lost; submit it again"
         # Put by another command, it is done again, however it is asked.
@@ -160,6 +160,6 @@ def test_a_job_whose_matrix_was_cached_before_it_says_that_it_is_lost(tmp_path: 
         assert (queue.job(job).state, queue.progress(job).state) == ("done", "done")
         # Submitted again, it is queued.
         next((tmp_path / "arrays").glob("*/mean/c.1.0")).unlink()
-        heal(store, key.digest, also=partial(lose, key=key, error="lost; submit it again"))
+        heal(store, key.digest, on_commit=partial(lose, key=key, error="lost; submit it again"))
         assert queue.submit(key.recipe, [Request.of_key("a", key, "ACGT", 4)]) == job
         assert [task.id for task in leases.claim("w")] == [key.digest]

@@ -51,11 +51,11 @@ def _plan(name: str, config: Evo2Config, *, length: int, layer: str | None, dtyp
         for streamed in (False, True):
             if streamed and schedule.order != "layer-major":
                 continue
-            one = estimate(Work(config, length, (deepest,), 1, _ITEM_BYTES[dtype], streamed), schedule)
+            memory = estimate(Work(config, length, (deepest,), 1, _ITEM_BYTES[dtype], streamed), schedule)
             row: dict[str, object] = {"schedule": schedule.order, "host_residual": schedule.host_residual}
-            row |= {"streamed_weights": streamed} | {name: getattr(one, name) for name, _ in _COLUMNS}
+            row |= {"streamed_weights": streamed} | {name: getattr(memory, name) for name, _ in _COLUMNS}
             rows.append(row | {name: getattr(work, name) for name in ("matmul_flops", "attention_flops")})
-            figures = "".join(f"{getattr(one, name) / GIB:{width}.1f}" for name, width in _COLUMNS)
+            figures = "".join(f"{getattr(memory, name) / GIB:{width}.1f}" for name, width in _COLUMNS)
             lines.append(f"{'':8}{figures}  {schedule}{', weights streamed' if streamed else ''}")
     return Report(tuple(lines), tuple(rows))
 
@@ -72,7 +72,7 @@ FAMILY = Family(
     read_config=Evo2Config.from_mapping,
     load=_load,
     licence="published Evo 2 weights: Apache-2.0 by their model cards; the publisher's terms decide",
-    published={name: one.config for name, one in PUBLISHED.items()},
+    published={name: published.config for name, published in PUBLISHED.items()},
     as_directory=("evo2", "evo-2"),
     plan=_plan,
     check=_check,

@@ -64,16 +64,16 @@ def fit_autoencoder(
         "method": "autoencoder", "k": k, "scaling": scaling, "epochs": epochs,
         "learning_rate": learning_rate, "batch": batch, "seed": seed,
     }  # fmt: skip
-    projections = [torch.nn.Parameter(one) for one in _start(width_of(source), k, seed)]
+    projections = [torch.nn.Parameter(columns) for columns in _start(width_of(source), k, seed)]
     optimiser = torch.optim.Adam(projections)
     steps = -(-len(source) // batch)
     with one_torch_thread(), fit_state(state, source, settings) as kept:
-        found = kept.load()
-        if found is None:
+        saved = kept.load()
+        if saved is None:
             scale, curve = summarise(source).scale(scaling), np.zeros(0)
         else:
-            scale, curve = found["scale"], found["curve"]
-            restore(optimiser, projections, found)
+            scale, curve = saved["scale"], saved["curve"]
+            restore(optimiser, projections, saved)
         for epoch in range(len(curve), epochs):
             order = np.random.default_rng([seed, epoch]).permutation(len(source)).tolist()
             total = 0.0
@@ -89,7 +89,7 @@ def fit_autoencoder(
                 total += float(norms.detach().sum())
             curve = np.append(curve, total / len(source))
             kept.save(scale=scale, curve=curve, **arrays_of(optimiser, projections))
-    left, right = (one.detach().numpy().astype(np.float64) for one in projections)
+    left, right = (projection.detach().numpy().astype(np.float64) for projection in projections)
     losses = reconstruction_losses(source, left, right, scale)
     fit = {
         "method": "autoencoder, untied, Adam",
@@ -103,7 +103,7 @@ def fit_autoencoder(
         "curve_of": "mean norm of the residual",
         "curve_by": "epoch",
     }
-    folded = [(scale[:, None] * one).astype(np.float32) for one in (left, right)]
+    folded = [(scale[:, None] * side).astype(np.float32) for side in (left, right)]
     return Bottleneck(*folded, name=name, recipe=source.recipe, fit=fit)
 
 
@@ -118,7 +118,7 @@ def reconstruction_norms(c: Tensor, left: Tensor, right: Tensor) -> Tensor:
 
 def stacked(source: MomentsSource, indices: Sequence[int], scale: NDArray[np.float64]) -> Tensor:
     """(b, d, d) float32 stack of D C D."""
-    c = np.stack([one.second_moment for one in source.read(indices)]).astype(np.float32)
+    c = np.stack([moments.second_moment for moments in source.read(indices)]).astype(np.float32)
     c *= (scale[:, None] * scale).astype(np.float32)
     return torch.from_numpy(c)
 
@@ -127,4 +127,4 @@ def _start(width: int, k: int, seed: int) -> tuple[Tensor, ...]:
     rng = np.random.default_rng(seed)
     with one_thread(k):
         columns = [np.linalg.qr(rng.normal(size=(width, k)))[0] for _ in range(2)]
-    return tuple(torch.from_numpy(one.astype(np.float32)) for one in columns)
+    return tuple(torch.from_numpy(side.astype(np.float32)) for side in columns)

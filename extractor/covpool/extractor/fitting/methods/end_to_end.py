@@ -73,8 +73,8 @@ def fit_end_to_end(
     }  # fmt: skip
     y = _prepared(targets, training)
     with one_torch_thread(), fit_state(state, source, settings) as kept:
-        found = kept.load()
-        if found is None:
+        saved = kept.load()
+        if saved is None:
             summary = summarise(source)
             scale = summary.scale(scaling)
             start = torch.from_numpy(summary.eigenvectors(k, scale)[0].astype(np.float32))
@@ -82,13 +82,13 @@ def fit_end_to_end(
             parameters = _parameters(start, y)
             best, curve = [start.numpy(), start.numpy()], np.zeros(0)
         else:
-            scale, offset, spread = found["scale"], found["offset"], found["spread"]
-            start = torch.from_numpy(found["best.0"])
+            scale, offset, spread = saved["scale"], saved["offset"], saved["spread"]
+            start = torch.from_numpy(saved["best.0"])
             parameters = _parameters(start, y)
-            best, curve = [found["best.0"], found["best.1"]], found["curve"]
+            best, curve = [saved["best.0"], saved["best.1"]], saved["curve"]
         optimiser = _optimiser(parameters, learning_rate)
-        if found is not None:
-            restore(optimiser, parameters, found)
+        if saved is not None:
+            restore(optimiser, parameters, saved)
         model = _Model(parameters, torch.from_numpy(offset), torch.from_numpy(spread), targets.labels)
         while len(curve) < epochs and len(curve) - _lowest(curve) <= patience:
             order = np.random.default_rng([seed, len(curve)]).permutation(training).tolist()
@@ -100,7 +100,7 @@ def fit_end_to_end(
                 optimiser.step()
             held = _held_out_loss(model, source, training, scale, y, batch)
             if not len(curve) or held < curve.min():
-                best = [one.detach().numpy().copy() for one in parameters[:2]]
+                best = [parameter.detach().numpy().copy() for parameter in parameters[:2]]
             curve = np.append(curve, held)
             kept.save(
                 scale=scale, offset=offset, spread=spread, curve=curve,
@@ -119,7 +119,7 @@ def fit_end_to_end(
         "curve_of": "held-out loss",
         "curve_by": "epoch",
     }
-    left, right = ((scale[:, None] * one).astype(np.float32) for one in best)
+    left, right = ((scale[:, None] * side).astype(np.float32) for side in best)
     return Bottleneck(left, right, name=name, recipe=source.recipe, fit=fit)
 
 
@@ -166,7 +166,7 @@ def _range_of(
 def _parameters(start: Tensor, y: Tensor) -> list[torch.nn.Parameter]:
     k, outputs = start.shape[1], y.shape[1]
     values = (start.clone(), start.clone(), torch.zeros(k * k, outputs), torch.zeros(outputs))
-    return [torch.nn.Parameter(one) for one in values]
+    return [torch.nn.Parameter(value) for value in values]
 
 
 def _optimiser(parameters: list[torch.nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:

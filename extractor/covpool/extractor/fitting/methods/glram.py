@@ -67,14 +67,14 @@ def fit_glram(
     check_k(source, k)
     settings = {"method": "glram", "k": k, "scaling": scaling, "reweighted": reweighted, "first": "squared"}
     with fit_state(state, source, settings) as kept:
-        found = kept.load()
-        if found is None:
+        saved = kept.load()
+        if saved is None:
             summary = summarise(source, executor)
             scale = summary.scale(scaling)
             columns, curve, weighted = summary.eigenvectors(k, scale)[0], np.zeros(0), False
         else:
-            scale, columns, curve = found["scale"], found["columns"], found["curve"]
-            weighted = bool(found["weighted"])
+            scale, columns, curve = saved["scale"], saved["columns"], saved["curve"]
+            weighted = bool(saved["weighted"])
         while True:
             losses, following = _pass(source, columns, scale, weighted, executor)
             loss = losses.unsquared if weighted else losses.squared

@@ -44,9 +44,9 @@ def principal_axes(
 ) -> PrincipalAxes:
     """The first k principal axes of the z-scored columns of an (n, p) table, which may lie on disk.
 
-    Float64 sums over blocks of rows; beside a block it holds p x k numbers, or the square of the shorter side
-    when that is at most `exact_side`. Larger tables take randomised subspace iteration (Halko, Martinsson and
-    Tropp 2011, algorithm 4.4), seeded.
+    Float64 sums over blocks of rows; apart from a block it holds p x k numbers, or the square of the shorter
+    side when that is at most `exact_side`. Larger tables take randomised subspace iteration (Halko,
+    Martinsson and Tropp 2011, algorithm 4.4), seeded.
 
     Raises:
         ValueError: k is not from 1 to the shorter side.
@@ -109,14 +109,14 @@ class _Blocks:
 
     def row_gram(self) -> Matrix:
         """(n, n) ZZᵀ."""
-        found = np.empty((len(self.table),) * 2)
+        gram = np.empty((len(self.table),) * 2)
         for at in self.slices:
             z = self.scored(at)
             for other in self.slices:
                 if other.start <= at.start:
-                    found[at, other] = z @ self.scored(other).T
-                    found[other, at] = found[at, other].T
-        return found
+                    gram[at, other] = z @ self.scored(other).T
+                    gram[other, at] = gram[at, other].T
+        return gram
 
     def transposed_times(self, rows: Matrix) -> Matrix:
         """(p, k) Zᵀ rows."""
@@ -145,9 +145,9 @@ def _iterate(blocks: _Blocks, k: int, seed: int) -> tuple[Matrix, Matrix]:
         with one_thread(columns.shape[1]):
             values, rotation = np.linalg.eigh(columns.T @ product)
         variances = values[::-1][:k]
-        found = columns @ rotation[:, ::-1][:, :k]
+        axes = columns @ rotation[:, ::-1][:, :k]
         if np.abs(variances - before).max() <= TOLERANCE * variances[0]:
             break
         before = variances
         columns = np.linalg.qr(product)[0]
-    return found, variances
+    return axes, variances

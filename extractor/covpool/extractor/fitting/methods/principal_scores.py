@@ -58,8 +58,8 @@ class PrincipalFeatures:
         return LinearScores(
             self.kind,
             *(
-                np.ascontiguousarray(one, np.float32)
-                for one in (self.projection, self.axes.centre, self.axes.spread, loadings)
+                np.ascontiguousarray(array, np.float32)
+                for array in (self.projection, self.axes.centre, self.axes.spread, loadings)
             ),
             **attributes,
         )
@@ -86,9 +86,9 @@ def principal_features(
         "basis": "localised",
     }  # fmt: skip
     with fit_state(state, source, settings) as kept:
-        found = kept.load()
+        saved = kept.load()
         projection = (
-            projection_of(source, scaling, directions, executor) if found is None else found["projection"]
+            projection_of(source, scaling, directions, executor) if saved is None else saved["projection"]
         )
         size = pooling(features).size(projection.shape[-1])
         most = min(len(source) - 1, size)
@@ -143,17 +143,17 @@ def fit_principal_scores(
         seed=seed,
         state=state,
         executor=executor,
-    ) as found:
-        shares = (found.axes.variances / found.axes.total).cumsum()
+    ) as principal:
+        shares = (principal.axes.variances / principal.axes.total).cumsum()
         fit = {
             "method": f"principal scores of {features}",
             "scaling": scaling,
             "sequences": len(source),
-            "directions": int(found.projection.shape[-1]),
-            "numbers": int(found.table.shape[1]),
+            "directions": int(principal.projection.shape[-1]),
+            "numbers": int(principal.table.shape[1]),
             "share_of_variance": float(shares[-1]),
             "curve": [float(share) for share in shares],
             "curve_of": "share of the variance",
             "curve_by": "number of scores",
         }
-        return found.fitted(found.axes.axes, name=name, recipe=source.recipe, fit=fit)
+        return principal.fitted(principal.axes.axes, name=name, recipe=source.recipe, fit=fit)

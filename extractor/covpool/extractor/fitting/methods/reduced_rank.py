@@ -72,8 +72,8 @@ def fit_reduced_rank_ridge(
         seed=seed,
         state=state,
         executor=executor,
-    ) as found:
-        s = found.scores()
+    ) as principal:
+        s = principal.scores()
         y = (targets.values - targets.values.mean(0)) / targets.values.std(0)
         with one_thread(max(s.shape[1], y.shape[1])):
             penalty, error = choose_penalty(s, y, targets.training())
@@ -94,8 +94,8 @@ def fit_reduced_rank_ridge(
             "curve_of": "share of the fitted variance",
             "curve_by": "rank",
         }
-        loadings = found.axes.axes @ coefficients @ directions_of_targets
-        return found.fitted(loadings, name=name, recipe=source.recipe, fit=fit)
+        loadings = principal.axes.axes @ coefficients @ directions_of_targets
+        return principal.fitted(loadings, name=name, recipe=source.recipe, fit=fit)
 
 
 def choose_penalty(s: Matrix, y: Matrix, training: int) -> tuple[float, float]:

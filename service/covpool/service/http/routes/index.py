@@ -12,7 +12,7 @@ from covpool.service.http.context import Context, Service
 from covpool.service.http.responses.pages import After, Limit
 from covpool.service.schemas import IndexEntry, IndexPage
 from covpool.store.arrays.schema import ARRAYS, generation_path
-from covpool.store.catalog.names import Found
+from covpool.store.catalog.names import NamedEntry
 
 router = APIRouter(prefix="/v1/index", tags=["index"], dependencies=[allow("read")])
 
@@ -76,7 +76,7 @@ def index(
     return IndexPage(entries=page, next=page[-1].key if len(listed) > limit else None, stale=stale)
 
 
-def _own(name: str, matches: list[Found], context: Context) -> list[Found]:
+def _own(name: str, matches: list[NamedEntry], context: Context) -> list[NamedEntry]:
     """Matches that are not known to have other bases than the registered genes of this name."""
     kept = []
     assemblies = {match.name.assembly for match in matches}
@@ -88,7 +88,7 @@ def _own(name: str, matches: list[Found], context: Context) -> list[Found]:
     return kept
 
 
-def _is_of(bases: GeneBases, match: Found) -> bool:
+def _is_of(bases: GeneBases, match: NamedEntry) -> bool:
     try:
         return any(bases.flank(gene, match) is not None for gene in bases.genes)
     except GenomeUnavailableError:
