@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 from covpool.extractor.errors import AnnotationError, EvaluationError
-from covpool.extractor.evaluation.inputs.gene_terms import term_targets
+from covpool.extractor.evaluation.inputs.gene_terms import read_gene_terms, term_targets
 from covpool.extractor.evaluation.inputs.genes import CodingGene, read_coding_genes
 from covpool.extractor.evaluation.inputs.ontology import read_ontology
-from covpool.extractor.evaluation.inputs.tracks import track_targets
-from tests.extractor.evaluation.reading import mean_signal, read_gene_terms
+from covpool.extractor.evaluation.inputs.tracks import mean_signal, track_targets
 
 #        1234567890123456789012345678901234567890
 CONTIG = "AATGGCCTAACCGGTTACATTTAGGGCATCCAACGTACGT"

@@ -10,8 +10,7 @@ import pytest
 from covpool.extractor.errors import EvaluationError
 from covpool.extractor.evaluation.inputs.genes import CodingGene, read_coding_genes
 from covpool.extractor.evaluation.inputs.targets import with_targets
-from covpool.extractor.evaluation.inputs.tracks import track_targets
-from tests.extractor.evaluation.reading import mean_signal
+from covpool.extractor.evaluation.inputs.tracks import mean_signal, track_targets
 
 DATA = Path(__file__).parents[2] / "data" / "tracks"
 LENGTHS = {"chr1": 1000, "chrM": 600, "chr2": 800}

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from covpool.extractor.errors import EvaluationError
-from covpool.extractor.evaluation.inputs.gene_terms import term_targets
+from covpool.extractor.evaluation.inputs.gene_terms import read_gene_terms, term_targets
 from covpool.extractor.evaluation.inputs.genes import CodingGene, read_coding_genes
 from covpool.extractor.evaluation.inputs.ontology import Ontology, read_ontology
-from tests.extractor.evaluation.reading import read_gene_terms
 
 OBO = """format-version: 1.2
 

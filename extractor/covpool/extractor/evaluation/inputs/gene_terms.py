@@ -68,6 +68,22 @@ def term_targets(
     return [genes[index] for index in kept], targets
 
 
+def read_gene_terms(path: Path, ontology: Ontology) -> dict[str, set[str]]:
+    """Terms by every name that a file has for a gene, as the file gives them; see `read_term_table`.
+
+    Annotations that are qualified with NOT are left out, and names without a term.
+
+    Raises:
+        EvaluationError: the file is damaged, or its columns cannot be identified.
+    """
+    terms: dict[str, set[str]] = defaultdict(set)
+    for row in read_term_table(path, ontology).rows:
+        for name in (name for group in row.names for name in group):
+            if row.terms:
+                terms[name].update(row.terms)
+    return dict(terms)
+
+
 def _matched(path: Path, genes: list[CodingGene], ontology: Ontology) -> "_DirectTerms":
     names = GeneNames(genes)
     table = read_term_table(path, ontology, names.__contains__)

@@ -69,6 +69,17 @@ def track_targets(
     return Targets("tracks", names, names, values.astype(np.float32), notes)
 
 
+def mean_signal(genes: list[CodingGene], path: Path) -> Vector:
+    """(genes,) mean signal of a bedGraph, wiggle or bigWig file over each gene.
+
+    NaN on contigs that the file does not cover, see `signal.py`.
+
+    Raises:
+        EvaluationError: the file is damaged, or covers none of the genes' contigs.
+    """
+    return signal_of(genes, path).means(genes)
+
+
 def signal_of(genes: list[CodingGene], path: Path) -> Signal:
     """A bedGraph, wiggle or bigWig file on the contigs of genes; see `signal.py`.
 
