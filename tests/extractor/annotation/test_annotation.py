@@ -592,3 +592,43 @@ def test_whole_annotations_have_the_genes_they_are_known_to_have() -> None:
     # 329 parents have several CDS lines; 42 of them are transposons' reading frames without a gene line.
     assert sum(number > 1 for number in blocks.values()) == 287
     assert counts(yeast) == {"parent-by-id": 6614, "parent-missing": 89}
+
+
+LARGE = "99999999999999999999"
+RECORD = (
+    "LOCUS       x         300 bp    DNA     linear   BCT 01-JAN-2000\n"
+    "FEATURES             Location/Qualifiers\n"
+    '     gene            1..{}\n                     /locus_tag="g"\nORIGIN\n//\n'
+)
+ONE_GENE = "chr1\tx\tgene\t1\t90\t.\t+\t.\tID=g1\n"
+
+
+@pytest.mark.parametrize("number", [LARGE, "9223372036854775807", "-9223372036854775808", "1000000000000000"])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.gff3", "##gff-version 3\nchr1\tx\tgene\t1\t{}\t.\t+\t.\tID=g\n"),
+        ("a.gff3", "##gff-version 3\nchr1\tx\tgene\t{}\t90\t.\t+\t.\tID=g\n"),
+        ("a.gtf", 'chr1\tx\texon\t1\t{}\t.\t+\t.\tgene_id "g"; transcript_id "t";\n'),
+        ("a.bed", "chr1\t0\t{}\tg\t0\t+\n"),
+        ("a.bed", "chr1\t0\t90\tg\t0\t+\t0\t{}\t0\t1\t90,\t0,\n"),
+        ("a.bed", "chr1\t0\t90\tg\t0\t+\t0\t90\t0\t1\t{},\t0,\n"),
+        ("a.gb", RECORD),
+    ],
+)
+def test_a_number_too_large_for_a_coordinate_is_reported(
+    tmp_path: Path, name: str, text: str, number: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(text.format(number))
+    with pytest.raises(AnnotationError, match=r"coordinates|GenBank|holds no gene"):
+        read_annotation(path)
+
+
+@pytest.mark.parametrize("circular", [frozenset[str](), frozenset({"chr1"})])
+def test_so_is_such_a_length_of_a_contig(tmp_path: Path, circular: frozenset[str]) -> None:
+    path = tmp_path / "a.gff3"
+    path.write_text(f"##gff-version 3\n##sequence-region chr1 1 {LARGE}\n{ONE_GENE}")
+    assert [gene.id for gene in read_annotation(path, circular=circular).genes] == ["g1"]
+    found = read_annotation(path, {"chr1": 100}, circular=circular)
+    assert [finding.kind for finding in found.report] == ["contig-length"]

@@ -120,7 +120,7 @@ class Features:
 
     def long(self, chrom: str, length: int) -> None:
         """Record that a contig has at least this length."""
-        self.lengths[chrom] = max(self.lengths.get(chrom, 0), length)
+        self.lengths[chrom] = max(self.lengths.get(chrom, 0), min(length, LARGEST))
 
     def call(self, renamed: Callable[[str], str]) -> None:
         """Rename every contig; `renamed` gives the new name of an old one."""
@@ -184,6 +184,15 @@ class PartColumns:
 _TYPES = ("int8", "string", "int64", "int64", "int8", "string")
 
 
+#: Largest coordinate that is read; sums of several fit 64 bits.
+LARGEST = 10**15 - 1
+
+
+def is_coordinate(number: int) -> bool:
+    """Whether a number may be a coordinate."""
+    return abs(number) <= LARGEST
+
+
 def intervals(table: Any, repairs: Repairs) -> Any:
     """`table` with integer `start` and `end`, 0-based half-open, from 1-based inclusive text.
 
@@ -194,7 +203,8 @@ def intervals(table: Any, repairs: Repairs) -> Any:
 
     try:
         start, end = (table[name].cast(pa.int64()) for name in ("start", "end"))
-        valid = not (start.null_count or end.null_count)
+        bounds = [bound or 0 for column in (start, end) for bound in pc.min_max(column).as_py().values()]
+        valid = not (start.null_count or end.null_count) and all(map(is_coordinate, bounds))
     except pa.ArrowInvalid:
         valid = False
     if not valid:

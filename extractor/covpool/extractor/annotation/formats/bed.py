@@ -6,7 +6,15 @@ transcripts of one gene.
 
 from pathlib import Path
 
-from covpool.extractor.annotation.features.features import CDS, EXON, Features, GeneLine, PartColumns, nothing
+from covpool.extractor.annotation.features.features import (
+    CDS,
+    EXON,
+    Features,
+    GeneLine,
+    PartColumns,
+    is_coordinate,
+    nothing,
+)
 from covpool.extractor.annotation.features.repairs import Repairs
 from covpool.extractor.annotation.formats.lines import sample, tables
 
@@ -30,7 +38,7 @@ def read_bed(path: Path, repairs: Repairs) -> Features:
         for row in table.to_pylist():
             where = f"{row['chrom']}:{row['start']}-{row['end']}"
             try:
-                start, end = int(row["start"]), int(row["end"])
+                start, end = _number(row["start"]), _number(row["end"])
                 blocks = _blocks(row, start, end)
             except (TypeError, ValueError):
                 repairs.add("coordinates", where)
@@ -71,12 +79,19 @@ def read_bed(path: Path, repairs: Repairs) -> Features:
     return features
 
 
+def _number(text: str) -> int:
+    number = int(text)
+    if not is_coordinate(number):
+        raise ValueError(f"{text} is too large for a coordinate")
+    return number
+
+
 def _blocks(row: dict[str, str], start: int, end: int) -> list[tuple[int, int, int]]:
     """Exons, and their thick parts as CDS: kind, start and end of each."""
     if "starts" not in row:
         return []
-    sizes, starts = ([int(text) for text in row[name].split(",") if text] for name in ("sizes", "starts"))
-    thick_start, thick_end = int(row["thick_start"]), int(row["thick_end"])
+    sizes, starts = ([_number(text) for text in row[name].split(",") if text] for name in ("sizes", "starts"))
+    thick_start, thick_end = _number(row["thick_start"]), _number(row["thick_end"])
     blocks = []
     for size, offset in zip(sizes, starts, strict=True):
         first, last = start + offset, start + offset + size

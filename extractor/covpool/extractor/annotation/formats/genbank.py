@@ -17,6 +17,7 @@ from covpool.extractor.annotation.features.features import (
     GeneLine,
     PartColumns,
     Strand,
+    is_coordinate,
     nothing,
 )
 from covpool.extractor.annotation.features.origin import past_origin
@@ -154,10 +155,14 @@ class _Record:
 
 def _feature(feature: Any, length: int, repairs: Repairs) -> _Feature | None:
     """The feature, if it lies in its record; `length` is that of a circular record, or 0."""
-    pieces = feature.location.parts if feature.location else ()
+    # The truth value of a location is its length, which may be too large for one.
+    pieces = () if feature.location is None else feature.location.parts
     places = [(int(piece.start), int(piece.end), piece.strand or 0) for piece in pieces if piece.ref is None]
     if len(places) < len(pieces):
         repairs.add("genbank", f"{feature.type} {feature.location}: pieces in other records are left out")
+    if not all(is_coordinate(bound) for start, end, _ in places for bound in (start, end)):
+        repairs.add("coordinates", f"{feature.type} {feature.location}")
+        return None
     if not places:
         return None
     if "trans_splicing" not in feature.qualifiers:

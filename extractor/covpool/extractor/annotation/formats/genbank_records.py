@@ -15,6 +15,8 @@ from covpool.extractor.errors import AnnotationError
 _TOGETHER = re.compile(r"LOCUS\s+(?P<name>\S*?[^\s\d])(?P<digits>\d+)\s*bp\b(?P<rest>.*)", re.DOTALL)
 #: A name of several words, as SnapGene and Geneious write it.
 _WORDS = re.compile(r"LOCUS\s+(?P<name>\S+(?:\s+\S+)+?)\s+(?P<digits>\d+)\s+bp\b(?P<rest>.*)", re.DOTALL)
+#: What Biopython raises for damaged records: it checks some with assertions, and some not at all.
+_UNREADABLE = (ValueError, AssertionError, LookupError, TypeError, AttributeError, OverflowError)
 _LENGTHS = (r"\n\s+source\s+1\.\.>?(\d+)", r"_length_(\d+)")
 
 
@@ -31,8 +33,8 @@ def records(path: Path, repairs: Repairs) -> Iterator[Any]:
             warnings.simplefilter("always", BiopythonWarning)
             try:
                 parsed = list(SeqIO.parse(io.StringIO(_readable(text, repairs)), "genbank"))  # type: ignore[no-untyped-call]
-            except ValueError as error:
-                why = " ".join(str(error).split())
+            except _UNREADABLE as error:
+                why = " ".join(str(error).split()) or type(error).__name__
                 raise AnnotationError(
                     f"{path}, line {number}: a record that cannot be read as GenBank ({why}); correct it, or "
                     "fetch the file again"
