@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property, partial
+from os import PathLike
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -68,7 +69,7 @@ class Annotation:
 
 
 def read_annotation(
-    path: Path,
+    path: str | PathLike[str],
     contigs: Mapping[str, int] | None = None,
     *,
     aliases: Mapping[str, str] | None = None,
@@ -92,6 +93,7 @@ def read_annotation(
         AnnotationError: the file cannot be read, has none of these formats, holds no gene, or has no gene on
             a contig of the FASTA file; with `strict`, anything in it had to be repaired.
     """
+    path = Path(path)
     kind = format_of(path)
     repairs = Repairs()
     features = _READERS[kind](path, repairs)

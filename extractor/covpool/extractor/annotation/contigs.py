@@ -3,6 +3,7 @@
 import csv
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from os import PathLike
 from pathlib import Path
 
 from covpool.extractor.annotation.features.features import Features
@@ -15,7 +16,7 @@ _MITOCHONDRION = frozenset(("M", "MT", "Mt", "Mito", "mt", "mitochondrion", "MtD
 _NO_NAMES = frozenset(("length", "size", "source"))
 
 
-def read_aliases(path: Path, contigs: Iterable[str]) -> dict[str, str]:
+def read_aliases(path: str | PathLike[str], contigs: Iterable[str]) -> dict[str, str]:
     """Other names of contigs, from a table with one contig per row and names separated by tabs.
 
     Columns headed length, size or source are ignored, and so are rows that name no contig of the FASTA file.
@@ -28,7 +29,7 @@ def read_aliases(path: Path, contigs: Iterable[str]) -> dict[str, str]:
         AnnotationError: the table cannot be read, or no row names a contig.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
             header, *rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
     except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
         raise AnnotationError(

@@ -6,6 +6,7 @@ the evaluated network with random weights. The scores of their second moments ar
 
 import json
 from collections.abc import Iterable, Iterator
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,7 @@ def token_moments(tokens: Iterable[Tensor]) -> Iterator[Moments]:
         yield total.moments().astype(np.float32)
 
 
-def untrained_checkpoint(adapter: Adapter, directory: Path, *, seed: int = 0) -> Path:
+def untrained_checkpoint(adapter: Adapter, directory: str | PathLike[str], *, seed: int = 0) -> Path:
     """Write the adapter's network with fresh random weights as a checkpoint directory, and return it.
 
     Weights are drawn as the network's own constructor draws them, from `seed`; the directory is named after
@@ -87,7 +88,7 @@ def untrained_checkpoint(adapter: Adapter, directory: Path, *, seed: int = 0) ->
                 f"model {adapter.model.name}: its network cannot be built from its configuration ({error}); "
                 "evaluate without the untrained control"
             ) from error
-    target = directory / f"{Path(adapter.model.name).name}-untrained-{seed}"
+    target = Path(directory) / f"{Path(adapter.model.name).name}-untrained-{seed}"
     target.mkdir(parents=True, exist_ok=True)
     weights = {name: value.contiguous() for name, value in fresh.state_dict().items()}
     write_whole(target / "model.safetensors", save(weights, metadata={"format": "pt"}))

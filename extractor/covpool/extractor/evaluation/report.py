@@ -1,6 +1,7 @@
 """Report of a comparison: a Parquet file of scores, a Markdown table, a figure."""
 
 from collections.abc import Sequence as Ordered
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -99,8 +100,11 @@ def figure(results: Ordered[Result], targets: Targets) -> Figure:
     return drawn
 
 
-def write_report(results: Ordered[Result], targets: Targets, directory: Path) -> tuple[Path, Path, Path]:
+def write_report(
+    results: Ordered[Result], targets: Targets, directory: str | PathLike[str]
+) -> tuple[Path, Path, Path]:
     """Write scores, table and figure into a directory, which is created if needed; return their paths."""
+    directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     paths = directory / SCORES, directory / TABLE, directory / FIGURE
     pq.write_table(scores_table(results, targets), paths[0])

@@ -75,8 +75,9 @@ class FileState:
         remember(_KIND, self._name, b"")
 
 
-def file_digest(path: Path) -> str:
+def file_digest(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file's bytes."""
+    path = Path(path)
     with path.open("rb") as file:
         state = FileState.of(path, os.fstat(file.fileno()))
         if (remembered := state.recall_digest()) is not None:

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from os import PathLike, fspath
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +16,8 @@ from covpool.extractor.files.unreadable import unreadable
 from covpool.extractor.sequences.fasta_faults import STANDARD_INPUT
 from covpool.extractor.sequences.fasta_text import BLANKS, FastaText, Header, Piece, count_lines
 from covpool.extractor.sequences.sequences import LETTERS, Sequence, normalise
+
+Source = str | PathLike[str] | bytes | BinaryIO
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Refused:
 
 
 def read_fasta(
-    source: Path | bytes | BinaryIO, *, label: str | None = None, max_bases: int | None = None
+    source: Source, *, label: str | None = None, max_bases: int | None = None
 ) -> Iterator[Sequence]:
     """Normalised sequences of a FASTA file, in file order.
 
@@ -46,14 +49,14 @@ def read_fasta(
 
 
 def read_records(
-    source: Path | bytes | BinaryIO, *, label: str | None = None, max_bases: int | None = None
+    source: Source, *, label: str | None = None, max_bases: int | None = None
 ) -> Iterator[Sequence | Refused]:
     """As `read_fasta`, but a record that is not DNA gives a `Refused`, and reading continues."""
     yield from _read(source, label, max_bases, strict=False)
 
 
 def _read(
-    source: Path | bytes | BinaryIO, label: str | None, max_bases: int | None, *, strict: bool
+    source: Source, label: str | None, max_bases: int | None, *, strict: bool
 ) -> Iterator[Sequence | Refused]:
     label = label or _label_of(source)
     with _opened(source, label) as file:
@@ -81,19 +84,19 @@ def _records(text: FastaText) -> Iterator[tuple[Header, list[Piece]]]:
     yield header, pieces
 
 
-def _label_of(source: Path | bytes | BinaryIO) -> str:
-    if isinstance(source, Path):
-        return str(source)
+def _label_of(source: Source) -> str:
+    if isinstance(source, str | PathLike):
+        return fspath(source)
     return "FASTA" if isinstance(source, bytes) else STANDARD_INPUT
 
 
-def _opened(source: Path | bytes | BinaryIO, label: str) -> "BinaryIO | nullcontext[BinaryIO]":
+def _opened(source: Source, label: str) -> "BinaryIO | nullcontext[BinaryIO]":
     if isinstance(source, bytes):
         return io.BytesIO(source)
-    if not isinstance(source, Path):
+    if not isinstance(source, str | PathLike):
         return nullcontext(source)
     try:
-        return source.open("rb")
+        return Path(source).open("rb")
     except OSError as error:
         raise SequenceError(unreadable(error, label)) from error
 

@@ -80,8 +80,8 @@ class Genome:
         SequenceError: the file cannot be read or is not FASTA; the message has the place and the remedy.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = path = Path(path)
         try:
             mode = path.stat().st_mode
             if stat.S_ISDIR(mode):

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,11 @@ _LISTED = 3
 
 
 def term_targets(
-    genes: list[CodingGene], ontology: Ontology, terms: Path | None, *, min_genes: int = MIN_GENES
+    genes: list[CodingGene],
+    ontology: Ontology,
+    terms: str | PathLike[str] | None,
+    *,
+    min_genes: int = MIN_GENES,
 ) -> tuple[list[CodingGene], Targets]:
     """Genes with at least one term below the roots, and a 0/1 column for every frequent term.
 
@@ -44,7 +49,7 @@ def term_targets(
         direct = [set(gene.terms) for gene in genes]
         source = _DirectTerms("the attribute Ontology_term", direct, ontology, sum(map(bool, direct)))
     else:
-        source = _matched(terms, genes, ontology)
+        source = _matched(Path(terms), genes, ontology)
     propagated = [ontology.propagate(terms_of_gene) for terms_of_gene in source.direct]
     kept = [index for index, terms_of_gene in enumerate(propagated) if terms_of_gene]
     if not kept:
@@ -68,7 +73,7 @@ def term_targets(
     return [genes[index] for index in kept], targets
 
 
-def read_gene_terms(path: Path, ontology: Ontology) -> dict[str, set[str]]:
+def read_gene_terms(path: str | PathLike[str], ontology: Ontology) -> dict[str, set[str]]:
     """Terms by every name that a file has for a gene, as the file gives them; see `read_term_table`.
 
     Annotations that are qualified with NOT are left out, and names without a term.

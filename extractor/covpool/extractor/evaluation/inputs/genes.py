@@ -5,6 +5,7 @@ Convention: positions are 0-based half-open; sequences read 5' to 3'.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 
 from covpool.extractor.annotation.annotation import Annotation, read_annotation
@@ -63,8 +64,8 @@ class CodingGene:
 
 
 def read_coding_genes(
-    fasta: Path,
-    annotation: Path,
+    fasta: str | PathLike[str],
+    annotation: str | PathLike[str],
     *,
     leave_out: Iterable[tuple[str, str]] = (),
     aliases: Mapping[str, str] | None = None,
@@ -85,6 +86,7 @@ def read_coding_genes(
         AnnotationError: the annotation is damaged or of another assembly, holds no coding gene, or no gene
             has an attribute of `leave_out`.
     """
+    annotation = Path(annotation)
     contigs = {record.name: record.bases for record in read_fasta(fasta)}
     lengths = {name: len(bases) for name, bases in contigs.items()}
     source = read_annotation(annotation, lengths, aliases=aliases, circular=circular)

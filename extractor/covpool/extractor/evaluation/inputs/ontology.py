@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +63,13 @@ class Ontology:
         return {}
 
 
-def read_ontology(path: Path) -> Ontology:
+def read_ontology(path: str | PathLike[str]) -> Ontology:
     """The ontology of an OBO file, plain or gzip.
 
     Raises:
         EvaluationError: the file cannot be read, is not OBO, or its relations form a cycle.
     """
+    path = Path(path)
     try:
         with xopen(path, "rt", encoding="utf-8", threads=0) as file:
             parsed = obonet.read_obo(file, ignore_obsolete=False)

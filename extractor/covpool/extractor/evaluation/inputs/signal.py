@@ -9,6 +9,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ class Signal:
         return means
 
 
-def read_signal(path: Path, contigs: Iterable[Contig]) -> Signal:
+def read_signal(path: str | PathLike[str], contigs: Iterable[Contig]) -> Signal:
     """The signal of a file on contigs; the file may use any of their names, such as MT for chrM.
 
     Args:
@@ -77,6 +78,7 @@ def read_signal(path: Path, contigs: Iterable[Contig]) -> Signal:
     Raises:
         EvaluationError: the file is damaged, its intervals overlap, or lie after the end of a contig.
     """
+    path = Path(path)
     by_name = {contig.name: contig for contig in contigs}
     aliases = {other: name for name, contig in by_name.items() for other in contig.other_names}
     lengths: dict[str, int] = {}

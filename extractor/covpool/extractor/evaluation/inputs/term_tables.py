@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as Ordered
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 
 from covpool.extractor.errors import EvaluationError
@@ -65,7 +66,7 @@ Numbered = tuple[int, str]
 
 
 def read_term_table(
-    path: Path, ontology: Ontology, is_name: Callable[[str], bool] | None = None
+    path: str | PathLike[str], ontology: Ontology, is_name: Callable[[str], bool] | None = None
 ) -> TermTable:
     """Rows of a GAF file (1.0 to 2.2), a GPAD file (1.1 to 2.0) or a table; plain or compressed.
 
@@ -81,6 +82,7 @@ def read_term_table(
     Raises:
         EvaluationError: the file cannot be read, a row is too short, or no column of terms is recognised.
     """
+    path = Path(path)
     lines = [(number, line) for number, line in enumerate(read_lines(path), start=1) if line.strip()]
     declared = next((match for _, line in lines if (match := _VERSION.match(line))), None)
     content = [(number, line) for number, line in lines if not line.startswith(("!", "##"))]
@@ -157,7 +159,10 @@ def _filled(*groups: Iterable[str]) -> tuple[tuple[str, ...], ...]:
 
 
 def _table(
-    content: list[Numbered], cells: TermCells, path: Path, is_name: Callable[[str], bool] | None
+    content: list[Numbered],
+    cells: TermCells,
+    path: Path,
+    is_name: Callable[[str], bool] | None,
 ) -> TermTable:
     refused: EvaluationError | None = None
     for split in _splits([line for _, line in content if not line.startswith("#")]):

@@ -3,6 +3,7 @@
 import csv
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from sys import maxsize
 
@@ -20,7 +21,11 @@ _LISTED = 3
 
 
 def track_targets(
-    genes: list[CodingGene], table: Path, *, per_bases: float = 1.0, absent_is_zero: bool = False
+    genes: list[CodingGene],
+    table: str | PathLike[str],
+    *,
+    per_bases: float = 1.0,
+    absent_is_zero: bool = False,
 ) -> Targets:
     """log(1 + mean signal per gene) of every sample, sense and, if it has strands, antisense.
 
@@ -39,6 +44,7 @@ def track_targets(
         EvaluationError: the table or a track is damaged, a sample has one strand only, or a track shares no
             contig with the genes, or states another length for one.
     """
+    table = Path(table)
     columns: dict[str, Vector] = {}
     missing: dict[str, list[str]] = defaultdict(list)
     for sample, files in _read_table(table).items():
@@ -69,7 +75,7 @@ def track_targets(
     return Targets("tracks", names, names, values.astype(np.float32), notes)
 
 
-def mean_signal(genes: list[CodingGene], path: Path) -> Vector:
+def mean_signal(genes: list[CodingGene], path: str | PathLike[str]) -> Vector:
     """(genes,) mean signal of a bedGraph, wiggle or bigWig file over each gene.
 
     NaN on contigs that the file does not cover, see `signal.py`.
@@ -80,7 +86,7 @@ def mean_signal(genes: list[CodingGene], path: Path) -> Vector:
     return signal_of(genes, path).means(genes)
 
 
-def signal_of(genes: list[CodingGene], path: Path) -> Signal:
+def signal_of(genes: list[CodingGene], path: str | PathLike[str]) -> Signal:
     """A bedGraph, wiggle or bigWig file on the contigs of genes; see `signal.py`.
 
     Raises:
