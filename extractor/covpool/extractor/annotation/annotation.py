@@ -9,13 +9,13 @@ from urllib.parse import unquote
 
 from covpool.extractor.annotation.contigs import report_lengths, translation
 from covpool.extractor.annotation.features.features import Features, GeneLine
+from covpool.extractor.annotation.features.origin import straighten
 from covpool.extractor.annotation.features.repairs import Finding, Repairs
-from covpool.extractor.annotation.features.straight import straighten
 from covpool.extractor.annotation.formats.bed import read_bed
 from covpool.extractor.annotation.formats.genbank import read_genbank
 from covpool.extractor.annotation.formats.gff3 import read_gff3
 from covpool.extractor.annotation.formats.gtf import read_gtf
-from covpool.extractor.annotation.formats.recognise import format_of
+from covpool.extractor.annotation.formats.lines import format_of
 from covpool.extractor.annotation.genes import Gene, Transcript
 from covpool.extractor.annotation.owned_parts import OwnedParts, owned
 from covpool.extractor.annotation.ownership import Owners

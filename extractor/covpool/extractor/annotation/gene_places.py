@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from covpool.extractor.annotation.features.features import Description, GeneLine, Strand
+from covpool.extractor.annotation.features.features import Description, Extent, GeneLine, Strand
 from covpool.extractor.annotation.features.origin import stretch_of
-from covpool.extractor.annotation.features.parents import Extent
 from covpool.extractor.annotation.features.repairs import Repairs
 
 

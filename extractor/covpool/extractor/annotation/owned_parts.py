@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from covpool.extractor.annotation.features.features import CDS, EXON, STOP, Features, GeneLine, Parts
+from covpool.extractor.annotation.features.features import CDS, EXON, STOP, Features, GeneLine, Parts, apart
 from covpool.extractor.annotation.features.origin import fitted, lengths_of, unrolled
-from covpool.extractor.annotation.features.parents import apart
 from covpool.extractor.annotation.features.repairs import Repairs
 from covpool.extractor.annotation.genes import Gene, Transcript
 from covpool.extractor.annotation.ownership import Owned, Owners

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from covpool.extractor.annotation.features.features import Features, GeneLine, Parts
-from covpool.extractor.annotation.features.parents import Extent, extents
+from covpool.extractor.annotation.features.features import Extent, Features, GeneLine, Parts, extents
 from covpool.extractor.annotation.features.repairs import Repairs
 from covpool.extractor.annotation.gene_places import free_name, made, united
 

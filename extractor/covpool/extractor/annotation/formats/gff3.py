@@ -1,23 +1,30 @@
-"""GFF3: features of a file (Sequence Ontology GFF3 specification 1.26), with lines in any order."""
+"""GFF3: features of a file (Sequence Ontology GFF3 specification 1.26), with lines in any order.
 
+CDS lines may have a gene as their parent, without a transcript in between. Those with one ID are one CDS. A
+gene may have several CDS, with several starts or frames. If they overlap, each is a transcript. If they do
+not, they are pieces of one CDS, and the producer gave each piece an ID.
+"""
+
+from collections import defaultdict
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from covpool.extractor.annotation.features.canonical import marked, rank
-from covpool.extractor.annotation.features.contig_lengths import read_lengths
 from covpool.extractor.annotation.features.features import (
     EXON,
     PART_TYPES,
     Features,
     GeneLine,
     PartColumns,
+    Parts,
+    extents,
     intervals,
     nothing,
     strand_codes,
 )
 from covpool.extractor.annotation.features.repairs import Repairs
-from covpool.extractor.annotation.formats.attributes import first, gff3_values, of_gff3
-from covpool.extractor.annotation.formats.direct_coding import BETWEEN, joined_with_ids, settled
+from covpool.extractor.annotation.formats.attributes import first, gff3_values, marked, of_gff3, rank
 from covpool.extractor.annotation.formats.lines import COLUMNS, tables
 from covpool.extractor.annotation.formats.loose import ALIASES, BIOTYPES, SYMBOLS, Loose, tie
 
@@ -33,6 +40,9 @@ _IS_CIRCULAR = r"(?i)(?:^|;)\s*is_circular\s*=\s*\"?(?:true|1|yes)\b"
 _TRANSCRIPTS = r"RNA$|^transcript$|_transcript$"
 _CODING = ("mRNA", "transcript")
 
+#: Separates gene and CDS ID in the name of a parent while a file is read.
+_BETWEEN = "\0"
+
 
 def read_gff3(path: Path, repairs: Repairs) -> Features:
     """Genes, their parts, and the features between the two.
@@ -45,7 +55,7 @@ def read_gff3(path: Path, repairs: Repairs) -> Features:
         AnnotationError: the file cannot be read.
     """
     reading = _Reading(repairs)
-    for table in tables(path, COLUMNS, repairs, see=lambda block: read_lengths(block, reading.collected)):
+    for table in tables(path, COLUMNS, repairs, reading.collected):
         reading.add(table)
     return reading.features()
 
@@ -96,14 +106,14 @@ class _Reading:
         if not coding.true_count:
             return parents
         attributes = parts["attributes"].take(rows).filter(coding)
-        joined = joined_with_ids(parents.filter(coding), attributes, self._genes)
+        joined = _joined_with_ids(parents.filter(coding), attributes, self._genes)
         return pc.replace_with_mask(parents, coding, joined)
 
     def features(self) -> Features:
         """All features, after the last table was added."""
         self._columns.add_rows(tie(self._loose, self.collected, self._repairs))
         parts = self._columns.parts()
-        parents = {name.partition(BETWEEN)[0] for name in parts.parents}
+        parents = {name.partition(_BETWEEN)[0] for name in parts.parents}
         above = self.collected.above
         if bare := [
             (EXON, rna.chrom, rna.start, rna.end, rna.sign, rna.id)
@@ -112,7 +122,7 @@ class _Reading:
         ]:
             self._columns.add_rows(bare)
             parts = self._columns.parts()
-        self.collected.parts = settled(parts, above)
+        self.collected.parts = _settled(parts, above)
         if not self.collected.genes:
             # The file holds parts only, for example a filtered file: their parents are the genes.
             for parent in parts.parents:
@@ -205,3 +215,40 @@ def _unquoted(names: Any) -> Any:
     if pc.any(pc.match_substring(names, "%")).as_py():
         names = pa.array([unquote(name) for name in names.to_pylist()], pa.string())
     return names
+
+
+def _joined_with_ids(parents: Any, attributes: Any, genes: set[str]) -> Any:
+    """Parents of CDS lines; parents that are genes are joined with the ID of the line."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    direct = [name for name in pc.unique(parents).to_pylist() if name in genes]
+    if not direct:
+        return parents
+    chosen = pc.is_in(parents, pa.array(direct, pa.string()))
+    ids = gff3_values(attributes.filter(chosen), "ID")
+    own = parents.filter(chosen)
+    joined = pc.coalesce(pc.binary_join_element_wise(own, ids, _BETWEEN), own)
+    return pc.replace_with_mask(parents, chosen, joined)
+
+
+def _settled(parts: Parts, above: dict[str, tuple[str, ...]]) -> Parts:
+    """`parts` with the joined parents renamed to the gene, or to the CDS ID if a gene has several CDS."""
+    of_gene: dict[str, list[int]] = defaultdict(list)
+    for code, name in enumerate(parts.parents):
+        if _BETWEEN in name:
+            of_gene[name.partition(_BETWEEN)[0]].append(code)
+    if not of_gene:
+        return parts
+    reach = extents(parts)
+    names = list(parts.parents)
+    for gene, codes in of_gene.items():
+        places = sorted(reach[code] for code in codes)
+        overlap = any(a[:2] == b[:2] and b[2] < a[3] for a, b in pairwise(places))
+        for code in codes:
+            name = names[code].partition(_BETWEEN)[2] if overlap else gene
+            if overlap:
+                name = f"{gene} {name}" if name in above else name
+                above[name] = (gene,)
+            names[code] = name
+    return replace(parts, parents=names)

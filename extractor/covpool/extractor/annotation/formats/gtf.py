@@ -6,8 +6,6 @@ GTF leaves the stop codon out of the CDS; it is added again, so that a CDS is th
 from pathlib import Path
 from typing import Any
 
-from covpool.extractor.annotation.features.canonical import marked, rank
-from covpool.extractor.annotation.features.contig_lengths import read_lengths
 from covpool.extractor.annotation.features.features import (
     PART_TYPES,
     Description,
@@ -24,7 +22,9 @@ from covpool.extractor.annotation.formats.attributes import (
     first,
     gene_and_transcript,
     gtf_values,
+    marked,
     of_gtf,
+    rank,
 )
 from covpool.extractor.annotation.formats.lines import COLUMNS, tables
 
@@ -46,7 +46,7 @@ def read_gtf(path: Path, repairs: Repairs) -> Features:
     columns = PartColumns()
     features = nothing()
     features.genes_implied = True
-    for table in tables(path, COLUMNS, repairs, see=lambda block: read_lengths(block, features)):
+    for table in tables(path, COLUMNS, repairs, features):
         gene = pc.equal(table["type"], "gene").fill_null(False)
         for row in intervals(table.filter(gene), repairs).to_pylist():
             features.genes.append(_gene(row))

@@ -1,4 +1,4 @@
-"""Lines of an annotation file as Arrow tables, block by block.
+"""Lines of an annotation file: its format, recognised from them, and their columns as Arrow tables.
 
 Arrow's CSV reader splits the columns, some hundred megabytes per second, with one block in memory. Comments
 and lines with another number of columns are handled here.
@@ -6,13 +6,16 @@ and lines with another number of columns are handled here.
 
 import io
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from covpool.extractor.annotation.features.features import Features
 from covpool.extractor.annotation.features.repairs import Repairs
 from covpool.extractor.annotation.formats.text import blocks
+from covpool.extractor.errors import AnnotationError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,8 +28,55 @@ COLUMNS = ("chrom", "source", "type", "start", "end", "score", "strand", "phase"
 _COMMENT = b"\n#"
 _DISPLAY = (b"\ntrack ", b"\nbrowser ")
 
+#: Prefix and pattern of GFF3 1.26 and of gene finders. The prefix is searched first, which is far faster.
+_LENGTHS = (
+    (b"##sequence-region", re.compile(rb"##sequence-region[ \t]+(?P<name>\S+)[ \t]+1[ \t]+(?P<length>\d+)")),
+    (
+        b"# Sequence Data:",
+        re.compile(rb'# Sequence Data:.*?seqlen=(?P<length>\d+);seqhdr="(?P<name>[^\s"]+)'),
+    ),
+    (
+        b"# ----- prediction on sequence",
+        re.compile(rb"# ----- prediction on sequence.*?length = (?P<length>\d+), name = (?P<name>[^\s,)]+)"),
+    ),
+)
+
+#: Number of lines from which the format is recognised, because single lines may be malformed.
+_EXAMINED = 5000
+
+#: Column nine of GTF: a name, a blank and a value. AUGUSTUS writes bare IDs of genes and transcripts into it,
+#: which do not identify the format.
+_GTF = re.compile(r'(?:^|;)\s*(?:(?:gene_id|transcript_id)\s+[^\s;=]|[\w.-]+\s+")')
+
 #: Text after a tab that continues the attributes: `name=value` or `name "value"`.
 _ATTRIBUTE = re.compile(r'\s*[\w.:-]+(\s*=|\s+")')
+
+
+def format_of(path: Path) -> str:
+    """gff3, gtf, bed or genbank; gff3 if no line identifies the format.
+
+    Raises:
+        AnnotationError: the file cannot be read, or is EMBL.
+    """
+    lines = sample(path, _EXAMINED)
+    if any(line.startswith("LOCUS ") for line in lines):
+        return "genbank"
+    if lines and re.match(r"ID   \S+;", lines[0]):
+        raise AnnotationError(f"{path}: is EMBL, which is not supported; give GenBank or GFF3")
+    counts = Counter(map(_shape, lines))
+    return max(("gff3", "gtf", "bed"), key=lambda name: counts[name])
+
+
+def _shape(line: str) -> str:
+    columns = line.split("\t")
+    if len(columns) >= 3 and all(cell.strip().isdigit() for cell in columns[1:3]):
+        return "bed"
+    if len(columns) < 9:
+        return ""
+    text = " ".join(columns[8:])
+    if "=" in text.split('"')[0]:
+        return "gff3"
+    return "gtf" if _GTF.search(text) else ""
 
 
 def sample(path: Path, number: int) -> list[str]:
@@ -43,8 +93,7 @@ def tables(
     path: Path,
     columns: tuple[str, ...],
     repairs: Repairs,
-    *,
-    see: Callable[[bytes], None] = lambda block: None,
+    features: Features | None = None,
 ) -> Iterator["pa.Table"]:
     """Tables of text columns; lines with another number of columns are counted and left out.
 
@@ -52,7 +101,7 @@ def tables(
 
     Args:
         path, columns, repairs: the file, the names of its columns, and the collector of its flaws.
-        see: is called with every block that has comments, before the block is parsed.
+        features: receives the contig lengths in comments.
     """
     import pyarrow as pa
 
@@ -61,7 +110,8 @@ def tables(
         longer: list[str] = []
         data = b"\n" + block
         if _COMMENT in data:
-            see(data)
+            if features is not None:
+                _read_lengths(data, features)
             data = _without(data, _COMMENT)
         if columns != COLUMNS:
             data = _without(data, *_DISPLAY)
@@ -124,3 +174,14 @@ def _line_of(block: bytes, text: str) -> int:
     """Number of the first line with this text, counted from 1."""
     at = block.find(text.encode())
     return block.count(b"\n", 0, max(at, 0)) + 1
+
+
+def _read_lengths(block: bytes, features: Features) -> None:
+    """Add the contig lengths in the comments of these lines: directives, headers of Prodigal and AUGUSTUS.
+
+    A `##sequence-region` that begins after the first base states no length.
+    """
+    for prefix, pattern in _LENGTHS:
+        if prefix in block:
+            for match in pattern.finditer(block):
+                features.long(match["name"].decode(), int(match["length"]))
