@@ -5,14 +5,17 @@ next fold, with a probe trained on the others. Then the probe is fitted again on
 this fold. Every representation, baselines included, gets the log length as a small extra block.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Ordered
 from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
 from covpool.extractor.errors import EvaluationError
-from covpool.extractor.evaluation.inputs.targets import Targets
+from covpool.extractor.evaluation.inputs.targets import Matrix, Targets
 from covpool.extractor.evaluation.intervals import area_gene_draws, pearson_gene_draws, target_draws
 from covpool.extractor.evaluation.ridge import (
     PENALTY_LIMITS,
@@ -165,7 +168,7 @@ class Comparison:
                 yield from self._results(candidate, strongest[1] if strongest else None)
 
     def _results(self, candidate: Representation, baseline: Representation | None) -> Iterator[Result]:
-        scores_by_baseline: dict[str, list[_FoldScore]] = {"": []}
+        scores_by_baseline: dict[str, list[_FoldScore]] = defaultdict(list)
         numbers = 0
         for fold in self.scored:
             choice, test = self._splits(fold)
@@ -174,18 +177,18 @@ class Comparison:
             own = candidate.embed(choice.fit) if candidate.supervised else blocks
             added = () if baseline is None else baseline.embed(test.fit)
             numbers = sum(block.values.shape[1] for block in blocks)
-            probes = _Probes(
-                self._ridge((*added, self.length, *own), choice, self._choosing_targets()),
-                self._ridge((*added, self.length, *blocks), test, slice(None)),
-            )
-            # A block of weight 0 has no effect: one set of Gram matrices serves both.
+            choosing = self._ridge((*added, self.length, *own), choice, self._choosing_targets)
+            testing = self._ridge((*added, self.length, *blocks), test, slice(None))
             rest = [LENGTH_WEIGHT, *_even(len(blocks))]
-            scores_by_baseline[""].append(self._alone(probes, [0.0] * len(added) + rest, fold))
+            # A block of weight 0 has no effect: one set of Gram matrices serves both.
+            shares_by_baseline = {"": ([0.0] * len(added) + rest, len(added) + len(rest))}
             if baseline is not None:
-                shares = [*_even(len(added)), *rest]
-                scores_by_baseline.setdefault(baseline.name, []).append(
-                    self._added(probes, shares, len(added) + 1, fold)
-                )
+                shares_by_baseline[baseline.name] = [*_even(len(added)), *rest], len(added) + 1
+            for added_to, (shares, first) in shares_by_baseline.items():
+                weights, penalty, validation, weight = self._choose(choosing, choice.held, shares, first)
+                predicted = testing.scores(weights, 10**penalty)
+                score = _FoldScore(penalty, weight, validation, *self._test(predicted, test.held, fold))
+                scores_by_baseline[added_to].append(score)
         for added_to, scores in scores_by_baseline.items():
             table = np.stack([score.values for score in scores])
             r2 = None if scores[0].r2 is None else np.stack([s.r2 for s in scores if s.r2 is not None])
@@ -217,68 +220,49 @@ class Comparison:
     def _ridge(self, blocks: tuple[Features, ...], split: "_Split", columns: Index | slice) -> Ridge:
         return Ridge(design(blocks, split.fit), self.targets.values[:, columns], split.fit, split.held)
 
-    def _alone(self, probes: "_Probes", weights: list[float], fold: int) -> "_FoldScore":
-        score = self._chooser(probes, fold)
-        penalty, validation = best_penalty(lambda penalty: score(weights, penalty))
-        return self._test(probes, weights, fold, penalty, validation, np.nan)
+    def _choose(
+        self, probe: Ridge, held: Index, shares: list[float], first: int
+    ) -> tuple[list[float], float, float, float]:
+        """Weights of the blocks, log10 penalty, score of the choosing fold, and log10 weight (NaN if alone).
 
-    def _added(self, probes: "_Probes", shares: list[float], first: int, fold: int) -> "_FoldScore":
-        """Score of the representation, from block `first` on, added to a baseline; its weight is chosen too.
-
-        The penalty is chosen at the middle weight, the weight at that penalty, and the penalty once more.
+        The weight is that of the blocks from `first` on, which are added to a baseline. The penalty is chosen
+        at the middle weight, the weight at that penalty, and the penalty once more.
         """
-        score = self._chooser(probes, fold)
+        observed = self.targets.values[np.ix_(held, self._choosing_targets)].T
 
         def weights(log_weight: float) -> list[float]:
             return [*shares[:first], *(10**log_weight * share for share in shares[first:])]
 
-        middle = FIRST_WEIGHTS[len(FIRST_WEIGHTS) // 2]
-        penalty, _ = best_penalty(lambda penalty: score(weights(middle), penalty))
-        weight, _ = best_on_grid(
-            lambda weight: score(weights(weight), penalty), FIRST_WEIGHTS, WEIGHT_LIMITS, WEIGHT_STEP
-        )
-        near = (penalty - WEIGHT_STEP, penalty, penalty + WEIGHT_STEP)
-        penalty, validation = best_on_grid(
-            lambda penalty: score(weights(weight), penalty), near, PENALTY_LIMITS, WEIGHT_STEP
-        )
-        return self._test(probes, weights(weight), fold, penalty, validation, weight)
-
-    def _chooser(self, probes: "_Probes", fold: int) -> Callable[[Ordered[float], float], float]:
-        """Mean score of the choosing fold, by weights and log10 penalty."""
-        split, _ = self._splits(fold)
-        observed = self.targets.values[np.ix_(split.held, self._choosing_targets())].T
-
-        def score(weights: Ordered[float], penalty: float) -> float:
-            predicted = probes.choice.scores(weights, 10**penalty)
+        def score(log_weight: float, penalty: float) -> float:
+            predicted = probe.scores(weights(log_weight), 10**penalty)
             if self.targets.kind == "terms":
                 return float(np.nanmean(auroc(predicted, observed)))
             # A constant prediction has correlation 0; targets without two genes in the fold are left out.
             scored = np.isfinite(observed).sum(1) > 1
             return float(np.nan_to_num(pearson(predicted, observed)[scored]).mean()) if scored.any() else 0.0
 
-        return score
+        middle = FIRST_WEIGHTS[len(FIRST_WEIGHTS) // 2]
+        penalty, validation = best_penalty(partial(score, middle))
+        if first == len(shares):
+            return shares, penalty, validation, np.nan
+        weight, _ = best_on_grid(
+            lambda weight: score(weight, penalty), FIRST_WEIGHTS, WEIGHT_LIMITS, WEIGHT_STEP
+        )
+        near = (penalty - WEIGHT_STEP, penalty, penalty + WEIGHT_STEP)
+        penalty, validation = best_on_grid(partial(score, weight), near, PENALTY_LIMITS, WEIGHT_STEP)
+        return weights(weight), penalty, validation, weight
 
-    def _test(
-        self,
-        probes: "_Probes",
-        weights: Ordered[float],
-        fold: int,
-        penalty: float,
-        validation: float,
-        weight: float,
-    ) -> "_FoldScore":
-        _, split = self._splits(fold)
-        predicted = probes.test.scores(weights, 10**penalty)
-        observed = np.ascontiguousarray(self.targets.values[split.held].T)
+    def _test(self, predicted: Matrix, held: Index, fold: int) -> tuple[Vector, Vector, Vector | None]:
+        """Bootstrap over genes, scores and R² of the predictions for the held-out genes."""
+        observed = np.ascontiguousarray(self.targets.values[held].T)
         if self.targets.kind == "terms":
             values, influence = auroc_and_influence(predicted, observed)
             mean = influence[np.isfinite(values)].mean(0)
-            draws = np.nanmean(values) + area_gene_draws(mean, fold, seed=self.seed)
-            return _FoldScore(values, None, penalty, weight, validation, draws)
+            return np.nanmean(values) + area_gene_draws(mean, fold, seed=self.seed), values, None
         draws = pearson_gene_draws(predicted, observed, fold, seed=self.seed)
-        values, r2 = pearson(predicted, observed), r_squared(predicted, observed)
-        return _FoldScore(values, r2, penalty, weight, validation, draws)
+        return draws, pearson(predicted, observed), r_squared(predicted, observed)
 
+    @property
     def _choosing_targets(self) -> Index:
         count = self.targets.values.shape[1]
         random = np.random.default_rng((self.seed, count))
@@ -290,23 +274,15 @@ def _even(blocks: int) -> list[float]:
     return [blocks**-0.5] * blocks
 
 
-@dataclass(frozen=True)
-class _Split:
+class _Split(NamedTuple):
     fit: Index
     held: Index
 
 
-@dataclass(frozen=True)
-class _Probes:
-    choice: Ridge
-    test: Ridge
-
-
-@dataclass(frozen=True)
-class _FoldScore:
-    values: Vector
-    r2: Vector | None
+class _FoldScore(NamedTuple):
     penalty: float
     weight: float
     validation: float
     gene_draws: Vector
+    values: Vector
+    r2: Vector | None

@@ -6,6 +6,7 @@ observation of NaN is missing; the gene is ignored for that target.
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import rankdata
 
 from covpool.extractor.evaluation.inputs.targets import Matrix
 
@@ -24,32 +25,19 @@ def auroc_and_influence(scores: Matrix, labels: Matrix) -> tuple[Vector, Table]:
     The influence is that of DeLong, DeLong and Clarke-Pearson (1988): a positive's share of negatives below
     it minus the area, over the number of positives; likewise for negatives. Each row sums to 0.
     """
-    order = scores.argsort(axis=1)
-    ranked = np.take_along_axis(scores, order, 1)
-    positive = np.take_along_axis(labels, order, 1)
-    targets, genes = scores.shape
-    places = np.arange(genes)
-    # First and last index of the run of equal scores that an index belongs to.
-    new = np.ones((targets, genes), dtype=bool)
-    np.not_equal(ranked[:, 1:], ranked[:, :-1], out=new[:, 1:])
-    first = np.maximum.accumulate(np.where(new, places, 0), axis=1)
-    ends = np.ones((targets, genes), dtype=bool)
-    ends[:, :-1] = new[:, 1:]
-    last = np.minimum.accumulate(np.where(ends, places, genes)[:, ::-1], axis=1)[:, ::-1]
-    before: Table = np.concatenate((np.zeros((targets, 1)), np.cumsum(positive, axis=1)), axis=1)
-    positives_below = (np.take_along_axis(before, first, 1) + np.take_along_axis(before, last + 1, 1)) / 2
-    below = (first + last + 1) / 2
+    positive = labels > 0
     p = positive.sum(1, dtype=np.float64)[:, None]
-    n = genes - p
+    n = labels.shape[1] - p
+    # The rank among all genes minus that among genes with the same label: genes of the other label below.
+    same = [rankdata(np.where(chosen, scores, np.inf), axis=1) for chosen in (positive, ~positive)]
+    below = rankdata(scores, axis=1) - np.where(positive, *same)
     with np.errstate(divide="ignore", invalid="ignore"):
-        shares = np.where(positive > 0, (below - positives_below) / n, 1 - positives_below / p)
+        shares = np.where(positive, below / n, 1 - below / p)
         area = (shares * positive).sum(1, keepdims=True) / p
-        sorted_influence = (shares - area) / np.where(positive > 0, p, n)
+        influence = (shares - area) / np.where(positive, p, n)
     unscored = ((p == 0) | (n == 0))[:, 0]
     area[unscored] = np.nan
-    sorted_influence[unscored] = 0
-    influence = np.empty_like(sorted_influence)
-    np.put_along_axis(influence, order, sorted_influence, 1)
+    influence[unscored] = 0
     return area[:, 0], influence
 
 

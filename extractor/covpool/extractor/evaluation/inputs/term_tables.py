@@ -92,9 +92,9 @@ def read_term_table(
     version = f" {declared[2]}" if declared else ""
     split = [line.split("\t") for _, line in rows[:_LOOKED_AT]]
     if (declared and declared[1].lower() == "gaf") or _mostly(split, lambda row: _is_gaf(row, cells)):
-        return _gaf(rows, f"GAF{version}", path)
+        return _association(rows, f"GAF{version}", path)
     if (declared and declared[1].lower() != "gaf") or _mostly(split, lambda row: _is_gpad(row, cells)):
-        return _gpad(rows, f"GPAD{version}", path)
+        return _association(rows, f"GPAD{version}", path)
     return _table(content, cells, path, is_name)
 
 
@@ -112,40 +112,32 @@ def _is_gpad(row: Row, cells: TermCells) -> bool:
     return len(row) >= 10 and bool(cells.terms(row[3])) and row[5].startswith("ECO:")
 
 
-def _gaf(rows: list[Numbered], kind: str, path: Path) -> TermTable:
-    """Columns of all versions, 0-based: database 0, id 1, symbol 2, qualifier 3, term 4, synonyms 10."""
+#: GAF has in all versions, 0-based: database 0, id 1, symbol 2, qualifier 3, term 4, synonyms 10.
+_GAF = "GAF has 17 (15 filled)", "terms from column 5, names from columns 2, 3 and 11"
+#: GPAD has database 0, id 1, qualifier 2, term 3; from version 2.0 on database:id 0, NOT 1.
+_GPAD = "GPAD has 12 (10 filled)", "terms from column 4, ids from the first"
+
+
+def _association(rows: list[Numbered], kind: str, path: Path) -> TermTable:
+    """The rows of a GAF or GPAD file."""
+    is_gaf = kind.startswith("GAF")
+    expected, described = _GAF if is_gaf else _GPAD
     annotated, negated = [], 0
     for number, line in rows:
         columns = [cell.strip() for cell in line.split("\t")]
-        if len(columns) < 15:
-            raise EvaluationError(
-                f"{path}, line {number}: {len(columns)} columns; GAF has 17 (15 filled), apart by tabs"
-            )
-        if _is_negated(columns[3]):
+        if len(columns) < (15 if is_gaf else 10):
+            raise EvaluationError(f"{path}, line {number}: {len(columns)} columns; {expected}, apart by tabs")
+        if any(map(_is_negated, columns[3:4] if is_gaf else columns[1:3])):
             negated += 1
             continue
-        names = _filled((columns[1],), (columns[2],), columns[10].split("|"))
-        annotated.append(Annotated(names, (columns[4],), f"{columns[0]}:{columns[1]}"))
-    return TermTable(kind, "terms from column 5, names from columns 2, 3 and 11", annotated, negated)
-
-
-def _gpad(rows: list[Numbered], kind: str, path: Path) -> TermTable:
-    """Database 0, id 1, qualifier 2, term 3; from version 2.0 on database:id 0, NOT 1."""
-    annotated, negated = [], 0
-    for number, line in rows:
-        columns = [cell.strip() for cell in line.split("\t")]
-        if len(columns) < 10:
-            raise EvaluationError(
-                f"{path}, line {number}: {len(columns)} columns; GPAD has 12 (10 filled), apart by tabs"
-            )
-        if _is_negated(columns[1]) or _is_negated(columns[2]):
-            negated += 1
-            continue
-        joined = columns[1] == "" and ":" in columns[0]
+        joined = not is_gaf and columns[1] == "" and ":" in columns[0]
         accession = columns[0] if joined else f"{columns[0]}:{columns[1]}"
-        names = _filled((accession.partition(":")[2],))
-        annotated.append(Annotated(names, (columns[3],), accession))
-    return TermTable(kind, "terms from column 4, ids from the first", annotated, negated)
+        if is_gaf:
+            names = _filled((columns[1],), (columns[2],), columns[10].split("|"))
+        else:
+            names = _filled((accession.partition(":")[2],))
+        annotated.append(Annotated(names, (columns[4 if is_gaf else 3],), accession))
+    return TermTable(kind, described, annotated, negated)
 
 
 def _is_negated(qualifier: str) -> bool:
