@@ -6,7 +6,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from covpool.extractor.annotation.features.features import CDS, EXON, STOP, Features, GeneLine, Parts, apart
+from covpool.extractor.annotation.features.features import (
+    CDS,
+    EXON,
+    SIGNS,
+    STOP,
+    Features,
+    GeneLine,
+    Parts,
+    apart,
+)
 from covpool.extractor.annotation.features.origin import fitted, lengths_of, unrolled
 from covpool.extractor.annotation.features.repairs import Repairs
 from covpool.extractor.annotation.genes import Gene, Transcript
@@ -116,7 +125,7 @@ def _fitted(
     repairs: Repairs,
 ) -> OwnedParts:
     """Parts with a gene, cut to it; `written` are the parts as the file has them."""
-    signs = np.array([{"+": 1, "-": -1}.get(line.strand, 0) for line in genes], np.int8)
+    signs = np.array([SIGNS[line.strand] for line in genes], np.int8)
     chrom_codes = {name: code for code, name in enumerate(parts.chroms)}
     chroms = np.array([chrom_codes.get(line.chrom, -1) for line in genes], np.int32)
     starts = np.array([line.start for line in genes], np.int64)
@@ -133,7 +142,7 @@ def _fitted(
     of = gene[rows]
     strand = parts.strand[rows]
     astray = (parts.chrom[rows] != chroms[of]) | ((strand != 0) & (signs[of] != 0) & (strand != signs[of]))
-    repairs.add_all("other-strand", places(rows[astray]), int(astray.sum()))
+    repairs.add("other-strand", *places(rows[astray]), count=int(astray.sum()))
     rows, of = rows[~astray], of[~astray]
     start, end = parts.start[rows], parts.end[rows]
     if circles and len(rows):
@@ -141,12 +150,12 @@ def _fitted(
         moved = fitted(start, end, starts[of], ends[of], lengths)
         start, end = start + moved, end + moved
         turned = start != written.start[rows]
-        repairs.add_all("over-origin", places(rows[turned]), int(turned.sum()))
+        repairs.add("over-origin", *places(rows[turned]), count=int(turned.sum()))
     apart = (end <= starts[of]) | (start >= ends[of])
-    repairs.add_all("apart-from-gene", places(rows[apart]), int(apart.sum()))
+    repairs.add("apart-from-gene", *places(rows[apart]), count=int(apart.sum()))
     rows, of, start, end = rows[~apart], of[~apart], start[~apart], end[~apart]
     out = (start < starts[of]) | (end > ends[of])
-    repairs.add_all("outside-gene", places(rows[out]), int(out.sum()))
+    repairs.add("outside-gene", *places(rows[out]), count=int(out.sum()))
     start, end = np.maximum(start, starts[of]), np.minimum(end, ends[of])
     transcript = ownership.transcript[parts.parent[rows]] if len(rows) else np.zeros(0, np.int32)
     order = np.lexsort((start, transcript, of))

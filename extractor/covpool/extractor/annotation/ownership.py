@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from covpool.extractor.annotation.features.features import Extent, Features, GeneLine, Parts, extents
+from covpool.extractor.annotation.features.features import SIGNS, Extent, Features, GeneLine, Parts, extents
 from covpool.extractor.annotation.features.repairs import Repairs
 from covpool.extractor.annotation.gene_places import free_name, made, united
-
-_SIGNS = {"+": 1, "-": -1}
 
 #: Number of genes starting before a part that are examined for one that encloses it.
 _NEIGHBOURS = 200
@@ -137,7 +135,7 @@ class Owners:
         gene, (chrom, sign, start, end) = self.genes[index], extent
         return (
             gene.chrom == chrom
-            and _SIGNS.get(gene.strand, sign) in (sign, 0)
+            and SIGNS[gene.strand] in (sign, 0)
             and gene.start <= start
             and end <= gene.end
         )
@@ -147,7 +145,7 @@ class Owners:
         if not self._sorted:
             by_place: dict[tuple[str, int], list[int]] = defaultdict(list)
             for index, gene in enumerate(self.genes):
-                by_place[gene.chrom, _SIGNS.get(gene.strand, 0)].append(index)
+                by_place[gene.chrom, SIGNS[gene.strand]].append(index)
             for key, indices in by_place.items():
                 indices.sort(key=lambda index: self.genes[index].start)
                 self._sorted[key] = [self.genes[index].start for index in indices], indices

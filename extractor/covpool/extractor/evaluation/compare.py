@@ -146,26 +146,20 @@ class Comparison:
 
         Baselines come first; the strongest is the one with the best mean validation score.
         """
+        strongest: tuple[float, Representation] | None = None
         # Matrices are small and products gain little from more threads; torch keeps its own.
         with one_thread():
-            yield from self._every(representations, progress or (lambda name: None))
-
-    def _every(
-        self, representations: Ordered[Representation], progress: Callable[[str], None]
-    ) -> Iterator[Result]:
-        strongest: tuple[float, Representation] | None = None
-        for candidate in representations:
-            if candidate.group == "baseline":
-                progress(candidate.name)
+            for candidate in sorted(representations, key=lambda method: method.group != "baseline"):
+                if progress is not None:
+                    progress(candidate.name)
+                if candidate.group != "baseline":
+                    yield from self._results(candidate, strongest[1] if strongest else None)
+                    continue
                 (alone,) = self._results(candidate, None)
                 yield alone
                 validation = float(alone.validation.mean())
                 if strongest is None or validation > strongest[0]:
                     strongest = validation, candidate
-        for candidate in representations:
-            if candidate.group != "baseline":
-                progress(candidate.name)
-                yield from self._results(candidate, strongest[1] if strongest else None)
 
     def _results(self, candidate: Representation, baseline: Representation | None) -> Iterator[Result]:
         scores_by_baseline: dict[str, list[_FoldScore]] = defaultdict(list)

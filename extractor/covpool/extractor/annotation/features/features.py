@@ -34,6 +34,14 @@ PART_TYPES = {
 }
 
 Strand = Literal["+", "-", "."]
+SIGNS: dict[Strand, Literal[1, -1, 0]] = {"+": 1, "-": -1, ".": 0}
+
+
+def strand_of(text: str | None) -> Strand:
+    """The strand that a file states; "." for any other text."""
+    if text == "+":
+        return "+"
+    return "-" if text == "-" else "."
 
 
 @dataclass(frozen=True)

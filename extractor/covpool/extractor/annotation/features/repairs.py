@@ -99,22 +99,13 @@ class Repairs:
         self._counts: dict[str, int] = {}
         self._examples: dict[str, list[str]] = {}
 
-    def add(self, kind: str, example: str, count: int = 1) -> None:
-        """Count a flaw of a kind, and keep the example if it is among the first."""
-        self._counts[kind] = self._counts.get(kind, 0) + count
-        examples = self._examples.setdefault(kind, [])
-        if len(examples) < EXAMPLES:
-            examples.append(example if len(example) <= 100 else f"{example[:99]}…")
-
-    def add_all(self, kind: str, examples: Iterable[str], count: int) -> None:
-        """Count many flaws at once, and keep the first of `examples`."""
+    def add(self, kind: str, *examples: str, count: int = 1) -> None:
+        """Count flaws of a kind, and keep the examples that are among the first."""
         if count:
             self._counts[kind] = self._counts.get(kind, 0) + count
             kept = self._examples.setdefault(kind, [])
-            for example in examples:
-                if len(kept) >= EXAMPLES:
-                    break
-                kept.append(example[:100])
+            for example in examples[: EXAMPLES - len(kept)]:
+                kept.append(example if len(example) <= 100 else f"{example[:99]}…")
 
     def findings(self, *kinds: str) -> tuple[Finding, ...]:
         """The findings of some kinds, or of all, in the order of `KINDS`."""

@@ -9,11 +9,13 @@ from pathlib import Path
 from covpool.extractor.annotation.features.features import (
     CDS,
     EXON,
+    SIGNS,
     Features,
     GeneLine,
     PartColumns,
     is_coordinate,
     nothing,
+    strand_of,
 )
 from covpool.extractor.annotation.features.repairs import Repairs
 from covpool.extractor.annotation.formats.lines import sample, tables
@@ -55,24 +57,13 @@ def read_bed(path: Path, repairs: Repairs) -> Features:
             name = row.get("name")
             name = "" if name in (None, ".") else name
             # Without the sixth column BED has no strands; with it, "." is a gene without a strand.
-            strand = row.get("strand", "+")
-            features.genes.append(
-                GeneLine(
-                    name,
-                    name,
-                    row["chrom"],
-                    start,
-                    end,
-                    strand if strand in ("+", "-") else ".",
-                    only_named=True,
-                )
-            )
-            sign = {"+": 1, "-": -1}.get(strand or "", 0)
+            strand = strand_of(row.get("strand", "+"))
+            features.genes.append(GeneLine(name, name, row["chrom"], start, end, strand, only_named=True))
             if name and blocks:
                 transcript = f"{name} {where}"
                 features.above[transcript] = (name,)
                 for kind, first, last in blocks:
-                    parts.append((kind, row["chrom"], first, last, sign, transcript))
+                    parts.append((kind, row["chrom"], first, last, SIGNS[strand], transcript))
     columns = PartColumns()
     columns.add_rows(parts)
     features.parts = columns.parts()

@@ -14,6 +14,7 @@ from typing import Any
 from covpool.extractor.annotation.features.features import (
     EXON,
     PART_TYPES,
+    SIGNS,
     Features,
     GeneLine,
     PartColumns,
@@ -22,6 +23,7 @@ from covpool.extractor.annotation.features.features import (
     intervals,
     nothing,
     strand_codes,
+    strand_of,
 )
 from covpool.extractor.annotation.features.repairs import Repairs
 from covpool.extractor.annotation.formats.attributes import first, gff3_values, marked, of_gff3, rank
@@ -184,9 +186,8 @@ _SEEN = ("type", "chrom", "start", "end", "strand", "attributes", "transcript")
 
 
 def _loose(row: dict[str, Any]) -> Loose:
-    sign = {"+": 1, "-": -1}.get(row["strand"], 0)
     values = of_gff3(row["attributes"] or "")
-    return Loose(row["type"], row["chrom"], row["start"], row["end"], sign, values)
+    return Loose(row["type"], row["chrom"], row["start"], row["end"], SIGNS[strand_of(row["strand"])], values)
 
 
 def _gene(row: dict[str, Any]) -> GeneLine:
@@ -198,7 +199,7 @@ def _gene(row: dict[str, Any]) -> GeneLine:
         row["chrom"],
         row["start"],
         row["end"],
-        row["strand"] if row["strand"] in ("+", "-") else ".",
+        strand_of(row["strand"]),
         tuple(aliases),
         first(values, *BIOTYPES),
         "trans-splicing" in values.get("exception", ()),

@@ -15,6 +15,7 @@ from covpool.extractor.annotation.features.features import (
     intervals,
     nothing,
     strand_codes,
+    strand_of,
 )
 from covpool.extractor.annotation.features.repairs import Repairs
 from covpool.extractor.annotation.formats.attributes import (
@@ -88,7 +89,7 @@ def _by_name(table: Any, genes: Any, transcripts: Any, repairs: Repairs) -> tupl
         return genes, transcripts
     names = gtf_values(table["attributes"].filter(nameless), "name")
     called = pc.unique(names.drop_null()).to_pylist()
-    repairs.add_all("no-id", called, len(called))
+    repairs.add("no-id", *called, count=len(called))
     return genes, pc.replace_with_mask(transcripts, nameless, names)
 
 
@@ -142,7 +143,7 @@ def _gene(row: dict[str, Any]) -> GeneLine:
         row["chrom"],
         row["start"],
         row["end"],
-        row["strand"] if row["strand"] in ("+", "-") else ".",
+        strand_of(row["strand"]),
         tuple(dict.fromkeys(value for key in keys for value in values.get(key, ()))),
         first(values, "gene_biotype", "gene_type"),
     )

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from covpool.extractor.annotation.features.features import PART_TYPES, Description, Features
+from covpool.extractor.annotation.features.features import PART_TYPES, SIGNS, Description, Features
 from covpool.extractor.annotation.features.repairs import Repairs
 from covpool.extractor.annotation.formats.attributes import first
 
@@ -149,12 +149,11 @@ class _Genes:
 
     def _only(self, indices: Sequence[int], x: Loose, around: bool = False) -> str:
         """The ID of the only gene of these that overlaps it, or, with `around`, is on its circular contig."""
-        signs = {"+": 1, "-": -1}
         lines = [self._lines[at] for at in indices]
         lines = [
             line
             for line in lines
-            if line.chrom == x.chrom and (not x.sign or signs.get(line.strand, x.sign) == x.sign)
+            if line.chrom == x.chrom and (not x.sign or SIGNS[line.strand] in (x.sign, 0))
         ]
         overlapping = [line for line in lines if line.start < x.end and x.start < line.end]
         if around and x.chrom in self._circular:

@@ -104,7 +104,7 @@ def _line_feeds(data: bytes, path: Path, repairs: Repairs) -> bytes:
         return data
     data = re.sub(rb"\r+\n", b"\n", data) if b"\r\r" in data else data.replace(b"\r\n", b"\n")
     if alone := data.count(b"\r"):
-        repairs.add("line-ends", path.name, alone)
+        repairs.add("line-ends", path.name, count=alone)
         data = data.replace(b"\r", b"\n")
     return data
 

@@ -4,9 +4,9 @@ obonet parses the file; alternative ids, obsolete terms and roots are handled he
 """
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property, partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -53,14 +53,9 @@ class Ontology:
         """Whether it is an id, or an alternative id, of a live term."""
         return term in self.names or term in self.replaced
 
-    def _above(self, term: str) -> set[str]:
-        if term not in self._cache:
-            self._cache[term] = set(descendants(self.graph, term))
-        return self._cache[term]
-
     @cached_property
-    def _cache(self) -> dict[str, set[str]]:
-        return {}
+    def _above(self) -> Callable[[str], set[str]]:
+        return cache(partial(descendants, self.graph))
 
 
 def read_ontology(path: str | PathLike[str]) -> Ontology:

@@ -7,10 +7,11 @@ contigs is unknown. bigWig is read by pybigtools.
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
+from sys import maxsize
 
 import numpy as np
 import numpy.typing as npt
@@ -55,15 +56,12 @@ class Signal:
         means = np.full(len(listed), np.nan)
         for chrom, intervals in self.intervals.items():
             own = [index for index, gene in enumerate(listed) if gene.chrom == chrom]
-            starts, ends = (
-                np.array([getattr(listed[index], end) for index in own], np.int64) for end in ("start", "end")
-            )
+            starts = np.array([listed[index].start for index in own], np.int64)
+            ends = np.array([listed[index].end for index in own], np.int64)
             total = _sum_to(ends, intervals) - _sum_to(starts, intervals)
             # A gene over the origin of a circular contig continues at its first base.
-            lengths = np.array(
-                [_length(listed[index], int(end)) for index, end in zip(own, ends, strict=True)]
-            )
-            around = np.maximum(0, ends - lengths)
+            lengths = [contig.length if (contig := listed[index].contig) else maxsize for index in own]
+            around = np.maximum(0, ends - np.array(lengths, np.int64))
             means[own] = (total + _sum_to(around, intervals)) / (ends - starts)
         return means
 
@@ -110,10 +108,6 @@ def _sum_to(positions: npt.NDArray[np.int64], intervals: Intervals) -> Vector:
     inside = np.minimum(positions, ends[last]) - starts[last]
     summed: Vector = np.where(last >= 0, total[last] + values[last] * inside, 0.0)
     return summed
-
-
-def _length(gene: CodingGene, end: int) -> int:
-    return end if gene.contig is None else gene.contig.length
 
 
 def _is_bigwig(path: Path) -> bool:
@@ -230,7 +224,11 @@ def _intervals(parts: list[Rows], path: Path, contig: Contig) -> Intervals:
     starts, ends, values = starts[order], ends[order], values[order]
     if not len(starts):
         return starts, ends, values
-    for place in _wrong(starts, ends):
+    wrong = (starts < 0) | (starts >= ends)
+    # Rows that begin before the end of the previous row.
+    wrong[1:] |= starts[1:] < ends[:-1]
+    if wrong.any():
+        place = int(wrong.argmax())
         raise EvaluationError(
             f"{path}: intervals on {contig.name} overlap or end before they start, at {starts[place]:,} to "
             f"{ends[place]:,}; give one value for each base"
@@ -243,10 +241,3 @@ def _intervals(parts: list[Rows], path: Path, contig: Contig) -> Intervals:
             "bases in the FASTA file; give a track of the same assembly, or clip it (bedClip)"
         )
     return starts, np.minimum(ends, contig.length), values
-
-
-def _wrong(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> Iterator[int]:
-    """Rows that are not intervals, or that begin before the end of the previous row."""
-    bad = (starts < 0) | (starts >= ends)
-    bad[1:] |= starts[1:] < ends[:-1]
-    yield from np.flatnonzero(bad).tolist()
