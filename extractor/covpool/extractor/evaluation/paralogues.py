@@ -7,7 +7,6 @@ i, the share i^5 remains, so 0.05 detects relatives down to about 55 % identity,
 """
 
 from collections.abc import Sequence
-from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -19,17 +18,10 @@ from covpool.extractor.evaluation.baselines import CODON, base_codes
 WORD = 5
 SHARED = 0.05
 
-#: NCBI translation table 11, whose amino acids are the standard code's; codons in the order T C A G.
-_TABLE = "FFLLSSSSYY**CC*WLLLLPPPPHHQQRRRRIIIMTTTTNNKKSSRRVVVVAAAADDEEGGGG"
-_AMINO_ACIDS = dict(zip(map("".join, product("TCAG", repeat=3)), _TABLE, strict=True))
-_LETTERS = sorted(set(_TABLE) - {"*"})
+#: NCBI translation table 11, whose amino acids are the standard code's; codons in the order A C G T.
+_TABLE = "KNKNTTTTRSRSIIMIQHQHPPPPRRRRLLLLEDEDAAAAGGGGVVVV*Y*YSSSS*CWCLFLF"
 #: Codon number (base codes A, C, G, T = 0 to 3, base 4) to amino acid number; -1 for stops.
-_NUMBER = np.array(
-    [
-        _LETTERS.index(_AMINO_ACIDS["".join(codon)]) if _AMINO_ACIDS["".join(codon)] != "*" else -1
-        for codon in product("ACGT", repeat=3)
-    ]
-)
+_NUMBER = np.array(["ACDEFGHIKLMNPQRSTVWY".find(letter) for letter in _TABLE])
 
 
 def cluster(coding: Sequence[str]) -> npt.NDArray[np.int64]:

@@ -10,9 +10,9 @@ import sys
 import zlib
 
 if sys.version_info >= (3, 14):
-    from compression import zstd
+    from compression import zstd as zstd
 else:
-    from backports import zstd
+    from backports import zstd as zstd
 
 #: Errors of damaged or truncated packed data; gzip's own error is an OSError without a number.
 PACKED = (EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError)

@@ -8,16 +8,12 @@ blocks) are ignored, as in gzip.
 import bz2
 import lzma
 import re
-import sys
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from covpool.extractor.files.unreadable import PACKED, zstd
 
 #: Bytes read, and at most unpacked, at once.
 CHUNK = 1 << 16
@@ -152,7 +148,7 @@ def _member(raw: "_Raw", form: Format) -> Iterator[bytes]:
         size = min(2 * size, CHUNK)
         try:
             decompressed = decoder.decompress(chunk, CHUNK)
-        except (zlib.error, lzma.LZMAError, zstd.ZstdError, OSError, ValueError, EOFError) as error:
+        except (*PACKED, OSError, ValueError) as error:
             raise DamagedError(
                 f"its {form.name} data are corrupt ({error})",
                 "the file is corrupt, fetch it or pack it again",
