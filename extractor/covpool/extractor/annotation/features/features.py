@@ -115,10 +115,10 @@ class Features:
         described: genes without a line, by ID.
     """
 
-    genes: list[GeneLine]
-    above: dict[str, tuple[str, ...]]
-    canonical: dict[str, int]
-    parts: Parts
+    genes: list[GeneLine] = field(default_factory=list)
+    above: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    canonical: dict[str, int] = field(default_factory=dict)
+    parts: Parts = field(default_factory=lambda: PartColumns().parts())
     circular: set[str] = field(default_factory=set)
     lengths: dict[str, int] = field(default_factory=dict)
     other_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -144,11 +144,6 @@ class Features:
             codes = {name: code for code, name in enumerate(dict.fromkeys(chroms))}
             recoded = np.array([codes[name] for name in chroms], np.int32)
             self.parts = replace(self.parts, chrom=recoded[self.parts.chrom], chroms=list(codes))
-
-
-def nothing() -> Features:
-    """Empty features."""
-    return Features([], {}, {}, PartColumns().parts())
 
 
 class PartColumns:

@@ -14,7 +14,6 @@ from covpool.extractor.annotation.features.features import (
     GeneLine,
     PartColumns,
     is_coordinate,
-    nothing,
     strand_of,
 )
 from covpool.extractor.annotation.features.repairs import Repairs
@@ -34,7 +33,7 @@ def read_bed(path: Path, repairs: Repairs) -> Features:
     """
     width = len(sample(path, 1)[0].split("\t"))
     names = _COLUMNS[:width] if width <= len(_COLUMNS) else (*_COLUMNS, *map(str, range(width - 12)))
-    features = nothing()
+    features = Features()
     parts: list[tuple[int, str, int, int, int, str]] = []
     for table in tables(path, names, repairs):
         for row in table.to_pylist():

@@ -18,7 +18,6 @@ from covpool.extractor.annotation.features.features import (
     PartColumns,
     Strand,
     is_coordinate,
-    nothing,
 )
 from covpool.extractor.annotation.features.origin import past_origin
 from covpool.extractor.annotation.features.repairs import Repairs
@@ -62,7 +61,7 @@ def read_genbank(path: Path, repairs: Repairs) -> Features:
     Raises:
         AnnotationError: the file cannot be read, or is not GenBank.
     """
-    features = nothing()
+    features = Features()
     columns = PartColumns()
     for record in records(path, repairs):
         if record.annotations.get("topology") == "circular":

@@ -21,7 +21,6 @@ from covpool.extractor.annotation.features.features import (
     Parts,
     extents,
     intervals,
-    nothing,
     strand_codes,
     strand_of,
 )
@@ -68,7 +67,7 @@ class _Reading:
     def __init__(self, repairs: Repairs) -> None:
         import pyarrow as pa
 
-        self.collected = nothing()
+        self.collected = Features()
         self._repairs = repairs
         self._columns = PartColumns()
         self._loose: list[Loose] = []

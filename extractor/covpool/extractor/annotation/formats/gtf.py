@@ -13,7 +13,6 @@ from covpool.extractor.annotation.features.features import (
     GeneLine,
     PartColumns,
     intervals,
-    nothing,
     strand_codes,
     strand_of,
 )
@@ -45,7 +44,7 @@ def read_gtf(path: Path, repairs: Repairs) -> Features:
     kinds = pa.array(list(PART_TYPES))
     codes = pa.array(list(PART_TYPES.values()), pa.int8())
     columns = PartColumns()
-    features = nothing()
+    features = Features()
     features.genes_implied = True
     for table in tables(path, COLUMNS, repairs, features):
         gene = pc.equal(table["type"], "gene").fill_null(False)

@@ -5,7 +5,7 @@ GFF3 and GTF are read again line by line, GenBank feature by feature.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,28 +76,8 @@ def read_gene_lines(
     contigs: dict[str, tuple[str, ...]] = {}
     ids = set(genes)
     if kind in ("gff3", "gtf"):
-        _of_lines(path, kind, ids, owners, details, contigs)
-    elif kind == "genbank":
-        _of_genbank(path, ids, details, contigs)
-    return dict(details), contigs
-
-
-def _of_lines(
-    path: Path,
-    kind: str,
-    ids: set[str],
-    owners: Mapping[str, str],
-    details: dict[str, Details],
-    contigs: dict[str, tuple[str, ...]],
-) -> None:
-    import pyarrow.compute as pc
-
-    read = of_gff3 if kind == "gff3" else of_gtf
-    for table in tables(path, COLUMNS, Repairs()):
-        parts = pc.match_substring_regex(table["type"], _PARTS).fill_null(True)
-        rows = table.filter(pc.invert(parts)).select(["chrom", "type", "attributes"])
-        for chrom, feature, text in zip(*(column.to_pylist() for column in rows.columns), strict=True):
-            values = read(text or "")
+        for chrom, feature, text in _named_lines(path):
+            values = (of_gff3 if kind == "gff3" else of_gtf)(text or "")
             own = (values.get("ID") or values.get("gene_id") or [""])[0]
             if own in ids and (kind == "gff3" or feature == "gene"):
                 details[own].attributes = values
@@ -110,18 +90,23 @@ def _of_lines(
                 gene = gene or next((name for name in above if name in ids), None)
                 if gene is not None:
                     details[gene].add(values)
+    elif kind == "genbank":
+        for record in records(path, Repairs()):
+            contigs[record.id] = (record.name,)
+            for part in record.features:
+                qualifiers: dict[str, list[Any]] = part.qualifiers
+                called = (qualifiers.get(key, [""])[0] for key in ("locus_tag", "gene"))
+                gene = next((name for name in called if name in ids), None)
+                if gene is not None and part.type != "gene":
+                    details[gene].add(qualifiers)
+    return dict(details), contigs
 
 
-def _of_genbank(
-    path: Path, ids: set[str], details: dict[str, Details], contigs: dict[str, tuple[str, ...]]
-) -> None:
-    for record in records(path, Repairs()):
-        contigs[record.id] = (record.name,)
-        for feature in record.features:
-            values: dict[str, list[Any]] = feature.qualifiers
-            gene = next(
-                (values[key][0] for key in ("locus_tag", "gene") if values.get(key, [""])[0] in ids),
-                None,
-            )
-            if gene is not None and feature.type != "gene":
-                details[gene].add(values)
+def _named_lines(path: Path) -> Iterator[tuple[str, str, str | None]]:
+    """Contig, type and attributes of the lines that may name a gene."""
+    import pyarrow.compute as pc
+
+    for table in tables(path, COLUMNS, Repairs()):
+        parts = pc.match_substring_regex(table["type"], _PARTS).fill_null(True)
+        rows = table.filter(pc.invert(parts)).select(["chrom", "type", "attributes"])
+        yield from zip(*(column.to_pylist() for column in rows.columns), strict=True)

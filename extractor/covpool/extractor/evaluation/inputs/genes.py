@@ -15,6 +15,13 @@ from covpool.extractor.evaluation.inputs.gene_lines import Attributes, Details, 
 from covpool.extractor.sequences.fasta import read_fasta
 from covpool.extractor.sequences.sequences import Sequence, reverse_complement
 
+#: Flaws of an annotation that is of another assembly than the FASTA file.
+_OTHER_ASSEMBLY = {
+    "contig-end": "genes reach beyond their contig",
+    "behind-contig": "genes reach beyond their contig",
+    "contig-length": "contigs are of another length than",
+}
+
 
 @dataclass(frozen=True)
 class Contig:
@@ -91,14 +98,9 @@ def read_coding_genes(
     lengths = {name: len(bases) for name, bases in contigs.items()}
     source = read_annotation(annotation, lengths, aliases=aliases, circular=circular)
     for finding in source.report:
-        if finding.kind in ("contig-end", "behind-contig"):
+        if finding.kind in _OTHER_ASSEMBLY:
             raise AnnotationError(
-                f"{annotation}: {finding.count:,} genes reach beyond their contig in the FASTA file "
-                f"({finding.examples[0]}); annotation and sequence are of different assemblies"
-            )
-        if finding.kind == "contig-length":
-            raise AnnotationError(
-                f"{annotation}: {finding.count:,} contigs are of another length than in the FASTA file "
+                f"{annotation}: {finding.count:,} {_OTHER_ASSEMBLY[finding.kind]} in the FASTA file "
                 f"({finding.examples[0]}); annotation and sequence are of different assemblies"
             )
     owners = {rna.id: gene.id for gene in source.genes for rna in source.transcripts(gene)}
