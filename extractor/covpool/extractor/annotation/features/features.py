@@ -1,7 +1,7 @@
 """Features: the common output of the readers of all formats, before parts are assigned to genes.
 
 Convention: coordinates are 0-based and half-open. Parts (exons, CDS, UTRs) are columns: there are millions.
-Features from the readers may begin before the first base or after their own end; `straight` corrects them.
+Features from the readers may begin before the first base or after their own end; `straighten` corrects them.
 """
 
 from collections.abc import Callable, Iterable
