@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from covpool.service.schemas.wire import MOST_KEYS, Body, Strand
+from covpool.service.schemas.wire import MOST_KEYS, Body, Priority, Strand
 
 _NO_TOKENS = (
     "holds token numbers, which say nothing of DNA here: send each sequence as text, and turn off the "
@@ -62,9 +62,7 @@ class JobRequest(ExtractionOptions):
         "a region on '-' is read as its reverse complement.",
         examples=["NC_000913.3:336-2799:+"],
     )
-    priority: Literal["interactive", "bulk"] = Field(
-        "bulk", description="interactive comes first; an embedding request always is"
-    )
+    priority: Priority = Field("bulk", description="interactive comes first; an embedding request always is")
     pooling: str | None = Field(
         None,
         description="How the records are going to be embedded, as in an embedding request: checked before "
