@@ -98,6 +98,17 @@ def test_progress_rises_to_the_number_of_bases(client: Client) -> None:
     assert seen[-1].state == "done"
 
 
+def test_an_embedding_is_computed_before_the_bulk_jobs_that_wait(client: Client) -> None:
+    bulk = client.submit([f"{'GATTAC' * 3000}{'ACGT' * n}" for n in range(1, 60)])
+    try:
+        assert client.embed("ATGGCGTTTAAACCC").shape == (1, 256)
+        waiting = client.job(bulk, records=False)
+        assert waiting.state in ("queued", "running")
+        assert waiting.records_done < waiting.records_total // 2
+    finally:
+        client.cancel(bulk)
+
+
 def test_a_job_of_many_records_is_looked_at_without_them_until_its_end(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

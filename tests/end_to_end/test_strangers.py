@@ -150,7 +150,7 @@ def test_an_assembly_registered_before_the_package_came_is_to_be_registered_anew
         run(place, *register)
         refused = http.post("/v1/genomes", json=asked)
         assert refused.status_code == 422
-        assert "registered before first_exon was known; register it anew" in refused.json()["detail"]
+        assert "registered before first_exon was known; register it again" in refused.json()["detail"]
         patch.undo()
         run(place, *register)
         assert http.post("/v1/genomes", json=asked).status_code in (200, 202)

@@ -4,8 +4,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
-from types import TracebackType
-from typing import Self, overload
+from typing import Any, Self, overload
 from urllib.parse import quote
 
 import httpx
@@ -29,6 +28,7 @@ from covpool.service.schemas import (
     JobPage,
     Model,
     ModelPage,
+    Priority,
     Strand,
 )
 
@@ -72,6 +72,8 @@ class Client:
     ) -> NDArray[np.float32]:
         """Embeddings of one sequence, of several, or of a FASTA file, in input order.
 
+        What is not cached is computed before queued bulk jobs, such as those of `precompute`.
+
         Args:
             sequences: bases as text, or several; FASTA as a `Path` (plain or compressed, or a pipe), as
                 bytes, as text, or as a file object.
@@ -111,6 +113,7 @@ class Client:
             skip_tokens=skip_tokens,
             species=species,
             beyond_context=beyond_context,
+            priority="interactive",
         )
         while True:
             try:
@@ -163,6 +166,7 @@ class Client:
         beyond_context: bool = False,
         pooling: str | None = None,
         bottleneck: str | None = None,
+        priority: Priority = "bulk",
     ) -> Job:
         """Queue sequences and return immediately; the same request gives the same job.
 
@@ -172,21 +176,22 @@ class Client:
             sequences, model, layer, strand, skip_tokens, species, beyond_context: as in `embed`.
             pooling, bottleneck: the pooling of later embeddings; checked before the computation, but not
                 part of the job.
+            priority: "interactive" jobs are computed before "bulk" jobs.
 
         Raises:
             ProblemError: the service refused; the message says what to change.
         """
-        chosen = {
-            "model": model,
-            "layer": layer,
-            "strand": strand,
-            "skip_tokens": skip_tokens or None,
-            "species": species,
-            "beyond_context": beyond_context or None,
-            "pooling": pooling,
-            "bottleneck": bottleneck,
-        }
-        options = {name: value for name, value in chosen.items() if value is not None}
+        options = _given(
+            model=model,
+            layer=layer,
+            strand=strand,
+            skip_tokens=skip_tokens or None,
+            species=species,
+            beyond_context=beyond_context or None,
+            pooling=pooling,
+            bottleneck=bottleneck,
+            priority=None if priority == "bulk" else priority,
+        )
         with request_of(sequences, options) as body:
             return self._service.ask(Job, "POST", "/v1/jobs", **body)
 
@@ -211,8 +216,7 @@ class Client:
         Raises:
             ProblemError: the assembly, a gene or a region is unknown, or neither or both were given.
         """
-        chosen = {"gene": genes, "region": regions, "model": model, "layer": layer}
-        body = {"assembly": assembly, "strand": strand} | {n: v for n, v in chosen.items() if v is not None}
+        body = _given(assembly=assembly, strand=strand, gene=genes, region=regions, model=model, layer=layer)
         return self._service.ask(Job, "POST", "/v1/jobs", json=body)
 
     def precompute(
@@ -242,17 +246,17 @@ class Client:
         Raises:
             ProblemError: the assembly, the model or a layer is unknown, or the request cannot be served.
         """
-        chosen = {
-            "regions": regions,
-            "flank": flank or None,
-            "model": model,
-            "layers": layers,
-            "strand": strand,
-            "skip_tokens": skip_tokens or None,
-            "species": species,
-            "beyond_context": beyond_context or None,
-        }
-        body = {"assembly": assembly} | {n: v for n, v in chosen.items() if v is not None}
+        body = _given(
+            assembly=assembly,
+            regions=regions,
+            flank=flank or None,
+            model=model,
+            layers=layers,
+            strand=strand,
+            skip_tokens=skip_tokens or None,
+            species=species,
+            beyond_context=beyond_context or None,
+        )
         return self._service.ask(Job, "POST", "/v1/genomes", json=body, timeout=_PLANNING_S)
 
     def wait(
@@ -379,13 +383,13 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that have a value; the service knows the defaults of the others."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _id(job: Job | str) -> str:

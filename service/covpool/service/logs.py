@@ -19,7 +19,7 @@ class Lines(logging.StreamHandler):  # type: ignore[type-arg]
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line of text or JSON."""
-        return _BASES.sub(lambda found: f"<{len(found.group())} bases>", super().format(record))
+        return _BASES.sub(lambda match: f"<{len(match.group())} bases>", super().format(record))
 
 
 def configure(settings: Settings) -> None:

@@ -33,7 +33,7 @@ def _listed(value: Any) -> Any:
             return json.loads(value)
         except ValueError as error:
             raise ValueError(f'not a JSON list ({error}); write a,b or ["a", "b"]') from error
-    return [part for one in value.split(",") if (part := one.strip())]
+    return [part for item in value.split(",") if (part := item.strip())]
 
 
 #: Strings; in a variable a,b or a JSON list, in a file a list or a,b.
@@ -100,14 +100,14 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning"] = Field("info", description="least that is logged")
     log_format: Literal["text", "json"] = Field("text", description="lines for people, or JSON objects")
     shutdown_s: float = Field(
-        30.0, gt=0, description="time that requests in flight may take once the service was told to stop"
+        30.0, gt=0, description="time that requests in flight may take after a stop signal"
     )
     max_records: int = Field(10_000, gt=0, description="sequences per request")
     max_wait_s: float = Field(60.0, ge=0, description="longest time a request may wait for its result")
     lease_s: float = Field(30.0, gt=0, description="a task whose worker is silent this long is taken over")
     max_attempts: int = Field(3, gt=0, description="times a task is tried before it is set aside")
     drain_s: float = Field(
-        20.0, ge=0, description="time a worker that was told to stop may take to finish its batch"
+        20.0, ge=0, description="time a worker may take to finish its batch after a stop signal"
     )
     batch_tokens: int = Field(65_536, gt=0, description="tokens that a worker claims at once")
     batch_records: int = Field(64, gt=0, description="sequences that a worker claims at once, at most")
@@ -144,7 +144,7 @@ class Settings(BaseSettings):
         try:
             return cls(**{name: value for name, value in options.items() if value is not None})
         except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+            wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         except _SourceError as error:
             wrong = str(error)
         raise SettingsError(f"{wrong}; see the options, the COVPOOL_ variables set here, and the file")
@@ -193,5 +193,5 @@ def _toml(file: Path) -> dict[str, Any]:
 def _masked(value: Any) -> Any:
     """URLs without their passwords, wherever they stand."""
     if isinstance(value, list):
-        return [_masked(one) for one in value]
+        return [_masked(item) for item in value]
     return _PARAMETER.sub(r"\1***", _PASSWORD.sub(r"\1***", value)) if isinstance(value, str) else value

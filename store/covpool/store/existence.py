@@ -1,6 +1,6 @@
-"""Existence: whether there is a store at a location, asked without making anything there.
+"""Existence: whether there is a store at a location; checking it creates nothing.
 
-Who only reads must not make an empty store of a mistyped path; who writes may.
+Commands that only read must not create an empty store at a mistyped path.
 """
 
 import os
@@ -25,16 +25,16 @@ _ARRAYS_METADATA = f"{ARRAYS}/zarr.json"
 
 
 def require_place(location: str | Path, catalog: str | None = None, *, lost_catalog: bool = False) -> None:
-    """Refuse a directory without a store, and a SQLite catalog that is no file; nothing is opened.
+    """Refuse a directory without a store, and a SQLite catalog without a file; nothing is opened.
 
     Args:
         location: as `Store.open` takes it.
-        catalog: database URL, where the catalog is not the store's own.
-        lost_catalog: arrays alone will do.
+        catalog: database URL, if the catalog is not inside the store.
+        lost_catalog: arrays without a catalog are accepted.
 
     Raises:
         StoreNotFoundError: there is no store.
-        LocationError: memory://, in which another process can have left nothing.
+        LocationError: memory://, which no other process can have filled.
     """
     text = str(location)
     if text == MEMORY:
@@ -55,7 +55,7 @@ def require_place(location: str | Path, catalog: str | None = None, *, lost_cata
 
 
 def require_arrays(storage: ZarrStorage, location: str | Path) -> None:
-    """Refuse object storage in which no store was made.
+    """Refuse object storage without a store.
 
     Raises:
         StoreNotFoundError: there is none.
@@ -65,7 +65,7 @@ def require_arrays(storage: ZarrStorage, location: str | Path) -> None:
 
 
 def require_writable_place(location: str | Path) -> None:
-    """Refuse to open for writing the store in a directory that can only be read.
+    """Refuse to open a store for writing if its directory is read-only.
 
     Raises:
         ReadOnlyError: with the remedy.
@@ -80,7 +80,7 @@ def require_writable_place(location: str | Path) -> None:
 
 
 def require_catalog(database: Database, location: str | Path) -> None:
-    """Refuse a database in which no catalog was made.
+    """Refuse a database without a catalog.
 
     Raises:
         StoreNotFoundError: there is none.
@@ -96,7 +96,7 @@ def require_catalog(database: Database, location: str | Path) -> None:
 
 
 def require_catalog_file(catalog: str) -> None:
-    """Refuse the URL of a SQLite file that is not there, which opening it would make.
+    """Refuse the URL of a SQLite file that does not exist; opening it would create it.
 
     Raises:
         StoreNotFoundError: naming it.
@@ -104,7 +104,7 @@ def require_catalog_file(catalog: str) -> None:
     try:
         url = sa.make_url(catalog)
     except sa.exc.ArgumentError:
-        # What is wrong with it is said when it is opened.
+        # Opening it reports the fault.
         return
     if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).is_file():
         raise StoreNotFoundError(f"there is no catalog at {url.database}; check --catalog (COVPOOL_CATALOG)")

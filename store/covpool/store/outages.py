@@ -1,6 +1,6 @@
 """Outages: a storage or database that is away, full or read-only, as opposed to damage and bad input.
 
-Whoever meets one waits and tries again; nothing that was being computed is to blame.
+The caller waits and tries again; an outage is not the fault of the input.
 """
 
 import errno
@@ -19,7 +19,7 @@ from covpool.store.storage.whole_files import PARTIAL
 #: On a full disk an empty file can still be made, and one of a few bytes may be.
 _LOCAL_BYTES, _REMOTE_BYTES = 1 << 16, 1 << 10
 
-#: What the kernel says of a whole storage, or of a process that may not use it now.
+#: Errors of the kernel for a storage as a whole, or for a process that cannot use it now.
 _AWAY = frozenset(
     getattr(errno, name)
     for name in (
@@ -32,7 +32,7 @@ _AWAY = frozenset(
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether an error, or what it came from, says that storage or database are away, full or read-only."""
+    """Whether an error, or one of its causes, shows that storage or database are away, full or read-only."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, CatalogError):
@@ -46,11 +46,11 @@ def is_outage(error: BaseException) -> bool:
 
 
 def _is_wrong(error: CatalogError) -> bool:
-    """Whether the database is there, and refused what it was asked: a table is missing, for example."""
+    """Whether the database answered and refused the query, for example because a table is missing."""
     cause = error.__cause__
     if isinstance(cause, CatalogError):
         return _is_wrong(cause)
-    # SQLite calls that an operational error as well, with the most general of its codes.
+    # SQLite raises an operational error for that too, with its most general code.
     code = getattr(getattr(cause, "orig", None), "sqlite_errorcode", None)
     wrong = isinstance(cause, ProgrammingError | IntegrityError | DataError | NotSupportedError)
     return wrong or code == sqlite3.SQLITE_ERROR

@@ -162,7 +162,7 @@ def test_an_assembly_that_lost_contigs_when_it_was_registered_is_registered_anew
     arguments = ["--genome", "g.fa", "--annotation", "g.bed", "--assembly", "old", "--store", "s"]
     arguments = [str(tmp_path / name) if name in ("g.fa", "g.bed", "s") else name for name in arguments]
     result = CliRunner().invoke(precompute, [*arguments, "--json"])
-    assert (result.exit_code, "is registered anew" in result.stderr) == (0, True), result.output
+    assert (result.exit_code, "is registered again" in result.stderr) == (0, True), result.output
     with in_process(tmp_path / "s") as api:
         assert keys(api, assembly="old", region="d:10-50") == keys(api, input=BASES[10:50])
 

@@ -256,7 +256,7 @@ def test_a_genome_registered_before_classes_were_kept_has_the_plain_ones(
         connection.execute(sa.text("UPDATE genome_genes SET classes = NULL"))
     with in_process(tmp_path) as api:
         refused = api.post("/v1/genomes", json={"assembly": ASSEMBLY, "regions": ["CDS"]})
-        assert (refused.status_code, "register it anew" in refused.json()["detail"]) == (422, True)
+        assert (refused.status_code, "register it again" in refused.json()["detail"]) == (422, True)
         plain = api.post("/v1/genomes", json={"assembly": ASSEMBLY, "regions": ["gene", "upstream"]})
         assert plain.status_code == 202
         files.register(tmp_path)

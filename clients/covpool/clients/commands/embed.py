@@ -63,7 +63,9 @@ def embed(
         check_output(out, ".npz")
     with Client(url, token) as client:
         while True:
-            job = client.submit(fasta, pooling=pooling, bottleneck=bottleneck, **extraction)
+            job = client.submit(
+                fasta, pooling=pooling, bottleneck=bottleneck, priority="interactive", **extraction
+            )
             job = ended(client, job)
             show_failed(job)
             if not job.records_done:

@@ -8,8 +8,8 @@ from pathlib import Path
 from covpool.extractor.annotation.contigs import read_aliases
 from covpool.service.errors import RequestError
 
-#: Number of contigs that a message lists.
-_LISTED = 5
+#: Number of names that a message lists.
+LISTED = 5
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class ContigNames:
         return others, around
 
 
-def some(contigs: Iterable[str]) -> str:
-    """The first few contigs, for messages."""
-    listed = list(islice(contigs, _LISTED + 1))
-    return ", ".join(listed[:_LISTED]) + (", …" if len(listed) > _LISTED else "")
+def some(names: Iterable[str]) -> str:
+    """The first few names, for messages."""
+    listed = list(islice(names, LISTED + 1))
+    return ", ".join(listed[:LISTED]) + (", …" if len(listed) > LISTED else "")

@@ -97,13 +97,9 @@ def write(table: AssemblyTable, path: Path) -> None:
 
 
 def _columns(table: AssemblyTable) -> dict[str, list[Any]]:
+    fields = ("symbol", "chrom", "start", "end", "strand", "biotype")
     return {
         "gene": [gene.id for gene in table.genes],
-        "symbol": [gene.symbol for gene in table.genes],
-        "chrom": [gene.chrom for gene in table.genes],
-        "start": [gene.start for gene in table.genes],
-        "end": [gene.end for gene in table.genes],
-        "strand": [gene.strand for gene in table.genes],
-        "biotype": [gene.biotype for gene in table.genes],
+        **{field: [getattr(gene, field) for gene in table.genes] for field in fields},
         "aliases": [list(gene.aliases) for gene in table.genes],
     }

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -82,17 +82,9 @@ class KnownGene:
 
 def gene_row(genome: str, item: KnownGene) -> dict[str, Any]:
     """A gene as a row of its table."""
-    gene = item.gene
-    return {
+    return asdict(item.gene) | {
         "genome": genome,
-        "id": gene.id,
-        "symbol": gene.symbol,
-        "chrom": gene.chrom,
-        "start": gene.start,
-        "end": gene.end,
-        "strand": gene.strand,
-        "biotype": gene.biotype,
-        "aliases": json.dumps(gene.aliases),
+        "aliases": json.dumps(item.gene.aliases),
         "classes": json.dumps({**(item.classes or {}), _DIGEST: item.digest}, separators=(",", ":")),
     }
 

@@ -204,16 +204,13 @@ class Genomes:
             return None
         return GeneBases(assembly, self.known_genes(name, called), self.file) if assembly.genes else None
 
-    def gene(self, name: str, called: str) -> Gene:
+    def gene(self, name: str, called: str) -> KnownGene:
         """The gene of an assembly with this id, else with this symbol, else with this alias.
 
         Raises:
             GenomeNotFoundError: there is no such assembly or gene.
             RequestError: several genes have that name; the message lists their ids.
         """
-        return self._known_gene(name, called).gene
-
-    def _known_gene(self, name: str, called: str) -> KnownGene:
         assembly = self.get(name)
         query = (
             sa.select(_genes, _names.c.rank)
@@ -244,7 +241,7 @@ class Genomes:
             GenomeUnavailableError, GenomeFileError: the FASTA file is missing or has changed.
             SequenceError: its bases are not DNA.
         """
-        registered = self._known_gene(name, called)
+        registered = self.gene(name, called)
         gene, assembly = registered.gene, self.get(name)
         sequence = self.file(assembly).sequence(
             gene.chrom,

@@ -7,18 +7,16 @@ recipe (with and without flanks) the newest is used. Notices report what is left
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from covpool.extractor.annotation.genes import Gene
+from covpool.service.assemblies.contig_names import LISTED, some
 from covpool.service.assemblies.gene_bases import GeneBases
 from covpool.service.errors import GenomeUnavailableError
 from covpool.store.catalog.entries import Entry
 from covpool.store.catalog.names import Name, NamedEntry
 from covpool.store.values.keys import Recipe
-
-#: Number of genes that a notice lists.
-SHOWN = 5
 
 #: Names with their entries by gene id, those of the newest entry first.
 _Candidates = Mapping[str, list[NamedEntry]]
@@ -80,7 +78,7 @@ def _registered(
     ids = {match.name.name for match in listed}
     genes = {gene: bases.genes[gene].gene for gene in ids & bases.genes.keys()}
     dropped = ids - genes.keys()
-    notice = f"{len(dropped):,} genes with moments are not registered, and left out: {_some(dropped)}"
+    notice = f"{len(dropped):,} genes with moments are not registered, and left out: {some(sorted(dropped))}"
     return genes, [match for match in listed if match.name.name in genes], [notice] if dropped else []
 
 
@@ -93,8 +91,8 @@ def _named(listed: list[NamedEntry]) -> tuple[dict[str, Gene], list[NamedEntry],
     in_place = [m for m in listed if _place(m.name) == _place(newest[m.name.name].name)]
     moved = {m.name.name for m in listed if _place(m.name) != _place(newest[m.name.name].name)}
     notice = (
-        f"{len(moved):,} genes have moments of several places, of which the newest is used: {_some(moved)}; "
-        "register the genes with covpool genome add"
+        f"{len(moved):,} genes have moments of several places, of which the newest is used: "
+        f"{some(sorted(moved))}; register the genes with covpool genome add"
     )
     return genes, in_place, [notice] if moved else []
 
@@ -136,19 +134,19 @@ class _Choice:
         if self.older:
             yield f"{self.older:,} older matrices of genes with several under one recipe were ignored"
         if len(self.flanks) > 1:
-            listed = ", ".join(f"{flank:,}" for flank in sorted(self.flanks)[:SHOWN])
+            listed = ", ".join(f"{flank:,}" for flank in sorted(self.flanks)[:LISTED])
             yield f"genes were read with different flanks ({listed} … bases), of which the newest is used"
         if self.of_other_bases:
             yield f"{self.of_other_bases:,} matrices of other bases than the genes have now were ignored"
         if self.stale:
             yield (
                 f"{len(self.stale):,} genes have moments of other bases only, as their place, strand or "
-                f"sequence was another; their rows are NaN: {_some(self.stale)}"
+                f"sequence was another; their rows are NaN: {some(sorted(self.stale))}"
             )
         if self.unchecked:
             yield (
                 f"for {len(self.unchecked):,} genes it cannot be checked that their moments are of the bases "
-                f"they have now ({self.why}); their rows are NaN: {_some(self.unchecked)}"
+                f"they have now ({self.why}); their rows are NaN: {some(sorted(self.unchecked))}"
             )
 
 
@@ -184,7 +182,3 @@ def _own(matches: list[NamedEntry], bases: GeneBases) -> tuple[list[NamedEntry],
             fitting.append(match)
             flanks.append(flank)
     return fitting, flanks, why
-
-
-def _some(genes: Collection[str]) -> str:
-    return ", ".join(sorted(genes)[:SHOWN]) + (", …" if len(genes) > SHOWN else "")

@@ -22,9 +22,11 @@ _SUFFIXES = {"anndata": (".h5ad",), "parquet": (".parquet",)}
 
 @click.command
 @click.argument("target", type=click.Path(path_type=Path))
-@click.option("--assembly", required=True, help="Whose genes; see covpool precompute and covpool genome.")
 @click.option(
-    "--format", "form", type=click.Choice(list(_SUFFIXES)), help="What TARGET's name says, when omitted."
+    "--assembly", required=True, help="Assembly of the genes; see covpool precompute and covpool genome."
+)
+@click.option(
+    "--format", "form", type=click.Choice(list(_SUFFIXES)), help="By the name of TARGET if omitted."
 )
 @click.option("--pooling", help="Name, kind or file; the default bottleneck of each recipe when omitted.")
 @click.option("--bottleneck", hidden=True, help="Deprecated spelling of --pooling.")

@@ -31,7 +31,7 @@ def genome() -> None:
 @click.option("--fasta", required=True, type=_FILE, help="Plain or bgzip FASTA; it must stay where it is.")
 @click.option("--annotation", type=_FILE, help="GFF3, GTF, BED or GenBank; plain, gzip or bgzip.")
 @contig_options
-@click.option("--release", default="", help="Of the annotation, as its makers call it.")
+@click.option("--release", default="", help="Of the annotation, as its publisher names it.")
 @click.option("--strict", is_flag=True, help="Refuse an annotation with anything to repair or skip.")
 @click.option("--json", "as_json", is_flag=True, help="The registration and the repair report as JSON.")
 @store_option
@@ -45,7 +45,7 @@ def add(
     as_json: bool,
     store: str | None,
 ) -> None:
-    """Register the assembly NAME, or register it anew; tells what of its annotation was repaired.
+    """Register the assembly NAME, or register it again; reports the repairs of its annotation.
 
     Example: covpool genome add R64 --fasta R64.fa --annotation sgd.gff3.gz --aliases chrom_aliases.tsv
     """
@@ -91,7 +91,7 @@ def list_genomes(as_json: bool, store: str | None) -> None:
 @click.argument("name")
 @store_option
 def remove(name: str, store: str | None) -> None:
-    """Forget the assembly NAME; files and cached results stay.
+    """Remove the registration of the assembly NAME; files and cached results stay.
 
     Example: covpool genome remove R64
     """
@@ -109,7 +109,7 @@ def remove(name: str, store: str | None) -> None:
 def check(
     annotation: Path, fasta: Path | None, contig_names: ContigNames, strict: bool, as_json: bool
 ) -> None:
-    """Read ANNOTATION and tell what was repaired or skipped; nothing is registered.
+    """Read ANNOTATION and report repairs and skipped parts; nothing is registered.
 
     Example: covpool genome check sgd.gff3.gz --fasta R64.fa
     """

@@ -106,7 +106,7 @@ def precompute(
     only_plan: bool,
     as_json: bool,
 ) -> None:
-    """Cache the moments of every gene of a genome, whole and by region class; what is cached is not run.
+    """Cache the moments of every gene of a genome, by selection; what is cached is not run.
 
     Runs in one process, in a local Dask cluster (--workers), or on an existing one (--scheduler), to the same
     bits where --threads and the kind of device are the same. It may be stopped or killed at any moment: the
@@ -197,7 +197,7 @@ def _register(
         current = None
     if current is not None and current.digest == genome.digest and current.contigs != genome.contigs:
         # Registered by an earlier version, which lost contigs of some files or counted their blanks.
-        click.echo(f"Notice: {assembly}: was registered with other contigs; is registered anew", err=True)
+        click.echo(f"Notice: {assembly}: was registered with other contigs; is registered again", err=True)
         current = None
     if current is None:
         current = genomes.add(

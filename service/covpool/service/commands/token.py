@@ -30,7 +30,7 @@ def token() -> None:
 )
 @store_option
 def create(name: str, scopes: Sequence[str], store: str | None) -> None:
-    """Make a token for NAME and print it; it is not kept and cannot be shown again.
+    """Make a token for NAME and print it; it is not stored and cannot be shown again.
 
     Example: covpool token create alice --scope submit
     """

@@ -32,21 +32,27 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Kind of fit.",
 )
 @click.option("--k", type=click.IntRange(1), default=16, show_default=True, help="Side of M, or scores.")
-@click.option("--name", required=True, help="What requests will call it.")
+@click.option("--name", required=True, help="Its name in requests.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File; NAME.safetensors here.")
 @click.option("--fasta", type=FILE, help="Train on these sequences, in this order; on all when omitted.")
 @click.option("--model", help="Where the store has several.")
 @click.option("--layer", help="Where the store has several.")
 @click.option("--targets", type=FILE, help="TSV of numbers or 0/1 labels by sequence name, with a header.")
 @click.option("--scaling", type=click.Choice(["rms", "none"]), help="Divide features by their RMS or not.")
-@click.option("--features", help="Plain kind that scores are taken of; root when omitted.")
-@click.option("--directions", type=click.IntRange(1), help="Project a wide layer to so many first.")
+@click.option("--features", help="Plain kind that the scores are computed from; root if omitted.")
+@click.option(
+    "--directions", type=click.IntRange(1), help="Number of directions to project a wide layer to first."
+)
 @click.option("--epochs", type=click.IntRange(1), help="Of a fit by gradient descent.")
 @click.option("--learning-rate", type=float, help="Of a fit by gradient descent.")
 @click.option("--seed", type=click.IntRange(0), help="Of a fit that draws numbers.")
 @click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="Keep and resume from here.")
 @click.option("--threads", type=click.IntRange(1), help="For parts of a pass; all cores below width 1,536.")
-@click.option("--dask", "scheduler", help="Address of a Dask scheduler that does so; it must see the store.")
+@click.option(
+    "--dask",
+    "scheduler",
+    help="Address of a Dask scheduler for the passes; its workers must reach the store.",
+)
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the fit here.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 def train_bottleneck(

@@ -10,7 +10,7 @@ from covpool.service.worker.loop import main
 
 
 @click.command
-@click.option("--check", is_flag=True, help="Run none; fail unless one of this host was heard of lately.")
+@click.option("--check", is_flag=True, help="Start no worker; fail unless one of this host reported lately.")
 def worker(check: bool) -> None:
     """Run one worker until SIGTERM.
 

@@ -1,6 +1,7 @@
 """Problems: turns exceptions into problem documents (RFC 9457)."""
 
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -80,7 +81,9 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation)
 
 
-def problem(request: Request, status: int, title: str, detail: str) -> Response:
+def problem(
+    request: Request, status: int, title: str, detail: str, headers: Mapping[str, str] | None = None
+) -> Response:
     """A problem document about this request."""
     # Text from a request may hold lone surrogates, which are not valid in JSON.
     text = detail[:_LONGEST_DETAIL].encode("utf-8", "backslashreplace").decode()
@@ -92,7 +95,7 @@ def problem(request: Request, status: int, title: str, detail: str) -> Response:
         instance=request.url.path,
         request_id=request_id.get(),
     )
-    return JSONResponse(body.model_dump(), status, media_type=PROBLEM)
+    return JSONResponse(body.model_dump(), status, headers, media_type=PROBLEM)
 
 
 def unhandled(request: Request, error: Exception) -> Response:
@@ -139,9 +142,7 @@ def _http(request: Request, error: Exception) -> Response:
     elif detail == HTTPStatus(error.status_code).phrase:
         # The router's own text.
         detail = "there is nothing at this path; see /docs for those there are"
-    response = problem(request, error.status_code, "Request refused", detail)
-    response.headers.update(headers)
-    return response
+    return problem(request, error.status_code, "Request refused", detail, headers)
 
 
 def _methods(request: Request) -> list[str]:

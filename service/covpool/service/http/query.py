@@ -20,7 +20,8 @@ async def only_known(request: Request) -> None:
     if not sent:
         return
     names = _declared(request)
-    errors = [_error(name, f"is no parameter here; {_choice(names)}") for name in sent if name not in names]
+    choice = f"there is {', '.join(names)}" if names else "this route takes none"
+    errors = [_error(name, f"is no parameter here; {choice}") for name in sent if name not in names]
     errors += [
         _error(name, "is given more than once; give it once")
         for name, times in sent.items()
@@ -35,10 +36,6 @@ def _declared(request: Request) -> list[str]:
     path: str = request.scope["route"].path_format
     operation: dict[str, Any] = request.app.openapi()["paths"].get(path, {}).get(request.method.lower(), {})
     return sorted(field["name"] for field in operation.get("parameters", []) if field["in"] == "query")
-
-
-def _choice(names: list[str]) -> str:
-    return f"there is {', '.join(names)}" if names else "this route takes none"
 
 
 def _error(name: str, message: str) -> dict[str, Any]:

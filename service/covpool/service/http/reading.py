@@ -6,15 +6,14 @@ because JSON objects and forms silently keep the last of two equal names.
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Any, NoReturn, TypeVar
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 B = TypeVar("B", bound=BaseModel)
@@ -59,7 +58,15 @@ async def read_json_or_fasta(request: Request, kind: type[B]) -> tuple[B, bytes 
 
 
 async def _read_form(request: Request, kind: type[B]) -> tuple[B, bytes]:
-    async with _form(request) as form:
+    try:
+        form = await request.form(max_files=1, max_fields=_MOST_FIELDS, max_part_size=_LONGEST_FIELD)
+    except HTTPException as error:
+        raise HTTPException(
+            error.status_code,
+            f"the form cannot be read ({error.detail}); send one file, the FASTA file itself, in the field "
+            f"'fasta', and options as short fields ({_AS_A_FILE})",
+        ) from None
+    try:
         items = form.multi_items()
         twice = [name for name, times in Counter(name for name, _ in items).items() if times > 1]
         if twice:
@@ -72,21 +79,6 @@ async def _read_form(request: Request, kind: type[B]) -> tuple[B, bytes]:
                 422, f"fasta: no file was sent; send the FASTA file in this field ({_AS_A_FILE})"
             )
         return options, await file.read()
-
-
-@asynccontextmanager
-async def _form(request: Request) -> AsyncIterator[FormData]:
-    opened = request.form(max_files=1, max_fields=_MOST_FIELDS, max_part_size=_LONGEST_FIELD)
-    try:
-        form = await opened.__aenter__()
-    except HTTPException as error:
-        raise HTTPException(
-            error.status_code,
-            f"the form cannot be read ({error.detail}); send one file, the FASTA file itself, in the field "
-            f"'fasta', and options as short fields ({_AS_A_FILE})",
-        ) from None
-    try:
-        yield form
     finally:
         await form.close()
 

@@ -51,7 +51,7 @@ class StorageWatch:
 
     def __init__(self, store: Store, *, write: bool) -> None:
         self._store, self._write = store, write
-        self._found: Outage | None = None
+        self._outage: Outage | None = None
         # Why they cannot be written, and when that was tested.
         self._writable: str | None = _UNKNOWN
         self._probed = 0.0
@@ -64,24 +64,24 @@ class StorageWatch:
             if self._began is not None:
                 if time.monotonic() > self._began + ANSWER_S:
                     self._report("store: does not answer")
-                return self._found
+                return self._outage
             self._began = time.monotonic()
         what = self._unread() or (self._unwritten() if self._write else None)
         with self._lock:
             self._began = None
             self._report(what)
-            return self._found
+            return self._outage
 
     def _report(self, what: str | None) -> None:
         if what is None:
-            if self._found is not None:
-                log.warning("storage works again: %s is over", self._found)
-            self._found = None
-        elif self._found is None:
-            self._found = Outage(what, datetime.now(UTC))
-            log.error("storage: %s", self._found)
+            if self._outage is not None:
+                log.warning("storage works again: %s is over", self._outage)
+            self._outage = None
+        elif self._outage is None:
+            self._outage = Outage(what, datetime.now(UTC))
+            log.error("storage: %s", self._outage)
         else:
-            self._found = Outage(what, self._found.since)
+            self._outage = Outage(what, self._outage.since)
 
     def _unread(self) -> str | None:
         try:

@@ -5,7 +5,6 @@ from covpool.service.queue.leases import TaskLeases as TaskLeases
 from covpool.service.queue.values import FitTask as FitTask
 from covpool.service.queue.values import Job as Job
 from covpool.service.queue.values import Leased as Leased
-from covpool.service.queue.values import Priority as Priority
 from covpool.service.queue.values import Progress as Progress
 from covpool.service.queue.values import Record as Record
 from covpool.service.queue.values import RejectedRecord as RejectedRecord
@@ -14,3 +13,4 @@ from covpool.service.queue.values import Stats as Stats
 from covpool.service.queue.values import Task as Task
 from covpool.service.queue.values import WorkerState as WorkerState
 from covpool.service.queue.workers import Workers as Workers
+from covpool.service.schemas import Priority as Priority

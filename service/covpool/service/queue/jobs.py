@@ -15,8 +15,8 @@ from sqlalchemy.engine import Connection
 from covpool.service.errors import JobNotFoundError
 from covpool.service.queue.submitting import add_tasks
 from covpool.service.queue.tables import TABLES, jobs, lock, records, tasks
-from covpool.service.queue.values import LIVE, Job, Priority, Progress, Record, RejectedRecord, Request, Stats
-from covpool.service.schemas import RecordState
+from covpool.service.queue.values import LIVE, Job, Progress, Record, RejectedRecord, Request, Stats
+from covpool.service.schemas import Priority, RecordState
 from covpool.store.catalog.catalog import ready_among
 from covpool.store.catalog.rooms import with_tables
 from covpool.store.catalog.tables import READY, entries

@@ -7,7 +7,8 @@ from sqlalchemy.engine import Connection
 
 from covpool.service.queue.tables import MOST_VALUES, lock, tasks
 from covpool.service.queue.task_rows import ANEW, packed, task_row
-from covpool.service.queue.values import LIVE, PRIORITIES, Priority, Request
+from covpool.service.queue.values import LIVE, PRIORITIES, Request
+from covpool.service.schemas import Priority
 from covpool.store.catalog.catalog import ready_among
 from covpool.store.database.database import Database, seconds
 from covpool.store.database.inserts import insert_if_absent, insert_or_update

@@ -35,7 +35,7 @@ tasks = sa.Table(
     sa.Column("length", sa.BigInteger, nullable=False),
     # tokens, over all layers and strands
     sa.Column("cost", sa.BigInteger, nullable=False),
-    # Layers and region classes as JSON, and the key of the first result; null where the task's own key is
+    # Layers and selections as JSON, and the key of the first result; null where the task's own key is
     # all it computes. The request, where it is a fit.
     sa.Column("asks", sa.Text),
     sa.Column("first_result", sa.String(64)),

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from covpool.extractor.extraction.regions import Region
 from covpool.extractor.extraction.workload import Workload
-from covpool.service.queue.values import PRIORITIES, Priority, Request
+from covpool.service.queue.values import PRIORITIES, Request
+from covpool.service.schemas import Priority
 from covpool.store.values.keys import Recipe, canonical_json, sha256
 
 #: Columns of a task that a new submission sets anew when the task had ended.

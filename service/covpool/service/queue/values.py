@@ -4,17 +4,16 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from covpool.extractor.extraction.regions import WHOLE, Region
 from covpool.extractor.extraction.workload import Workload
 from covpool.extractor.models.models import Model
-from covpool.service.schemas import RecordState, State
+from covpool.service.schemas import Priority, RecordState, State
 from covpool.store.values.keys import MomentsKey, Recipe, canonical_json, sha256
 
-#: Interactive requests come before bulk ones; the table holds the position.
-Priority = Literal["interactive", "bulk"]
-PRIORITIES: tuple[Priority, ...] = ("interactive", "bulk")
+#: The most urgent first; the table holds the position.
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 #: States of tasks that have not ended.
 LIVE: tuple[Literal["queued", "running"], ...] = ("queued", "running")
 

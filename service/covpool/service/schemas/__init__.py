@@ -39,6 +39,7 @@ from covpool.service.schemas.wire import NPY as NPY
 from covpool.service.schemas.wire import PROBLEM as PROBLEM
 from covpool.service.schemas.wire import SAFETENSORS as SAFETENSORS
 from covpool.service.schemas.wire import STORED as STORED
+from covpool.service.schemas.wire import Priority as Priority
 from covpool.service.schemas.wire import RecordState as RecordState
 from covpool.service.schemas.wire import State as State
 from covpool.service.schemas.wire import Strand as Strand

@@ -158,7 +158,7 @@ class Bottleneck(Body):
 
 
 class BottleneckFit(Body):
-    """A fit, and what came of it."""
+    """State of a fit, and its bottleneck."""
 
     name: str
     state: State
@@ -190,7 +190,7 @@ class Genome(Body):
     contigs: dict[str, int] = Field(description="lengths in bp by name")
     aliases: dict[str, str] = Field(description="other names of contigs")
     circular: list[str] = Field(description="contigs that are circular")
-    release: str = Field(description="of the annotation, as its makers call it")
+    release: str = Field(description="of the annotation, as its publisher names it")
     annotation_digest: str | None = Field(description="SHA-256 of the annotation file; null without one")
     report: list[Repair] = Field(description="what of the annotation was repaired or skipped")
 
@@ -230,7 +230,7 @@ class IndexEntry(Body):
     model: str
     layer: str
     strand: Strand
-    selection: str = Field(description="class of bases; whole unless a region class was asked for")
+    selection: str = Field(description="class of bases; whole unless another was requested")
     created: datetime
     namespace: str = Field(description="group below `/zarr` that holds the arrays")
     row: int = Field(description="row of those arrays")

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from covpool.service.schemas.wire import MOST_KEYS, Body, Strand
+from covpool.service.schemas.wire import MOST_KEYS, Body, Priority, Strand
 
 _NO_TOKENS = (
     "holds token numbers, which say nothing of DNA here: send each sequence as text, and turn off the "
@@ -62,9 +62,7 @@ class JobRequest(ExtractionOptions):
         "a region on '-' is read as its reverse complement.",
         examples=["NC_000913.3:336-2799:+"],
     )
-    priority: Literal["interactive", "bulk"] = Field(
-        "bulk", description="interactive comes first; an embedding request always is"
-    )
+    priority: Priority = Field("bulk", description="interactive comes first; an embedding request always is")
     pooling: str | None = Field(
         None,
         description="How the records are going to be embedded, as in an embedding request: checked before "
@@ -78,19 +76,19 @@ class JobRequest(ExtractionOptions):
 
     @field_validator("input", mode="before")
     @classmethod
-    def _is_text(cls, given: Any) -> Any:
-        if given is None or isinstance(given, str):
-            return given
-        many = given if isinstance(given, list) else [given]
-        if isinstance(given, list) and all(isinstance(one, str) for one in many):
-            return given
-        if any(isinstance(one, int | list) for one in many):
+    def _is_text(cls, value: Any) -> Any:
+        if value is None or isinstance(value, str):
+            return value
+        items = value if isinstance(value, list) else [value]
+        if isinstance(value, list) and all(isinstance(item, str) for item in items):
+            return value
+        if any(isinstance(item, int | list) for item in items):
             raise PydanticCustomError("tokens", _NO_TOKENS)
         raise PydanticCustomError("no_text", "send one sequence as text, a list of them, or FASTA text")
 
 
 class GenomeRequest(ModelOptions):
-    """Every gene of a registered assembly, by region class, as one job whose records are the genes."""
+    """Every gene of a registered assembly, by selection, as one job whose records are the genes."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -116,7 +114,7 @@ class GenomeRequest(ModelOptions):
     regions: list[str] = Field(
         ["whole"],
         min_length=1,
-        description="Classes of bases that get moments of their own; `whole` is the gene with its flanks.",
+        description="Selections (classes of bases) to compute; `whole` is the gene with its flanks.",
     )
     flank: int = Field(0, ge=0, description="Bases to read on either side, as far as the contig goes.")
 
@@ -163,15 +161,19 @@ class BottleneckRequest(ExtractionOptions):
     # Read by the framework, which would take 0 for false and true for 1.
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,128}$", description="what requests will call it")
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,128}$", description="its name in requests")
     method: str = Field(
         "eigenvectors", description="how it is fitted, as in `covpool train-bottleneck --method`"
     )
     k: int = Field(16, ge=1, le=4096, description="side of M, or number of scores")
     job: str | None = Field(None, description="train on the records of this job, in their order")
     scaling: Literal["rms", "none"] | None = Field(None, description="of features before the fit")
-    features: str | None = Field(None, description="plain kind that scores are taken of; root when omitted")
-    directions: int | None = Field(None, ge=1, description="project a wide layer to so many first")
+    features: str | None = Field(
+        None, description="plain kind that the scores are computed from; root if omitted"
+    )
+    directions: int | None = Field(
+        None, ge=1, description="number of directions to project a wide layer to first"
+    )
     epochs: int | None = Field(None, ge=1, le=10_000, description="of methods that take steps")
     learning_rate: float | None = Field(None, gt=0, allow_inf_nan=False, description="of the same")
     seed: int | None = Field(None, ge=0, le=2**32 - 1, description="of random initial values and orders")

@@ -5,6 +5,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 Strand = Literal["+", "-", "both"]
+#: Interactive tasks come before bulk ones.
+Priority = Literal["interactive", "bulk"]
 #: Of a job.
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 #: Of a record: a task whose attempts are used up is quarantined, with its last error.

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from covpool.extractor.errors import SequenceError
 from covpool.extractor.models.models import untrained_notice
-from covpool.extractor.models.options import Options
 from covpool.service.assemblies.plan import ALL_CLASSES, Locus, Plan, locus_of, make_plan
 from covpool.service.assemblies.registrations import Registration
 from covpool.service.assemblies.registry import Genomes
@@ -18,7 +17,7 @@ from covpool.service.queue import RejectedRecord, Request
 from covpool.service.schemas import GenomeRequest
 from covpool.service.settings import Settings
 from covpool.service.submission.served import Served
-from covpool.service.submission.submission import Submission
+from covpool.service.submission.submission import Submission, options_of
 from covpool.store.store import Store
 
 
@@ -37,12 +36,7 @@ def plan_genome(
     assembly = genomes.get(request.assembly)
     model = served.model(request.model)
     named = {model.layer(name).name for name in request.layers or (None,)}
-    options = Options(
-        strand=request.strand,
-        skip_tokens=request.skip_tokens,
-        condition=request.species or "",
-        beyond_context=request.beyond_context,
-    )
+    options = options_of(request)
     model.check_condition(options.condition)
     if unknown := [name for name in request.regions if name not in ALL_CLASSES]:
         raise RequestError(f"regions: {unknown[0]!r} is not one of {', '.join(ALL_CLASSES)}")
@@ -101,7 +95,7 @@ def _loci(genomes: Genomes, assembly: Registration, *, flank: int, asked: frozen
         gene = registered.gene
         if unknown := registered.unknown(classes):
             raise RequestError(
-                f"{assembly.name}: was registered before {', '.join(unknown)} was known; register it anew "
+                f"{assembly.name}: was registered before {', '.join(unknown)} was known; register it again "
                 "(covpool genome add), or leave it out"
             )
         locus = locus_of(

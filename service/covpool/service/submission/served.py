@@ -140,8 +140,7 @@ class Served:
         except PoolingError as error:
             raise RequestError(str(error)) from error
         try:
-            named.require(recipe)
-            self._require_width(named, recipe)
+            self._require(named, recipe)
         except BottleneckError as error:
             raise BottleneckError(f"{error}: {self._choices(recipe)}") from error
         return named
@@ -181,14 +180,14 @@ class Served:
 
     def _fits(self, bottleneck: FittedPooling, recipe: Recipe) -> bool:
         try:
-            bottleneck.require(recipe)
-            self._require_width(bottleneck, recipe)
+            self._require(bottleneck, recipe)
         except BottleneckError:
             return False
         return True
 
-    def _require_width(self, named: Pooling, recipe: Recipe) -> None:
-        """Refuse a pooling of another width: a bottleneck made by hand may have no recipe."""
+    def _require(self, named: Pooling, recipe: Recipe) -> None:
+        """Refuse a pooling of other moments, or of another width: one made by hand may have no recipe."""
+        named.require(recipe)
         width = self.width(recipe)
         for part in named.parts:
             if isinstance(part, FittedPooling) and width not in (None, part.width):

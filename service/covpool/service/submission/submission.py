@@ -16,7 +16,7 @@ from covpool.extractor.sequences.sequences import Sequence as Bases
 from covpool.extractor.sequences.sequences import normalise
 from covpool.service.errors import RequestError
 from covpool.service.queue import RejectedRecord, Request
-from covpool.service.schemas import ExtractionOptions
+from covpool.service.schemas import ExtractionOptions, ModelOptions
 from covpool.service.settings import Settings
 from covpool.service.submission.served import Served
 from covpool.store.values.keys import Recipe
@@ -75,12 +75,7 @@ def prepare(
         SequenceError: the options leave no token of any sequence, or all are longer than the model takes.
     """
     model = served.model(request.model)
-    options = Options(
-        strand=request.strand,
-        skip_tokens=request.skip_tokens,
-        condition=request.species or "",
-        beyond_context=request.beyond_context,
-    )
+    options = options_of(request)
     recipe = model.recipe(request.layer, options, dtype=settings.dtype)
     layer = model.layer(request.layer)
     requests = [_request(sequence, recipe, model, layer, options) for sequence in sequences]
@@ -88,6 +83,16 @@ def prepare(
     if len(rejected) == len(requests):
         raise SequenceError(rejected[0].error)
     return Submission(recipe, requests, [*_notices(sequences, model)])
+
+
+def options_of(request: ModelOptions) -> Options:
+    """The options of a request, other than model and layer."""
+    return Options(
+        strand=request.strand,
+        skip_tokens=request.skip_tokens,
+        condition=request.species or "",
+        beyond_context=request.beyond_context,
+    )
 
 
 def require_options_of(recipe: Recipe, request: ExtractionOptions) -> None:
@@ -109,7 +114,7 @@ def require_options_of(recipe: Recipe, request: ExtractionOptions) -> None:
         if name in request.model_fields_set and getattr(request, name) not in (value, None):
             raise RequestError(
                 f"{name}: the job was submitted with {value!r}, which holds; leave it out, or submit the "
-                "sequences anew"
+                "sequences again"
             )
 
 

@@ -1,4 +1,4 @@
-"""Fitted poolings: what every one of them carries, and the versioned safetensors file it lives in.
+"""Fitted poolings: their common fields, and their versioned safetensors files.
 
 File: safetensors with the tensors of its kind and text metadata `covpool_pooling` (file version), `kind`,
 `name`, `settings` (what its kind needs apart from tensors), `recipe` (empty for one made by hand) and `fit`,
@@ -42,7 +42,7 @@ class FittedPooling(ABC):
     recipe: Recipe | None = None
     fit: Mapping[str, Any] = field(default_factory=dict)
 
-    #: The word that names the class in files.
+    #: Name of the class in files.
     kind: ClassVar[str]
     #: A fitted embedding goes to a probe as it is: its directions are ordered by how much they carry, and
     #: z-scoring them blows up noise.
@@ -56,7 +56,7 @@ class FittedPooling(ABC):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over all that is loaded: it tells which of several of one name made an embedding."""
+        """SHA-256 over all fitted values; poolings of one name differ in it."""
         tensors = {
             name: [list(tensor.shape), str(tensor.dtype), sha256(np.ascontiguousarray(tensor).tobytes())]
             for name, tensor in self.tensors().items()
@@ -111,7 +111,7 @@ class FittedPooling(ABC):
         """The fitted arrays by attribute name."""
 
     def settings(self) -> Mapping[str, str]:
-        """What the kind needs apart from tensors, by attribute name."""
+        """Values of the kind other than tensors, by attribute name."""
         return {}
 
     def require_width(self, moments: Moments) -> None:
@@ -200,7 +200,7 @@ def check_name(name: str) -> None:
 
 
 def kind_of(path: Path) -> str:
-    """The kind that a file says it holds; empty when it says none.
+    """The kind stated in a file; empty if none is stated.
 
     Raises:
         BottleneckError: it is not readable.

@@ -28,7 +28,7 @@ class Pooling(Protocol):
 
     @property
     def name(self) -> str:
-        """What requests and tables call it."""
+        """Its name in requests and tables."""
 
     @property
     def standardise(self) -> bool:
@@ -36,7 +36,7 @@ class Pooling(Protocol):
 
     @property
     def parts(self) -> "tuple[Pooling, ...]":
-        """What is joined; itself alone for one that joins nothing."""
+        """The joined poolings; itself if it joins none."""
 
     def size(self, width: int) -> int:
         """Numbers in the embedding of moments of `width` features."""
@@ -48,7 +48,7 @@ class Pooling(Protocol):
         """One name per number of the flattened embedding of moments of `width` features."""
 
     def require(self, recipe: Recipe) -> None:
-        """Refuse moments of a recipe it was not made for."""
+        """Refuse moments of a recipe that it does not fit."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class PlainPooling:
 
 @dataclass(frozen=True)
 class JoinedPooling:
-    """Several poolings side by side, each left as it is; `parts` tells a probe where one ends."""
+    """Several poolings side by side, unchanged; `parts` shows a probe where each ends."""
 
     parts: tuple[Pooling, ...]
 
@@ -106,7 +106,7 @@ class JoinedPooling:
 
     @property
     def standardise(self) -> bool:
-        """Whether every part should be z-scored; a probe that finds False asks the parts."""
+        """Whether every part should be z-scored; if False, each part has its own value."""
         return all(part.standardise for part in self.parts)
 
     def size(self, width: int) -> int:

@@ -55,7 +55,7 @@ class LinearScores(FittedPooling):
 
     @property
     def ordered(self) -> bool:
-        """Whether the first n scores are those of a fit with k = n: then the fit tells what each one adds."""
+        """Whether the first n scores are those of a fit with k = n, for every n."""
         return "curve" in self.fit
 
     @property

@@ -1,7 +1,7 @@
-"""Whole files: written under a temporary name and renamed in one step, readable as the umask says.
+"""Whole files: written under a temporary name and renamed in one step, with the permissions of the umask.
 
-Files that a store, a fit or an export makes are there to be shared; a temporary file of the standard library
-or of safetensors is its owner's alone.
+Other users must be able to read them; temporary files of the standard library and of safetensors are
+readable by their owner only.
 """
 
 import errno
@@ -13,15 +13,15 @@ from uuid import uuid4
 
 from covpool.store.errors import LocationError
 
-#: What an unfinished file ends in; zarr gives its own the same.
+#: Suffix of an unfinished file; zarr uses the same.
 PARTIAL = ".partial"
 
-#: What file systems without hard links say.
+#: Errors of file systems without hard links.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 def write_whole(path: str | Path, *parts: bytes | memoryview) -> None:
-    """Replace the file by the parts, one after the other; another reads the old one or the new one.
+    """Replace the file by the parts in order; other processes read the old file or the new one.
 
     Raises:
         OSError: the disk is full, or the directory is missing or not writable; the old file is as it was.
@@ -30,13 +30,13 @@ def write_whole(path: str | Path, *parts: bytes | memoryview) -> None:
         try:
             os.replace(partial, path)
         except FileNotFoundError:
-            # A file server whose first answer was lost has renamed it already.
+            # The file server renamed it, and its answer was lost.
             if not (os.path.exists(path) and _holds(path, parts)):
                 raise
 
 
 def write_streamed(path: str | Path, parts: Iterable[bytes]) -> None:
-    """As `write_whole`, of parts that are not in memory together; when taking them fails, nothing is written.
+    """As `write_whole`, for parts from an iterator; if the iterator fails, nothing is written.
 
     Raises:
         OSError: as for `write_whole`.
@@ -46,7 +46,7 @@ def write_streamed(path: str | Path, parts: Iterable[bytes]) -> None:
 
 
 def create_whole(path: str | Path, *parts: bytes | memoryview) -> bool:
-    """Make a file of the parts, unless one is there, which stays; of several who do so at once one does.
+    """Create a file from the parts; an existing file stays. Of concurrent calls, one creates it.
 
     Returns:
         Whether the file holds the parts now.
@@ -56,7 +56,7 @@ def create_whole(path: str | Path, *parts: bytes | memoryview) -> bool:
     """
     with _aside(path, parts) as partial:
         try:
-            # A second name is given only where there is none; a rename would replace.
+            # A hard link never replaces an existing file; a rename would.
             os.link(partial, path)
         except FileExistsError:
             return _holds(path, parts)
@@ -77,7 +77,7 @@ def _aside(path: str | Path, parts: Iterable[bytes | memoryview]) -> Iterator[st
         with open(partial, "wb", buffering=0) as file:
             for part in parts:
                 left = memoryview(part)
-                # A disk that fills up takes what it can, and refuses the rest.
+                # A disk that fills up accepts only a part.
                 while left:
                     left = left[file.write(left) :]
         yield partial
@@ -93,10 +93,10 @@ def _holds(path: str | Path, parts: tuple[bytes | memoryview, ...]) -> bool:
 
 @contextmanager
 def new_file(target: Path) -> Iterator[Path]:
-    """Where a library writes a file that is to appear as `target` when the body has run.
+    """A temporary path to write to, renamed to `target` at the end.
 
     Raises:
-        LocationError: the file is there already.
+        LocationError: the file exists.
     """
     if target.exists():
         raise LocationError(f"{target}: is there already; remove it or name another")

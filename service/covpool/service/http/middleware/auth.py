@@ -1,6 +1,7 @@
 """Auth: bearer tokens, rates and body size, before any route sees the request."""
 
 import math
+from functools import partial
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -42,49 +43,37 @@ class Auth:
 
     async def _refusal(self, request: Request) -> Response | None:
         tokens: Tokens = request.app.state.context.tokens
-        if tokens.stale:
-            needed = await run_in_threadpool(lambda: tokens.needed)
-        else:
-            needed = tokens.needed
-        token = await self._token(request, tokens)
+        # The look-up reads the database only if the cached table is stale.
+        look_up = partial(_looked_up, request, tokens)
+        needed, token = await run_in_threadpool(look_up) if tokens.stale else look_up()
         if needed and token is None:
             return _unknown(request)
         request.scope["covpool.token"] = token
         caller = token.id if token else request.client.host if request.client else ""
         if wait := self._rates.wait_s(caller):
-            response = problems.problem(
-                request,
-                429,
-                "Too many requests",
-                f"come again in {math.ceil(wait)} s, or send more at a time",
-            )
-            response.headers["Retry-After"] = str(math.ceil(wait))
-            return response
+            again = str(math.ceil(wait))
+            detail = f"come again in {again} s, or send more at a time"
+            return problems.problem(request, 429, "Too many requests", detail, {"Retry-After": again})
         length = request.headers.get("content-length", "")
         if length.isdecimal() and int(length[:19]) > self._max_body:
             return problems.problem(request, 413, "Body too large", _too_large(self._max_body))
         return None
 
-    async def _token(self, request: Request, tokens: Tokens) -> Token | None:
-        kind, _, text = request.headers.get("authorization", "").partition(" ")
-        if kind.lower() != "bearer" or not text.strip():
-            return None
-        if tokens.stale:
-            return await run_in_threadpool(tokens.find, text.strip())
-        return tokens.find(text.strip())
+
+def _looked_up(request: Request, tokens: Tokens) -> tuple[bool, Token | None]:
+    """Whether requests need a token, and the valid token of this request."""
+    kind, _, text = request.headers.get("authorization", "").partition(" ")
+    is_bearer = kind.lower() == "bearer" and bool(text.strip())
+    return tokens.needed, tokens.find(text.strip()) if is_bearer else None
 
 
 def _unknown(request: Request) -> Response:
     sent = "authorization" in request.headers
-    response = problems.problem(
-        request,
-        401,
-        "Token needed",
-        ("the token is unknown or revoked; " if sent else "this service asks for a token; ")
-        + "send 'Authorization: Bearer …' with one made by `covpool token create`",
+    why = "the token is unknown or revoked" if sent else "this service asks for a token"
+    detail = f"{why}; send 'Authorization: Bearer …' with one made by `covpool token create`"
+    return problems.problem(
+        request, 401, "Token needed", detail, {"WWW-Authenticate": 'Bearer realm="covpool"'}
     )
-    response.headers["WWW-Authenticate"] = 'Bearer realm="covpool"'
-    return response
 
 
 def _limited(receive: Receive, most: int) -> Receive:

@@ -1,7 +1,22 @@
-"""Queue rows as wire bodies."""
+"""Answers that several routes send: jobs, pages of lists in memory, and notices of deprecated fields."""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Query
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
 from covpool.service import schemas
 from covpool.service.queue import Job, Progress
+
+P = TypeVar("P", schemas.BottleneckPage, schemas.GenomePage, schemas.ModelPage)
+
+After = Annotated[str | None, Query(max_length=256, description="`next` of the page before")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="entries of a page")]
+
+#: When `bottleneck` became another spelling of `pooling`, as RFC 9745 writes it: 27 November 2026.
+_SINCE = "@1795737600"
 
 
 def job_body(job: Job, progress: Progress, tokens_per_s: float) -> schemas.Job:
@@ -21,3 +36,31 @@ def job_body(job: Job, progress: Progress, tokens_per_s: float) -> schemas.Job:
         records=[schemas.JobRecord.model_validate(record, from_attributes=True) for record in job.records],
         notices=job.notices,
     )
+
+
+def page_after(kind: type[P], bodies: Sequence[Any], after: str | None, limit: int) -> P:
+    """The page of up to `limit` bodies after the body named `after`.
+
+    Raises:
+        HTTPException: 404, no body has this name.
+    """
+    names, start = [body.name for body in bodies], 0
+    if after is not None:
+        if after not in names:
+            raise HTTPException(404, f"after={after!r}: no entry is called so; begin again without it")
+        start = names.index(after) + 1
+    end = start + limit
+    return kind(data=list(bodies[start:end]), next=names[end - 1] if end < len(names) else None)
+
+
+def deprecations(request: schemas.JobRequest) -> Iterator[str]:
+    """A notice for each deprecated field of a request."""
+    if request.bottleneck is not None:
+        yield "'bottleneck' is deprecated: give the name as 'pooling'"
+
+
+def deprecated(request: schemas.JobRequest, response: Response) -> Response:
+    """The response, with the header `Deprecation` if the request has a deprecated field."""
+    if any(deprecations(request)):
+        response.headers["Deprecation"] = _SINCE
+    return response

@@ -12,29 +12,20 @@ from covpool.service.http.negotiation import UnsatisfiableRange, byte_range, is_
 IMMUTABLE = "public, max-age=31536000, immutable"
 
 
-def conditional(request: Request, headers: Mapping[str, str]) -> Response | None:
-    """304 if the client already has the representation of this entity tag."""
-    if is_unchanged(request.headers.get("if-none-match"), headers["ETag"]):
-        return Response(status_code=304, headers=dict(headers))
-    return None
-
-
 def wanted_range(request: Request, tag: str, size: int) -> tuple[int, int] | Response | None:
     """[start, end) asked for, None for the whole, or the refusal of a range that begins after the end."""
     try:
         return byte_range(request.headers.get("range"), request.headers.get("if-range"), tag, size)
     except UnsatisfiableRange:
-        response = problems.problem(
-            request, 416, "No such range", f"there are {size:,} bytes; ask for a range that begins before"
-        )
-        response.headers["Content-Range"] = f"bytes */{size}"
-        return response
+        detail = f"there are {size:,} bytes; ask for a range that begins before"
+        headers = {"Content-Range": f"bytes */{size}"}
+        return problems.problem(request, 416, "No such range", detail, headers)
 
 
 def in_bytes(request: Request, body: bytes, media_type: str, headers: Mapping[str, str]) -> Response:
     """304, 206, 416 or 200 with these bytes; `headers` hold the entity tag."""
-    if (unchanged := conditional(request, headers)) is not None:
-        return unchanged
+    if is_unchanged(request.headers.get("if-none-match"), headers["ETag"]):
+        return Response(status_code=304, headers=dict(headers))
     part = wanted_range(request, headers["ETag"], len(body))
     if isinstance(part, Response):
         return part

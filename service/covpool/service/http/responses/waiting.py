@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from covpool.service.errors import NotReadyError
 from covpool.service.http.context import Context, Service
-from covpool.service.queue import Job, Progress
+from covpool.service.queue import Job
 
 _LONGEST_PAUSE_S = 1.0
 
@@ -81,12 +81,6 @@ def _preference(
 Preferred = Annotated[Preference, Depends(_preference)]
 
 
-def _count(context: Context, progress: Progress) -> None:
-    done = progress.counts.get("done", 0)
-    missing = progress.counts.get("queued", 0) + progress.counts.get("running", 0)
-    context.metrics.looked_up("moments", hits=done, misses=missing)
-
-
 async def wait_for(context: Context, job: str, seconds: float) -> Job:
     """The job when it has ended, or its state after `seconds` or when the service stops."""
     deadline, pause, first = time.monotonic() + seconds, context.settings.poll_s, True
@@ -94,8 +88,9 @@ async def wait_for(context: Context, job: str, seconds: float) -> Job:
         progress = await run_in_threadpool(context.queue.progress, job)
         if first:
             # Records cached at submission are done already.
-            first = False
-            _count(context, progress)
+            first, counts = False, progress.counts
+            missing = counts.get("queued", 0) + counts.get("running", 0)
+            context.metrics.looked_up("moments", hits=counts.get("done", 0), misses=missing)
         left = min(deadline - time.monotonic(), context.shutdown.left_s)
         if progress.ended or left <= 0:
             return await run_in_threadpool(context.queue.job, job)

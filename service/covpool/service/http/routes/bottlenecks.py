@@ -6,7 +6,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from covpool.extractor.fitting.fits import METHODS
-from covpool.extractor.models.options import Options
 from covpool.service import schemas
 from covpool.service.database.tokens import allow
 from covpool.service.errors import RequestError
@@ -14,8 +13,8 @@ from covpool.service.fitting.fits import Fit
 from covpool.service.http.context import Context, Service
 from covpool.service.http.openapi import body_of, refusals
 from covpool.service.http.reading import read_json
-from covpool.service.http.responses.pages import After, Limit, page_after
-from covpool.service.submission.submission import require_options_of
+from covpool.service.http.responses.answers import After, Limit, page_after
+from covpool.service.submission.submission import options_of, require_options_of
 from covpool.store.poolings.fitted import FittedPooling, check_name
 from covpool.store.poolings.kinds import pooling
 
@@ -30,10 +29,9 @@ _SETTINGS = schemas.BottleneckRequest.model_fields.keys() - {
 
 @router.get("", summary="Bottlenecks", responses=refusals(404), dependencies=[allow("read")])
 def bottlenecks(context: Service, after: After = None, limit: Limit = 100) -> schemas.BottleneckPage:
-    """Every bottleneck served here; fits that wait or failed are found by their names."""
-    body = [_body(bottleneck) for bottleneck in context.served.every_bottleneck().values()]
-    page, following = page_after([(bottleneck.name, bottleneck) for bottleneck in body], after, limit)
-    return schemas.BottleneckPage(data=page, next=following)
+    """Every bottleneck served here; queued and failed fits have entries under their names only."""
+    bodies = [_body(bottleneck) for bottleneck in context.served.every_bottleneck().values()]
+    return page_after(schemas.BottleneckPage, bodies, after, limit)
 
 
 @router.post(
@@ -70,14 +68,8 @@ def _submitted(request: schemas.BottleneckRequest, context: Context) -> schemas.
         recipe = context.queue.job(request.job).recipe
         require_options_of(recipe, request)
     else:
-        options = Options(
-            strand=request.strand,
-            skip_tokens=request.skip_tokens,
-            condition=request.species or "",
-            beyond_context=request.beyond_context,
-        )
         model = context.served.model(request.model)
-        recipe = model.recipe(request.layer, options, dtype=context.settings.dtype)
+        recipe = model.recipe(request.layer, options_of(request), dtype=context.settings.dtype)
     chosen = {name: value for name in sorted(_SETTINGS) if (value := getattr(request, name)) is not None}
     asked = {
         "name": request.name, "method": request.method, "k": request.k, "recipe": recipe.to_json(),
@@ -86,8 +78,14 @@ def _submitted(request: schemas.BottleneckRequest, context: Context) -> schemas.
     return _state(context.fits.submit(request.name, asked), context)
 
 
-@router.get("/{name}", summary="One bottleneck", responses=refusals(404), dependencies=[allow("read")])
-def one(name: str, context: Service) -> schemas.BottleneckFit:
+@router.get(
+    "/{name}",
+    summary="One bottleneck",
+    responses=refusals(404),
+    dependencies=[allow("read")],
+    operation_id="one_v1_bottlenecks__name__get",
+)
+def bottleneck(name: str, context: Service) -> schemas.BottleneckFit:
     """State of a fit, and the bottleneck once it is served."""
     served = context.served.every_bottleneck().get(name)
     try:

@@ -61,7 +61,7 @@ async def page() -> HTMLResponse:
 
 @router.get("/start.js")
 async def start() -> Response:
-    """What starts it: a script of its own, so that no script within the page need be allowed."""
+    """The script that starts it; a separate file, because the policy allows no inline scripts."""
     return Response(_START, media_type="text/javascript")
 
 

@@ -1,6 +1,7 @@
 """Embeddings from cached moments, computed here in numpy; missing moments become a job."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
@@ -14,7 +15,7 @@ from covpool.service.http.context import Context, Service
 from covpool.service.http.healing import read_whole
 from covpool.service.http.openapi import body_of, refusals
 from covpool.service.http.reading import read_json_or_fasta
-from covpool.service.http.responses.deprecation import deprecated, deprecations
+from covpool.service.http.responses.answers import deprecated, deprecations
 from covpool.service.http.responses.waiting import Preference, Preferred, not_ready, wait_for
 from covpool.service.http.routes.jobs import enqueue, job_response
 from covpool.service.http.threads import compute
@@ -57,30 +58,30 @@ _NOT_READY = refusals(503)[503] | {
 async def embed(request: Request, context: Service, prefer: Preferred) -> Response:
     """Embeddings in the order of the input. What is cached needs the scope read, what is not also submit.
 
-    Waits for missing moments, 30 seconds or as `Prefer: wait=N` says. If they are not there by then, the work
-    goes on, and the answer is 503 with `Retry-After`, so that clients of OpenAI's find the result by trying
-    again; or 202 with the job where the request prefers to wait (`wait=N`) or to follow it (`respond-async`),
-    or names a job itself.
+    Waits for missing moments: 30 seconds, or as `Prefer: wait=N` says. If they are not ready by then, the
+    computation continues, and the answer is 503 with `Retry-After`, so that the retries of OpenAI's clients
+    get the result. It is 202 with the job if the request has `Prefer: wait=N` or `respond-async`, or names a
+    job.
     """
     body, upload = await read_json_or_fasta(request, schemas.EmbeddingRequest)
-    for last in (False, True):
-        answer = await _answered(body, upload, request, context, prefer)
-        if isinstance(answer, Response):
-            return deprecated(body, answer)
-        # A lost matrix is missing now, and is computed like any other.
-        if last or body.job is not None:
-            raise answer
-    raise AssertionError
+    answer_now = partial(_answer_now, body, upload, request, context, prefer)
+    try:
+        answer = await answer_now()
+    except MatrixLostError:
+        if body.job is not None:
+            raise
+        # The lost matrix is missing now, and is computed like any other.
+        answer = await answer_now()
+    return deprecated(body, answer)
 
 
-async def _answered(
+async def _answer_now(
     body: schemas.EmbeddingRequest,
     upload: bytes | None,
     request: Request,
     context: Context,
     prefer: Preference,
-) -> Response | MatrixLostError:
-    """The answer, or the error if matrices turn out to be damaged."""
+) -> Response:
     cached = await run_in_threadpool(_cached_or_queued, body, upload, request, context)
     if isinstance(cached, str):
         job = await wait_for(context, cached, prefer.seconds(DEFAULT_WAIT_S))
@@ -91,10 +92,7 @@ async def _answered(
         cached = await run_in_threadpool(_of_job, job, skip_failed=body.skip_failed)
     else:
         context.metrics.looked_up("moments", hits=len(cached.records), misses=0)
-    try:
-        answer = await compute(_answer, body, cached, context)
-    except MatrixLostError as lost:
-        return lost
+    answer = await compute(_answer, body, cached, context)
     return prefer.applied(Response(answer, media_type="application/json"))
 
 

@@ -1,4 +1,4 @@
-"""Genomes: assemblies whose genes and regions can be asked for by name; all of one's genes as a job."""
+"""Genomes: registered assemblies with their genes; every gene of an assembly as a job."""
 
 from typing import Annotated
 
@@ -14,7 +14,7 @@ from covpool.service.database.tokens import allow
 from covpool.service.http.context import Context, Service
 from covpool.service.http.openapi import body_of, refusals
 from covpool.service.http.reading import read_json
-from covpool.service.http.responses.pages import After, Limit, page_after
+from covpool.service.http.responses.answers import After, Limit, page_after
 from covpool.service.http.responses.waiting import Preferred, wait_for
 from covpool.service.http.routes.jobs import enqueue, job_response, require_room
 from covpool.service.submission.genome_jobs import plan_genome, prepare_genome
@@ -34,7 +34,7 @@ router = APIRouter(prefix="/v1/genomes", tags=["genomes"])
     dependencies=[allow("submit")],
 )
 async def precompute(request: Request, context: Service, prefer: Preferred) -> Response:
-    """Queue what is not cached of every gene, by region class: a job whose records are the genes.
+    """Queue what is not cached of every gene, by selection: a job whose records are the genes.
 
     200 when everything is cached, else 202; the same request is the same job. A gene that cannot be read or
     run is a failed record with the reason. The results of a gene are found by its id, symbol or alias in
@@ -49,13 +49,18 @@ async def precompute(request: Request, context: Service, prefer: Preferred) -> R
 @router.get("", summary="Registered assemblies", responses=refusals(404), dependencies=[allow("read")])
 def genomes(context: Service, after: After = None, limit: Limit = 100) -> schemas.GenomePage:
     """Every registered assembly, by name; `covpool genome add` registers one."""
-    bodies = [(registration.name, _body(registration)) for registration in context.genomes.all()]
-    page, following = page_after(bodies, after, limit)
-    return schemas.GenomePage(data=page, next=following)
+    bodies = [_body(registration) for registration in context.genomes.all()]
+    return page_after(schemas.GenomePage, bodies, after, limit)
 
 
-@router.get("/{assembly}", summary="One assembly", responses=refusals(404), dependencies=[allow("read")])
-def one(assembly: str, context: Service) -> schemas.Genome:
+@router.get(
+    "/{assembly}",
+    summary="One assembly",
+    responses=refusals(404),
+    dependencies=[allow("read")],
+    operation_id="one_v1_genomes__assembly__get",
+)
+def genome(assembly: str, context: Service) -> schemas.Genome:
     """Contigs, their lengths and aliases."""
     return _body(context.genomes.get(assembly))
 
@@ -77,7 +82,7 @@ def genes(
     after: After = None,
     limit: Limit = 100,
 ) -> schemas.GenePage:
-    """Genes by id; with `name` those that go by it, with `region` those that share a base with it."""
+    """Genes by id; with `name` those with this name, with `region` those that overlap it."""
     matches = context.genomes.genes(assembly, called=name, within=region, after=after, limit=limit + 1)
     page = [schemas.Gene.model_validate(gene, from_attributes=True) for gene in matches[:limit]]
     return schemas.GenePage(data=page, next=page[-1].id if len(matches) > limit else None)

@@ -9,7 +9,7 @@ from covpool.service.assemblies.plan import GENE_KINDS
 from covpool.service.database.tokens import allow
 from covpool.service.errors import GenomeUnavailableError, RequestError
 from covpool.service.http.context import Context, Service
-from covpool.service.http.responses.pages import After, Limit
+from covpool.service.http.responses.answers import After, Limit
 from covpool.service.schemas import IndexEntry, IndexPage
 from covpool.store.arrays.schema import ARRAYS, generation_path
 from covpool.store.catalog.names import NamedEntry
@@ -33,10 +33,10 @@ def index(
     after: After = None,
     limit: Limit = 100,
 ) -> IndexPage:
-    """Ready entries in key order, a page at a time; with `name`, those of the genes that go by it.
+    """Ready entries in key order, a page at a time; with `name`, those of the genes with this name.
 
-    What is known to be of other bases than a registered gene of that name has now, as after a change of
-    annotation, is left out and counted as `stale`.
+    Results of other bases than the registered gene of that name has now, as after a change of annotation,
+    are left out and counted as `stale`.
     """
     stale = 0
     if name is not None:

@@ -13,9 +13,7 @@ from covpool.service.errors import QueueFullError
 from covpool.service.http.context import Context, Service
 from covpool.service.http.openapi import body_of, refusals
 from covpool.service.http.reading import read_json_or_fasta
-from covpool.service.http.responses.answers import job_body
-from covpool.service.http.responses.deprecation import deprecated, deprecations
-from covpool.service.http.responses.pages import After
+from covpool.service.http.responses.answers import After, deprecated, deprecations, job_body
 from covpool.service.http.responses.waiting import Preferred, wait_for
 from covpool.service.queue import Job, Priority, RejectedRecord
 from covpool.service.submission.records import sequences_of
@@ -37,7 +35,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
     dependencies=[allow("submit")],
 )
 async def submit(request: Request, context: Service, prefer: Preferred) -> Response:
-    """Queue what is not cached yet. 200 when everything is, else 202; the same request is the same job."""
+    """Queue what is not cached. 200 if everything is, else 202; the same request is the same job."""
     body, upload = await read_json_or_fasta(request, schemas.JobRequest)
     job = await run_in_threadpool(_submit, body, upload, context)
     current = await wait_for(context, job, prefer.seconds(default=0))
@@ -58,8 +56,14 @@ def latest(
     return schemas.JobPage(data=page, next=page[-1].id if len(listed) > limit else None)
 
 
-@router.get("/{job}", summary="One job", responses=refusals(404), dependencies=[allow("read")])
-def one(
+@router.get(
+    "/{job}",
+    summary="One job",
+    responses=refusals(404),
+    dependencies=[allow("read")],
+    operation_id="one_v1_jobs__job__get",
+)
+def job_of(
     job: str,
     context: Service,
     records: Annotated[bool, Query(description="false leaves them out: there may be very many")] = True,
@@ -74,7 +78,7 @@ def one(
 
 @router.delete("/{job}", summary="Cancel a job", responses=refusals(404), dependencies=[allow("submit")])
 def cancel(job: str, context: Service) -> schemas.Job:
-    """End what is queued or running of it and no other job wants; what is done stays cached."""
+    """Cancel its queued and running tasks that no other job shares; finished results stay cached."""
     context.queue.cancel(job)
     current = context.queue.job(job)
     return job_body(current, current.progress, context.workers.tokens_per_s())

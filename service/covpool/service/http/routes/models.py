@@ -8,7 +8,7 @@ from covpool.service import schemas
 from covpool.service.database.tokens import allow
 from covpool.service.http.context import Context, Service
 from covpool.service.http.openapi import refusals
-from covpool.service.http.responses.pages import After, Limit, page_after
+from covpool.service.http.responses.answers import After, Limit, page_after
 
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[allow("read")])
 
@@ -18,13 +18,14 @@ router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[allow("re
 @router.get("/", include_in_schema=False)
 def models(context: Service, after: After = None, limit: Limit = 100) -> schemas.ModelPage:
     """Every model served here, the bundled default first."""
-    body = [_body(model, context) for model in context.served.current_models()]
-    page, following = page_after([(model.name, model) for model in body], after, limit)
-    return schemas.ModelPage(data=page, next=following)
+    bodies = [_body(model, context) for model in context.served.current_models()]
+    return page_after(schemas.ModelPage, bodies, after, limit)
 
 
-@router.get("/{model:path}", summary="One model", responses=refusals(404))
-def one(model: str, context: Service) -> schemas.Model:
+@router.get(
+    "/{model:path}", summary="One model", responses=refusals(404), operation_id="one_v1_models__model__get"
+)
+def model_of(model: str, context: Service) -> schemas.Model:
     """The model of this id; the slashes of a hub id may be written as they are, or as %2F."""
     return _body(context.served.model(model), context)
 

@@ -62,5 +62,5 @@ async def stored_file(path: str, request: Request, context: Service) -> Response
         return Response(None, status, headers | {"Content-Length": str(end - start)}, kind)
     body = await files.read(path, start, end)
     if body is None:
-        raise HTTPException(404, "the file is gone; ask /v1/index anew")
+        raise HTTPException(404, "the file is gone; ask /v1/index again")
     return Response(body, status, headers, kind)

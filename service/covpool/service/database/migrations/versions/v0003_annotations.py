@@ -8,7 +8,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Add the columns, empty: registering an assembly anew fills them."""
+    """Add the columns, empty: registering an assembly again fills them."""
     op.add_column("genomes", sa.Column("circular", sa.Text, nullable=False, server_default="[]"))
     op.add_column("genomes", sa.Column("annotation_digest", sa.String(64)))
     op.add_column("genomes", sa.Column("release", sa.String(255), nullable=False, server_default=""))

@@ -1,4 +1,4 @@
-"""Genes keep the region classes of their bases, so that no request has to read an annotation."""
+"""Genes have the selections of their bases: no request has to read an annotation."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,5 +8,5 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Add the column, empty: registering an assembly anew fills it."""
+    """Add the column, empty: registering an assembly again fills it."""
     op.add_column("genome_genes", sa.Column("classes", sa.Text))

@@ -1,4 +1,4 @@
-"""Tasks may ask for several layers and region classes of their sequence; the costliest are claimed first."""
+"""Tasks may ask for several layers and selections of their sequence; the costliest are claimed first."""
 
 import sqlalchemy as sa
 from alembic import op
