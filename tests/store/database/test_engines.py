@@ -136,7 +136,7 @@ def test_a_connection_lost_while_putting_leaves_nothing_readable(tmp_path: Path,
     key = example_key("a")
     with Store.open(tmp_path, catalog=postgres_url) as store:
         with pytest.raises(CatalogError, match=f"{key}: nothing became readable"):
-            store.put(key, example_moments("a"), also=lambda _: hang_up(postgres_url))
+            store.put(key, example_moments("a"), on_commit=lambda _: hang_up(postgres_url))
         assert key not in store
         store.put(key, example_moments("a"))
         assert store.verify() == []
