@@ -42,9 +42,9 @@ from covpool.store.existence import (
     require_writable_place,
 )
 from covpool.store.standing import declare_outdated, opened_for_writing, outdated
-from covpool.store.storage.durability import Durability, check_durability
 from covpool.store.storage.locations import catalog_url, in_bucket, open_storage
 from covpool.store.storage.objects import Objects
+from covpool.store.storage.whole_files import DURABILITIES, Durability
 from covpool.store.values.keys import MomentsKey
 from covpool.store.values.moments import Moments
 
@@ -105,7 +105,7 @@ class OpenedStore:
             options: of object storage (endpoint, region, access_key_id, secret_access_key, …); what is not
                 named comes from the environment (AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID, …).
             durability: "process", or "power-loss" to flush a directory's chunks and catalog to the disk
-                before `put` returns (see `storage.durability`); object storage and database servers
+                before `put` returns (see `storage.whole_files`); object storage and database servers
                 always do so.
             lost_catalog: accept arrays without a catalog, so that `maintenance.rebuild` can make it again.
             create: False to require an existing store, so that a mistyped path makes none.
@@ -124,7 +124,8 @@ class OpenedStore:
             ValueError: there is no such codec or durability.
         """
         codec_id(codec)
-        check_durability(durability)
+        if durability not in DURABILITIES:
+            raise ValueError(f"durability {durability!r} is unknown; choose {' or '.join(DURABILITIES)}")
         if read_only or not create:
             require_place(location, catalog, lost_catalog=lost_catalog)
         if not read_only:

@@ -9,9 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from covpool.store import CatalogError, LocationError, Store
-from covpool.store.database.database import Database, advisory_lock
+from covpool.store.database.database import Database, advisory_lock, insert_if_absent
 from covpool.store.database.engines import redacted
-from covpool.store.database.inserts import insert_if_absent
 from covpool.store.testing import example_key, example_moments
 from tests.postgres import PASSWORD, PostgresServer
 

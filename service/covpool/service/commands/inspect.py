@@ -20,7 +20,7 @@ from covpool.store.interpretation.neighbours import nearest_neighbours
 from covpool.store.interpretation.pairs import Measure, association, strongest_pairs
 from covpool.store.interpretation.similarity import cosine_matrix, linear_cka, moment_gram
 from covpool.store.interpretation.spectrum import spectrum
-from covpool.store.poolings.files import load_pooling
+from covpool.store.poolings.fitted import load_pooling
 from covpool.store.poolings.kinds import Pooling, pooling
 from covpool.store.store import Store
 from covpool.store.values.keys import MomentsKey

@@ -18,8 +18,7 @@ from covpool.store.catalog.tables import READY, RESERVED, RETIRED, TABLES
 from covpool.store.catalog.tables import entries as _entries
 from covpool.store.catalog.tables import meta as _meta
 from covpool.store.catalog.tables import namespaces as _namespaces
-from covpool.store.database.database import Database, clock, now
-from covpool.store.database.inserts import insert_if_absent
+from covpool.store.database.database import Database, clock, insert_if_absent, now
 from covpool.store.errors import CapacityError, InvalidMomentsError, StoreError
 from covpool.store.values.keys import MomentsKey, Recipe, is_digest
 

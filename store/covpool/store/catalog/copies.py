@@ -12,8 +12,7 @@ from sqlalchemy.engine import Connection
 
 from covpool.store.catalog.ledger import Move, state_of_copy, swap
 from covpool.store.catalog.tables import ABANDONED, BUILDING, READY, USED, copies, entries
-from covpool.store.database.database import Database, now
-from covpool.store.database.inserts import insert_if_absent
+from covpool.store.database.database import Database, insert_if_absent, now
 from covpool.store.errors import StoreError
 
 

@@ -19,8 +19,7 @@ from covpool.store.catalog.catalog import (
 )
 from covpool.store.catalog.entries import Entry, Place
 from covpool.store.catalog.tables import ABANDONED, READY, RESERVED, RETIRED, copies, entries, namespaces
-from covpool.store.database.database import Database, now
-from covpool.store.database.inserts import insert_if_absent
+from covpool.store.database.database import Database, insert_if_absent, now
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,7 @@ from covpool.store.catalog.catalog import entry_of, select_entries
 from covpool.store.catalog.entries import Entry
 from covpool.store.catalog.tables import entries, namespaces, subjects
 from covpool.store.catalog.tables import names as _names
-from covpool.store.database.database import Database
-from covpool.store.database.inserts import insert_if_absent
+from covpool.store.database.database import Database, insert_if_absent
 from covpool.store.values.keys import MomentsKey, canonical_json, is_digest, sha256
 
 #: Longest name, in characters.

@@ -1,13 +1,11 @@
 """What the commands of the store share: which store, which entries, how far they are."""
 
-import json
 import os
 import re
 import time
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import timedelta
 from functools import partial, wraps
 from pathlib import Path
@@ -19,7 +17,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from covpool.store.catalog.entries import Entry
-from covpool.store.maintenance.backup import BackedUp
 from covpool.store.store import Store
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -152,22 +149,6 @@ def selected(
         for entry in entries
         if all(value in (None, getattr(entry.namespace.recipe, field)) for field, value in recipe.items())
     ]
-
-
-def tell_copied(done: BackedUp, target: str, as_json: bool) -> None:
-    """What a backup or restore did.
-
-    Raises:
-        click.exceptions.Exit: with 1, where keys were lost.
-    """
-    if as_json:
-        click.echo(json.dumps({"target": target, **asdict(done)}))
-    else:
-        for problem in done.problems:
-            click.echo(problem.message)
-        click.echo(f"{target}: {done.entries:,} keys; {done.objects:,} objects were copied", err=True)
-    if done.problems:
-        raise click.exceptions.Exit(1)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 import click
 
+from covpool.store.commands.cursor import tell
 from covpool.store.commands.options import opened, processors, progress_of, store_options
 from covpool.store.maintenance import rebuild as tool
 
@@ -28,8 +29,7 @@ def rebuild(location: str, catalog: str | None, threads: int, as_json: bool) -> 
     if as_json:
         click.echo(json.dumps(asdict(done)))
     else:
-        for problem in done.problems:
-            click.echo(problem.message)
+        tell(done.problems, as_json=False)
         click.echo(
             f"{done.ready:,} rows entered, {done.superseded:,} older rows of the same keys retired, "
             f"{done.known:,} known already, {len(done.problems):,} problem(s). Names are not in the arrays.",

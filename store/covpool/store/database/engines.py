@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError
 
 from covpool.store.database.sqlite_files import copy_with_log, file_engine, log_alone
 from covpool.store.errors import LocationError
-from covpool.store.storage.durability import Durability
+from covpool.store.storage.whole_files import Durability
 
 #: Seconds until an unreachable Postgres server is given up.
 CONNECT_TIMEOUT_S = 10
@@ -37,7 +37,7 @@ def open_engine(url: str, durability: Durability = "process", *, read_only: bool
 
     Args:
         url: of the database.
-        durability: of its transactions, see `covpool.store.storage.durability`.
+        durability: of its transactions, see `covpool.store.storage.whole_files`.
         read_only: for reading only; nothing is made or changed, nor has to be writable.
 
     Raises:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from covpool.store.poolings.half_vector import half_vector
+from covpool.store.poolings.matrices import half_vector
 from covpool.store.values.moments import Moments
 
 Matrix = NDArray[np.float64]

@@ -22,8 +22,7 @@ from zarr.storage import LocalStore
 
 from covpool.store.errors import ReadOnlyError, StorageError
 from covpool.store.storage.buckets import Bucket
-from covpool.store.storage.durability import fsync
-from covpool.store.storage.whole_files import create_whole, write_streamed, write_whole
+from covpool.store.storage.whole_files import create_whole, fsync, write_streamed, write_whole
 
 T = TypeVar("T")
 
@@ -167,7 +166,7 @@ class Objects:
         return None
 
     def fsync(self, paths: Iterable[str], *, folders_exist: bool = False) -> None:
-        """Flush objects to the disk; on a directory only, see `durability.fsync`."""
+        """Flush objects to the disk; on a directory only, see `whole_files.fsync`."""
         if self._root is not None:
             fsync(self._root, paths, folders_exist=folders_exist)
 
