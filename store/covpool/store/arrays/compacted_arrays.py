@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+from zarr.abc.store import RangeByteRequest, SuffixByteRequest
 from zarr.abc.store import Store as ZarrStorage
 from zarr.errors import ContainsArrayError, ContainsGroupError
 
@@ -54,7 +55,8 @@ class CompactedArrays(RowArrays):
     def chunk(self, array: str, row: int) -> bytes | None:
         """One row's part of its shard."""
         path = chunk_path(self.path, array, row // self.shard_rows)
-        index = self._objects.read_end(path, self.shard_rows * _PAIR_BYTES + CHECKSUM_BYTES)
+        end = SuffixByteRequest(self.shard_rows * _PAIR_BYTES + CHECKSUM_BYTES)
+        index = self._objects.read(path, end)
         if index is None:
             return None
         try:
@@ -62,7 +64,9 @@ class CompactedArrays(RowArrays):
         except ValueError as error:
             raise CorruptEntryError(f"{path}: the index of the shard is damaged ({error})") from error
         offset, size = pairs[row % self.shard_rows]
-        return None if size == _ABSENT else self._objects.read_part(path, int(offset), int(size))
+        if size == _ABSENT:
+            return None
+        return self._objects.read(path, RangeByteRequest(int(offset), int(offset + size)))
 
     def read_chunk(self, row: int, key: str) -> bytes:
         """The chunk of a row's second moment in the codec of its namespace, whatever that of the copy is."""
@@ -74,8 +78,8 @@ class CompactedArrays(RowArrays):
 
     def has_shard(self, index: int) -> bool:
         """Whether a shard was written, for every array."""
-        paths = chunk_paths(self.path, index)
-        return all(self._objects.read_end(path, CHECKSUM_BYTES) is not None for path in paths)
+        end = SuffixByteRequest(CHECKSUM_BYTES)
+        return all(self._objects.read(path, end) is not None for path in chunk_paths(self.path, index))
 
     def delete_shard(self, index: int) -> None:
         """Remove a shard of every array."""

@@ -49,7 +49,7 @@ def verify(
         with progress_of("verify") as progress:
             steps = verify_entries(store, after=run.after, threads=threads, repair=repair)
             run.follow(steps, total, progress, as_json)
-        rest = verify_rows(store, leftover_age=age)
+        rest = list(verify_rows(store, leftover_age=age))
     tell(rest, as_json)
     run.end()
     problems = run.problems + rest

@@ -83,7 +83,7 @@ def verify_entries(
             yield Checked(after, done, problems)
 
 
-def verify_rows(store: OpenedStore, *, leftover_age: timedelta = LEFTOVER_AGE) -> list[Problem]:
+def verify_rows(store: OpenedStore, *, leftover_age: timedelta = LEFTOVER_AGE) -> Iterator[Problem]:
     """Compare the arrays with the catalog.
 
     Problems are rows without an entry, reservations and unfinished files older than `leftover_age`, and
@@ -92,47 +92,39 @@ def verify_rows(store: OpenedStore, *, leftover_age: timedelta = LEFTOVER_AGE) -
     ledger, before = Ledger(store.database), store.database.now() - leftover_age
     # List first: a row reserved later is in neither, a row reserved before is in the catalog.
     layout = read_layout(store.objects)
-    problems = []
     for path, written in sorted(layout.partial.items()):
         if written is not None and written < before:
-            problems.append(Problem("", f"{path}: left by a writer that died; run covpool store gc"))
+            yield Problem("", f"{path}: left by a writer that died; run covpool store gc")
     at_work = Copies(store.database).at_work(before)
     for (namespace, generation), chunks in sorted(layout.chunks.items()):
         claimed = ledger.rows(namespace, generation).keys()
         if generation and not claimed and (namespace, generation) not in at_work:
-            problems.append(
-                Problem(
-                    "",
-                    f"arrays/{namespace}/compacted.{generation}: a copy that no entry refers to; run covpool "
-                    "store compact to complete it, or covpool store rebuild to enter it",
-                )
+            yield Problem(
+                "",
+                f"arrays/{namespace}/compacted.{generation}: a copy that no entry refers to; run covpool "
+                "store compact to complete it, or covpool store rebuild to enter it",
             )
         if not generation and (unclaimed := chunks.keys() - claimed):
-            problems.append(
-                Problem(
-                    "",
-                    f"arrays/{namespace}: {len(unclaimed)} row(s) that no entry of the catalog claims "
-                    f"({some(unclaimed)}); covpool store rebuild enters the whole ones, covpool store gc "
-                    "removes what is left",
-                )
+            yield Problem(
+                "",
+                f"arrays/{namespace}: {len(unclaimed)} row(s) that no entry of the catalog claims "
+                f"({some(unclaimed)}); covpool store rebuild enters the whole ones, covpool store gc "
+                "removes what is left",
             )
     for key in sorted(store.catalog.ready_among(list(partial_paths(store.objects)))):
-        problems.append(Problem(key, f"{key}: is ready and has partial sums still; run covpool store gc"))
+        yield Problem(key, f"{key}: is ready and has partial sums still; run covpool store gc")
     for entry in ledger.entries(RESERVED, before=before):
-        problems.append(
-            Problem(
-                entry.key,
-                f"{entry.key}: reserved since {entry.since:%Y-%m-%d %H:%M} UTC and never written; its writer "
-                "died, run covpool store gc",
-            )
+        yield Problem(
+            entry.key,
+            f"{entry.key}: reserved since {entry.since:%Y-%m-%d %H:%M} UTC and never written; its writer "
+            "died, run covpool store gc",
         )
-    return problems
 
 
 def verify(store: OpenedStore, *, leftover_age: timedelta = LEFTOVER_AGE, threads: int = 2) -> list[Problem]:
     """Everything `verify_entries` and `verify_rows` find."""
     problems = [problem for step in verify_entries(store, threads=threads) for problem in step.problems]
-    return problems + verify_rows(store, leftover_age=leftover_age)
+    return [*problems, *verify_rows(store, leftover_age=leftover_age)]
 
 
 def check(store: OpenedStore, entry: Entry, *, repair: bool) -> Problem | None:

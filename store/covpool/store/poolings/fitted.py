@@ -62,18 +62,17 @@ class FittedPooling(ABC):
             name: [list(tensor.shape), str(tensor.dtype), sha256(np.ascontiguousarray(tensor).tobytes())]
             for name, tensor in self.tensors().items()
         }
-        return sha256(
-            canonical_json(
-                {
-                    "kind": self.kind,
-                    "name": self.name,
-                    "settings": dict(self.settings()),
-                    "recipe": self.recipe.to_json() if self.recipe else "",
-                    "fit": dict(self.fit),
-                    "tensors": tensors,
-                }
-            )
-        )
+        return sha256(canonical_json(self._description() | {"tensors": tensors}))
+
+    def _description(self) -> dict[str, Any]:
+        """Everything but the tensors."""
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "settings": dict(self.settings()),
+            "recipe": self.recipe.to_json() if self.recipe else "",
+            "fit": dict(self.fit),
+        }
 
     @property
     @abstractmethod
@@ -153,18 +152,10 @@ class FittedPooling(ABC):
         Raises:
             OSError: the disk is full, or the directory cannot be written.
         """
-        file = save(
-            {name: np.ascontiguousarray(tensor) for name, tensor in self.tensors().items()},
-            metadata={
-                "covpool_pooling": FILE_VERSION,
-                "kind": self.kind,
-                "name": self.name,
-                "settings": canonical_json(dict(self.settings())),
-                "recipe": self.recipe.to_json() if self.recipe else "",
-                "fit": canonical_json(dict(self.fit)),
-            },
-        )
-        write_whole(path, file)
+        tensors = {name: np.ascontiguousarray(tensor) for name, tensor in self.tensors().items()}
+        described = self._description()
+        texts = {name: canonical_json(described[name]) for name in ("settings", "fit")}
+        write_whole(path, save(tensors, {"covpool_pooling": FILE_VERSION} | described | texts))
 
     @classmethod
     def load(cls, path: Path) -> Self:

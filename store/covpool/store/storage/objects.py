@@ -44,30 +44,15 @@ class Objects:
         """Whether they are files of a directory."""
         return self._root is not None
 
-    def read(self, path: str) -> bytes | None:
-        """The object's bytes; None where there is none."""
-        if self._root is not None:
-            try:
+    def read(self, path: str, part: RangeByteRequest | SuffixByteRequest | None = None) -> bytes | None:
+        """The object's bytes, or a part of them, shorter where the object ends; None where there is none."""
+        try:
+            if self._root is not None and part is None:
                 with open(self._prefix + path, "rb", buffering=0) as file:
                     return file.readall()
-            except FileNotFoundError:
-                return None
-            except OSError as error:
-                raise _unreadable(path, error) from error
-        buffer = sync(self._storage.get(path, default_buffer_prototype()))
-        return None if buffer is None else buffer.to_bytes()
-
-    def read_part(self, path: str, start: int, size: int) -> bytes | None:
-        """`size` bytes from `start` on, fewer where the object ends; None where there is none."""
-        return self._read_range(path, RangeByteRequest(start, start + size))
-
-    def read_end(self, path: str, size: int) -> bytes | None:
-        """The last `size` bytes, fewer where the object is smaller; None where there is none."""
-        return self._read_range(path, SuffixByteRequest(size))
-
-    def _read_range(self, path: str, which: RangeByteRequest | SuffixByteRequest) -> bytes | None:
-        try:
-            buffer = sync(self._storage.get(path, default_buffer_prototype(), which))
+            buffer = sync(self._storage.get(path, default_buffer_prototype(), part))
+        except FileNotFoundError:
+            return None
         except StorageError:
             raise
         except OSError as error:
@@ -130,7 +115,7 @@ class Objects:
             yield iter(partial(file.read, PART_BYTES), b"")
 
     def _required(self, path: str, start: int) -> bytes:
-        part = self.read_part(path, start, PART_BYTES)
+        part = self.read(path, RangeByteRequest(start, start + PART_BYTES))
         if part is None:
             raise FileNotFoundError(path)
         return part
