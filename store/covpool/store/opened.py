@@ -18,6 +18,7 @@ from covpool.store.arrays.schema import Record
 from covpool.store.arrays.stored_files import StoredFiles
 from covpool.store.arrays.zarr_arrays import DAMAGED_METADATA, NamespaceArrays, RowArrays, open_root
 from covpool.store.catalog.catalog import Catalog
+from covpool.store.catalog.copies import Copies
 from covpool.store.catalog.entries import Entry, Place
 from covpool.store.catalog.ledger import Ledger
 from covpool.store.catalog.names import Names
@@ -69,6 +70,8 @@ class OpenedStore:
         self.outdated = outdated
         self.where = where
         self.names = Names(catalog.database)
+        #: The catalog as maintenance sees it.
+        self.ledger, self.copies = Ledger(catalog.database), Copies(catalog.database)
         #: The files of the Zarr hierarchy, for remote readers.
         self.files = StoredFiles(storage)
         self.codec = codec_id(codec)
@@ -215,7 +218,7 @@ class OpenedStore:
                 "one of them was restored; the store is read-only until: covpool store rebuild"
             )
 
-    def found_outdated(self, error: OutdatedCatalogError) -> None:
+    def mark_outdated(self, error: OutdatedCatalogError) -> None:
         """Stop writing, here and in every process that opens the store later."""
         self.outdated = str(error)
         declare_outdated(self.storage, self.where)

@@ -15,10 +15,20 @@ from covpool.store.catalog.catalog import (
     namespace_of,
     namespace_row,
     ready_entry,
+    retire,
     select_entries,
 )
 from covpool.store.catalog.entries import Entry, Place
-from covpool.store.catalog.tables import ABANDONED, READY, RESERVED, RETIRED, copies, entries, namespaces
+from covpool.store.catalog.tables import (
+    ABANDONED,
+    READY,
+    RESERVED,
+    RETIRED,
+    copies,
+    entries,
+    equal,
+    namespaces,
+)
 from covpool.store.database.database import Database, insert_if_absent, now
 
 
@@ -78,25 +88,18 @@ class Ledger:
         self, state: str, *, before: datetime | None = None, namespace: str | None = None
     ) -> list[Entry]:
         """Entries in one state, in the order of their places; only those that entered it `before`."""
-        query = select_entries().where(entries.c.state == state)
+        query = select_entries().where(*equal({entries.c.state: state, entries.c.namespace: namespace}))
         if before is not None:
             query = query.where(entries.c.since < before)
-        if namespace is not None:
-            query = query.where(entries.c.namespace == namespace)
         query = query.order_by(entries.c.namespace, entries.c.generation, entries.c.row)
         with self._database.reading() as connection:
             return [entry_of(row) for row in connection.execute(query)]
 
     def retire(self, reserved: Iterable[Entry]) -> list[Entry]:
         """Retire reservations, so that their writers cannot make them ready; returns those retired."""
-        retired = []
         with self._database.writing() as connection:
             since = now(connection)
-            for entry in reserved:
-                change = sa.update(entries).where(at(entry.place), entries.c.state == RESERVED)
-                if connection.execute(change.values(state=RETIRED, since=since)).rowcount:
-                    retired.append(entry)
-        return retired
+            return [entry for entry in reserved if retire(connection, entry.place, RESERVED, since)]
 
     def of_key(self, key: str) -> list[Entry]:
         """Entries of a key in every state, the newest first."""
@@ -117,11 +120,10 @@ class Ledger:
         """
         with self._database.writing() as connection:
             lock_rows_of(connection, entry.key)
-            change = sa.update(entries).where(at(entry.place), entries.c.state == READY)
-            retired = connection.execute(change.values(state=RETIRED, since=now(connection))).rowcount
+            retired = retire(connection, entry.place, READY, now(connection))
             if retired and on_commit is not None:
                 on_commit(connection)
-        return bool(retired)
+        return retired
 
     def forget(self, retired: Iterable[Place]) -> None:
         """Delete retired entries whose chunks are deleted."""
@@ -169,7 +171,7 @@ class Ledger:
                 lock_rows_of(connection, row.record.key)
                 ready = ready_entry(connection, row.record.key)
                 if ready is not None and ready.place == (replaces or {}).get(row.record.key):
-                    _set_state(connection, ready.place, READY, RETIRED, since)
+                    retire(connection, ready.place, READY, since)
                     ready = None
                 values = _values_of(row, RETIRED if ready else READY, since)
                 if not insert_if_absent(connection, entries, [values]):
@@ -214,7 +216,7 @@ def swap(connection: Connection, namespace: str, moves: Sequence[Move]) -> int:
         and (rows[move.key].generation, rows[move.key].row) == (move.source.generation, move.source.row)
     ]
     for move, _ in standing:
-        _set_state(connection, move.source, READY, RETIRED, since)
+        retire(connection, move.source, READY, since)
     for move, row in standing:
         values = dict(row._mapping) | {
             "generation": move.target.generation,
@@ -237,11 +239,6 @@ def state_of_copy(connection: Connection, namespace: str, generation: int) -> st
 
 #: The record in the catalog of a row without a readable record.
 _NOBODYS = Record("0" * 64, "0" * 64, 0, 0, 0.0, 0, 0)
-
-
-def _set_state(connection: Connection, place: Place, before: str, after: str, since: datetime) -> None:
-    change = sa.update(entries).where(at(place), entries.c.state == before)
-    connection.execute(change.values(state=after, since=since))
 
 
 def _values_of(row: WholeRow, state: str, since: datetime) -> dict[str, object]:

@@ -1,12 +1,11 @@
 """Listing: what a store holds, as an Arrow table."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from covpool.store.catalog.tables import entries, names, namespaces, subjects
+from covpool.store.catalog.tables import entries, equal, names, namespaces, subjects
 from covpool.store.database.database import Database
 from covpool.store.errors import CatalogError
 
@@ -51,52 +50,31 @@ def list_entries(
         + [("error", pa.float64()), ("created", pa.timestamp("us", tz="UTC"))]
     )
     columns = [entries.c[name] if name in entries.c else namespaces.c[name] for name in schema.names]
-    query = sa.select(*columns).join(namespaces, entries.c.namespace == namespaces.c.id)
     wanted = {
         namespaces.c.model: model,
         namespaces.c.layer: layer,
         namespaces.c.selection: selection,
         entries.c.state: state,
     }
-    for column, value in wanted.items():
-        if value is not None:
-            query = query.where(column == value)
+    query = sa.select(*columns).join(namespaces, entries.c.namespace == namespaces.c.id)
+    query = query.where(*equal(wanted)).order_by(entries.c.key)
     if assembly is not None:
         named = sa.select(subjects.c.key).join(names, names.c.subject == subjects.c.subject)
         query = query.where(entries.c.key.in_(named.where(names.c.assembly == assembly)))
     if since is not None:
         moment = since.replace(tzinfo=UTC) if since.tzinfo is None else since.astimezone(UTC)
         query = query.where(entries.c.created >= moment)
-    batches = _batches(database, query.order_by(entries.c.key))
     try:
-        return pa.Table.from_batches(
-            [
-                pa.RecordBatch.from_arrays(
-                    [pa.array(values, field.type) for values, field in zip(batch, schema, strict=True)],
-                    schema=schema,
-                )
-                for batch in batches
-            ],
-            schema,
-        )
+        with database.reading() as connection:
+            # SQLite keeps no time zone: Arrow takes such times as UTC.
+            batches = [
+                pa.RecordBatch.from_arrays(list(zip(*rows, strict=True)), schema=schema)
+                for rows in connection.execute(query).partitions(_BATCH)
+            ]
+        return pa.Table.from_batches(batches, schema)
     except (ValueError, TypeError) as error:
         # Arrow's own errors among them. SQLite keeps a text also where a number belongs.
         raise CatalogError(
             f"database {database.name}: holds values that are none of a catalog ({error}); restore a backup, "
             "or make it anew: covpool store rebuild"
         ) from error
-
-
-def _batches(database: Database, query: "sa.Select[tuple[object, ...]]") -> Iterator[list[list[object]]]:
-    """The rows of a query by column, in batches."""
-    with database.reading() as connection:
-        for rows in connection.execute(query).partitions(_BATCH):
-            yield [_zoned(list(values)) for values in zip(*rows, strict=True)]
-
-
-def _zoned(values: list[object]) -> list[object]:
-    # SQLite keeps no time zone.
-    return [
-        value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
-        for value in values
-    ]

@@ -5,7 +5,6 @@ from dataclasses import asdict
 
 import click
 
-from covpool.store.catalog.ledger import Ledger
 from covpool.store.codecs import codec_id
 from covpool.store.commands.options import opened, progress_of, store_options
 from covpool.store.maintenance import compact as tool
@@ -58,7 +57,7 @@ def compact(
     """
     damaged = 0
     with opened(location, catalog) as store:
-        for namespace, _ in Ledger(store.database).namespaces().values():
+        for namespace, _ in store.ledger.namespaces().values():
             recipe = namespace.recipe
             if model not in (None, recipe.model) or layer not in (None, recipe.layer):
                 continue

@@ -14,8 +14,8 @@ import click
 from covpool.store.commands.cursor import Cursor, counted, cursor_option
 from covpool.store.commands.options import opened, progress_of, store_options, time_span
 from covpool.store.errors import OutdatedCatalogError, StoreError
-from covpool.store.maintenance.scrub import scrub as scrub_entries
 from covpool.store.maintenance.verify import Problem
+from covpool.store.maintenance.verify import scrub as scrub_entries
 from covpool.store.outages import is_outage
 from covpool.store.store import Store
 

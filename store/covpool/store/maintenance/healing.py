@@ -18,9 +18,8 @@ from covpool.store.arrays.compacted_arrays import SEALED, create_compacted, mark
 from covpool.store.arrays.compacted_arrays import USED as USED_MARK
 from covpool.store.arrays.schema import generation_path
 from covpool.store.arrays.zarr_arrays import NamespaceArrays
-from covpool.store.catalog.copies import Copies
 from covpool.store.catalog.entries import Entry, Place
-from covpool.store.catalog.ledger import Ledger, WholeRow
+from covpool.store.catalog.ledger import WholeRow
 from covpool.store.catalog.tables import RETIRED, USED
 from covpool.store.errors import CorruptEntryError, KeyNotFoundError
 from covpool.store.maintenance.compact import read_plan
@@ -78,7 +77,6 @@ def heal(store: OpenedStore, key: str, *, on_commit: Callable[[Connection], None
         OutdatedCatalogError: the catalog is older than the arrays; nothing was retired.
         CorruptEntryError: others keep changing the key.
     """
-    ledger = Ledger(store.database)
     for _ in range(_ROUNDS):
         entry = store.catalog.find(key)
         if entry is None:
@@ -88,14 +86,14 @@ def heal(store: OpenedStore, key: str, *, on_commit: Callable[[Connection], None
         if fault is None:
             return Healing(key, None, entry.place, "")
         probe(store)
-        for other in ledger.of_key(key):
+        for other in store.ledger.of_key(key):
             record = store.record_at(other.place) if other.state == RETIRED else None
             if record is None or record.key != key or _fault(store, other) is not None:
                 continue
             row = WholeRow(other.place, record, other.created)
-            if ledger.adopt([row], {key: entry.place}) == [True]:
+            if store.ledger.adopt([row], {key: entry.place}) == [True]:
                 return Healing(key, entry.place, other.place, fault)
-        if ledger.retire_ready(entry, on_commit=on_commit):
+        if store.ledger.retire_ready(entry, on_commit=on_commit):
             return Healing(key, entry.place, None, fault)
     raise CorruptEntryError(f"{key}: others change it all the time; try again")
 
@@ -169,7 +167,7 @@ def _describe_copy(store: OpenedStore, place: Place, path: str, scratch: ZarrSto
         plan = read_plan(store.objects, path)
     except (ValueError, KeyError, TypeError):
         return False
-    if plan is None or Copies(store.database).states(place.namespace.id).get(place.generation) != USED:
+    if plan is None or store.copies.states(place.namespace.id).get(place.generation) != USED:
         return False
     create_compacted(scratch, place.namespace, place.generation, plan.attributes, len(plan.sources))
     for mark in (SEALED, USED_MARK):
