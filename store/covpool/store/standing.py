@@ -10,7 +10,7 @@ out next are in use.
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -104,11 +104,8 @@ def opened_for_writing(database: Database, storage: ZarrStorage, where: str) -> 
     of_arrays = _of_arrays(objects, where)
     with database.writing(durable=True) as connection:
         advisory_lock(connection, "covpool store serial")
-        of_catalog = _read(connection)
-        store = of_catalog.store if of_catalog else of_arrays.store if of_arrays else uuid4().hex
-        standing = Standing(
-            store, max(of_catalog.serial if of_catalog else 0, of_arrays.serial if of_arrays else 0) + 1
-        )
+        latest = _latest(_read(connection), of_arrays)
+        standing = Standing(latest.store, latest.serial + 1)
         connection.execute(sa.delete(meta).where(meta.c.name.in_((_STORE, _SERIAL))))
         values = {_STORE: standing.store, _SERIAL: str(standing.serial)}
         connection.execute(sa.insert(meta), [{"name": name, "value": text} for name, text in values.items()])
@@ -135,9 +132,7 @@ def declare_unfinished(database: Database, storage: ZarrStorage, where: str) -> 
         raise LocationError(
             f"{where}: holds store {of_arrays.store[:8]}, not a backup of {of_catalog.store[:8]}"
         )
-    store = of_catalog.store if of_catalog else of_arrays.store if of_arrays else uuid4().hex
-    serials = [standing.serial for standing in (of_catalog, of_arrays) if standing is not None]
-    unfinished = Standing(store, max(serials, default=0), unfinished=True)
+    unfinished = replace(_latest(of_catalog, of_arrays), unfinished=True)
     objects.write(STORE_FILE, json.dumps(asdict(unfinished)).encode())
 
 
@@ -150,6 +145,13 @@ def is_unfinished(storage: ZarrStorage, where: str) -> bool:
 def has_standing(database: Database, storage: ZarrStorage, where: str) -> tuple[bool, bool]:
     """Whether a catalog, and arrays, have the identity of a store."""
     return _of_catalog(database) is not None, _of_arrays(Objects(storage), where) is not None
+
+
+def _latest(*standings: Standing | None) -> Standing:
+    """The identity of a store, a new one if there is none, and its highest serial."""
+    known = [standing for standing in standings if standing is not None]
+    serial = max((standing.serial for standing in known), default=0)
+    return Standing(known[0].store if known else uuid4().hex, serial)
 
 
 def _write(objects: Objects, standing: Standing, where: str) -> None:

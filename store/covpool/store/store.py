@@ -118,19 +118,24 @@ class Store(OpenedStore):
         state: str | None = "ready",
         since: datetime | None = None,
     ) -> "pa.Table":
-        """What is stored, one entry a row, as an Arrow table; see `listing.list_entries` for the columns.
+        """What is stored, one entry a row, as an Arrow table in the order of the keys.
 
+        Columns: key, sequence (digests), state, model, layer, selection, dtype, codec, recipe (canonical
+        JSON), namespace, width (features), length (bp), count (tokens), error (relative Frobenius), created
+        (UTC).
         `pyarrow.parquet.write_table(store.table(), path)` makes a Parquet file of it.
+
+        Args:
+            model, layer, selection: of the recipe.
+            assembly: only entries with a name in this genome assembly.
+            state: "ready" or "reserved"; None for all.
+            since: only entries that became ready then or later; a time without a zone is UTC.
+
+        Raises:
+            CatalogError: the database cannot be reached, refused, or holds values that are none of a catalog.
         """
-        return list_entries(
-            self.database,
-            model=model,
-            layer=layer,
-            selection=selection,
-            assembly=assembly,
-            state=state,
-            since=since,
-        )
+        recipe = {"model": model, "layer": layer, "selection": selection}
+        return list_entries(self.database, assembly=assembly, since=since, state=state, **recipe)
 
     def verify(self) -> list[Problem]:
         """Read every ready entry back, and compare the catalog with the arrays; see `maintenance.verify`."""

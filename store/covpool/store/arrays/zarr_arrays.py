@@ -128,7 +128,8 @@ class NamespaceArrays(RowArrays):
         self.path = generation_path(namespace, 0)
         self._synced = False
         self._objects = Objects(storage)
-        _open_group(storage, self.path, _attributes(namespace))
+        attributes = {name: getattr(namespace, name) for name in ("width", "dtype", "codec")}
+        _open_group(storage, self.path, {"recipe": namespace.recipe.to_json(), **attributes})
         with warnings.catch_warnings():
             # zarr warns at every array that pcodec is no core codec; FORMAT.md says so.
             warnings.simplefilter("ignore", ZarrUserWarning)
@@ -184,15 +185,6 @@ def open_root(storage: ZarrStorage, where: str) -> None:
     """
     group = _open_group(storage, ARRAYS, {_FORMAT: version_text()})
     check_version(str(group.attrs[_FORMAT]), where)
-
-
-def _attributes(namespace: Namespace) -> dict[str, Any]:
-    return {
-        "recipe": namespace.recipe.to_json(),
-        "width": namespace.width,
-        "dtype": namespace.dtype,
-        "codec": namespace.codec,
-    }
 
 
 # Two processes may create the same node at once: both write the same bytes, so the second just opens it.

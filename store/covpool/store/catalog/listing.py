@@ -18,29 +18,14 @@ _TEXT = ("key", "sequence", "state", "model", "layer", "selection", "dtype", "co
 
 
 def list_entries(
-    database: Database,
-    *,
-    model: str | None = None,
-    layer: str | None = None,
-    selection: str | None = None,
-    assembly: str | None = None,
-    state: str | None = "ready",
-    since: datetime | None = None,
+    database: Database, *, assembly: str | None, since: datetime | None, **wanted: str | None
 ) -> "pa.Table":
-    """The entries of a catalog, one a row, in the order of their keys.
-
-    Columns: key, sequence (digests), state, model, layer, selection, dtype, codec, recipe (canonical JSON),
-    namespace, width (features), length (bp), count (tokens), error (relative Frobenius), created (UTC).
+    """The entries of a catalog as a table; see `Store.table`, also for the errors.
 
     Args:
         database: of the catalog.
-        model, layer, selection: of the recipe.
-        assembly: only entries with a name in this genome assembly.
-        state: "ready" or "reserved"; None for all.
-        since: only entries that became ready then or later; a time without a zone is UTC.
-
-    Raises:
-        CatalogError: the database cannot be reached, refused, or holds values that are none of a catalog.
+        assembly, since: see there.
+        wanted: by column, the value that an entry must have; None is no condition.
     """
     import pyarrow as pa
 
@@ -49,15 +34,9 @@ def list_entries(
         + [(name, pa.int64()) for name in ("width", "length", "count")]
         + [("error", pa.float64()), ("created", pa.timestamp("us", tz="UTC"))]
     )
-    columns = [entries.c[name] if name in entries.c else namespaces.c[name] for name in schema.names]
-    wanted = {
-        namespaces.c.model: model,
-        namespaces.c.layer: layer,
-        namespaces.c.selection: selection,
-        entries.c.state: state,
-    }
-    query = sa.select(*columns).join(namespaces, entries.c.namespace == namespaces.c.id)
-    query = query.where(*equal(wanted)).order_by(entries.c.key)
+    columns = {name: entries.c[name] if name in entries.c else namespaces.c[name] for name in schema.names}
+    query = sa.select(*columns.values()).join(namespaces, entries.c.namespace == namespaces.c.id)
+    query = query.where(*equal({columns[name]: wanted[name] for name in wanted})).order_by(entries.c.key)
     if assembly is not None:
         named = sa.select(subjects.c.key).join(names, names.c.subject == subjects.c.subject)
         query = query.where(entries.c.key.in_(named.where(names.c.assembly == assembly)))

@@ -1,4 +1,4 @@
-"""What the commands of the store share: which store, which entries, how far they are."""
+"""What the commands of the store share: which store, and how far they are."""
 
 import os
 import re
@@ -16,7 +16,6 @@ from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from covpool.store.catalog.entries import Entry
 from covpool.store.store import Store
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -90,21 +89,6 @@ def _setting(name: str, otherwise: str | None = None) -> str | None:
     return None if value is None else str(value)
 
 
-def filter_options(command: F) -> F:
-    """Which entries; see `selected`."""
-    for option in reversed(
-        (
-            click.option("--model", help="Only of this model."),
-            click.option("--layer", help="Only of this layer."),
-            click.option("--selection", help="Only of this token selection (whole, CDS, …)."),
-            click.option("--key", "keys", multiple=True, help="Only this key; may be given again."),
-            click.option("--name", "names", multiple=True, help="Only of this name; may be given again."),
-        )
-    ):
-        command = option(command)
-    return command
-
-
 @contextmanager
 def opened(
     location: str, catalog: str | None, *, lost_catalog: bool = False, read_only: bool = False
@@ -124,31 +108,6 @@ def opened(
                 err=True,
             )
         yield store
-
-
-def selected(
-    store: Store, keys: tuple[str, ...], names: tuple[str, ...], **recipe: str | None
-) -> list[Entry]:
-    """Ready entries in key order, as `filter_options` ask; of those named, where keys or names are given.
-
-    Raises:
-        click.ClickException: a key or name leads to nothing.
-    """
-    if keys or names:
-        entries = [store.entry(key) for key in keys]
-        for name in names:
-            of_name = [named.entry for named in store.names.find(name)]
-            if not of_name:
-                raise click.ClickException(f"{name}: no stored moments have this name")
-            entries += of_name
-        entries = sorted({entry.key: entry for entry in entries}.values(), key=lambda entry: entry.key)
-    else:
-        entries = store.catalog.entries(model=recipe["model"], layer=recipe["layer"])
-    return [
-        entry
-        for entry in entries
-        if all(value in (None, getattr(entry.namespace.recipe, field)) for field, value in recipe.items())
-    ]
 
 
 @contextmanager

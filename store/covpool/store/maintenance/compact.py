@@ -7,7 +7,7 @@ back, the copy is sealed, and one transaction makes its rows ready. `gc` deletes
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from time import monotonic
@@ -176,24 +176,18 @@ def read_plan(objects: Objects, path: str) -> Plan | None:
     return Plan(**fields | {"begun": datetime.fromisoformat(fields["begun"]), "sources": sources})
 
 
-def _begun(store: OpenedStore, namespace: Namespace, states: Mapping[int, str]) -> tuple[int, Plan] | None:
-    for generation in generations(store.objects, namespace.id):
-        path = generation_path(namespace, generation)
-        plan = read_plan(store.objects, path)
-        if plan is not None and states.get(generation, BUILDING) == BUILDING:
-            return generation, plan
-    return None
-
-
 def _begin(
     store: OpenedStore, namespace: Namespace, codec: str, shard_rows: int, every: bool
 ) -> tuple[int, Plan] | None:
     """The copy to work on: one that was begun, else a new one; None where there is nothing to copy."""
     # Read the numbers first: if none of these copies is unfinished, the catalog refers to all of them.
     states = store.copies.states(namespace.id)
-    generation = max([0, *generations(store.objects, namespace.id), *states]) + 1
-    if (begun := _begun(store, namespace, states)) is not None:
-        return begun
+    planned = generations(store.objects, namespace.id)
+    for generation in planned:
+        begun = read_plan(store.objects, generation_path(namespace, generation))
+        if begun is not None and states.get(generation, BUILDING) == BUILDING:
+            return generation, begun
+    generation = max([0, *planned, *states]) + 1
     # Rows that are being written now may become ready later than the rows copied here.
     writing = [entry.row for entry in store.ledger.entries(RESERVED, namespace=namespace.id)]
     next_row = min([store.ledger.namespaces()[namespace.id][1], *writing])

@@ -7,7 +7,7 @@ changes an object raises `ReadOnlyError` where the storage was opened for readin
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -133,14 +133,14 @@ class Objects:
                 inside = Path(folder).relative_to(self._root)
                 yield from ((inside / name).as_posix() for name in names)
         else:
-            yield from sync(_listed(self._storage, f"{prefix}/"))
+            yield from sync(_all(self._storage.list_prefix(f"{prefix}/")))
 
     def children(self, prefix: str) -> list[str]:
         """Names directly below `prefix`, sorted."""
         if self._root is not None:
             folder = self._root / prefix
             return sorted(child.name for child in folder.iterdir()) if folder.is_dir() else []
-        return sorted(sync(_children(self._storage, prefix)))
+        return sorted(sync(_all(self._storage.list_dir(prefix))))
 
     def written(self, path: str) -> datetime | None:
         """When the object was written, UTC; None where the storage does not tell, or there is none."""
@@ -177,12 +177,8 @@ class Objects:
             raise ReadOnlyError(f"{path}: the store is open for reading only; nothing was changed")
 
 
-async def _listed(storage: ZarrStorage, prefix: str) -> list[str]:
-    return [path async for path in storage.list_prefix(prefix)]
-
-
-async def _children(storage: ZarrStorage, prefix: str) -> list[str]:
-    return [path async for path in storage.list_dir(prefix)]
+async def _all(paths: AsyncIterator[str]) -> list[str]:
+    return [path async for path in paths]
 
 
 def _unreadable(path: str, error: OSError) -> StorageError:
