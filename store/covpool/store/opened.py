@@ -6,7 +6,6 @@ Maintenance works on it; `Store` adds the rest of the public interface.
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import Self, TypeVar
 
 from zarr.abc.store import Store as ZarrStorage
@@ -146,7 +145,7 @@ class OpenedStore:
                 database = readable(database)
             tables = Catalog(database, str(location))
             open_root(storage, str(location))
-            older = outdated(database, storage, str(location))
+            older = outdated(database, Objects(storage), str(location))
             if not lost_catalog and _knows_none(database, storage):
                 detail = f" ({older})" if older else ""
                 raise LocationError(
@@ -155,7 +154,7 @@ class OpenedStore:
                 )
             if not (lost_catalog or older or read_only):
                 try:
-                    opened_for_writing(database, storage, str(location))
+                    opened_for_writing(database, Objects(storage), str(location))
                 except (CatalogError, StorageError) as error:
                     raise type(error)(f"{error}; {READ_ONLY_REMEDY}") from error
         except StoreError as error:
@@ -211,7 +210,7 @@ class OpenedStore:
         """
         if self.outdated is not None:
             # Another process may have rebuilt it in the meantime.
-            self.outdated = outdated(self.database, self.storage, self.where)
+            self.outdated = outdated(self.database, self.objects, self.where)
         if self.outdated is not None:
             raise OutdatedCatalogError(
                 f"{self.where}: catalog and arrays are not of the same moment ({self.outdated}), as after "
@@ -221,11 +220,11 @@ class OpenedStore:
     def mark_outdated(self, error: OutdatedCatalogError) -> None:
         """Stop writing, here and in every process that opens the store later."""
         self.outdated = str(error)
-        declare_outdated(self.storage, self.where)
+        declare_outdated(self.objects, self.where)
 
     def rebuilt(self) -> None:
         """Allow writing again after the catalog was rebuilt from the arrays."""
-        opened_for_writing(self.database, self.storage, self.where)
+        opened_for_writing(self.database, self.objects, self.where)
         self.outdated = None
 
     def get(self, key: MomentsKey | str) -> Moments:
@@ -256,12 +255,7 @@ class OpenedStore:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def record_at(self, place: Place) -> Record | None:

@@ -29,9 +29,6 @@ _PATH = re.compile(
 )
 _GROUP_FILE = re.compile(rf"(?:({_ARRAYS})/)?zarr\.json")
 
-#: The name in zarr.
-CONSOLIDATED = "consolidated_metadata"
-
 Metadata = dict[str, Any]
 
 
@@ -138,7 +135,7 @@ async def _read(storage: ZarrStorage, path: str) -> Metadata | None:
 
 def _inline(members: dict[str, Metadata]) -> Metadata:
     # Flat paths, and an empty listing in each member group, as zarr writes and reads it.
-    return {CONSOLIDATED: {"kind": "inline", "must_understand": False, "metadata": members}}
+    return {"consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": members}}
 
 
 def _join(path: str, name: str) -> str:

@@ -12,7 +12,7 @@ from functools import lru_cache
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from covpool.store.arrays.schema import Namespace, Record, check_version, version_text
+from covpool.store.arrays.schema import VERSION_TEXT, Namespace, check_version
 from covpool.store.catalog.entries import Entry, Place, Written
 from covpool.store.catalog.tables import READY, RESERVED, RETIRED, TABLES, equal
 from covpool.store.catalog.tables import entries as _entries
@@ -34,7 +34,7 @@ class Catalog:
             version = connection.scalar(query)
         if version is None:
             with self.database.writing() as connection:
-                insert_if_absent(connection, _meta, [{"name": "format", "value": version_text()}])
+                insert_if_absent(connection, _meta, [{"name": "format", "value": VERSION_TEXT}])
                 version = connection.scalar(query)
         check_version(str(version), where)
 
@@ -153,9 +153,12 @@ class Catalog:
                     retire(connection, current.place, READY, since)
                 flipped.append(row)
             if flipped:
-                _from_reserved(
-                    connection, _FLIP, flipped, [_ready_values(row.record, since) for row in flipped]
-                )
+                values = [
+                    {"since": since, "created": since}
+                    | {name: getattr(row.record, name) for name in ("count", "error", "checksum")}
+                    for row in flipped
+                ]
+                _from_reserved(connection, _FLIP, flipped, values)
             if on_commit is not None:
                 on_commit(connection)
 
@@ -357,17 +360,6 @@ def _from_reserved(
                 f"{row.key}: its reserved row {row.place.row} was taken for abandoned and given up; "
                 "put it again"
             )
-
-
-def _ready_values(record: Record, since: datetime) -> dict[str, object]:
-    """The columns that a row gets when it becomes ready."""
-    return {
-        "since": since,
-        "created": since,
-        "count": record.count,
-        "error": record.error,
-        "checksum": record.checksum,
-    }
 
 
 def _where(place: Place, state: str) -> dict[str, object]:

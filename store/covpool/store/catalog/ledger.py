@@ -160,13 +160,13 @@ class Ledger:
         Returns:
             For each row, whether it became ready.
         """
-        became = []
+        became: dict[int, bool] = {}
         with self._database.writing() as connection:
             since = now(connection)
             for row in sorted(rows, key=lambda row: row.record.key):
                 copy = row.place.namespace.id, row.place.generation
                 if row.place.generation and state_of_copy(connection, *copy) == ABANDONED:
-                    became.append((row, False))
+                    became[id(row)] = False
                     continue
                 lock_rows_of(connection, row.record.key)
                 ready = ready_entry(connection, row.record.key)
@@ -178,11 +178,10 @@ class Ledger:
                     # The row was given up; it may have been reserved for another key.
                     change = sa.update(entries).where(at(row.place), entries.c.state == RETIRED)
                     retired = connection.execute(change.values(values)).rowcount
-                    became.append((row, bool(retired) and ready is None))
+                    became[id(row)] = bool(retired) and ready is None
                     continue
-                became.append((row, ready is None))
-        ready_of = {id(row): is_ready for row, is_ready in became}
-        return [ready_of[id(row)] for row in rows]
+                became[id(row)] = ready is None
+        return [became[id(row)] for row in rows]
 
     def claim(self, rows: Sequence[tuple[Place, Record | None]]) -> list[Place]:
         """Enter rows without an entry as retired, so that no other process does; returns those entered.

@@ -15,7 +15,7 @@ import asyncio
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from enum import IntEnum
 from typing import Any, ClassVar, Self
 
@@ -78,8 +78,7 @@ class Header:
 
     def to_bytes(self) -> bytes:
         """`CPEB`; version, mode, itemsize, bits (uint8); width, rank (uint32); bound, error (float64)."""
-        numbers = (self.mode, self.itemsize, self.bits, self.width, self.rank, self.bound, self.error)
-        return _LAYOUT.pack(_MAGIC, _VERSION, *numbers)
+        return _LAYOUT.pack(_MAGIC, _VERSION, *astuple(self))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:

@@ -39,13 +39,7 @@ def _filter_options(command: F) -> F:
 @_filter_options
 @click.option("--limit", type=click.IntRange(1), help="At most so many.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per entry on standard output.")
-def ls(
-    location: str,
-    catalog: str | None,
-    limit: int | None,
-    as_json: bool,
-    **which: Any,
-) -> None:
+def ls(location: str, catalog: str | None, limit: int | None, as_json: bool, **which: Any) -> None:
     """List the ready entries of a store: a table on a terminal, else lines with tabs.
 
     Example: covpool store ls --store genes.covpool --layer up.6 --limit 20
@@ -66,11 +60,9 @@ def ls(
     else:
         for entry in shown:
             click.echo("\t".join(_row(entry)))
-    what = (
-        f"{len(shown):,} of {len(entries):,} entries"
-        if len(shown) < len(entries)
-        else f"{len(entries):,} entries"
-    )
+    what = f"{len(entries):,} entries"
+    if len(shown) < len(entries):
+        what = f"{len(shown):,} of {what}"
     click.echo(what if entries else "No entries.", err=True)
 
 
@@ -96,13 +88,7 @@ _FORMATS = {".zarr": export_zarr, ".npz": export_npz, ".safetensors": export_saf
 @store_options("target")
 @_filter_options
 @click.option("--json", "as_json", is_flag=True, help="What was written as JSON.")
-def export(
-    location: str,
-    catalog: str | None,
-    target: str,
-    as_json: bool,
-    **which: Any,
-) -> None:
+def export(location: str, catalog: str | None, target: str, as_json: bool, **which: Any) -> None:
     """Export matrices of a store to TARGET, a name in .zarr, .npz or .safetensors.
 
     Full matrices with mean, count, recipe, key and names. Nothing is overwritten; an export to .zarr that was

@@ -66,17 +66,13 @@ def redacted(url: str | URL) -> str:
 
 def _sqlite(url: URL, durability: Durability) -> Engine:
     in_memory = url.database in (None, "", ":memory:")
-    engine = (
-        # One connection is the database: every thread shares it, one transaction at a time.
-        sa.create_engine(
-            url,
-            poolclass=sa.StaticPool,
-            connect_args={"check_same_thread": False},
-            execution_options={_TURN: RLock()},
-        )
-        if in_memory
-        else sa.create_engine(url)
-    )
+    # One connection is the database: every thread shares it, one transaction at a time.
+    shared: dict[str, object] = {
+        "poolclass": sa.StaticPool,
+        "connect_args": {"check_same_thread": False},
+        "execution_options": {_TURN: RLock()},
+    }
+    engine = sa.create_engine(url, **(shared if in_memory else {}))
 
     @sa.event.listens_for(engine, "connect")
     def configure(connection: object, _: object) -> None:

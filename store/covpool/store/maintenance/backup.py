@@ -75,7 +75,7 @@ def back_up(
         StoreError: a storage or database refused; the backup can be run again.
     """
     check_target(source, target)
-    declare_unfinished(source.database, target.storage, target.where)
+    declare_unfinished(source.database, target.objects, target.where)
     with _staged(source) as staged:
         copied = _copy_descriptions(source, target, staged)
         lost = list[Entry]()
@@ -111,7 +111,7 @@ def check_target(source: OpenedStore, target: OpenedStore) -> None:
         raise LocationError(
             f"{target.where}: is the store itself, or has its catalog; back up to a new place"
         )
-    catalog, arrays = has_standing(target.database, target.storage, target.where)
+    catalog, arrays = has_standing(target.database, target.objects, target.where)
     namespaces, stored = source.ledger.namespaces(), stored_namespaces(target.storage)
     if catalog and not (arrays or stored):
         raise LocationError(

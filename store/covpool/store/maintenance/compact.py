@@ -8,7 +8,7 @@ back, the copy is sealed, and one transaction makes its rows ready. `gc` deletes
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from time import monotonic
 
@@ -24,8 +24,8 @@ from covpool.store.arrays.compacted_arrays import (
     mark_copy,
 )
 from covpool.store.arrays.layout import PLAN, Progress, generations, no_progress
-from covpool.store.arrays.rows import Row, decode_record, encode_row
-from covpool.store.arrays.schema import RECORD, Namespace, generation_path
+from covpool.store.arrays.rows import Row, decode_record
+from covpool.store.arrays.schema import Namespace, generation_path
 from covpool.store.catalog.entries import Place
 from covpool.store.catalog.ledger import Move
 from covpool.store.catalog.tables import BUILDING, READY, RESERVED
@@ -33,7 +33,6 @@ from covpool.store.codecs import codec_id, codec_of
 from covpool.store.errors import CorruptEntryError, StoreError
 from covpool.store.opened import OpenedStore
 from covpool.store.storage.objects import Objects
-from covpool.store.values.keys import MomentsKey
 
 #: Rows in one shard. A shard is assembled in memory.
 SHARD_ROWS_DEFAULT = 64
@@ -234,12 +233,10 @@ def _source(
 ) -> Row | None:
     try:
         arrays = store.arrays_of(Place(namespace, generation, row))
-        # Decoded even if the bytes are copied, so that a damaged row is noticed.
-        moments = arrays.read(row, key)
+        if codec != arrays.namespace.codec:
+            return arrays.encoded_as(codec, row, key)
+        # Decoded although the bytes are copied, so that a damaged row is noticed.
+        arrays.read(row, key)
+        return arrays.row(row)
     except CorruptEntryError:
         return None
-    if codec == arrays.namespace.codec:
-        return arrays.row(row)
-    record = decode_record(arrays.chunk(RECORD, row), key)
-    identity = MomentsKey(record.sequence, record.length, namespace.recipe)
-    return encode_row(replace(namespace, codec=codec), identity, moments)[0]

@@ -12,15 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from covpool.store.arrays.compacted_arrays import USED, is_marked
-from covpool.store.arrays.layout import (
-    PLAN,
-    Layout,
-    Progress,
-    generations,
-    no_progress,
-    read_layout,
-)
-from covpool.store.arrays.partial_files import partial_paths
+from covpool.store.arrays.layout import PLAN, Layout, Progress, generations, no_progress, read_layout
 from covpool.store.arrays.schema import ARRAYS, PARTS, chunk_paths, generation_path
 from covpool.store.catalog.entries import Place
 from covpool.store.catalog.ledger import WholeRow
@@ -89,10 +81,12 @@ def collect(
     last = _Last(store, dry_run)
     doomed_rows = {place: None for place in (*retired, *given_up, *strays) if not last.keeps(place)}
     doomed_copies = _abandoned(store, before, dry_run) | _unread(store, before, last, dry_run)
-    unfinished = partial_paths(objects)
+    unfinished = store.partials.paths()
     finished = store.catalog.ready_among(list(unfinished))
     doomed = [*partial, *(path for key in finished for path in unfinished[key])]
-    doomed += [path for place in doomed_rows for path in _chunks(place)]
+    for place in doomed_rows:
+        # The record is deleted first: the remaining chunks are then no complete row.
+        doomed += reversed(chunk_paths(generation_path(place.namespace, 0), place.row))
     doomed += [path for paths in doomed_copies.values() for path in paths]
     if not dry_run:
         for done, path in enumerate(doomed):
@@ -147,11 +141,6 @@ class _Last:
             replaces = {} if ready is None else {record.key: ready.place}
             self._store.ledger.adopt([WholeRow(place, record, None)], replaces)
         return True
-
-
-def _chunks(place: Place) -> list[str]:
-    # The record is deleted first: the remaining chunks are then no complete row.
-    return chunk_paths(generation_path(place.namespace, 0), place.row)[::-1]
 
 
 def _strays(store: OpenedStore, layout: Layout) -> tuple[list[Place], int]:

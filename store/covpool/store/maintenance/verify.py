@@ -9,7 +9,6 @@ from datetime import timedelta
 from itertools import chain
 
 from covpool.store.arrays.layout import read_layout, some
-from covpool.store.arrays.partial_files import partial_paths
 from covpool.store.arrays.rows import check_row
 from covpool.store.catalog.entries import Entry
 from covpool.store.catalog.tables import RESERVED
@@ -171,7 +170,7 @@ def verify_rows(store: OpenedStore, *, leftover_age: timedelta = LEFTOVER_AGE) -
                 f"({some(unclaimed)}); covpool store rebuild enters the whole ones, covpool store gc "
                 "removes what is left",
             )
-    for key in sorted(store.catalog.ready_among(list(partial_paths(store.objects)))):
+    for key in sorted(store.catalog.ready_among(list(store.partials.paths()))):
         yield Problem(key, f"{key}: is ready and has partial sums still; run covpool store gc")
     for entry in store.ledger.entries(RESERVED, before=before):
         yield Problem(
