@@ -30,7 +30,7 @@ def require_place(location: str | Path, catalog: str | None = None, *, lost_cata
     Args:
         location: as `Store.open` takes it.
         catalog: database URL, where the catalog is not the store's own.
-        lost_catalog: arrays alone will do.
+        lost_catalog: arrays without a catalog are enough.
 
     Raises:
         StoreNotFoundError: there is no store.

@@ -34,7 +34,7 @@ class Copies:
         Args:
             namespace: id of the namespace.
             generation: its number.
-            state: USED for one that was found complete.
+            state: USED for a copy that is complete.
 
         Raises:
             StoreError: it was abandoned.

@@ -148,7 +148,7 @@ class Ledger:
             )
 
     def adopt(self, rows: Sequence[WholeRow], replaces: Mapping[str, Place] | None = None) -> list[bool]:
-        """Enter rows found in the arrays: ready if nothing is ready under their key, else retired.
+        """Enter rows of the arrays: ready if nothing is ready under their key, else retired.
 
         A row with a retired entry becomes ready in the same way.
 

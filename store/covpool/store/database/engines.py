@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import ArgumentError
 
-from covpool.store.database.sqlite_files import copy_with_log, file_engine, log_alone
+from covpool.store.database.sqlite_files import copy_with_log, file_engine, log_needs_copy
 from covpool.store.errors import LocationError
 from covpool.store.storage.whole_files import Durability
 
@@ -101,7 +101,7 @@ def _sqlite(url: URL, durability: Durability) -> Engine:
 def _reader(url: URL) -> Engine:
     """An engine that reads a SQLite file, or what it and its log hold."""
     path = Path(url.database or ":memory:")
-    if not log_alone(path):
+    if not log_needs_copy(path):
         return file_engine(url)
     engine = in_memory()
     copy_with_log(path, engine)

@@ -1,4 +1,4 @@
-"""Rebuild: update the catalog from the arrays, or make it again from them alone.
+"""Rebuild: update the catalog from the arrays, or make it again from them.
 
 The record of a row has its key; every complete row is entered. If several rows have one key, the newest that
 reads back becomes ready: rows handed out after the latest copy was planned (the last first), then the copies

@@ -1,4 +1,4 @@
-"""Pooling kinds: rules that turn moments into an embedding, by name, alone or joined with `+`.
+"""Pooling kinds: rules that turn moments into an embedding, by name, single or joined with `+`.
 
 `pooling("mean+covariance")` joins two; a fitted pooling takes part under its own name. A plain kind needs no
 fit; packages offer them in the entry-point group `covpool.poolings`. Everything is float64.
@@ -36,7 +36,7 @@ class Pooling(Protocol):
 
     @property
     def parts(self) -> "tuple[Pooling, ...]":
-        """What is joined; itself alone for one that joins nothing."""
+        """The joined poolings; only itself if nothing is joined."""
 
     def size(self, width: int) -> int:
         """Numbers in the embedding of moments of `width` features."""
