@@ -115,12 +115,12 @@ def progress_of(what: str) -> Iterator[Callable[[int, int], None]]:
     """A callback that shows progress on standard error: a bar on a terminal, else a line now and then."""
     console = Console(stderr=True, markup=False, highlight=False)
     if not console.is_terminal:
-        shown = time.monotonic()
+        reported = time.monotonic()
 
         def line(done: int, total: int) -> None:
-            nonlocal shown
-            if time.monotonic() - shown >= _LINE_EVERY_S:
-                shown = time.monotonic()
+            nonlocal reported
+            if time.monotonic() - reported >= _LINE_EVERY_S:
+                reported = time.monotonic()
                 console.print(f"{what}: {done:,} of {total:,}")
 
         yield line
