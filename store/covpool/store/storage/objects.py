@@ -133,14 +133,14 @@ class Objects:
                 inside = Path(folder).relative_to(self._root)
                 yield from ((inside / name).as_posix() for name in names)
         else:
-            yield from sync(_all(self.storage.list_prefix(f"{prefix}/")))
+            yield from sync(_all(self.storage.list_prefix, f"{prefix}/"))
 
     def children(self, prefix: str) -> list[str]:
         """Names directly below `prefix`, sorted."""
         if self._root is not None:
             folder = self._root / prefix
             return sorted(child.name for child in folder.iterdir()) if folder.is_dir() else []
-        return sorted(sync(_all(self.storage.list_dir(prefix))))
+        return sorted(sync(_all(self.storage.list_dir, prefix)))
 
     def written(self, path: str) -> datetime | None:
         """When the object was written, UTC; None where the storage does not tell, or there is none."""
@@ -177,8 +177,9 @@ class Objects:
             raise ReadOnlyError(f"{path}: the store is open for reading only; nothing was changed")
 
 
-async def _all(paths: AsyncIterator[str]) -> list[str]:
-    return [path async for path in paths]
+async def _all(paths: Callable[[str], AsyncIterator[str]], prefix: str) -> list[str]:
+    # Called here: zarr's own listing of a bucket needs a running event loop.
+    return [path async for path in paths(prefix)]
 
 
 def _unreadable(path: str, error: OSError) -> StorageError:
