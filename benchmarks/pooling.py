@@ -31,9 +31,8 @@ from covpool.extractor.fitting.methods.mean_eigenvectors import fit_mean_eigenve
 from covpool.extractor.fitting.source import MomentsList
 from covpool.extractor.fitting.summary import summarise
 from covpool.store import Bottleneck, Moments
-from covpool.store.poolings.half_vector import half_vector
 from covpool.store.poolings.kinds import pooling
-from covpool.store.poolings.roots import ROOT_FLOOR
+from covpool.store.poolings.matrices import ROOT_FLOOR, half_vector
 from covpool.store.threads import cores, side_by_side
 
 GENES = Path(__file__).parent.parent / "examples" / "ecoli_genes.fa"

@@ -47,9 +47,8 @@ from covpool.extractor.fitting.methods.principal import principal_axes
 from covpool.extractor.fitting.source import MomentsList
 from covpool.extractor.fitting.summary import Summary
 from covpool.store import Moments, Recipe
-from covpool.store.poolings.half_vector import half_length, half_vector
 from covpool.store.poolings.kinds import pooling
-from covpool.store.poolings.projection import project
+from covpool.store.poolings.matrices import half_length, half_vector, project
 
 MODEL = "ntv3-mini"
 #: 512 features; the other set is all layers, 2,272 features.

@@ -126,7 +126,7 @@ def test_a_constraint(store: Store) -> None:
         connection.execute(sa.insert(meta), [{"name": "tea", "value": "1"}] * 2)
 
     with pytest.raises(CatalogError, match="nothing became readable") as caught:
-        store.put(OTHER, example_moments("b"), also=twice)
+        store.put(OTHER, example_moments("b"), on_commit=twice)
     assert own(caught.value)
     assert OTHER not in store
 

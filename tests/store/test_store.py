@@ -156,7 +156,7 @@ def test_other_moments_under_a_key_change_nothing_unless_they_are_to_replace(
     with Store.open(tmp_path) as store:
         store.put(key, example_moments("a"))
         before = store.entry(key)
-        store.put(key, example_moments("b"), also=lambda _: also.append("done"))
+        store.put(key, example_moments("b"), on_commit=lambda _: also.append("done"))
         assert store.entry(key) == before
         assert_same_bits(store.get(key), example_moments("a"))
     assert (states(tmp_path), also) == (["ready"], ["done"])
@@ -225,7 +225,7 @@ def test_a_put_that_is_interrupted_leaves_no_reservation(tmp_path: Path) -> None
     items = [(example_key(name), example_moments(name)) for name in "ab"]
     with Store.open(tmp_path) as store:
         with pytest.raises(KeyboardInterrupt):
-            store.put_many(items, also=interrupt)
+            store.put_many(items, on_commit=interrupt)
         assert len(store) == 0
         assert states(tmp_path) == ["retired", "retired"]
         store.put_many(items)
@@ -259,7 +259,7 @@ def test_putting_the_same_again_still_runs_what_shares_its_transaction(tmp_path:
             store.put(
                 example_key("a"),
                 example_moments("a"),
-                also=lambda connection: seen.append(connection.exec_driver_sql("SELECT 1").scalar_one()),
+                on_commit=lambda connection: seen.append(connection.exec_driver_sql("SELECT 1").scalar_one()),
             )
     assert seen == [1, 1]
     assert states(tmp_path) == ["ready"]
@@ -272,7 +272,7 @@ def test_nothing_is_readable_when_the_shared_transaction_fails(place: Place) -> 
 
     with place.open() as store:
         with pytest.raises(ZeroDivisionError):
-            store.put(example_key("a"), example_moments("a"), also=also)
+            store.put(example_key("a"), example_moments("a"), on_commit=also)
         assert example_key("a") not in store
         assert not sa.inspect(store.database.engine).has_table("beside")
 

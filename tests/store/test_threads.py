@@ -10,10 +10,10 @@ from threadpoolctl import threadpool_limits
 
 from covpool.store import Moments
 from covpool.store.codecs.factor import factorise
-from covpool.store.interpretation.neighbours import nearest_neighbours
-from covpool.store.interpretation.spectrum import spectrum
+from covpool.store.interpretation.features import spectrum
+from covpool.store.interpretation.similarity import nearest_neighbours
 from covpool.store.poolings.kinds import pooling
-from covpool.store.poolings.projection import two_sided
+from covpool.store.poolings.matrices import two_sided
 from covpool.store.poolings.scores import LinearScores
 from covpool.store.testing import example_key
 from covpool.store.threads import LARGE, one_thread, side_by_side

@@ -18,7 +18,7 @@ from pydantic_settings import SettingsError as _SourceError
 
 from covpool.service.errors import SettingsError
 from covpool.store.codecs import codec_id
-from covpool.store.storage.durability import Durability
+from covpool.store.storage.whole_files import Durability
 
 _PASSWORD = re.compile(r"(://[^/:@\s]*:).+(?=@)")
 _PARAMETER = re.compile(r"([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]*", re.IGNORECASE)

@@ -12,7 +12,7 @@ from .errors import StorageError as StorageError
 from .errors import StoreError as StoreError
 from .errors import StoreNotFoundError as StoreNotFoundError
 from .poolings.bottleneck import Bottleneck as Bottleneck
-from .poolings.files import load_pooling as load_pooling
+from .poolings.fitted import load_pooling as load_pooling
 from .poolings.kinds import KINDS as KINDS
 from .poolings.kinds import Pooling as Pooling
 from .poolings.kinds import pooling as pooling

@@ -6,7 +6,6 @@ Maintenance works on it; `Store` adds the rest of the public interface.
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import Self, TypeVar
 
 from zarr.abc.store import Store as ZarrStorage
@@ -18,6 +17,7 @@ from covpool.store.arrays.schema import Record
 from covpool.store.arrays.stored_files import StoredFiles
 from covpool.store.arrays.zarr_arrays import DAMAGED_METADATA, NamespaceArrays, RowArrays, open_root
 from covpool.store.catalog.catalog import Catalog
+from covpool.store.catalog.copies import Copies
 from covpool.store.catalog.entries import Entry, Place
 from covpool.store.catalog.ledger import Ledger
 from covpool.store.catalog.names import Names
@@ -42,9 +42,9 @@ from covpool.store.existence import (
     require_writable_place,
 )
 from covpool.store.standing import declare_outdated, opened_for_writing, outdated
-from covpool.store.storage.durability import Durability, check_durability
 from covpool.store.storage.locations import catalog_url, in_bucket, open_storage
 from covpool.store.storage.objects import Objects
+from covpool.store.storage.whole_files import DURABILITIES, Durability
 from covpool.store.values.keys import MomentsKey
 from covpool.store.values.moments import Moments
 
@@ -69,6 +69,8 @@ class OpenedStore:
         self.outdated = outdated
         self.where = where
         self.names = Names(catalog.database)
+        #: The catalog as maintenance sees it.
+        self.ledger, self.copies = Ledger(catalog.database), Copies(catalog.database)
         #: The files of the Zarr hierarchy, for remote readers.
         self.files = StoredFiles(storage)
         self.codec = codec_id(codec)
@@ -105,7 +107,7 @@ class OpenedStore:
             options: of object storage (endpoint, region, access_key_id, secret_access_key, …); what is not
                 named comes from the environment (AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID, …).
             durability: "process", or "power-loss" to flush a directory's chunks and catalog to the disk
-                before `put` returns (see `storage.durability`); object storage and database servers
+                before `put` returns (see `storage.whole_files`); object storage and database servers
                 always do so.
             lost_catalog: accept arrays without a catalog, so that `maintenance.rebuild` can make it again.
             create: False to require an existing store, so that a mistyped path makes none.
@@ -124,7 +126,8 @@ class OpenedStore:
             ValueError: there is no such codec or durability.
         """
         codec_id(codec)
-        check_durability(durability)
+        if durability not in DURABILITIES:
+            raise ValueError(f"durability {durability!r} is unknown; choose {' or '.join(DURABILITIES)}")
         if read_only or not create:
             require_place(location, catalog, lost_catalog=lost_catalog)
         if not read_only:
@@ -142,7 +145,7 @@ class OpenedStore:
                 database = readable(database)
             tables = Catalog(database, str(location))
             open_root(storage, str(location))
-            older = outdated(database, storage, str(location))
+            older = outdated(database, Objects(storage), str(location))
             if not lost_catalog and _knows_none(database, storage):
                 detail = f" ({older})" if older else ""
                 raise LocationError(
@@ -151,7 +154,7 @@ class OpenedStore:
                 )
             if not (lost_catalog or older or read_only):
                 try:
-                    opened_for_writing(database, storage, str(location))
+                    opened_for_writing(database, Objects(storage), str(location))
                 except (CatalogError, StorageError) as error:
                     raise type(error)(f"{error}; {READ_ONLY_REMEDY}") from error
         except StoreError as error:
@@ -207,21 +210,21 @@ class OpenedStore:
         """
         if self.outdated is not None:
             # Another process may have rebuilt it in the meantime.
-            self.outdated = outdated(self.database, self.storage, self.where)
+            self.outdated = outdated(self.database, self.objects, self.where)
         if self.outdated is not None:
             raise OutdatedCatalogError(
                 f"{self.where}: catalog and arrays are not of the same moment ({self.outdated}), as after "
                 "one of them was restored; the store is read-only until: covpool store rebuild"
             )
 
-    def found_outdated(self, error: OutdatedCatalogError) -> None:
+    def mark_outdated(self, error: OutdatedCatalogError) -> None:
         """Stop writing, here and in every process that opens the store later."""
         self.outdated = str(error)
-        declare_outdated(self.storage, self.where)
+        declare_outdated(self.objects, self.where)
 
     def rebuilt(self) -> None:
         """Allow writing again after the catalog was rebuilt from the arrays."""
-        opened_for_writing(self.database, self.storage, self.where)
+        opened_for_writing(self.database, self.objects, self.where)
         self.outdated = None
 
     def get(self, key: MomentsKey | str) -> Moments:
@@ -252,12 +255,7 @@ class OpenedStore:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def record_at(self, place: Place) -> Record | None:

@@ -69,7 +69,7 @@ def probe(store: OpenedStore) -> None:
     # In the folder of the rows; `gc` deletes one that an interrupted process left.
     path = f"{ARRAYS}/probe.{uuid4().hex}{PARTIAL}"
     try:
-        require_arrays_of(store.database, store.storage, store.where)
+        require_arrays_of(store.database, store.objects, store.where)
         try:
             store.objects.write(path, content)
             read_back = store.objects.read(path)

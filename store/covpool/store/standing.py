@@ -10,12 +10,11 @@ out next are in use.
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
-from zarr.abc.store import Store as ZarrStorage
 
 from covpool.store.arrays.compacted_arrays import SEALED, is_marked
 from covpool.store.arrays.compacted_arrays import USED as USED_MARK
@@ -54,13 +53,12 @@ class Standing:
     unfinished: bool = False
 
 
-def outdated(database: Database, storage: ZarrStorage, where: str) -> str | None:
+def outdated(database: Database, objects: Objects, where: str) -> str | None:
     """Why catalog and arrays are not of the same moment, in one sentence; None if they seem to be.
 
     Raises:
         LocationError: the catalog is that of another store.
     """
-    objects = Objects(storage)
     of_arrays, of_catalog = _of_arrays(objects, where), _of_catalog(database)
     if of_arrays is not None:
         if of_catalog is not None and of_catalog.store != of_arrays.store:
@@ -81,16 +79,16 @@ def outdated(database: Database, storage: ZarrStorage, where: str) -> str | None
     if not objects.is_local:
         # On object storage this check costs requests; writing to such a row raises an error anyway.
         return None
-    return next(_unknown_to(database, storage, objects), None)
+    return next(_unknown_to(database, objects), None)
 
 
-def require_arrays_of(database: Database, storage: ZarrStorage, where: str) -> None:
+def require_arrays_of(database: Database, objects: Objects, where: str) -> None:
     """Raise if the arrays are missing (an unmounted disk, an emptied folder), which is no damage.
 
     Raises:
         StorageError: the arrays that belong to this catalog are not there.
     """
-    of_arrays, of_catalog = _of_arrays(Objects(storage), where), _of_catalog(database)
+    of_arrays, of_catalog = _of_arrays(objects, where), _of_catalog(database)
     if of_arrays is None or of_catalog is None or of_arrays.store != of_catalog.store:
         raise StorageError(
             f"{where}: the arrays of this store are not there ({STORE_FILE} is missing, or another's); "
@@ -98,58 +96,57 @@ def require_arrays_of(database: Database, storage: ZarrStorage, where: str) -> N
         )
 
 
-def opened_for_writing(database: Database, storage: ZarrStorage, where: str) -> None:
+def opened_for_writing(database: Database, objects: Objects, where: str) -> None:
     """Count this opening in the catalog, flushed to disk, and then next to the arrays."""
-    objects = Objects(storage)
     of_arrays = _of_arrays(objects, where)
     with database.writing(durable=True) as connection:
         advisory_lock(connection, "covpool store serial")
-        of_catalog = _read(connection)
-        store = of_catalog.store if of_catalog else of_arrays.store if of_arrays else uuid4().hex
-        standing = Standing(
-            store, max(of_catalog.serial if of_catalog else 0, of_arrays.serial if of_arrays else 0) + 1
-        )
+        latest = _latest(_read(connection), of_arrays)
+        standing = Standing(latest.store, latest.serial + 1)
         connection.execute(sa.delete(meta).where(meta.c.name.in_((_STORE, _SERIAL))))
         values = {_STORE: standing.store, _SERIAL: str(standing.serial)}
         connection.execute(sa.insert(meta), [{"name": name, "value": text} for name, text in values.items()])
     _write(objects, standing, where)
 
 
-def declare_outdated(storage: ZarrStorage, where: str) -> None:
+def declare_outdated(objects: Objects, where: str) -> None:
     """Mark the catalog as older than the arrays, for every later opening."""
-    objects = Objects(storage)
     of_arrays = _of_arrays(objects, where)
     if of_arrays is not None:
         _write(objects, Standing(of_arrays.store, of_arrays.serial + 1), where)
 
 
-def declare_unfinished(database: Database, storage: ZarrStorage, where: str) -> None:
+def declare_unfinished(database: Database, objects: Objects, where: str) -> None:
     """Mark the arrays as an unfinished copy of a catalog's store, until they are opened for writing.
 
     Raises:
         LocationError: they belong to another store.
     """
-    objects = Objects(storage)
     of_catalog, of_arrays = _of_catalog(database), _of_arrays(objects, where)
     if of_catalog is not None and of_arrays is not None and of_arrays.store != of_catalog.store:
         raise LocationError(
             f"{where}: holds store {of_arrays.store[:8]}, not a backup of {of_catalog.store[:8]}"
         )
-    store = of_catalog.store if of_catalog else of_arrays.store if of_arrays else uuid4().hex
-    serials = [standing.serial for standing in (of_catalog, of_arrays) if standing is not None]
-    unfinished = Standing(store, max(serials, default=0), unfinished=True)
+    unfinished = replace(_latest(of_catalog, of_arrays), unfinished=True)
     objects.write(STORE_FILE, json.dumps(asdict(unfinished)).encode())
 
 
-def is_unfinished(storage: ZarrStorage, where: str) -> bool:
+def is_unfinished(objects: Objects, where: str) -> bool:
     """Whether the arrays are an unfinished copy."""
-    of_arrays = _of_arrays(Objects(storage), where)
+    of_arrays = _of_arrays(objects, where)
     return of_arrays is not None and of_arrays.unfinished
 
 
-def has_standing(database: Database, storage: ZarrStorage, where: str) -> tuple[bool, bool]:
+def has_standing(database: Database, objects: Objects, where: str) -> tuple[bool, bool]:
     """Whether a catalog, and arrays, have the identity of a store."""
-    return _of_catalog(database) is not None, _of_arrays(Objects(storage), where) is not None
+    return _of_catalog(database) is not None, _of_arrays(objects, where) is not None
+
+
+def _latest(*standings: Standing | None) -> Standing:
+    """The identity of a store, a new one if there is none, and its highest serial."""
+    known = [standing for standing in standings if standing is not None]
+    serial = max((standing.serial for standing in known), default=0)
+    return Standing(known[0].store if known else uuid4().hex, serial)
 
 
 def _write(objects: Objects, standing: Standing, where: str) -> None:
@@ -196,7 +193,7 @@ def _lost(database: Database, objects: Objects) -> int:
     return sum(not objects.exists(path) for path in paths)
 
 
-def _unknown_to(database: Database, storage: ZarrStorage, objects: Objects) -> Iterator[str]:
+def _unknown_to(database: Database, objects: Objects) -> Iterator[str]:
     """Rows and copies that the catalog has not handed out."""
     ledger = Ledger(database)
     for name, (namespace, next_row) in ledger.namespaces().items():
@@ -207,9 +204,10 @@ def _unknown_to(database: Database, storage: ZarrStorage, objects: Objects) -> I
         for generation in generations(objects, name):
             path = generation_path(namespace, generation)
             try:
-                complete = is_marked(storage, path, SEALED) and objects.exists(f"{path}/{RECORD}/zarr.json")
+                described = objects.exists(f"{path}/{RECORD}/zarr.json")
+                complete = described and is_marked(objects.storage, path, SEALED)
                 # Read the arrays first: a copy is entered in the catalog before it is made.
-                read_from = complete and is_marked(storage, path, USED_MARK)
+                read_from = complete and is_marked(objects.storage, path, USED_MARK)
             except CorruptEntryError:
                 # This is not a fault of the catalog; a reader of the copy repairs the description.
                 continue

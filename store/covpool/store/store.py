@@ -30,7 +30,7 @@ class Store(OpenedStore):
         moments: Moments,
         *,
         replace: bool = False,
-        also: Callable[[Connection], None] | None = None,
+        on_commit: Callable[[Connection], None] | None = None,
     ) -> None:
         """Cache moments under a key; what is stored there intact stays, whatever its bits.
 
@@ -42,7 +42,7 @@ class Store(OpenedStore):
             moments: float32 or float64; stored in that dtype. Of the second moment the upper triangle is
                 stored.
             replace: replace moments that are stored under the key, if their bits differ.
-            also: runs in the transaction that makes the row readable (the service ends its job there).
+            on_commit: runs in the transaction that makes the row readable (the service ends its job there).
 
         Raises:
             InvalidMomentsError: values are not finite or the matrix is not symmetric, or the key is
@@ -51,14 +51,14 @@ class Store(OpenedStore):
             StoreError: the storage refused; nothing became readable.
             CatalogError: the catalog's database refused, or was lost on the way; nothing became readable.
         """
-        self.put_many([(key, moments)], replace=replace, also=also)
+        self.put_many([(key, moments)], replace=replace, on_commit=on_commit)
 
     def put_many(
         self,
         items: Iterable[tuple[MomentsKey, Moments]],
         *,
         replace: bool = False,
-        also: Callable[[Connection], None] | None = None,
+        on_commit: Callable[[Connection], None] | None = None,
     ) -> None:
         """Cache moments under several keys, which become readable together.
 
@@ -66,7 +66,7 @@ class Store(OpenedStore):
         key occurs twice, the last moments count. Otherwise as `put`, with the same errors: if one is refused,
         none becomes readable.
         """
-        put_all(self, items, also, replace=replace)
+        put_all(self, items, on_commit, replace=replace)
 
     def get_many(self, keys: Iterable[MomentsKey | str], *, threads: int = 2) -> Iterator[Moments]:
         """Moments of many keys, in their order, read ahead on several threads.
@@ -118,19 +118,24 @@ class Store(OpenedStore):
         state: str | None = "ready",
         since: datetime | None = None,
     ) -> "pa.Table":
-        """What is stored, one entry a row, as an Arrow table; see `listing.list_entries` for the columns.
+        """What is stored, one entry a row, as an Arrow table in the order of the keys.
 
+        Columns: key, sequence (digests), state, model, layer, selection, dtype, codec, recipe (canonical
+        JSON), namespace, width (features), length (bp), count (tokens), error (relative Frobenius), created
+        (UTC).
         `pyarrow.parquet.write_table(store.table(), path)` makes a Parquet file of it.
+
+        Args:
+            model, layer, selection: of the recipe.
+            assembly: only entries with a name in this genome assembly.
+            state: "ready" or "reserved"; None for all.
+            since: only entries that became ready then or later; a time without a zone is UTC.
+
+        Raises:
+            CatalogError: the database cannot be reached, refused, or holds values that are none of a catalog.
         """
-        return list_entries(
-            self.database,
-            model=model,
-            layer=layer,
-            selection=selection,
-            assembly=assembly,
-            state=state,
-            since=since,
-        )
+        recipe = {"model": model, "layer": layer, "selection": selection}
+        return list_entries(self.database, assembly=assembly, since=since, state=state, **recipe)
 
     def verify(self) -> list[Problem]:
         """Read every ready entry back, and compare the catalog with the arrays; see `maintenance.verify`."""

@@ -70,12 +70,12 @@ def side_by_side(
     """
     most = min(cores(), max(1, MEMORY_BYTES // (8 * COPIES * side * side)))
 
-    def alone(item: Item) -> Result:
+    def on_one_thread(item: Item) -> Result:
         with one_thread():
             return work(item)
 
     with one_thread():
-        yield from in_order(alone, items, threads=most, ahead=most + 1)
+        yield from in_order(on_one_thread, items, threads=most, ahead=most + 1)
 
 
 def in_order(

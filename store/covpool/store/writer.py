@@ -59,7 +59,7 @@ def put_all(
             with suppress(OSError):
                 store.partials.drop(key)
     except OutdatedCatalogError as error:
-        store.found_outdated(error)
+        store.mark_outdated(error)
         raise
     except CatalogError as error:
         raise CatalogError(f"{first}: nothing became readable; {error}") from error

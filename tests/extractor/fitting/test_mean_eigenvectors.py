@@ -48,7 +48,7 @@ def test_all_columns_rotate_the_mean_moment_into_its_eigenvalues() -> None:
 
 def test_with_rms_scaling_the_units_of_a_feature_do_not_matter() -> None:
     """The feature scale is folded into the projection, so embeddings of rescaled features are the same."""
-    from covpool.store.poolings.projection import project
+    from covpool.store.poolings.matrices import project
 
     units = np.geomspace(0.01, 100, 12)
     rescaled = [project(one, units) for one in MOMENTS]

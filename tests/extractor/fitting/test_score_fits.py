@@ -18,8 +18,7 @@ from covpool.extractor.fitting.methods.reduced_rank import choose_penalty, fit_r
 from covpool.extractor.fitting.source import MomentsList
 from covpool.extractor.fitting.targets import Targets
 from covpool.store import Moments
-from covpool.store.poolings.half_vector import half_vector
-from covpool.store.poolings.projection import project
+from covpool.store.poolings.matrices import half_vector, project
 from covpool.store.poolings.scores import LinearScores
 from covpool.store.testing import example_key, example_moments
 from tests.extractor.fitting.test_bottleneck_fits import Interrupted

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from covpool.extractor import normalise
 from covpool.service.commands.inspect import inspect
 from covpool.store import Moments, MomentsKey, Store
-from covpool.store.interpretation.spectrum import spectrum
+from covpool.store.interpretation.features import spectrum
 from covpool.store.testing import example_key, example_moments
 
 RECIPE = example_key("any").recipe

@@ -219,11 +219,11 @@ def test_a_task_ends_in_the_transaction_that_makes_its_moments_readable(store: S
 
     claim(leases, "w")
     with pytest.raises(ZeroDivisionError):
-        store.put(key, example_moments("a"), also=finish_and_break)
+        store.put(key, example_moments("a"), on_commit=finish_and_break)
     assert key not in store
     assert queue.job(job).state == "running"
     assert tasks(store)[0][1:] == ("running", 1, 0)
-    store.put(key, example_moments("a"), also=finishing(key))
+    store.put(key, example_moments("a"), on_commit=finishing(key))
     assert key in store
     assert queue.job(job).state == "done"
     assert tasks(store)[0][1:] == ("done", 1, 1), "done, and its bases are emptied"
@@ -235,7 +235,7 @@ def test_a_record_that_vanished_from_the_store_fails_with_the_remedy_and_can_be_
     queue, leases = JobQueue(store.database), TaskLeases(store.database)
     job, key = submit(queue, "ACGT"), key_of(request("ACGT").workload)
     claim(leases, "w")
-    store.put(key, example_moments("a"), also=finishing(key))
+    store.put(key, example_moments("a"), on_commit=finishing(key))
     with store.database.writing() as connection:
         connection.exec_driver_sql("DELETE FROM entries")
     stored = queue.job(job)
@@ -255,7 +255,7 @@ def test_a_job_is_done_when_all_are_and_failed_when_none_is_left_to_run(store: S
         assert task is not None
         assert queue.job(job).state == "running"
         moments = example_moments(task.id)
-        store.put(key_of(task.workload), moments, also=finishing(key_of(task.workload)))
+        store.put(key_of(task.workload), moments, on_commit=finishing(key_of(task.workload)))
 
     assert queue.job(job).state == "queued"
     run_one()
@@ -304,7 +304,7 @@ def test_a_task_that_ends_while_it_is_submitted_again_is_not_queued_again(
         # The task ends after the second submission has begun, just before it takes the write lock.
         monkeypatch.undo()
         key = key_of(task.workload)
-        store.put(key, example_moments("a"), also=finishing(key))
+        store.put(key, example_moments("a"), on_commit=finishing(key))
         return database.writing()
 
     monkeypatch.setattr(Database, "writing", ending_first)

@@ -70,7 +70,7 @@ def end(store: Store, task: str, last: MomentsKey) -> None:
     def ending(connection: Connection) -> None:
         finish_task(connection, task, "w")
 
-    store.put(last, example_moments(last.digest), also=ending)
+    store.put(last, example_moments(last.digest), on_commit=ending)
 
 
 def in_parts(monkeypatch: pytest.MonkeyPatch, bases: int) -> None:

@@ -55,7 +55,7 @@ def finish(store: Store, bases: str, worker: str = "w") -> None:
     def ending(connection: Connection) -> None:
         finish_task(connection, key(bases).digest, worker)
 
-    store.put(key(bases), example_moments(bases), also=ending)
+    store.put(key(bases), example_moments(bases), on_commit=ending)
 
 
 def test_interactive_tasks_come_before_bulk_ones(queue: JobQueue, leases: TaskLeases) -> None:

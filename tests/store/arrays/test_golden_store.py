@@ -12,7 +12,7 @@ import pytest
 from covpool.store import Store
 from covpool.store.catalog.tables import TABLES
 from covpool.store.codecs import codec_id
-from covpool.store.codecs.header import Header, Mode
+from covpool.store.codecs.bounded import Header, Mode
 from covpool.store.database.database import Database
 from covpool.store.storage.locations import catalog_url
 

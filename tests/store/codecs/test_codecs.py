@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from covpool.store import Moments, Store
 from covpool.store.codecs import ChunkCodec, codec_id, codec_of
-from covpool.store.codecs.bounded import Bounded
-from covpool.store.codecs.header import HEADER_BYTES, Header, Mode
+from covpool.store.codecs.bounded import HEADER_BYTES, Bounded, Header, Mode
 from covpool.store.testing import example_key, example_moments
 from covpool.store.values.moments import FloatArray
 from covpool.store.values.packing import pack, packed_norm, packed_shape, unpack

@@ -9,9 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from covpool.store import CatalogError, LocationError, Store
-from covpool.store.database.database import Database, advisory_lock
+from covpool.store.database.database import Database, advisory_lock, insert_if_absent
 from covpool.store.database.engines import redacted
-from covpool.store.database.inserts import insert_if_absent
 from covpool.store.testing import example_key, example_moments
 from tests.postgres import PASSWORD, PostgresServer
 
@@ -136,7 +135,7 @@ def test_a_connection_lost_while_putting_leaves_nothing_readable(tmp_path: Path,
     key = example_key("a")
     with Store.open(tmp_path, catalog=postgres_url) as store:
         with pytest.raises(CatalogError, match=f"{key}: nothing became readable"):
-            store.put(key, example_moments("a"), also=lambda _: hang_up(postgres_url))
+            store.put(key, example_moments("a"), on_commit=lambda _: hang_up(postgres_url))
         assert key not in store
         store.put(key, example_moments("a"))
         assert store.verify() == []

@@ -8,11 +8,9 @@ import pytest
 
 from covpool.store import Moments, PoolingError, pooling
 from covpool.store.interpretation import similarity
+from covpool.store.interpretation.features import association, spectrum, strongest_pairs
 from covpool.store.interpretation.figures import draw_matrix, draw_spectra
-from covpool.store.interpretation.neighbours import nearest_neighbours
-from covpool.store.interpretation.pairs import association, strongest_pairs
-from covpool.store.interpretation.similarity import cosine_matrix, linear_cka, moment_gram
-from covpool.store.interpretation.spectrum import spectrum
+from covpool.store.interpretation.similarity import cosine_matrix, linear_cka, moment_gram, nearest_neighbours
 from covpool.store.testing import example_key, example_moments
 
 X = np.random.default_rng(0).normal(0.5, 1.0, (400, 6)) * np.array([1, 2, 3, 4, 5, 6])
@@ -106,7 +104,7 @@ def test_alignment_refuses_what_it_cannot_compare() -> None:
 
 @pytest.mark.parametrize("batch_bytes", [1, 64 << 20])
 def test_neighbours_are_those_of_a_full_search(monkeypatch: pytest.MonkeyPatch, batch_bytes: int) -> None:
-    monkeypatch.setattr("covpool.store.interpretation.neighbours.BATCH_BYTES", batch_bytes)
+    monkeypatch.setattr("covpool.store.interpretation.similarity.BATCH_BYTES", batch_bytes)
     items = [(example_key(str(index)), moments) for index, moments in enumerate(MANY)]
     neighbours = nearest_neighbours(pooling("second_moment"), MANY[:2], iter(items), 4)
     for query, nearest in zip(MANY[:2], neighbours, strict=True):

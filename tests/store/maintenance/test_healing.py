@@ -19,8 +19,7 @@ from covpool.store.maintenance.compact import compact
 from covpool.store.maintenance.gc import collect
 from covpool.store.maintenance.healing import heal
 from covpool.store.maintenance.rebuild import rebuild
-from covpool.store.maintenance.scrub import scrub
-from covpool.store.maintenance.verify import verify_entries
+from covpool.store.maintenance.verify import scrub, verify_entries
 from covpool.store.standing import STORE_FILE
 from covpool.store.testing import example_key, example_moments
 from tests.store.tools import NAMES, assert_whole, backup_of, fill, namespace_of, restore, soon

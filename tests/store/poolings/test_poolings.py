@@ -22,9 +22,7 @@ from covpool.store import (
     load_pooling,
     pooling,
 )
-from covpool.store.poolings.half_vector import half_vector
-from covpool.store.poolings.projection import project
-from covpool.store.poolings.roots import matrix_log, matrix_root, newton_schulz_root
+from covpool.store.poolings.matrices import half_vector, matrix_log, matrix_root, newton_schulz_root, project
 from covpool.store.poolings.scores import LinearScores
 from covpool.store.testing import example_key, example_moments
 from covpool.store.values.keys import sha256

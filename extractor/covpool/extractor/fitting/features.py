@@ -17,7 +17,7 @@ from covpool.extractor.fitting.source import MomentsSource, sweep, width_of
 from covpool.extractor.fitting.state import FitState
 from covpool.extractor.fitting.summary import Scaling, summarise
 from covpool.store.poolings.kinds import pooling
-from covpool.store.poolings.projection import project
+from covpool.store.poolings.matrices import project
 from covpool.store.threads import one_thread
 from covpool.store.values.moments import Moments
 

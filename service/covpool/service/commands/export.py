@@ -13,7 +13,7 @@ from covpool.service.assemblies.table import assembly_table
 from covpool.service.commands.stores import open_store, store_option
 from covpool.service.submission.served import Served
 from covpool.store.commands.options import progress_of
-from covpool.store.poolings.files import load_pooling
+from covpool.store.poolings.fitted import load_pooling
 from covpool.store.poolings.kinds import Pooling
 from covpool.store.values.keys import Recipe
 

@@ -21,7 +21,7 @@ from covpool.service.commands.stores import open_store, store_option, writing_op
 from covpool.service.extraction.caching import cache
 from covpool.service.extraction.engine import Engine
 from covpool.store.maintenance.healing import is_cached
-from covpool.store.storage.durability import Durability
+from covpool.store.storage.whole_files import Durability
 from covpool.store.values.keys import MomentsKey, Recipe, Strand
 
 

@@ -15,12 +15,10 @@ from covpool.service.commands.stores import chosen_settings, open_store, store_o
 from covpool.service.errors import RequestError
 from covpool.service.fitting.training_set import keys_of, only_recipe
 from covpool.service.submission.served import Served
+from covpool.store.interpretation.features import Measure, association, spectrum, strongest_pairs
 from covpool.store.interpretation.figures import draw_matrix, draw_spectra
-from covpool.store.interpretation.neighbours import nearest_neighbours
-from covpool.store.interpretation.pairs import Measure, association, strongest_pairs
-from covpool.store.interpretation.similarity import cosine_matrix, linear_cka, moment_gram
-from covpool.store.interpretation.spectrum import spectrum
-from covpool.store.poolings.files import load_pooling
+from covpool.store.interpretation.similarity import cosine_matrix, linear_cka, moment_gram, nearest_neighbours
+from covpool.store.poolings.fitted import load_pooling
 from covpool.store.poolings.kinds import Pooling, pooling
 from covpool.store.store import Store
 from covpool.store.values.keys import MomentsKey

@@ -27,8 +27,8 @@ from covpool.service.errors import GenomeNotFoundError
 from covpool.service.extraction.work import Spec
 from covpool.service.settings import Settings
 from covpool.store.errors import StoreNotFoundError
-from covpool.store.storage.durability import Durability
 from covpool.store.storage.locations import MEMORY
+from covpool.store.storage.whole_files import Durability
 from covpool.store.store import Store
 from covpool.store.values.keys import Strand
 

@@ -18,7 +18,7 @@ from covpool.service.http.shutdown import Shutdown
 from covpool.service.opening import open_chosen
 from covpool.service.settings import Settings
 from covpool.service.submission.served import Served
-from covpool.store.storage.durability import Durability
+from covpool.store.storage.whole_files import Durability
 
 
 @click.command

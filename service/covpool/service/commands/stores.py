@@ -9,8 +9,8 @@ from covpool.service.errors import SettingsError
 from covpool.service.opening import open_chosen
 from covpool.service.settings import Settings
 from covpool.store.errors import LocationError, ReadOnlyError
-from covpool.store.storage.durability import DURABILITIES, Durability
 from covpool.store.storage.locations import MEMORY
+from covpool.store.storage.whole_files import DURABILITIES, Durability
 from covpool.store.store import Store
 
 store_option = click.option("--store", help="Directory of the store; COVPOOL_STORE, or covpool-store.")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from covpool.extractor.extraction.workload import Workload
-from covpool.store.storage.durability import Durability
+from covpool.store.storage.whole_files import Durability
 from covpool.store.store import Store
 
 

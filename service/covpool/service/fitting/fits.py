@@ -18,10 +18,8 @@ from covpool.service.queue.tables import TABLES, fitted, tasks
 from covpool.service.queue.task_rows import ANEW, fit_key, fit_row
 from covpool.service.schemas import State
 from covpool.store.catalog.rooms import with_tables
-from covpool.store.database.database import Database, seconds
-from covpool.store.database.inserts import insert_if_absent, insert_or_update
-from covpool.store.poolings.files import load_pooling
-from covpool.store.poolings.fitted import FittedPooling
+from covpool.store.database.database import Database, insert_if_absent, insert_or_update, seconds
+from covpool.store.poolings.fitted import FittedPooling, load_pooling
 from covpool.store.values.keys import canonical_json
 
 #: Seconds for which the list of finished fits is cached.

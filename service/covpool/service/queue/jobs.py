@@ -20,8 +20,7 @@ from covpool.service.schemas import Priority, RecordState
 from covpool.store.catalog.catalog import ready_among
 from covpool.store.catalog.rooms import with_tables
 from covpool.store.catalog.tables import READY, entries
-from covpool.store.database.database import Database, seconds
-from covpool.store.database.inserts import insert_if_absent, insert_or_update
+from covpool.store.database.database import Database, insert_if_absent, insert_or_update, seconds
 from covpool.store.values.keys import Recipe, canonical_json, is_digest, sha256
 
 _WITHOUT_RESULT = ("failed", "quarantined", "cancelled")

@@ -6,8 +6,7 @@ from sqlalchemy.engine import Connection
 from covpool.service.queue.tables import lock, records, tasks
 from covpool.service.queue.task_rows import task_row
 from covpool.service.queue.values import Request
-from covpool.store.database.database import seconds
-from covpool.store.database.inserts import insert_if_absent
+from covpool.store.database.database import insert_if_absent, seconds
 from covpool.store.values.keys import MomentsKey
 
 

@@ -10,8 +10,7 @@ from covpool.service.queue.task_rows import ANEW, packed, task_row
 from covpool.service.queue.values import LIVE, PRIORITIES, Request
 from covpool.service.schemas import Priority
 from covpool.store.catalog.catalog import ready_among
-from covpool.store.database.database import Database, seconds
-from covpool.store.database.inserts import insert_if_absent, insert_or_update
+from covpool.store.database.database import Database, insert_if_absent, insert_or_update, seconds
 
 #: Bases of tasks that are added in one transaction; this bounds the memory and the wait of others.
 PART_BASES = 32_000_000

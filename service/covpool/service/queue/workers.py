@@ -7,8 +7,7 @@ import sqlalchemy as sa
 from covpool.service.queue.tables import TABLES, workers
 from covpool.service.queue.values import WorkerState
 from covpool.store.catalog.rooms import with_tables
-from covpool.store.database.database import Database, seconds
-from covpool.store.database.inserts import insert_or_update
+from covpool.store.database.database import Database, insert_or_update, seconds
 
 #: Seconds without a heartbeat after which a worker's row is deleted.
 FORGOTTEN_S = 86_400.0

@@ -10,8 +10,7 @@ from covpool.extractor.errors import ExtractionError, ModelNotFoundError
 from covpool.extractor.models.models import Model, bundled_models, describe
 from covpool.service.errors import RequestError
 from covpool.store.errors import BottleneckError, PoolingError
-from covpool.store.poolings.files import load_pooling
-from covpool.store.poolings.fitted import FittedPooling
+from covpool.store.poolings.fitted import FittedPooling, load_pooling
 from covpool.store.poolings.kinds import JOIN, KINDS, Pooling, pooling
 from covpool.store.values.keys import Recipe
 

@@ -115,7 +115,7 @@ class TaskEngine:
             return False
         try:
             # Results that another worker made ready may be in use: they are not overwritten.
-            self._store.put_many((row for row in rows if row[0] not in self._store), also=ending)
+            self._store.put_many((row for row in rows if row[0] not in self._store), on_commit=ending)
         except LeaseLostError as lost:
             log.info("%s", lost)
             return False

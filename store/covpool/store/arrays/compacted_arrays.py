@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 import zarr
+from zarr.abc.store import RangeByteRequest, SuffixByteRequest
 from zarr.abc.store import Store as ZarrStorage
 from zarr.errors import ContainsArrayError, ContainsGroupError
 
-from covpool.store.arrays.rows import Row, decode_record, encode_row
-from covpool.store.arrays.schema import PARTS, RECORD, Namespace, chunk_path, chunk_paths, generation_path
+from covpool.store.arrays.rows import Row
+from covpool.store.arrays.schema import PARTS, Namespace, chunk_path, chunk_paths, generation_path
 from covpool.store.arrays.zarr_arrays import RowArrays, array_arguments
 from covpool.store.codecs.chunk import CHECKSUM_BYTES, seal, unseal
 from covpool.store.errors import CorruptEntryError
 from covpool.store.storage.objects import Objects
-from covpool.store.values.keys import MomentsKey
 
 #: Offset and size of a row that a shard does not hold.
 _ABSENT = np.uint64(2**64 - 1)
@@ -46,7 +46,7 @@ class CompactedArrays(RowArrays):
     def __init__(self, storage: ZarrStorage, namespace: Namespace, generation: int) -> None:
         self.path = generation_path(namespace, generation)
         attributes = zarr.open_group(storage, path=self.path, mode="r").attrs
-        self._written_as = namespace
+        self._written_as = namespace.codec
         self.namespace = replace(namespace, codec=str(attributes[CODEC]))
         self.shard_rows = int(str(attributes[SHARD_ROWS]))
         self._objects = Objects(storage)
@@ -54,7 +54,8 @@ class CompactedArrays(RowArrays):
     def chunk(self, array: str, row: int) -> bytes | None:
         """One row's part of its shard."""
         path = chunk_path(self.path, array, row // self.shard_rows)
-        index = self._objects.read_end(path, self.shard_rows * _PAIR_BYTES + CHECKSUM_BYTES)
+        end = SuffixByteRequest(self.shard_rows * _PAIR_BYTES + CHECKSUM_BYTES)
+        index = self._objects.read(path, end)
         if index is None:
             return None
         try:
@@ -62,20 +63,20 @@ class CompactedArrays(RowArrays):
         except ValueError as error:
             raise CorruptEntryError(f"{path}: the index of the shard is damaged ({error})") from error
         offset, size = pairs[row % self.shard_rows]
-        return None if size == _ABSENT else self._objects.read_part(path, int(offset), int(size))
+        if size == _ABSENT:
+            return None
+        return self._objects.read(path, RangeByteRequest(int(offset), int(offset + size)))
 
     def read_chunk(self, row: int, key: str) -> bytes:
         """The chunk of a row's second moment in the codec of its namespace, whatever that of the copy is."""
-        if self.namespace.codec == self._written_as.codec:
+        if self.namespace.codec == self._written_as:
             return super().read_chunk(row, key)
-        moments, record = self.read(row, key), decode_record(self.chunk(RECORD, row), key)
-        identity = MomentsKey(record.sequence, record.length, self.namespace.recipe)
-        return encode_row(self._written_as, identity, moments)[0].second_moment
+        return self.encoded_as(self._written_as, row, key).second_moment
 
     def has_shard(self, index: int) -> bool:
         """Whether a shard was written, for every array."""
-        paths = chunk_paths(self.path, index)
-        return all(self._objects.read_end(path, CHECKSUM_BYTES) is not None for path in paths)
+        end = SuffixByteRequest(CHECKSUM_BYTES)
+        return all(self._objects.read(path, end) is not None for path in chunk_paths(self.path, index))
 
     def delete_shard(self, index: int) -> None:
         """Remove a shard of every array."""

@@ -47,15 +47,14 @@ class Partials:
         """Delete the stored sums of a key, if there are any."""
         self._objects.delete(_path(key))
 
-
-def partial_paths(objects: Objects) -> dict[str, list[str]]:
-    """Paths of stored sums, by key; covpool 0.1 may have written several."""
-    paths: dict[str, list[str]] = {}
-    for path in objects.below(FOLDER):
-        key = path.rpartition("/")[2].partition(".")[0]
-        if is_digest(key):
-            paths.setdefault(key, []).append(path)
-    return paths
+    def paths(self) -> dict[str, list[str]]:
+        """Paths of stored sums, by key; covpool 0.1 may have written several."""
+        paths: dict[str, list[str]] = {}
+        for path in self._objects.below(FOLDER):
+            key = path.rpartition("/")[2].partition(".")[0]
+            if is_digest(key):
+                paths.setdefault(key, []).append(path)
+        return paths
 
 
 def _path(key: MomentsKey | str) -> str:

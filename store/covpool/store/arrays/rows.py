@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from covpool.store.arrays.schema import MEAN, SECOND_MOMENT, Namespace, Record
 from covpool.store.codecs import ChunkCodec, codec_of
-from covpool.store.codecs.chunk import checksum_of, seal, unseal
+from covpool.store.codecs.chunk import CHECKSUM_BYTES, checksum_of, seal, unseal
 from covpool.store.codecs.lossless import Lossless
 from covpool.store.errors import CorruptEntryError, InvalidMomentsError
 from covpool.store.values.keys import MomentsKey
@@ -74,8 +73,8 @@ def check_row(row: Row) -> Record:
         CorruptEntryError: a chunk is damaged, or of another row.
     """
     record = _record(row.record)
-    _checked(MEAN, row.mean, record.mean_checksum)
-    _checked(SECOND_MOMENT, row.second_moment, record.second_moment_checksum)
+    check_chunk(MEAN, row.mean, record.mean_checksum)
+    check_chunk(SECOND_MOMENT, row.second_moment, record.second_moment_checksum)
     return record
 
 
@@ -109,44 +108,33 @@ def decode_row(
         CorruptEntryError: a chunk is missing, damaged, or of another row.
     """
     d, dtype = namespace.width, np.dtype(namespace.dtype)
-    packed = _decoded(
-        SECOND_MOMENT,
-        codec_of(namespace.codec),
-        _checked(SECOND_MOMENT, second_moment, record.second_moment_checksum),
-        packed_shape(d),
-        dtype,
-    )
-    decoded = _decoded(MEAN, MEAN_CODEC, _checked(MEAN, mean, record.mean_checksum), (d,), dtype)
-    return Moments(record.count, decoded, unpack(packed, d))
+    whole = check_chunk(SECOND_MOMENT, second_moment, record.second_moment_checksum)
+    packed = _decoded(SECOND_MOMENT, codec_of(namespace.codec), whole, packed_shape(d), dtype)
+    whole = check_chunk(MEAN, mean, record.mean_checksum)
+    return Moments(record.count, _decoded(MEAN, MEAN_CODEC, whole, (d,), dtype), unpack(packed, d))
 
 
-def check_chunk(record: Record, second_moment: bytes | None) -> bytes:
-    """The chunk of a second moment, still encoded, when it is whole and the record's.
+def check_chunk(name: str, chunk: bytes | None, checksum: int) -> bytes:
+    """A chunk, still encoded, that is whole and the record's.
 
     Raises:
         CorruptEntryError: it is missing, damaged, or of another row.
     """
-    _checked(SECOND_MOMENT, second_moment, record.second_moment_checksum)
-    assert second_moment is not None
-    return second_moment
-
-
-def _checked(name: str, chunk: bytes | None, checksum: int) -> NDArray[np.uint8]:
-    """The data of a chunk that is whole and the record's."""
     if chunk is None:
         raise CorruptEntryError(f"{name} is missing")
     try:
-        data = unseal(chunk)
+        unseal(chunk)
     except ValueError as error:
         raise CorruptEntryError(f"{name} is damaged ({error})") from error
     if checksum_of(chunk) != checksum:
         raise CorruptEntryError(f"{name} does not belong to its record")
-    return data
+    return chunk
 
 
 def _decoded(
-    name: str, codec: ChunkCodec, data: NDArray[np.uint8], shape: tuple[int, ...], dtype: np.dtype[Any]
+    name: str, codec: ChunkCodec, chunk: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> FloatArray:
+    data = np.frombuffer(chunk, np.uint8)[:-CHECKSUM_BYTES]
     try:
         matrix: FloatArray = codec.decode(data, shape, dtype)
     except (ValueError, RuntimeError, TypeError) as error:

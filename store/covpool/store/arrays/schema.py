@@ -16,6 +16,7 @@ from covpool.store.values.keys import Recipe, canonical_json, sha256
 
 #: (major, minor); a reader refuses another major version and reads any minor one.
 FORMAT_VERSION = (2, 1)
+VERSION_TEXT = ".".join(map(str, FORMAT_VERSION))
 
 #: Rows of every array of a namespace. Fixed at creation, so that writers never resize; costs no space.
 CAPACITY = 1_000_000
@@ -145,8 +146,3 @@ def check_version(version: str, where: str) -> None:
     raise FormatVersionError(
         f"{where}: written in format {version}, this covpool reads {FORMAT_VERSION[0]}.x; {remedy}"
     )
-
-
-def version_text() -> str:
-    """The version this code writes, "major.minor"."""
-    return ".".join(map(str, FORMAT_VERSION))

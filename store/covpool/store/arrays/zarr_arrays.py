@@ -7,6 +7,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,13 +32,13 @@ from covpool.store.arrays.schema import (
     RECORD,
     RECORD_BYTES,
     SECOND_MOMENT,
+    VERSION_TEXT,
     Namespace,
     Record,
     check_version,
     chunk_path,
     chunk_paths,
     generation_path,
-    version_text,
 )
 from covpool.store.codecs import codec_of
 from covpool.store.errors import CorruptEntryError, OutdatedCatalogError, StorageError
@@ -108,7 +109,18 @@ class RowArrays(ABC):
         """
         with self._naming(row, key):
             record = decode_record(self.chunk(RECORD, row), key)
-            return check_chunk(record, self.chunk(SECOND_MOMENT, row))
+            chunk = self.chunk(SECOND_MOMENT, row)
+            return check_chunk(SECOND_MOMENT, chunk, record.second_moment_checksum)
+
+    def encoded_as(self, codec: str, row: int, key: str) -> Row:
+        """The chunks of one row, with its second moment in another codec.
+
+        Raises:
+            CorruptEntryError: as `read`.
+        """
+        moments, record = self.read(row, key), decode_record(self.chunk(RECORD, row), key)
+        identity = MomentsKey(record.sequence, record.length, self.namespace.recipe)
+        return encode_row(replace(self.namespace, codec=codec), identity, moments)[0]
 
     @contextmanager
     def _naming(self, row: int, key: str) -> Iterator[None]:
@@ -128,7 +140,8 @@ class NamespaceArrays(RowArrays):
         self.path = generation_path(namespace, 0)
         self._synced = False
         self._objects = Objects(storage)
-        _open_group(storage, self.path, _attributes(namespace))
+        attributes = {name: getattr(namespace, name) for name in ("width", "dtype", "codec")}
+        _open_group(storage, self.path, {"recipe": namespace.recipe.to_json(), **attributes})
         with warnings.catch_warnings():
             # zarr warns at every array that pcodec is no core codec; FORMAT.md says so.
             warnings.simplefilter("ignore", ZarrUserWarning)
@@ -182,17 +195,8 @@ def open_root(storage: ZarrStorage, where: str) -> None:
     Raises:
         FormatVersionError: the arrays are of another major version.
     """
-    group = _open_group(storage, ARRAYS, {_FORMAT: version_text()})
+    group = _open_group(storage, ARRAYS, {_FORMAT: VERSION_TEXT})
     check_version(str(group.attrs[_FORMAT]), where)
-
-
-def _attributes(namespace: Namespace) -> dict[str, Any]:
-    return {
-        "recipe": namespace.recipe.to_json(),
-        "width": namespace.width,
-        "dtype": namespace.dtype,
-        "codec": namespace.codec,
-    }
 
 
 # Two processes may create the same node at once: both write the same bytes, so the second just opens it.

@@ -5,21 +5,20 @@ is written once: putting other moments under a key takes a new row, and the flip
 SQLite (WAL mode) by default, or Postgres; the service keeps its job tables in the same database.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from covpool.store.arrays.schema import Namespace, Record, check_version, version_text
+from covpool.store.arrays.schema import VERSION_TEXT, Namespace, check_version
 from covpool.store.catalog.entries import Entry, Place, Written
-from covpool.store.catalog.tables import READY, RESERVED, RETIRED, TABLES
+from covpool.store.catalog.tables import READY, RESERVED, RETIRED, TABLES, equal
 from covpool.store.catalog.tables import entries as _entries
 from covpool.store.catalog.tables import meta as _meta
 from covpool.store.catalog.tables import namespaces as _namespaces
-from covpool.store.database.database import Database, clock, now
-from covpool.store.database.inserts import insert_if_absent
+from covpool.store.database.database import Database, clock, insert_if_absent, now
 from covpool.store.errors import CapacityError, InvalidMomentsError, StoreError
 from covpool.store.values.keys import MomentsKey, Recipe, is_digest
 
@@ -35,7 +34,7 @@ class Catalog:
             version = connection.scalar(query)
         if version is None:
             with self.database.writing() as connection:
-                insert_if_absent(connection, _meta, [{"name": "format", "value": version_text()}])
+                insert_if_absent(connection, _meta, [{"name": "format", "value": VERSION_TEXT}])
                 version = connection.scalar(query)
         check_version(str(version), where)
 
@@ -82,7 +81,7 @@ class Catalog:
         """Reserved rows by the digest of the key; each key occurs once."""
         places = {}
         # In one order everywhere: two writers must not wait for each other.
-        for namespace in sorted({namespace.id: namespace for _, namespace in wanted}.values(), key=_id):
+        for _, namespace in sorted({namespace.id: namespace for _, namespace in wanted}.items()):
             keys = [key for key, of in wanted if of.id == namespace.id]
             many = {"which": namespace.id, "rows": len(keys)}
             # The namespace's row is the lock: one writer at a time hands out rows of its arrays.
@@ -151,19 +150,22 @@ class Catalog:
                     _from_reserved(connection, _RETIRE, [row], [{"since": since}])
                     continue
                 if current:
-                    connection.execute(_RETIRE, _where(current.place, READY) | {"since": since})
+                    retire(connection, current.place, READY, since)
                 flipped.append(row)
             if flipped:
-                _from_reserved(
-                    connection, _FLIP, flipped, [_ready_values(row.record, since) for row in flipped]
-                )
+                values = [
+                    {"since": since, "created": since}
+                    | {name: getattr(row.record, name) for name in ("count", "error", "checksum")}
+                    for row in flipped
+                ]
+                _from_reserved(connection, _FLIP, flipped, values)
             if on_commit is not None:
                 on_commit(connection)
 
     def give_up(self, place: Place) -> None:
         """Retire a reserved row whose writing failed."""
         with self.database.writing() as connection:
-            connection.execute(_RETIRE, _where(place, RESERVED) | {"since": now(connection)})
+            retire(connection, place, RESERVED, now(connection))
 
     def find(self, key: str) -> Entry | None:
         """The ready entry of a key digest."""
@@ -193,21 +195,24 @@ class Catalog:
         limit: int | None = None,
     ) -> list[Entry]:
         """Ready entries in key order, after the key `after`."""
-        query = select_entries().where(_entries.c.state == READY).order_by(_entries.c.key)
-        if model is not None:
-            query = query.where(_namespaces.c.model == model)
-        if layer is not None:
-            query = query.where(_namespaces.c.layer == layer)
-        if selection is not None:
-            query = query.where(_namespaces.c.selection == selection)
-        if sequence is not None:
-            query = query.where(_entries.c.sequence == sequence)
+        wanted = {
+            _namespaces.c.model: model,
+            _namespaces.c.layer: layer,
+            _namespaces.c.selection: selection,
+            _entries.c.sequence: sequence,
+            _entries.c.state: READY,
+        }
+        query = select_entries().where(*equal(wanted)).order_by(_entries.c.key).limit(limit)
         if after is not None:
             query = query.where(_entries.c.key > after)
-        if limit is not None:
-            query = query.limit(limit)
         with self.database.reading() as connection:
             return [entry_of(row) for row in connection.execute(query)]
+
+    def batches(self, after: str = "", *, size: int = 256) -> Iterator[list[Entry]]:
+        """All ready entries after a key, in key order, those that become ready in the meantime too."""
+        while batch := self.entries(after=after, limit=size):
+            yield batch
+            after = batch[-1].key
 
 
 def ready_entry(connection: Connection, key: str) -> Entry | None:
@@ -232,6 +237,11 @@ def lock_rows_of(connection: Connection, key: str) -> None:
         connection.execute(_ROWS_OF_KEY, {"which": key})
 
 
+def retire(connection: Connection, place: Place, state: str, since: datetime) -> bool:
+    """Retire the row at a place if it is in this state; returns whether it was."""
+    return connection.execute(_RETIRE, _where(place, state) | {"since": since}).rowcount > 0
+
+
 def at(place: Place) -> "sa.ColumnElement[bool]":
     """The condition that an entry is at this place."""
     return sa.and_(
@@ -247,10 +257,6 @@ def select_entries() -> "sa.Select[tuple[object, ...]]":
         column for column in _namespaces.c if column.name in ("recipe", "width", "dtype", "codec", "capacity")
     ]
     return sa.select(_entries, *shared).join(_namespaces, _entries.c.namespace == _namespaces.c.id)
-
-
-def _id(namespace: Namespace) -> str:
-    return namespace.id
 
 
 def namespace_row(namespace: Namespace) -> dict[str, object]:
@@ -354,17 +360,6 @@ def _from_reserved(
                 f"{row.key}: its reserved row {row.place.row} was taken for abandoned and given up; "
                 "put it again"
             )
-
-
-def _ready_values(record: Record, since: datetime) -> dict[str, object]:
-    """The columns that a row gets when it becomes ready."""
-    return {
-        "since": since,
-        "created": since,
-        "count": record.count,
-        "error": record.error,
-        "checksum": record.checksum,
-    }
 
 
 def _where(place: Place, state: str) -> dict[str, object]:

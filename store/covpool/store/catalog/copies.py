@@ -12,8 +12,7 @@ from sqlalchemy.engine import Connection
 
 from covpool.store.catalog.ledger import Move, state_of_copy, swap
 from covpool.store.catalog.tables import ABANDONED, BUILDING, READY, USED, copies, entries
-from covpool.store.database.database import Database, now
-from covpool.store.database.inserts import insert_if_absent
+from covpool.store.database.database import Database, insert_if_absent, now
 from covpool.store.errors import StoreError
 
 
@@ -35,20 +34,15 @@ class Copies:
         Args:
             namespace: id of the namespace.
             generation: its number.
-            state: USED for one that was found complete.
+            state: USED for a copy that is complete.
 
         Raises:
             StoreError: it was abandoned.
         """
         with self._database.writing() as connection:
-            since = now(connection)
-            row = {"namespace": namespace, "generation": generation, "state": state, "since": since}
-            insert_if_absent(connection, copies, [row])
-            connection.execute(
-                sa.update(copies)
-                .where(_is(namespace, generation), copies.c.state == BUILDING)
-                .values(state=state, since=since)
-            )
+            row = {"namespace": namespace, "generation": generation, "state": state}
+            insert_if_absent(connection, copies, [row | {"since": now(connection)}])
+            _change(connection, namespace, generation, state, copies.c.state == BUILDING)
             _refuse_abandoned(connection, namespace, generation)
 
     def use(self, namespace: str, generation: int, moves: Sequence[Move]) -> int:
@@ -62,9 +56,7 @@ class Copies:
         """
         with self._database.writing() as connection:
             _refuse_abandoned(connection, namespace, generation)
-            connection.execute(
-                sa.update(copies).where(_is(namespace, generation)).values(state=USED, since=now(connection))
-            )
+            _change(connection, namespace, generation, USED)
             return swap(connection, namespace, moves)
 
     def unfinished(self, before: datetime, *, abandon: bool) -> set[tuple[str, int]]:
@@ -94,16 +86,17 @@ class Copies:
             )
             if connection.execute(ready.limit(1)).first() is not None:
                 return False
-            connection.execute(
-                sa.update(copies)
-                .where(_is(namespace, generation))
-                .values(state=ABANDONED, since=now(connection))
-            )
+            _change(connection, namespace, generation, ABANDONED)
             return True
 
 
-def _is(namespace: str, generation: int) -> "sa.ColumnElement[bool]":
-    return sa.and_(copies.c.namespace == namespace, copies.c.generation == generation)
+def _change(
+    connection: Connection, namespace: str, generation: int, state: str, *where: "sa.ColumnElement[bool]"
+) -> None:
+    """Give a copy a state, from now on."""
+    of_copy = (copies.c.namespace == namespace, copies.c.generation == generation)
+    change = sa.update(copies).where(*of_copy, *where)
+    connection.execute(change.values(state=state, since=now(connection)))
 
 
 def _refuse_abandoned(connection: Connection, namespace: str, generation: int) -> None:

@@ -15,12 +15,21 @@ from covpool.store.catalog.catalog import (
     namespace_of,
     namespace_row,
     ready_entry,
+    retire,
     select_entries,
 )
 from covpool.store.catalog.entries import Entry, Place
-from covpool.store.catalog.tables import ABANDONED, READY, RESERVED, RETIRED, copies, entries, namespaces
-from covpool.store.database.database import Database, now
-from covpool.store.database.inserts import insert_if_absent
+from covpool.store.catalog.tables import (
+    ABANDONED,
+    READY,
+    RESERVED,
+    RETIRED,
+    copies,
+    entries,
+    equal,
+    namespaces,
+)
+from covpool.store.database.database import Database, insert_if_absent, now
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,25 +88,18 @@ class Ledger:
         self, state: str, *, before: datetime | None = None, namespace: str | None = None
     ) -> list[Entry]:
         """Entries in one state, in the order of their places; only those that entered it `before`."""
-        query = select_entries().where(entries.c.state == state)
+        query = select_entries().where(*equal({entries.c.state: state, entries.c.namespace: namespace}))
         if before is not None:
             query = query.where(entries.c.since < before)
-        if namespace is not None:
-            query = query.where(entries.c.namespace == namespace)
         query = query.order_by(entries.c.namespace, entries.c.generation, entries.c.row)
         with self._database.reading() as connection:
             return [entry_of(row) for row in connection.execute(query)]
 
     def retire(self, reserved: Iterable[Entry]) -> list[Entry]:
         """Retire reservations, so that their writers cannot make them ready; returns those retired."""
-        retired = []
         with self._database.writing() as connection:
             since = now(connection)
-            for entry in reserved:
-                change = sa.update(entries).where(at(entry.place), entries.c.state == RESERVED)
-                if connection.execute(change.values(state=RETIRED, since=since)).rowcount:
-                    retired.append(entry)
-        return retired
+            return [entry for entry in reserved if retire(connection, entry.place, RESERVED, since)]
 
     def of_key(self, key: str) -> list[Entry]:
         """Entries of a key in every state, the newest first."""
@@ -118,11 +120,10 @@ class Ledger:
         """
         with self._database.writing() as connection:
             lock_rows_of(connection, entry.key)
-            change = sa.update(entries).where(at(entry.place), entries.c.state == READY)
-            retired = connection.execute(change.values(state=RETIRED, since=now(connection))).rowcount
+            retired = retire(connection, entry.place, READY, now(connection))
             if retired and on_commit is not None:
                 on_commit(connection)
-        return bool(retired)
+        return retired
 
     def forget(self, retired: Iterable[Place]) -> None:
         """Delete retired entries whose chunks are deleted."""
@@ -147,7 +148,7 @@ class Ledger:
             )
 
     def adopt(self, rows: Sequence[WholeRow], replaces: Mapping[str, Place] | None = None) -> list[bool]:
-        """Enter rows found in the arrays: ready if nothing is ready under their key, else retired.
+        """Enter rows of the arrays: ready if nothing is ready under their key, else retired.
 
         A row with a retired entry becomes ready in the same way.
 
@@ -159,29 +160,28 @@ class Ledger:
         Returns:
             For each row, whether it became ready.
         """
-        became = []
+        became: dict[int, bool] = {}
         with self._database.writing() as connection:
             since = now(connection)
             for row in sorted(rows, key=lambda row: row.record.key):
                 copy = row.place.namespace.id, row.place.generation
                 if row.place.generation and state_of_copy(connection, *copy) == ABANDONED:
-                    became.append((row, False))
+                    became[id(row)] = False
                     continue
                 lock_rows_of(connection, row.record.key)
                 ready = ready_entry(connection, row.record.key)
                 if ready is not None and ready.place == (replaces or {}).get(row.record.key):
-                    _set_state(connection, ready.place, READY, RETIRED, since)
+                    retire(connection, ready.place, READY, since)
                     ready = None
                 values = _values_of(row, RETIRED if ready else READY, since)
                 if not insert_if_absent(connection, entries, [values]):
                     # The row was given up; it may have been reserved for another key.
                     change = sa.update(entries).where(at(row.place), entries.c.state == RETIRED)
                     retired = connection.execute(change.values(values)).rowcount
-                    became.append((row, bool(retired) and ready is None))
+                    became[id(row)] = bool(retired) and ready is None
                     continue
-                became.append((row, ready is None))
-        ready_of = {id(row): is_ready for row, is_ready in became}
-        return [ready_of[id(row)] for row in rows]
+                became[id(row)] = ready is None
+        return [became[id(row)] for row in rows]
 
     def claim(self, rows: Sequence[tuple[Place, Record | None]]) -> list[Place]:
         """Enter rows without an entry as retired, so that no other process does; returns those entered.
@@ -215,7 +215,7 @@ def swap(connection: Connection, namespace: str, moves: Sequence[Move]) -> int:
         and (rows[move.key].generation, rows[move.key].row) == (move.source.generation, move.source.row)
     ]
     for move, _ in standing:
-        _set_state(connection, move.source, READY, RETIRED, since)
+        retire(connection, move.source, READY, since)
     for move, row in standing:
         values = dict(row._mapping) | {
             "generation": move.target.generation,
@@ -238,11 +238,6 @@ def state_of_copy(connection: Connection, namespace: str, generation: int) -> st
 
 #: The record in the catalog of a row without a readable record.
 _NOBODYS = Record("0" * 64, "0" * 64, 0, 0, 0.0, 0, 0)
-
-
-def _set_state(connection: Connection, place: Place, before: str, after: str, since: datetime) -> None:
-    change = sa.update(entries).where(at(place), entries.c.state == before)
-    connection.execute(change.values(state=after, since=since))
 
 
 def _values_of(row: WholeRow, state: str, since: datetime) -> dict[str, object]:

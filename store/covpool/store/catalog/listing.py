@@ -1,12 +1,11 @@
 """Listing: what a store holds, as an Arrow table."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from covpool.store.catalog.tables import entries, names, namespaces, subjects
+from covpool.store.catalog.tables import entries, equal, names, namespaces, subjects
 from covpool.store.database.database import Database
 from covpool.store.errors import CatalogError
 
@@ -19,29 +18,14 @@ _TEXT = ("key", "sequence", "state", "model", "layer", "selection", "dtype", "co
 
 
 def list_entries(
-    database: Database,
-    *,
-    model: str | None = None,
-    layer: str | None = None,
-    selection: str | None = None,
-    assembly: str | None = None,
-    state: str | None = "ready",
-    since: datetime | None = None,
+    database: Database, *, assembly: str | None, since: datetime | None, **wanted: str | None
 ) -> "pa.Table":
-    """The entries of a catalog, one a row, in the order of their keys.
-
-    Columns: key, sequence (digests), state, model, layer, selection, dtype, codec, recipe (canonical JSON),
-    namespace, width (features), length (bp), count (tokens), error (relative Frobenius), created (UTC).
+    """The entries of a catalog as a table; see `Store.table`, also for the errors.
 
     Args:
         database: of the catalog.
-        model, layer, selection: of the recipe.
-        assembly: only entries with a name in this genome assembly.
-        state: "ready" or "reserved"; None for all.
-        since: only entries that became ready then or later; a time without a zone is UTC.
-
-    Raises:
-        CatalogError: the database cannot be reached, refused, or holds values that are none of a catalog.
+        assembly, since: see there.
+        wanted: by column, the value that an entry must have; None is no condition.
     """
     import pyarrow as pa
 
@@ -50,53 +34,26 @@ def list_entries(
         + [(name, pa.int64()) for name in ("width", "length", "count")]
         + [("error", pa.float64()), ("created", pa.timestamp("us", tz="UTC"))]
     )
-    columns = [entries.c[name] if name in entries.c else namespaces.c[name] for name in schema.names]
-    query = sa.select(*columns).join(namespaces, entries.c.namespace == namespaces.c.id)
-    wanted = {
-        namespaces.c.model: model,
-        namespaces.c.layer: layer,
-        namespaces.c.selection: selection,
-        entries.c.state: state,
-    }
-    for column, value in wanted.items():
-        if value is not None:
-            query = query.where(column == value)
+    columns = {name: entries.c[name] if name in entries.c else namespaces.c[name] for name in schema.names}
+    query = sa.select(*columns.values()).join(namespaces, entries.c.namespace == namespaces.c.id)
+    query = query.where(*equal({columns[name]: wanted[name] for name in wanted})).order_by(entries.c.key)
     if assembly is not None:
         named = sa.select(subjects.c.key).join(names, names.c.subject == subjects.c.subject)
         query = query.where(entries.c.key.in_(named.where(names.c.assembly == assembly)))
     if since is not None:
         moment = since.replace(tzinfo=UTC) if since.tzinfo is None else since.astimezone(UTC)
         query = query.where(entries.c.created >= moment)
-    batches = _batches(database, query.order_by(entries.c.key))
     try:
-        return pa.Table.from_batches(
-            [
-                pa.RecordBatch.from_arrays(
-                    [pa.array(values, field.type) for values, field in zip(batch, schema, strict=True)],
-                    schema=schema,
-                )
-                for batch in batches
-            ],
-            schema,
-        )
+        with database.reading() as connection:
+            # SQLite keeps no time zone: Arrow takes such times as UTC.
+            batches = [
+                pa.RecordBatch.from_arrays(list(zip(*rows, strict=True)), schema=schema)
+                for rows in connection.execute(query).partitions(_BATCH)
+            ]
+        return pa.Table.from_batches(batches, schema)
     except (ValueError, TypeError) as error:
         # Arrow's own errors among them. SQLite keeps a text also where a number belongs.
         raise CatalogError(
             f"database {database.name}: holds values that are none of a catalog ({error}); restore a backup, "
             "or make it anew: covpool store rebuild"
         ) from error
-
-
-def _batches(database: Database, query: "sa.Select[tuple[object, ...]]") -> Iterator[list[list[object]]]:
-    """The rows of a query by column, in batches."""
-    with database.reading() as connection:
-        for rows in connection.execute(query).partitions(_BATCH):
-            yield [_zoned(list(values)) for values in zip(*rows, strict=True)]
-
-
-def _zoned(values: list[object]) -> list[object]:
-    # SQLite keeps no time zone.
-    return [
-        value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
-        for value in values
-    ]

@@ -16,10 +16,9 @@ import sqlalchemy as sa
 
 from covpool.store.catalog.catalog import entry_of, select_entries
 from covpool.store.catalog.entries import Entry
-from covpool.store.catalog.tables import entries, namespaces, subjects
+from covpool.store.catalog.tables import entries, equal, namespaces, subjects
 from covpool.store.catalog.tables import names as _names
-from covpool.store.database.database import Database
-from covpool.store.database.inserts import insert_if_absent
+from covpool.store.database.database import Database, insert_if_absent
 from covpool.store.values.keys import MomentsKey, canonical_json, is_digest, sha256
 
 #: Longest name, in characters.
@@ -193,12 +192,14 @@ class Names:
         # A key may belong to several subjects with the same names: one of one layer, one of several.
         named = [_names.c[field].label(f"name_{field}") for field in _FIELDS]
         query = query.add_columns(*named).distinct()
-        if assembly is not None:
-            query = query.where(_names.c.assembly == assembly)
-        for field, value in filters.items():
-            if value is not None:
-                query = query.where((_names.c.kind if field == "kind" else namespaces.c[field]) == value)
-        query = query.order_by(_names.c.name, entries.c.key, *named[1:])
+        wanted = {
+            _names.c.assembly: assembly,
+            _names.c.kind: filters.get("kind"),
+            namespaces.c.model: filters.get("model"),
+            namespaces.c.layer: filters.get("layer"),
+            namespaces.c.selection: filters.get("selection"),
+        }
+        query = query.where(*equal(wanted)).order_by(_names.c.name, entries.c.key, *named[1:])
         with self._database.reading() as connection:
             return [
                 NamedEntry(

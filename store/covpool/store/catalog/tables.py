@@ -1,6 +1,8 @@
 """Tables of the catalog, as FORMAT.md lists them; a change here needs a revision in `migrations/versions`."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -99,3 +101,8 @@ subjects = sa.Table(
 
 #: What the store keeps in its database, and the revision this code needs.
 TABLES = RoomTables("store", metadata, Path(__file__).parent / "migrations", "0004")
+
+
+def equal(wanted: "Mapping[sa.Column[Any], object]") -> "list[sa.ColumnElement[bool]]":
+    """The conditions that columns have these values; None is no condition."""
+    return [column == value for column, value in wanted.items() if value is not None]

@@ -13,8 +13,10 @@ Negative eigenvalues: a correlation or exact matrix has none below -error · ‖
 
 import asyncio
 import re
+import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from enum import IntEnum
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -28,8 +30,7 @@ from zarr.registry import register_codec
 
 from covpool.store.codecs import correlation, factor
 from covpool.store.codecs.chunk import Encoded
-from covpool.store.codecs.header import HEADER_BYTES, Header, Mode
-from covpool.store.codecs.integers import stream, unstream
+from covpool.store.codecs.cold import stream, unstream
 from covpool.store.values.moments import FloatArray
 from covpool.store.values.packing import packed_norm, packed_width
 
@@ -39,6 +40,55 @@ NAME = "covpool.bounded"
 _RANGE = (1e-140, 1e140)
 #: Share of the bound for the directions that a factor leaves out; the rest is for rounding.
 _TRUNCATION = 0.5
+
+_MAGIC, _VERSION = b"CPEB", 1
+_LAYOUT = struct.Struct("<4sBBBBIIdd")
+HEADER_BYTES = _LAYOUT.size
+
+
+class Mode(IntEnum):
+    """Form of the rest of the chunk."""
+
+    EXACT = 0
+    CORRELATION = 1
+    FACTOR = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The 32 bytes at the start of a chunk.
+
+    Attributes:
+        mode: form of the payload.
+        itemsize: 4 or 8, bytes of the floats of the matrix.
+        bits: N, bits of the integers, sign included; 0 if exact.
+        width: number of features d.
+        rank: columns of the factor; 0 in the other forms.
+        bound: requested relative Frobenius error.
+        error: measured relative Frobenius error of the decoded payload, at most `bound`.
+    """
+
+    mode: Mode
+    itemsize: int
+    bits: int
+    width: int
+    rank: int
+    bound: float
+    error: float
+
+    def to_bytes(self) -> bytes:
+        """`CPEB`; version, mode, itemsize, bits (uint8); width, rank (uint32); bound, error (float64)."""
+        return _LAYOUT.pack(_MAGIC, _VERSION, *astuple(self))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """The header that `data` starts with; anything else raises `ValueError`."""
+        if len(data) < HEADER_BYTES:
+            raise ValueError(f"{len(data)} bytes hold no header")
+        magic, version, mode, *numbers = _LAYOUT.unpack_from(data)
+        if (magic, version) != (_MAGIC, _VERSION):
+            raise ValueError(f"unknown form {magic!r}, version {version}; upgrade covpool to read it")
+        return cls(Mode(mode), *numbers)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""For archived matrices: pcodec, exact, and mostly smaller than the default.
+"""pcodec: the exact codec for archived matrices, mostly smaller than the default, and streams of integers.
 
 pcodec is a numerical coder that compresses close to the entropy; it encodes an order of magnitude slower.
 Real moments took between 9 % less and 1 % more space than with the default (`benchmarks/store.py`). In Zarr
@@ -39,10 +39,31 @@ class Cold(Plain):
 
     def encode(self, packed: FloatArray, count: int) -> Encoded:
         """One pcodec stream over the rectangle, row by row."""
-        return Encoded(_PCODEC.encode(packed), 0.0)
+        return Encoded(stream(packed), 0.0)
 
     def decode(self, data: NDArray[np.uint8], shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Decompress straight into the array."""
-        decoded = np.empty(shape, dtype)
-        _PCODEC.decode(data, decoded)
-        return decoded
+        return unstream(data, shape, dtype)
+
+
+def largest(bits: int) -> int:
+    """Largest magnitude that N bits hold on both sides of zero, 2^(N-1) - 1."""
+    return int(2 ** (bits - 1) - 1)
+
+
+def dtype_for(bits: int) -> np.dtype[Any]:
+    """Smallest integer type of pcodec that holds N bits."""
+    return np.dtype(np.int16 if bits <= 16 else np.int32 if bits <= 32 else np.int64)
+
+
+def stream(numbers: NDArray[Any]) -> bytes:
+    """One pcodec stream, in C order."""
+    encoded: bytes = _PCODEC.encode(np.ascontiguousarray(numbers))
+    return encoded
+
+
+def unstream(data: bytes | NDArray[np.uint8], shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The array that `stream` encoded; ValueError if the stream has another number of items."""
+    numbers = np.empty(shape, dtype)
+    _PCODEC.decode(data, numbers)
+    return numbers

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from covpool.store.codecs.integers import dtype_for, largest, stream, unstream
+from covpool.store.codecs.cold import dtype_for, largest, stream, unstream
 from covpool.store.values.moments import FloatArray
 from covpool.store.values.packing import diagonal_index, packed_shape, packed_width
 

@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from covpool.store.codecs.integers import dtype_for, largest, stream, unstream
+from covpool.store.codecs.cold import dtype_for, largest, stream, unstream
 from covpool.store.threads import one_thread
 from covpool.store.values.moments import FloatArray
 from covpool.store.values.packing import pack, unpack

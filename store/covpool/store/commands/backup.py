@@ -1,10 +1,14 @@
-"""Copy a store, whole as it is at one moment, to another place."""
+"""Copy a store, whole as it is at one moment, to another place, and make a store again from such a copy."""
+
+import json
+from dataclasses import asdict
 
 import click
 
-from covpool.store.commands.options import opened, processors, progress_of, store_options, tell_copied
-from covpool.store.maintenance.backup import back_up
-from covpool.store.maintenance.backup_places import backup_target
+from covpool.store.commands.cursor import tell
+from covpool.store.commands.options import opened, processors, progress_of, store_options
+from covpool.store.maintenance.backup import BackedUp, back_up
+from covpool.store.maintenance.backup_places import backup_target, restore_target
 
 
 @click.command
@@ -33,4 +37,43 @@ def backup(
         progress_of("backup") as progress,
     ):
         done = back_up(store, place, threads=threads, progress=progress)
-    tell_copied(done, target, as_json)
+    _tell_copied(done, target, as_json)
+
+
+@click.command
+@store_options("backup", former=1)
+@click.option("--backup-catalog", metavar="URL", help="Database of the backup's catalog, where it has one.")
+@click.option("--threads", type=click.IntRange(1), default=processors, help="Rows copied at once.")
+@click.option("--json", "as_json", is_flag=True, help="What was done as JSON.")
+def restore(
+    backup: str, location: str, catalog: str | None, backup_catalog: str | None, threads: int, as_json: bool
+) -> None:
+    """Make a store of BACKUP, which is only read, where none is yet; a catalog database must be empty.
+
+    A run that was stopped is to be run again; until then the store cannot be written to. Keys that cannot be
+    read are named, and make it end with 1.
+
+    Example: covpool store restore /backups/genes.covpool --store genes.covpool
+    """
+    with (
+        opened(backup, backup_catalog, read_only=True) as source,
+        restore_target(location, catalog) as store,
+        progress_of("restore") as progress,
+    ):
+        done = back_up(source, store, threads=threads, progress=progress)
+    _tell_copied(done, location, as_json)
+
+
+def _tell_copied(done: BackedUp, target: str, as_json: bool) -> None:
+    """What a backup or restore did.
+
+    Raises:
+        click.exceptions.Exit: with 1, where keys were lost.
+    """
+    if as_json:
+        click.echo(json.dumps({"target": target, **asdict(done)}))
+    else:
+        tell(done.problems, as_json=False)
+        click.echo(f"{target}: {done.entries:,} keys; {done.objects:,} objects were copied", err=True)
+    if done.problems:
+        raise click.exceptions.Exit(1)

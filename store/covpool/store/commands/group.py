@@ -2,16 +2,11 @@
 
 import click
 
-from covpool.store.commands.backup import backup
-from covpool.store.commands.compact import compact
-from covpool.store.commands.export import export
-from covpool.store.commands.gc import gc
-from covpool.store.commands.ls import ls
-from covpool.store.commands.migrate import migrate
-from covpool.store.commands.rebuild import rebuild
-from covpool.store.commands.restore import restore
-from covpool.store.commands.scrub import scrub
-from covpool.store.commands.verify import verify
+from covpool.store.commands.backup import backup, restore
+from covpool.store.commands.catalog import migrate, rebuild
+from covpool.store.commands.entries import export, ls
+from covpool.store.commands.space import compact, gc
+from covpool.store.commands.verify import scrub, verify
 
 
 @click.group

@@ -1,13 +1,11 @@
-"""What the commands of the store share: which store, which entries, how far they are."""
+"""What the commands of the store share: which store, and how far they are."""
 
-import json
 import os
 import re
 import time
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import timedelta
 from functools import partial, wraps
 from pathlib import Path
@@ -18,8 +16,6 @@ from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from covpool.store.catalog.entries import Entry
-from covpool.store.maintenance.backup import BackedUp
 from covpool.store.store import Store
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -93,21 +89,6 @@ def _setting(name: str, otherwise: str | None = None) -> str | None:
     return None if value is None else str(value)
 
 
-def filter_options(command: F) -> F:
-    """Which entries; see `selected`."""
-    for option in reversed(
-        (
-            click.option("--model", help="Only of this model."),
-            click.option("--layer", help="Only of this layer."),
-            click.option("--selection", help="Only of this token selection (whole, CDS, …)."),
-            click.option("--key", "keys", multiple=True, help="Only this key; may be given again."),
-            click.option("--name", "names", multiple=True, help="Only of this name; may be given again."),
-        )
-    ):
-        command = option(command)
-    return command
-
-
 @contextmanager
 def opened(
     location: str, catalog: str | None, *, lost_catalog: bool = False, read_only: bool = False
@@ -129,58 +110,17 @@ def opened(
         yield store
 
 
-def selected(
-    store: Store, keys: tuple[str, ...], names: tuple[str, ...], **recipe: str | None
-) -> list[Entry]:
-    """Ready entries in key order, as `filter_options` ask; of those named, where keys or names are given.
-
-    Raises:
-        click.ClickException: a key or name leads to nothing.
-    """
-    if keys or names:
-        entries = [store.entry(key) for key in keys]
-        for name in names:
-            of_name = [named.entry for named in store.names.find(name)]
-            if not of_name:
-                raise click.ClickException(f"{name}: no stored moments have this name")
-            entries += of_name
-        entries = sorted({entry.key: entry for entry in entries}.values(), key=lambda entry: entry.key)
-    else:
-        entries = store.catalog.entries(model=recipe["model"], layer=recipe["layer"])
-    return [
-        entry
-        for entry in entries
-        if all(value in (None, getattr(entry.namespace.recipe, field)) for field, value in recipe.items())
-    ]
-
-
-def tell_copied(done: BackedUp, target: str, as_json: bool) -> None:
-    """What a backup or restore did.
-
-    Raises:
-        click.exceptions.Exit: with 1, where keys were lost.
-    """
-    if as_json:
-        click.echo(json.dumps({"target": target, **asdict(done)}))
-    else:
-        for problem in done.problems:
-            click.echo(problem.message)
-        click.echo(f"{target}: {done.entries:,} keys; {done.objects:,} objects were copied", err=True)
-    if done.problems:
-        raise click.exceptions.Exit(1)
-
-
 @contextmanager
 def progress_of(what: str) -> Iterator[Callable[[int, int], None]]:
     """A callback that shows progress on standard error: a bar on a terminal, else a line now and then."""
     console = Console(stderr=True, markup=False, highlight=False)
     if not console.is_terminal:
-        shown = time.monotonic()
+        reported = time.monotonic()
 
         def line(done: int, total: int) -> None:
-            nonlocal shown
-            if time.monotonic() - shown >= _LINE_EVERY_S:
-                shown = time.monotonic()
+            nonlocal reported
+            if time.monotonic() - reported >= _LINE_EVERY_S:
+                reported = time.monotonic()
                 console.print(f"{what}: {done:,} of {total:,}")
 
         yield line

@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import ArgumentError
 
-from covpool.store.database.sqlite_files import copy_with_log, file_engine, log_alone
+from covpool.store.database.sqlite_files import copy_with_log, file_engine, log_needs_copy
 from covpool.store.errors import LocationError
-from covpool.store.storage.durability import Durability
+from covpool.store.storage.whole_files import Durability
 
 #: Seconds until an unreachable Postgres server is given up.
 CONNECT_TIMEOUT_S = 10
@@ -37,7 +37,7 @@ def open_engine(url: str, durability: Durability = "process", *, read_only: bool
 
     Args:
         url: of the database.
-        durability: of its transactions, see `covpool.store.storage.durability`.
+        durability: of its transactions, see `covpool.store.storage.whole_files`.
         read_only: for reading only; nothing is made or changed, nor has to be writable.
 
     Raises:
@@ -66,17 +66,13 @@ def redacted(url: str | URL) -> str:
 
 def _sqlite(url: URL, durability: Durability) -> Engine:
     in_memory = url.database in (None, "", ":memory:")
-    engine = (
-        # One connection is the database: every thread shares it, one transaction at a time.
-        sa.create_engine(
-            url,
-            poolclass=sa.StaticPool,
-            connect_args={"check_same_thread": False},
-            execution_options={_TURN: RLock()},
-        )
-        if in_memory
-        else sa.create_engine(url)
-    )
+    # One connection is the database: every thread shares it, one transaction at a time.
+    shared: dict[str, object] = {
+        "poolclass": sa.StaticPool,
+        "connect_args": {"check_same_thread": False},
+        "execution_options": {_TURN: RLock()},
+    }
+    engine = sa.create_engine(url, **(shared if in_memory else {}))
 
     @sa.event.listens_for(engine, "connect")
     def configure(connection: object, _: object) -> None:
@@ -105,7 +101,7 @@ def _sqlite(url: URL, durability: Durability) -> Engine:
 def _reader(url: URL) -> Engine:
     """An engine that reads a SQLite file, or what it and its log hold."""
     path = Path(url.database or ":memory:")
-    if not log_alone(path):
+    if not log_needs_copy(path):
         return file_engine(url)
     engine = in_memory()
     copy_with_log(path, engine)

@@ -1,7 +1,7 @@
 """SQLite files for reading only: also on a file system that cannot be written, or in another's folder.
 
 SQLite reads a database in WAL mode with a second file next to it, which it makes when there is none. Where
-it cannot, and no log is there either, the file alone is the database and nobody writes it. It is opened as
+it cannot, and no log is there either, the file is the whole database and nobody writes it. It is opened as
 such for one transaction at a time, and what was read counts only if the file has not changed meanwhile. A log
 without SQLite's file is read from a copy of both.
 """
@@ -23,19 +23,19 @@ from covpool.store.errors import CatalogError
 #: Seconds that a reader waits while the log is set up again by another process.
 _BUSY_S = 30
 _CACHE_KIB = 32 * 1024
-_FILE = "alone"
+_FILE = "immutable_file"
 
 
 def file_engine(url: URL) -> Engine:
-    """An engine that reads the file, also while others write it; not if `log_alone`."""
+    """An engine that reads the file, also while others write it; not if `log_needs_copy`."""
     path = Path(url.database or "").absolute()
-    alone = not os.access(path.parent, os.W_OK)
+    immutable = not os.access(path.parent, os.W_OK)
     engine = sa.create_engine(
         url,
         creator=lambda: _connect(path),
         # Whether the file is the database is decided anew for each transaction.
-        poolclass=sa.NullPool if alone else sa.QueuePool,
-        execution_options={_FILE: path} if alone else {},
+        poolclass=sa.NullPool if immutable else sa.QueuePool,
+        execution_options={_FILE: path} if immutable else {},
     )
 
     @sa.event.listens_for(engine, "begin")
@@ -43,7 +43,7 @@ def file_engine(url: URL) -> Engine:
         # The driver's own transaction control is switched off: a transaction is one snapshot.
         connection.exec_driver_sql("BEGIN")
 
-    if not alone:
+    if not immutable:
         made = [side for side in _sides(path) if not side.exists()]
         sa.event.listen(engine, "engine_disposed", lambda _: _tidy(path) if made else None)
     return engine
@@ -51,7 +51,7 @@ def file_engine(url: URL) -> Engine:
 
 @contextmanager
 def unchanged(engine: Engine) -> Iterator[None]:
-    """Refuse what was read from a file alone that was written meanwhile.
+    """Refuse what was read from an immutable file that was written meanwhile.
 
     Raises:
         CatalogError: it was.
@@ -65,8 +65,8 @@ def unchanged(engine: Engine) -> Iterator[None]:
 
 def _connect(path: Path) -> sqlite3.Connection:
     # A log that is empty, or none: everything is in the file.
-    alone = not os.access(path.parent, os.W_OK) and not _size(_sides(path)[0])
-    address = f"file:{quote(str(path))}?mode=ro" + ("&immutable=1" if alone else "")
+    immutable = not os.access(path.parent, os.W_OK) and not _size(_sides(path)[0])
+    address = f"file:{quote(str(path))}?mode=ro" + ("&immutable=1" if immutable else "")
     connection = sqlite3.connect(
         address, uri=True, timeout=_BUSY_S, check_same_thread=False, isolation_level=None
     )
@@ -125,7 +125,7 @@ def _fill(engine: Engine, source: sqlite3.Connection) -> None:
         target.close()
 
 
-def log_alone(path: Path) -> bool:
+def log_needs_copy(path: Path) -> bool:
     """Whether there is a log that SQLite cannot read for want of a file of its own that it cannot make."""
     log, shared = _sides(path)
     return bool(_size(log)) and not shared.exists() and not os.access(path.parent, os.W_OK)

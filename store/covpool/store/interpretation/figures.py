@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from covpool.store.interpretation.spectrum import Spectrum
+from covpool.store.interpretation.features import Spectrum
 
 
 def draw_spectra(spectra: Mapping[str, Spectrum], path: Path) -> None:

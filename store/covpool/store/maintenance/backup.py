@@ -38,7 +38,6 @@ from covpool.store.storage.objects import Objects
 from covpool.store.storage.whole_files import PARTIAL
 
 _ROWS_AT_ONCE = 5_000
-_BATCH = 256
 #: Attempts to copy a key that is moved during the copy.
 _CHASES = 5
 
@@ -76,13 +75,13 @@ def back_up(
         StoreError: a storage or database refused; the backup can be run again.
     """
     check_target(source, target)
-    declare_unfinished(source.database, target.storage, target.where)
+    declare_unfinished(source.database, target.objects, target.where)
     with _staged(source) as staged:
         copied = _copy_descriptions(source, target, staged)
         lost = list[Entry]()
         done, total = 0, staged.count()
         with ThreadPoolExecutor(threads) as pool:
-            for batch in _batches(staged):
+            for batch in staged.batches():
                 for entry, objects in pool.map(lambda entry: _copy_row(source, target, entry), batch):
                     copied += objects or 0
                     lost += [] if objects is not None else [entry]
@@ -112,8 +111,8 @@ def check_target(source: OpenedStore, target: OpenedStore) -> None:
         raise LocationError(
             f"{target.where}: is the store itself, or has its catalog; back up to a new place"
         )
-    catalog, arrays = has_standing(target.database, target.storage, target.where)
-    namespaces, stored = Ledger(source.database).namespaces(), stored_namespaces(target.storage)
+    catalog, arrays = has_standing(target.database, target.objects, target.where)
+    namespaces, stored = source.ledger.namespaces(), stored_namespaces(target.storage)
     if catalog and not (arrays or stored):
         raise LocationError(
             f"{target.where}: the database for its catalog is that of a store elsewhere; name another"
@@ -146,13 +145,6 @@ def _staged(source: OpenedStore) -> Iterator[Catalog]:
             yield staged
         finally:
             staged.database.close()
-
-
-def _batches(catalog: Catalog) -> Iterator[list[Entry]]:
-    after = ""
-    while batch := catalog.entries(after=after, limit=_BATCH):
-        yield batch
-        after = batch[-1].key
 
 
 def _copy_tables(snapshot: Connection, target: Database) -> None:

@@ -51,9 +51,9 @@ def restore_target(location: str, catalog: str | None) -> Iterator[OpenedStore]:
     """
     _require_no_others(location)
     with OpenedStore.open(location, catalog=catalog, lost_catalog=True) as store:
-        if not is_unfinished(store.storage, location):
+        if not is_unfinished(store.objects, location):
             held = stored_namespaces(store.storage)
-            if held or Objects(store.storage).exists(STORE_FILE):
+            if held or store.objects.exists(STORE_FILE):
                 raise LocationError(f"{location}: holds a store already; restore to a new place")
             _require_empty(store.database)
         yield store

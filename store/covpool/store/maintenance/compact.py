@@ -7,8 +7,8 @@ back, the copy is sealed, and one transaction makes its rows ready. `gc` deletes
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from time import monotonic
 
@@ -24,17 +24,15 @@ from covpool.store.arrays.compacted_arrays import (
     mark_copy,
 )
 from covpool.store.arrays.layout import PLAN, Progress, generations, no_progress
-from covpool.store.arrays.rows import Row, decode_record, encode_row
-from covpool.store.arrays.schema import RECORD, Namespace, generation_path
-from covpool.store.catalog.copies import Copies
+from covpool.store.arrays.rows import Row, decode_record
+from covpool.store.arrays.schema import Namespace, generation_path
 from covpool.store.catalog.entries import Place
-from covpool.store.catalog.ledger import Ledger, Move
+from covpool.store.catalog.ledger import Move
 from covpool.store.catalog.tables import BUILDING, READY, RESERVED
 from covpool.store.codecs import codec_id, codec_of
 from covpool.store.errors import CorruptEntryError, StoreError
 from covpool.store.opened import OpenedStore
 from covpool.store.storage.objects import Objects
-from covpool.store.values.keys import MomentsKey
 
 #: Rows in one shard. A shard is assembled in memory.
 SHARD_ROWS_DEFAULT = 64
@@ -126,22 +124,21 @@ def compact(
             "bytes of lossy rows, so leave the codec as it is"
         )
     store.require_writable()
-    copies = Copies(store.database)
-    begun = _begin(store, copies, namespace, wanted, shard_rows, every)
+    begun = _begin(store, namespace, wanted, shard_rows, every)
     if begun is None:
         return None
     generation, plan = begun
-    copies.attend(namespace.id, generation)
+    store.copies.attend(namespace.id, generation)
     try:
-        return _complete(store, copies, namespace, generation, plan, progress)
+        return _complete(store, namespace, generation, plan, progress)
     except FileNotFoundError:
         # The copy was abandoned and deleted in the meantime; `attend` raises the error that says so.
-        copies.attend(namespace.id, generation)
+        store.copies.attend(namespace.id, generation)
         raise
 
 
 def _complete(
-    store: OpenedStore, copies: Copies, namespace: Namespace, generation: int, plan: Plan, progress: Progress
+    store: OpenedStore, namespace: Namespace, generation: int, plan: Plan, progress: Progress
 ) -> Compacted:
     path = generation_path(namespace, generation)
     create_compacted(store.storage, namespace, generation, plan.attributes, len(plan.sources))
@@ -151,7 +148,7 @@ def _complete(
     for done, (key, source, row) in enumerate(_copied(store, namespace, copy, plan)):
         progress(done + 1, len(plan.sources))
         if monotonic() > attended + ATTEND_S:
-            copies.attend(namespace.id, generation)
+            store.copies.attend(namespace.id, generation)
             attended = monotonic()
         target = Place(namespace, generation, done)
         if row is None:
@@ -159,11 +156,11 @@ def _complete(
         else:
             moves.append(Move(key, source, target, decode_record(row.record, key).checksum))
     # An abandoned copy must not be marked as complete.
-    copies.attend(namespace.id, generation)
+    store.copies.attend(namespace.id, generation)
     if not is_marked(store.storage, path, SEALED):
         mark_copy(store.storage, path, SEALED)
         store.objects.fsync([f"{path}/zarr.json"])
-    swapped = copies.use(namespace.id, generation, moves)
+    swapped = store.copies.use(namespace.id, generation, moves)
     mark_copy(store.storage, path, USED)
     return Compacted(namespace.id, generation, len(moves), swapped, tuple(damaged))
 
@@ -178,29 +175,22 @@ def read_plan(objects: Objects, path: str) -> Plan | None:
     return Plan(**fields | {"begun": datetime.fromisoformat(fields["begun"]), "sources": sources})
 
 
-def _begun(store: OpenedStore, namespace: Namespace, states: Mapping[int, str]) -> tuple[int, Plan] | None:
-    for generation in generations(store.objects, namespace.id):
-        path = generation_path(namespace, generation)
-        plan = read_plan(store.objects, path)
-        if plan is not None and states.get(generation, BUILDING) == BUILDING:
-            return generation, plan
-    return None
-
-
 def _begin(
-    store: OpenedStore, copies: Copies, namespace: Namespace, codec: str, shard_rows: int, every: bool
+    store: OpenedStore, namespace: Namespace, codec: str, shard_rows: int, every: bool
 ) -> tuple[int, Plan] | None:
     """The copy to work on: one that was begun, else a new one; None where there is nothing to copy."""
     # Read the numbers first: if none of these copies is unfinished, the catalog refers to all of them.
-    states = copies.states(namespace.id)
-    generation = max([0, *generations(store.objects, namespace.id), *states]) + 1
-    if (begun := _begun(store, namespace, states)) is not None:
-        return begun
-    ledger = Ledger(store.database)
+    states = store.copies.states(namespace.id)
+    planned = generations(store.objects, namespace.id)
+    for generation in planned:
+        begun = read_plan(store.objects, generation_path(namespace, generation))
+        if begun is not None and states.get(generation, BUILDING) == BUILDING:
+            return generation, begun
+    generation = max([0, *planned, *states]) + 1
     # Rows that are being written now may become ready later than the rows copied here.
-    writing = [entry.row for entry in ledger.entries(RESERVED, namespace=namespace.id)]
-    next_row = min([ledger.namespaces()[namespace.id][1], *writing])
-    ready = ledger.entries(READY, namespace=namespace.id)
+    writing = [entry.row for entry in store.ledger.entries(RESERVED, namespace=namespace.id)]
+    next_row = min([store.ledger.namespaces()[namespace.id][1], *writing])
+    ready = store.ledger.entries(READY, namespace=namespace.id)
     sources = [(e.key, e.place.generation, e.row) for e in ready if every or not e.place.generation]
     if not sources:
         return None
@@ -243,12 +233,10 @@ def _source(
 ) -> Row | None:
     try:
         arrays = store.arrays_of(Place(namespace, generation, row))
-        # Decoded even if the bytes are copied, so that a damaged row is noticed.
-        moments = arrays.read(row, key)
+        if codec != arrays.namespace.codec:
+            return arrays.encoded_as(codec, row, key)
+        # Decoded although the bytes are copied, so that a damaged row is noticed.
+        arrays.read(row, key)
+        return arrays.row(row)
     except CorruptEntryError:
         return None
-    if codec == arrays.namespace.codec:
-        return arrays.row(row)
-    record = decode_record(arrays.chunk(RECORD, row), key)
-    identity = MomentsKey(record.sequence, record.length, namespace.recipe)
-    return encode_row(replace(namespace, codec=codec), identity, moments)[0]

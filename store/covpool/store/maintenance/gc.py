@@ -12,19 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from covpool.store.arrays.compacted_arrays import USED, is_marked
-from covpool.store.arrays.layout import (
-    PLAN,
-    Layout,
-    Progress,
-    generations,
-    no_progress,
-    read_layout,
-)
-from covpool.store.arrays.partial_files import partial_paths
+from covpool.store.arrays.layout import PLAN, Layout, Progress, generations, no_progress, read_layout
 from covpool.store.arrays.schema import ARRAYS, PARTS, chunk_paths, generation_path
-from covpool.store.catalog.copies import Copies
 from covpool.store.catalog.entries import Place
-from covpool.store.catalog.ledger import Ledger, WholeRow
+from covpool.store.catalog.ledger import WholeRow
 from covpool.store.catalog.tables import RESERVED, RETIRED
 from covpool.store.errors import StorageError
 from covpool.store.opened import OpenedStore
@@ -71,7 +62,7 @@ def collect(
         progress: called with the objects deleted and the total.
     """
     store.require_writable()
-    ledger, copies, objects = Ledger(store.database), Copies(store.database), store.objects
+    ledger, objects = store.ledger, store.objects
     before = store.database.now() - age
     # List first: rows that are reserved later are then not in the list.
     layout = read_layout(objects)
@@ -79,7 +70,7 @@ def collect(
     reserved = ledger.entries(RESERVED, before=before)
     if not dry_run:
         reserved = ledger.retire(reserved)
-    strays, kept = _strays(layout, ledger)
+    strays, kept = _strays(store, layout)
     records = [(place, store.arrays_of(place).whole(place.row)) for place in strays]
     if not dry_run:
         strays = ledger.claim(records)
@@ -89,14 +80,13 @@ def collect(
     } - given_up
     last = _Last(store, dry_run)
     doomed_rows = {place: None for place in (*retired, *given_up, *strays) if not last.keeps(place)}
-    doomed_copies = _abandoned(store, copies, before, dry_run) | _unread(
-        store, ledger, copies, before, last, dry_run
-    )
-
-    unfinished = partial_paths(objects)
+    doomed_copies = _abandoned(store, before, dry_run) | _unread(store, before, last, dry_run)
+    unfinished = store.partials.paths()
     finished = store.catalog.ready_among(list(unfinished))
     doomed = [*partial, *(path for key in finished for path in unfinished[key])]
-    doomed += [path for place in doomed_rows for path in _chunks(place)]
+    for place in doomed_rows:
+        # The record is deleted first: the remaining chunks are then no complete row.
+        doomed += reversed(chunk_paths(generation_path(place.namespace, 0), place.row))
     doomed += [path for paths in doomed_copies.values() for path in paths]
     if not dry_run:
         for done, path in enumerate(doomed):
@@ -131,7 +121,6 @@ class _Last:
 
     def __init__(self, store: OpenedStore, dry_run: bool) -> None:
         self._store, self._dry_run = store, dry_run
-        self._ledger = Ledger(store.database)
         self.salvaged = 0
 
     def keeps(self, place: Place) -> bool:
@@ -150,26 +139,21 @@ class _Last:
         self.salvaged += 1
         if not self._dry_run:
             replaces = {} if ready is None else {record.key: ready.place}
-            self._ledger.adopt([WholeRow(place, record, None)], replaces)
+            self._store.ledger.adopt([WholeRow(place, record, None)], replaces)
         return True
 
 
-def _chunks(place: Place) -> list[str]:
-    # The record is deleted first: the remaining chunks are then no complete row.
-    return chunk_paths(generation_path(place.namespace, 0), place.row)[::-1]
-
-
-def _strays(layout: Layout, ledger: Ledger) -> tuple[list[Place], int]:
+def _strays(store: OpenedStore, layout: Layout) -> tuple[list[Place], int]:
     """Rows that have chunks and no entry, and how many such rows the catalog has not handed out yet.
 
     The latter are kept: the catalog is a backup from before they were written.
     """
-    namespaces, strays, kept = ledger.namespaces(), list[Place](), 0
+    namespaces, strays, kept = store.ledger.namespaces(), list[Place](), 0
     for (name, generation), chunks in layout.chunks.items():
         if generation:
             continue
         namespace, handed_out = namespaces.get(name, (None, 0))
-        claimed = ledger.rows(name, 0)
+        claimed = store.ledger.rows(name, 0)
         for row in chunks.keys() - claimed.keys():
             if namespace is not None and row < handed_out:
                 strays.append(Place(namespace, 0, row))
@@ -178,34 +162,32 @@ def _strays(layout: Layout, ledger: Ledger) -> tuple[list[Place], int]:
     return strays, kept
 
 
-def _abandoned(
-    store: OpenedStore, copies: Copies, before: datetime, dry_run: bool
-) -> dict[tuple[str, int], list[str]]:
+def _abandoned(store: OpenedStore, before: datetime, dry_run: bool) -> dict[tuple[str, int], list[str]]:
     """By namespace and generation, the objects of copies that were never completed, or were abandoned."""
     if not dry_run:
-        for name in Ledger(store.database).namespaces():
+        for name in store.ledger.namespaces():
             for generation in generations(store.objects, name):
-                if generation not in copies.states(name):
-                    copies.attend(name, generation)
-    given_up = copies.unfinished(before, abandon=not dry_run)
+                if generation not in store.copies.states(name):
+                    store.copies.attend(name, generation)
+    given_up = store.copies.unfinished(before, abandon=not dry_run)
     return {which: _objects(store, *which) for which in given_up}
 
 
 def _unread(
-    store: OpenedStore, ledger: Ledger, copies: Copies, before: datetime, last: _Last, dry_run: bool
+    store: OpenedStore, before: datetime, last: _Last, dry_run: bool
 ) -> dict[tuple[str, int], list[str]]:
     """By namespace and generation, the objects of used copies without a ready row."""
     retired: dict[tuple[str, int], list[Place]] = defaultdict(list)
-    for entry in ledger.entries(RETIRED, before=before):
+    for entry in store.ledger.entries(RETIRED, before=before):
         if entry.place.generation:
             retired[entry.namespace.id, entry.place.generation].append(entry.place)
     unread = {}
     for (name, generation), places in retired.items():
-        if len(places) < len(ledger.rows(name, generation)) or [
+        if len(places) < len(store.ledger.rows(name, generation)) or [
             place for place in places if last.keeps(place)
         ]:
             continue
-        if dry_run or copies.abandon_used(name, generation):
+        if dry_run or store.copies.abandon_used(name, generation):
             unread[name, generation] = _objects(store, name, generation)
     return unread
 

@@ -1,4 +1,4 @@
-"""Rebuild: update the catalog from the arrays, or make it again from them alone.
+"""Rebuild: update the catalog from the arrays, or make it again from them.
 
 The record of a row has its key; every complete row is entered. If several rows have one key, the newest that
 reads back becomes ready: rows handed out after the latest copy was planned (the last first), then the copies
@@ -23,9 +23,8 @@ from covpool.store.arrays.layout import (
     stored_namespaces,
 )
 from covpool.store.arrays.schema import RECORD, RECORD_BYTES, Namespace, Record, chunk_path, generation_path
-from covpool.store.catalog.copies import Copies
 from covpool.store.catalog.entries import Place
-from covpool.store.catalog.ledger import Ledger, WholeRow
+from covpool.store.catalog.ledger import WholeRow
 from covpool.store.catalog.tables import ABANDONED, READY, RESERVED, RETIRED, USED
 from covpool.store.errors import CorruptEntryError
 from covpool.store.maintenance.verify import Problem
@@ -66,7 +65,7 @@ def rebuild(store: OpenedStore, *, threads: int = 2, progress: Progress = no_pro
         progress: called with the rows read and the total.
     """
     store.require_open_for_writing()
-    ledger, copies, layout = Ledger(store.database), Copies(store.database), read_layout(store.objects)
+    ledger, layout = store.ledger, read_layout(store.objects)
     namespaces, order, problems = list[Namespace](), list[Place](), list[Problem]()
     for name in stored_namespaces(store.storage):
         try:
@@ -74,12 +73,12 @@ def rebuild(store: OpenedStore, *, threads: int = 2, progress: Progress = no_pro
         except CorruptEntryError as error:
             problems.append(Problem("", str(error)))
             continue
-        sound = _copies(store, namespace, copies.states(name))
+        sound = _copies(store, namespace, store.copies.states(name))
         highest = max(layout.chunks[name, 0], default=-1)
         # Register all namespaces before the first row, so that later writers never get an existing row.
         ledger.register(namespace, max([highest + 1, *(_watermark(store, namespace, n) for n in sound)]))
         for number in sound:
-            copies.attend(name, number, USED)
+            store.copies.attend(name, number, USED)
         order += _newest_first(store, namespace, sound, layout.chunks[name, 0])
         namespaces.append(namespace)
     claimed = {
@@ -88,7 +87,7 @@ def rebuild(store: OpenedStore, *, threads: int = 2, progress: Progress = no_pro
         for generation in (0, *generations(store.objects, namespace.id))
     }
     unknown = [p for p in order if p.row not in claimed[p.namespace.id, p.generation]]
-    incumbents = _Incumbents(store, ledger, order)
+    incumbents = _Incumbents(store, order)
     ready = superseded = done = 0
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(unknown), _BATCH):
@@ -100,8 +99,8 @@ def rebuild(store: OpenedStore, *, threads: int = 2, progress: Progress = no_pro
             ready, superseded = ready + sum(became), superseded + became.count(False)
             done += len(batch)
             progress(done, len(unknown))
-    _read_anew(store, ledger, incumbents)
-    problems.extend(_missing(store, ledger, layout))
+    _read_anew(store, incumbents)
+    problems.extend(_missing(store, layout))
     store.rebuilt()
     return Rebuilt(ready, superseded, len(order) - len(unknown), tuple(problems))
 
@@ -109,10 +108,10 @@ def rebuild(store: OpenedStore, *, threads: int = 2, progress: Progress = no_pro
 class _Incumbents:
     """The rows that were ready before, and which rows replace them."""
 
-    def __init__(self, store: OpenedStore, ledger: Ledger, newest_first: Sequence[Place]) -> None:
+    def __init__(self, store: OpenedStore, newest_first: Sequence[Place]) -> None:
         self._store = store
         self._rank = {place: rank for rank, place in enumerate(newest_first)}
-        self._ready = {entry.key: entry.place for entry in ledger.entries(READY)}
+        self._ready = {entry.key: entry.place for entry in store.ledger.entries(READY)}
 
     def that_give_way_to(self, rows: Sequence[WholeRow]) -> dict[str, Place]:
         """By key, the ready rows that are older than `rows`, or do not read back."""
@@ -129,11 +128,12 @@ class _Incumbents:
         return same and self._rank[place] > self._rank[other]
 
 
-def _read_anew(store: OpenedStore, ledger: Ledger, incumbents: _Incumbents) -> None:
+def _read_anew(store: OpenedStore, incumbents: _Incumbents) -> None:
     """Make rows ready that the catalog gave up, if no other row has their key.
 
     The same for rows that hold another key than their entry, which happens after a catalog was too old.
     """
+    ledger = store.ledger
     for entry in (*ledger.entries(RETIRED), *ledger.entries(RESERVED)):
         row = _read(store, entry.place)
         if not isinstance(row, WholeRow):
@@ -148,9 +148,9 @@ def _read_anew(store: OpenedStore, ledger: Ledger, incumbents: _Incumbents) -> N
             ledger.adopt([row], {key: ready.place})
 
 
-def _missing(store: OpenedStore, ledger: Ledger, layout: Layout) -> Iterator[Problem]:
+def _missing(store: OpenedStore, layout: Layout) -> Iterator[Problem]:
     """Keys whose row is missing or incomplete."""
-    for entry in ledger.entries(READY):
+    for entry in store.ledger.entries(READY):
         chunks = layout.chunks[entry.namespace.id, 0].get(entry.row, [])
         if not entry.place.generation and len(chunks) < _CHUNKS and store.record_at(entry.place) is None:
             yield Problem(

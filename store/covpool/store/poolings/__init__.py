@@ -1,1 +1,1 @@
-"""Poolings: from moments to an embedding, by a plain rule or a fitted one; applying them is numpy alone."""
+"""Poolings: from moments to an embedding, by a plain or a fitted rule; applying them needs only numpy."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from covpool.store.errors import BottleneckError
 from covpool.store.poolings.fitted import FittedPooling
-from covpool.store.poolings.projection import two_sided
+from covpool.store.poolings.matrices import two_sided
 from covpool.store.values.moments import FloatArray, Moments
 
 

@@ -2,7 +2,7 @@
 
 File: safetensors with the tensors of its kind and text metadata `covpool_pooling` (file version), `kind`,
 `name`, `settings` (what its kind needs apart from tensors), `recipe` (empty for one made by hand) and `fit`,
-the last three as canonical JSON.
+the last three as canonical JSON. Packages offer kinds in the entry-point group `covpool.fitted_poolings`.
 """
 
 import json
@@ -21,6 +21,7 @@ from safetensors.numpy import save
 
 from covpool.store.errors import BottleneckError
 from covpool.store.poolings.kinds import JOIN, KINDS, Pooling
+from covpool.store.registry import Registry
 from covpool.store.storage.whole_files import write_whole
 from covpool.store.values.keys import Recipe, canonical_json, sha256
 from covpool.store.values.moments import FloatArray, Moments
@@ -61,18 +62,17 @@ class FittedPooling(ABC):
             name: [list(tensor.shape), str(tensor.dtype), sha256(np.ascontiguousarray(tensor).tobytes())]
             for name, tensor in self.tensors().items()
         }
-        return sha256(
-            canonical_json(
-                {
-                    "kind": self.kind,
-                    "name": self.name,
-                    "settings": dict(self.settings()),
-                    "recipe": self.recipe.to_json() if self.recipe else "",
-                    "fit": dict(self.fit),
-                    "tensors": tensors,
-                }
-            )
-        )
+        return sha256(canonical_json(self._description() | {"tensors": tensors}))
+
+    def _description(self) -> dict[str, Any]:
+        """Everything but the tensors."""
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "settings": dict(self.settings()),
+            "recipe": self.recipe.to_json() if self.recipe else "",
+            "fit": dict(self.fit),
+        }
 
     @property
     @abstractmethod
@@ -152,18 +152,10 @@ class FittedPooling(ABC):
         Raises:
             OSError: the disk is full, or the directory cannot be written.
         """
-        file = save(
-            {name: np.ascontiguousarray(tensor) for name, tensor in self.tensors().items()},
-            metadata={
-                "covpool_pooling": FILE_VERSION,
-                "kind": self.kind,
-                "name": self.name,
-                "settings": canonical_json(dict(self.settings())),
-                "recipe": self.recipe.to_json() if self.recipe else "",
-                "fit": canonical_json(dict(self.fit)),
-            },
-        )
-        write_whole(path, file)
+        tensors = {name: np.ascontiguousarray(tensor) for name, tensor in self.tensors().items()}
+        described = self._description()
+        texts = {name: canonical_json(described[name]) for name in ("settings", "fit")}
+        write_whole(path, save(tensors, {"covpool_pooling": FILE_VERSION} | described | texts))
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -189,6 +181,10 @@ class FittedPooling(ABC):
             raise BottleneckError(f"{path}: not a readable file of a fitted pooling ({error})") from error
 
 
+#: Classes by kind, of every installed package.
+FITTED: Registry[type[FittedPooling]] = Registry("covpool.fitted_poolings", type, BottleneckError)
+
+
 def check_name(name: str) -> None:
     """Refuse a name that would hide a plain kind or be read as several.
 
@@ -199,14 +195,20 @@ def check_name(name: str) -> None:
         raise BottleneckError(f"pooling {name!r}: a name holds no {JOIN!r} and is none of {', '.join(KINDS)}")
 
 
-def kind_of(path: Path) -> str:
-    """The kind stated in a file; empty if none is stated.
+def load_pooling(path: Path) -> FittedPooling:
+    """The fitted pooling in a file.
 
     Raises:
-        BottleneckError: it is not readable.
+        BottleneckError: it is damaged, of another version, or of no kind that is installed.
     """
     try:
         with safe_open(path, "numpy") as file:
-            return str((file.metadata() or {}).get("kind", ""))
+            kind = str((file.metadata() or {}).get("kind", ""))
     except (SafetensorError, OSError) as error:
         raise BottleneckError(f"{path}: not a readable file of a fitted pooling ({error})") from error
+    if kind not in FITTED:
+        raise BottleneckError(
+            f"{path}: holds no fitted pooling of a known kind ({kind or 'it names none'}); fit it again, or "
+            "install the package that brings its kind"
+        )
+    return FITTED[kind].load(path)

@@ -1,4 +1,4 @@
-"""Pooling kinds: rules that turn moments into an embedding, by name, alone or joined with `+`.
+"""Pooling kinds: rules that turn moments into an embedding, by name, single or joined with `+`.
 
 `pooling("mean+covariance")` joins two; a fitted pooling takes part under its own name. A plain kind needs no
 fit; packages offer them in the entry-point group `covpool.poolings`. Everything is float64.
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covpool.store.errors import PoolingError
-from covpool.store.poolings.half_vector import half_length, pairs
+from covpool.store.poolings.matrices import half_length
 from covpool.store.registry import Registry
 from covpool.store.values.keys import Recipe
 from covpool.store.values.moments import Moments
@@ -86,7 +86,7 @@ class PlainPooling:
     def feature_names(self, width: int) -> list[str]:
         """`mean[3]`, `covariance[3,5]`, …"""
         if self.matrix:
-            return [f"{self.name}[{i},{j}]" for i, j in pairs(width)]
+            return [f"{self.name}[{i},{j}]" for i in range(width) for j in range(i, width)]
         return [f"{self.name}[{i}]" for i in range(width)]
 
     def require(self, recipe: Recipe) -> None:

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from covpool.store.poolings.half_vector import half_vector
 from covpool.store.poolings.kinds import PlainPooling, Vector
-from covpool.store.poolings.roots import matrix_log, matrix_root, newton_schulz_root
+from covpool.store.poolings.matrices import half_vector, matrix_log, matrix_root, newton_schulz_root
 from covpool.store.values.moments import Moments
 
 

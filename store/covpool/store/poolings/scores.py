@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from covpool.store.errors import BottleneckError
 from covpool.store.poolings.fitted import FittedPooling
 from covpool.store.poolings.kinds import pooling
-from covpool.store.poolings.projection import project
+from covpool.store.poolings.matrices import project
 from covpool.store.threads import one_thread, side_by_side
 from covpool.store.values.moments import FloatArray, Moments
 

@@ -3,12 +3,12 @@
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from importlib.util import find_spec
 from itertools import chain
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.abc.store import Store as ZarrStorage
@@ -19,6 +19,8 @@ from covpool.store.errors import LocationError, StorageError
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
+
+T = TypeVar("T")
 
 #: Repeats of a request after a temporary failure, and their time limit in seconds.
 RETRIES = 5
@@ -108,7 +110,7 @@ class Bucket(ObjectStore["S3Store"]):
 
     async def getsize(self, key: str) -> int:
         """Bytes of an object; `FileNotFoundError` where there is none."""
-        return await asyncio.to_thread(self._size, key)
+        return int((await asyncio.to_thread(self._request, key, self.store.head))["size"])
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write or replace an object."""
@@ -142,18 +144,21 @@ class Bucket(ObjectStore["S3Store"]):
         if second is None:
             self._put(key, first, "overwrite")
             return
-        with self._naming(key):
-            self.store.put(key, chain((first, second), parts), use_multipart=True)
+        self._request(key, self.store.put, chain((first, second), parts), use_multipart=True)
 
     async def delete(self, key: str) -> None:
         """Delete an object, if there is one."""
         self._check_writable()
         with suppress(FileNotFoundError):
-            await asyncio.to_thread(self._delete, key)
+            await asyncio.to_thread(self._request, key, self.store.delete)
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:  # type: ignore[override]
         """Names of all objects under a prefix."""
-        for name in await asyncio.to_thread(self._names, prefix):
+
+        def names(prefix: str) -> list[str]:
+            return [item["path"] for batch in self.store.list(prefix) for item in batch]
+
+        for name in await asyncio.to_thread(self._request, prefix, names):
             yield name
 
     def _get(self, key: str, byte_range: ByteRequest | None) -> bytes:
@@ -166,28 +171,16 @@ class Bucket(ObjectStore["S3Store"]):
                 wanted = {"offset": offset}
             case SuffixByteRequest(suffix=suffix):
                 wanted = {"suffix": suffix}
-        with self._naming(key):
-            options = None if wanted is None else {"range": wanted}
+        options = None if wanted is None else {"range": wanted}
+        with _named(f"{self._url}/{key}"):
             return bytes(self.store.get(key, options=options).bytes())  # type: ignore[arg-type]
 
-    def _size(self, key: str) -> int:
-        with self._naming(key):
-            return int(self.store.head(key)["size"])
-
     def _put(self, key: str, value: bytes, mode: Literal["create", "overwrite"]) -> None:
-        with self._naming(key):
-            self.store.put(key, value, mode=mode, use_multipart=False)
+        self._request(key, self.store.put, value, mode=mode, use_multipart=False)
 
-    def _delete(self, key: str) -> None:
-        with self._naming(key):
-            self.store.delete(key)
-
-    def _names(self, prefix: str) -> list[str]:
-        with self._naming(prefix):
-            return [item["path"] for batch in self.store.list(prefix) for item in batch]
-
-    def _naming(self, key: str) -> AbstractContextManager[None]:
-        return _named(f"{self._url}/{key}")
+    def _request(self, key: str, send: Callable[..., T], *values: object, **options: object) -> T:
+        with _named(f"{self._url}/{key}"):
+            return send(key, *values, **options)
 
 
 @contextmanager

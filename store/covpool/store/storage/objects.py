@@ -7,7 +7,7 @@ changes an object raises `ReadOnlyError` where the storage was opened for readin
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -22,8 +22,7 @@ from zarr.storage import LocalStore
 
 from covpool.store.errors import ReadOnlyError, StorageError
 from covpool.store.storage.buckets import Bucket
-from covpool.store.storage.durability import fsync
-from covpool.store.storage.whole_files import create_whole, write_streamed, write_whole
+from covpool.store.storage.whole_files import create_whole, fsync, write_streamed, write_whole
 
 T = TypeVar("T")
 
@@ -35,7 +34,7 @@ class Objects:
     """Read, replace and delete objects; on a directory these are plain file calls."""
 
     def __init__(self, storage: ZarrStorage) -> None:
-        self._storage = storage
+        self.storage = storage
         self._root = Path(storage.root) if isinstance(storage, LocalStore) else None
         # Paths of rows are text: making `Path` objects takes as long as the call.
         self._prefix = f"{self._root}/"
@@ -45,30 +44,15 @@ class Objects:
         """Whether they are files of a directory."""
         return self._root is not None
 
-    def read(self, path: str) -> bytes | None:
-        """The object's bytes; None where there is none."""
-        if self._root is not None:
-            try:
+    def read(self, path: str, part: RangeByteRequest | SuffixByteRequest | None = None) -> bytes | None:
+        """The object's bytes, or a part of them, shorter where the object ends; None where there is none."""
+        try:
+            if self._root is not None and part is None:
                 with open(self._prefix + path, "rb", buffering=0) as file:
                     return file.readall()
-            except FileNotFoundError:
-                return None
-            except OSError as error:
-                raise _unreadable(path, error) from error
-        buffer = sync(self._storage.get(path, default_buffer_prototype()))
-        return None if buffer is None else buffer.to_bytes()
-
-    def read_part(self, path: str, start: int, size: int) -> bytes | None:
-        """`size` bytes from `start` on, fewer where the object ends; None where there is none."""
-        return self._read_range(path, RangeByteRequest(start, start + size))
-
-    def read_end(self, path: str, size: int) -> bytes | None:
-        """The last `size` bytes, fewer where the object is smaller; None where there is none."""
-        return self._read_range(path, SuffixByteRequest(size))
-
-    def _read_range(self, path: str, which: RangeByteRequest | SuffixByteRequest) -> bytes | None:
-        try:
-            buffer = sync(self._storage.get(path, default_buffer_prototype(), which))
+            buffer = sync(self.storage.get(path, default_buffer_prototype(), part))
+        except FileNotFoundError:
+            return None
         except StorageError:
             raise
         except OSError as error:
@@ -82,7 +66,7 @@ class Objects:
             _into_folder(write_whole, self._prefix + path, parts)
         else:
             buffer = default_buffer_prototype().buffer.from_bytes(b"".join(parts))
-            sync(self._storage.set(path, buffer))
+            sync(self.storage.set(path, buffer))
 
     def write_new(self, path: str, *parts: bytes) -> bool:
         """Write the object unless there is one; of several who do so at once one does.
@@ -94,9 +78,9 @@ class Objects:
         if self._root is not None:
             return _into_folder(create_whole, self._prefix + path, parts)
         data = b"".join(parts)
-        if isinstance(self._storage, Bucket):
-            return self._storage.create(path, data)
-        sync(self._storage.set_if_not_exists(path, default_buffer_prototype().buffer.from_bytes(data)))
+        if isinstance(self.storage, Bucket):
+            return self.storage.create(path, data)
+        sync(self.storage.set_if_not_exists(path, default_buffer_prototype().buffer.from_bytes(data)))
         return self.read(path) == data
 
     def copy(self, path: str, target: "Objects") -> bool:
@@ -112,8 +96,8 @@ class Objects:
                     # The folder is made first: parts that were taken cannot be taken again.
                     (target._root / path).parent.mkdir(parents=True, exist_ok=True)
                     write_streamed(target._prefix + path, parts)
-                elif isinstance(target._storage, Bucket):
-                    target._storage.put_parts(path, parts)
+                elif isinstance(target.storage, Bucket):
+                    target.storage.put_parts(path, parts)
                 else:
                     target.write(path, *parts)
         except FileNotFoundError:
@@ -124,14 +108,14 @@ class Objects:
     def _parts(self, path: str) -> Iterator[Iterator[bytes]]:
         """The object's bytes, some at a time; `FileNotFoundError` where there is none, or none any more."""
         if self._root is None:
-            size = sync(self._storage.getsize(path))
+            size = sync(self.storage.getsize(path))
             yield (self._required(path, start) for start in range(0, size, PART_BYTES))
             return
         with open(self._prefix + path, "rb") as file:
             yield iter(partial(file.read, PART_BYTES), b"")
 
     def _required(self, path: str, start: int) -> bytes:
-        part = self.read_part(path, start, PART_BYTES)
+        part = self.read(path, RangeByteRequest(start, start + PART_BYTES))
         if part is None:
             raise FileNotFoundError(path)
         return part
@@ -140,7 +124,7 @@ class Objects:
         """Whether there is such an object."""
         if self._root is not None:
             return os.path.exists(self._prefix + path)
-        return bool(sync(self._storage.exists(path)))
+        return bool(sync(self.storage.exists(path)))
 
     def below(self, prefix: str) -> Iterator[str]:
         """Paths of all objects whose path begins with `prefix`/, in no order."""
@@ -149,14 +133,14 @@ class Objects:
                 inside = Path(folder).relative_to(self._root)
                 yield from ((inside / name).as_posix() for name in names)
         else:
-            yield from sync(_listed(self._storage, f"{prefix}/"))
+            yield from sync(_all(self.storage.list_prefix, f"{prefix}/"))
 
     def children(self, prefix: str) -> list[str]:
         """Names directly below `prefix`, sorted."""
         if self._root is not None:
             folder = self._root / prefix
             return sorted(child.name for child in folder.iterdir()) if folder.is_dir() else []
-        return sorted(sync(_children(self._storage, prefix)))
+        return sorted(sync(_all(self.storage.list_dir, prefix)))
 
     def written(self, path: str) -> datetime | None:
         """When the object was written, UTC; None where the storage does not tell, or there is none."""
@@ -167,7 +151,7 @@ class Objects:
         return None
 
     def fsync(self, paths: Iterable[str], *, folders_exist: bool = False) -> None:
-        """Flush objects to the disk; on a directory only, see `durability.fsync`."""
+        """Flush objects to the disk; on a directory only, see `whole_files.fsync`."""
         if self._root is not None:
             fsync(self._root, paths, folders_exist=folders_exist)
 
@@ -177,7 +161,7 @@ class Objects:
         if self._root is not None:
             shutil.rmtree(self._root / path, ignore_errors=True)
         else:
-            sync(self._storage.delete_dir(path))
+            sync(self.storage.delete_dir(path))
 
     def delete(self, path: str) -> None:
         """Remove the object if it is there."""
@@ -186,19 +170,16 @@ class Objects:
             with suppress(FileNotFoundError):
                 os.unlink(self._prefix + path)
         else:
-            sync(self._storage.delete(path))
+            sync(self.storage.delete(path))
 
     def _require_writable(self, path: str) -> None:
-        if self._storage.read_only:
+        if self.storage.read_only:
             raise ReadOnlyError(f"{path}: the store is open for reading only; nothing was changed")
 
 
-async def _listed(storage: ZarrStorage, prefix: str) -> list[str]:
-    return [path async for path in storage.list_prefix(prefix)]
-
-
-async def _children(storage: ZarrStorage, prefix: str) -> list[str]:
-    return [path async for path in storage.list_dir(prefix)]
+async def _all(paths: Callable[[str], AsyncIterator[str]], prefix: str) -> list[str]:
+    # Called here: zarr's own listing of a bucket needs a running event loop.
+    return [path async for path in paths(prefix)]
 
 
 def _unreadable(path: str, error: OSError) -> StorageError:

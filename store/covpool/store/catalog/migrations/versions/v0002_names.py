@@ -31,9 +31,9 @@ def upgrade() -> None:
     op.add_column("namespaces", sa.Column("selection", sa.Text, nullable=False, server_default="whole"))
     namespaces = sa.table("namespaces", sa.column("id"), sa.column("recipe"), sa.column("selection"))
     connection = op.get_bind()
-    for found in connection.execute(sa.select(namespaces.c.id, namespaces.c.recipe)).all():
+    for row in connection.execute(sa.select(namespaces.c.id, namespaces.c.recipe)).all():
         connection.execute(
             sa.update(namespaces)
-            .where(namespaces.c.id == found.id)
-            .values(selection=json.loads(found.recipe)["selection"])
+            .where(namespaces.c.id == row.id)
+            .values(selection=json.loads(row.recipe)["selection"])
         )

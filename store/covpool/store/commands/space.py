@@ -1,14 +1,15 @@
-"""Copy the rows of a store into few large objects, and read those instead."""
+"""Copy the rows of a store into few large objects, and delete what is no longer read."""
 
 import json
 from dataclasses import asdict
+from datetime import timedelta
 
 import click
 
-from covpool.store.catalog.ledger import Ledger
 from covpool.store.codecs import codec_id
-from covpool.store.commands.options import opened, progress_of, store_options
+from covpool.store.commands.options import opened, progress_of, store_options, time_span
 from covpool.store.maintenance import compact as tool
+from covpool.store.maintenance.gc import collect
 
 
 def _checked(context: click.Context, parameter: click.Parameter, choice: str | None) -> str | None:
@@ -58,7 +59,7 @@ def compact(
     """
     damaged = 0
     with opened(location, catalog) as store:
-        for namespace, _ in Ledger(store.database).namespaces().values():
+        for namespace, _ in store.ledger.namespaces().values():
             recipe = namespace.recipe
             if model not in (None, recipe.model) or layer not in (None, recipe.layer):
                 continue
@@ -81,3 +82,44 @@ def compact(
                 )
     if damaged:
         raise click.exceptions.Exit(1)
+
+
+_WHAT = {
+    "partial": "unfinished files",
+    "reserved": "abandoned reservations",
+    "retired": "replaced rows",
+    "unclaimed": "rows without an entry",
+    "copies": "compacted copies out of use",
+    "sums": "partial sums of finished keys",
+}
+
+
+@click.command
+@store_options()
+@click.option(
+    "--age",
+    type=time_span,
+    default="1d",
+    show_default=True,
+    help="Leave alone what is younger: longer than any writer takes for one matrix.",
+)
+@click.option("--dry-run", is_flag=True, help="Only count.")
+@click.option("--json", "as_json", is_flag=True, help="The counts as JSON.")
+def gc(location: str, catalog: str | None, age: timedelta, dry_run: bool, as_json: bool) -> None:
+    """Sweep a store; readers and writers go on meanwhile. Repeating it is harmless.
+
+    Example: covpool store gc --store genes.covpool --dry-run
+    """
+    with opened(location, catalog) as store, progress_of("gc") as progress:
+        swept = asdict(collect(store, age=age, dry_run=dry_run, progress=progress))
+    if as_json:
+        click.echo(json.dumps({**swept, "dry_run": dry_run}))
+        return
+    verb = "would be removed" if dry_run else "removed"
+    for name, what in _WHAT.items():
+        click.echo(f"{swept[name]:,} {what} {verb}")
+    if swept["kept"]:
+        click.echo(
+            f"{swept['kept']:,} rows are newer than the catalog and were kept; enter them with covpool store "
+            "rebuild"
+        )
