@@ -1,4 +1,4 @@
-"""Patience: bulk work waits while its storage is away, full or read-only, and then goes on by itself."""
+"""Patience: work waits while its storage is away, full or read-only, and then goes on by itself."""
 
 import logging
 import threading
@@ -16,9 +16,31 @@ log = logging.getLogger(__name__)
 
 #: Seconds before the next try; doubled after every failure, up to the longest.
 FIRST_S = 0.5
+#: Well below a lease, so that a worker gives back its tasks before their leases expire.
 LONGEST_S = 5.0
 
 T = TypeVar("T")
+
+
+class Backoff:
+    """Waits that become longer.
+
+    Args:
+        stop: ends every wait.
+    """
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop, self._next_s = stop, FIRST_S
+
+    def wait(self) -> bool:
+        """Wait, longer each time; True if `stop` was set."""
+        stopped = self._stop.wait(self._next_s)
+        self._next_s = min(2 * self._next_s, LONGEST_S)
+        return stopped
+
+    def reset(self) -> None:
+        """The next wait is short."""
+        self._next_s = FIRST_S
 
 
 def patiently(store: Store, act: Callable[[], T], over: threading.Event) -> T:
@@ -28,7 +50,7 @@ def patiently(store: Store, act: Callable[[], T], over: threading.Event) -> T:
         StoreError: for another reason than an outage, or once `over` is set.
         OutageFault: once `over` is set.
     """
-    pause, logged = FIRST_S, False
+    backoff, logged = Backoff(over), False
     while True:
         try:
             return act()
@@ -38,10 +60,8 @@ def patiently(store: Store, act: Callable[[], T], over: threading.Event) -> T:
             if not logged:
                 log.warning("paused, goes on by itself: %s", error)
             logged = True
-        while not over.wait(pause):
-            pause = min(2 * pause, LONGEST_S)
-            if works(store) is None:
-                break
+        while not backoff.wait() and works(store) is not None:
+            pass
 
 
 def works(store: Store) -> StoreError | None:

@@ -8,15 +8,15 @@ import json
 import threading
 import time
 from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from covpool.service.errors import LeaseLostError
-from covpool.service.queue.claims import CLAIMS, TAKE_ALL
-from covpool.service.queue.tables import TABLES, lock, tasks
-from covpool.service.queue.task_rows import workload_of
-from covpool.service.queue.values import FitTask, Leased, Task
+from covpool.service.queue.tables import CLAIM_ORDER, TABLES, lock, tasks
+from covpool.service.queue.task_rows import FIT_PRIORITY, workload_of
+from covpool.service.queue.values import FitTask, Task
 from covpool.store.catalog.rooms import with_tables
 from covpool.store.database.database import Database, seconds
 
@@ -42,22 +42,33 @@ class TaskLeases:
 
     def claim(
         self, worker: str, weights: Collection[str] | None = None, *, tokens: int = 1, count: int = 1
-    ) -> list[Leased]:
-        """Lease the first free task to `worker`, and with it others of its recipe; empty when none is free.
+    ) -> list[Task]:
+        """Lease the first free extraction to `worker`, with others of its recipe; empty when none is free.
 
         Interactive tasks come before bulk, older before newer, and of one submission the costliest first.
         A task that was tried before is leased alone.
 
         Args:
             worker: name of the worker that holds the leases.
-            weights: model weights that the worker can run; it takes only tasks of these, or of no model.
+            weights: model weights that the worker can run; it takes only tasks of these.
             tokens: most that the tasks may cost together, unless the first alone costs more.
             count: most tasks to lease.
         """
         self._sweep_now_and_then()
         rows = self._claim(worker, weights, tokens, count)
         self._idle = not rows
-        return [_task(row, attempts) for row, attempts in rows]
+        return [Task(row.key, workload_of(row), row.cost, attempts) for row, attempts in rows]
+
+    def claim_fit(self, worker: str) -> list[FitTask]:
+        """Lease the first free fit to `worker`; empty when none is free."""
+        self._sweep_now_and_then()
+        with self._database.reading() as connection:
+            if connection.scalar(_FITS.any) is None:
+                return []
+        with self._database.writing() as connection:
+            lease = {"by": worker, "until": seconds(connection) + self._lease_s}
+            rows = connection.execute(_FITS.take_first, lease).all()
+        return [FitTask(row.key, json.loads(row.asks), row.attempts) for row in rows]
 
     def heartbeat(self, worker: str, tokens_done: Mapping[str, int]) -> set[str]:
         """Renew leases and record progress; returns keys that the worker should drop.
@@ -147,8 +158,7 @@ class TaskLeases:
         self, worker: str, weights: Collection[str] | None, tokens: int, count: int
     ) -> list[tuple["sa.Row[tuple[object, ...]]", int]]:
         """Rows that were taken, each with how often it was claimed."""
-        ours = {} if weights is None else {"runnable": list(weights)}
-        find = CLAIMS[weights is not None]
+        find, ours = (_ANY, {}) if weights is None else (_OF_WEIGHTS, {"runnable": list(weights)})
         if self._idle:
             with self._database.reading() as connection:
                 # Idle workers ask often: they must not take the write lock to learn that no task is free.
@@ -171,7 +181,7 @@ class TaskLeases:
                     if mate.cost <= left:
                         claimed.append(mate)
                         left -= mate.cost
-            connection.execute(TAKE_ALL, lease | {"keys": [row.key for row in claimed]})
+            connection.execute(_TAKE_ALL, lease | {"keys": [row.key for row in claimed]})
         return [(row, row.attempts + 1) for row in claimed]
 
 
@@ -184,12 +194,6 @@ def finish_task(connection: Connection, key: str, worker: str) -> None:
     done = connection.execute(_FINISH, {"which": key, "holder": worker, "now": seconds(connection)})
     if done.rowcount != 1:
         raise LeaseLostError(f"task {key}: no longer leased to {worker}; the result is left to its holder")
-
-
-def _task(row: "sa.Row[tuple[object, ...]]", attempts: int) -> Leased:
-    if row.kind == "fit":
-        return FitTask(row.key, json.loads(row.asks), attempts)
-    return Task(row.key, workload_of(row), row.cost, attempts)
 
 
 def _held(worker: str, key: str) -> "sa.ColumnElement[bool]":
@@ -235,4 +239,53 @@ _FINISH = (
         tokens_done=tasks.c.cost,
         ended=sa.bindparam("now"),
     )
+)
+
+
+# Statements are built once, so that their compiled text is reused.
+_TAKE = sa.update(tasks).values(
+    state="running",
+    worker=sa.bindparam("by"),
+    lease_until=sa.bindparam("until"),
+    attempts=tasks.c.attempts + 1,
+    tokens_done=0,
+)
+_TAKE_ALL = _TAKE.where(tasks.c.key.in_(sa.bindparam("keys", expanding=True)))
+
+
+class _Claim(NamedTuple):
+    """Statements of a claim: find any free task, take the first, select the first, select others like it."""
+
+    any: "sa.Select[tuple[str]]"
+    take_first: "sa.sql.dml.ReturningUpdate[tuple[object, ...]]"
+    first: "sa.Select[tuple[object, ...]]"
+    mates: "sa.Select[tuple[object, ...]]"
+
+    @classmethod
+    def of(cls, free: "sa.ColumnElement[bool]") -> "_Claim":
+        """The statements over the tasks for which `free` holds."""
+        in_order = sa.select(tasks).where(free).order_by(*CLAIM_ORDER)
+        mates = in_order.where(
+            tasks.c.recipe_digest == sa.bindparam("recipe"),
+            tasks.c.attempts == 0,
+            tasks.c.key != sa.bindparam("first"),
+            tasks.c.cost <= sa.bindparam("left"),
+        ).limit(sa.bindparam("most"))
+        first = in_order.limit(1).with_for_update(skip_locked=True)
+        return cls(
+            sa.select(tasks.c.key).where(free).limit(1),
+            _TAKE.where(tasks.c.key == first.with_only_columns(tasks.c.key).scalar_subquery()).returning(
+                *tasks.c
+            ),
+            first,
+            mates.with_for_update(skip_locked=True),
+        )
+
+
+_QUEUED = tasks.c.state == "queued"
+_ANY = _Claim.of(sa.and_(_QUEUED, tasks.c.weights != ""))
+_OF_WEIGHTS = _Claim.of(sa.and_(_QUEUED, tasks.c.weights.in_(sa.bindparam("runnable", expanding=True))))
+# The index of the order has priority and cost: no queued extraction is read to learn that there is no fit.
+_FITS = _Claim.of(
+    sa.and_(_QUEUED, tasks.c.priority == FIT_PRIORITY, tasks.c.cost == 0, tasks.c.kind == "fit")
 )

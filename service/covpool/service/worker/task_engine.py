@@ -58,15 +58,7 @@ class TaskEngine:
         self._engine.start()
 
     def run(self, tasks: list[Task], share: float) -> Iterator[tuple[Task, bool]]:
-        """Run tasks that share recipe and layers; yields each when it is done (True) or was dropped (False).
-
-        Args:
-            tasks: at least one.
-            share: share of the memory that forwards usually take.
-
-        Raises:
-            Fault: the rest was not run.
-        """
+        """See `Engine.run`; the tasks share recipe and layers."""
         self._left, self._ended, self._dropped = dict(enumerate(tasks)), 0, set()
         try:
             with closing(self._engine.run(self._batch(tasks, share))) as computed:
