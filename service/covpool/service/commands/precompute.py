@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from covpool.extractor.annotation.annotation import read_annotation
 from covpool.extractor.files.digests import file_digest
 from covpool.extractor.models.models import describe, untrained_notice
-from covpool.extractor.models.options import DTYPES, Options
+from covpool.extractor.models.options import Options
 from covpool.extractor.sequences.genome import Genome
 from covpool.service.assemblies.contig_names import ContigNames
 from covpool.service.assemblies.plan import ALL_CLASSES, Plan, loci_of, make_plan
@@ -21,8 +21,17 @@ from covpool.service.assemblies.registry import Genomes
 from covpool.service.bulk.executors import Executor
 from covpool.service.bulk.report import Report
 from covpool.service.bulk.run import run_plan
-from covpool.service.commands.assembly_options import contig_options
-from covpool.service.commands.stores import chosen_settings, open_store, store_option, writing_options
+from covpool.service.commands.options import (
+    FILE,
+    contig_options,
+    json_option,
+    model_option,
+    recipe_options,
+    store_option,
+    strict_option,
+    writing_options,
+)
+from covpool.service.commands.stores import chosen_settings, open_store
 from covpool.service.errors import GenomeNotFoundError
 from covpool.service.extraction.work import Spec
 from covpool.service.settings import Settings
@@ -32,12 +41,10 @@ from covpool.store.storage.locations import MEMORY
 from covpool.store.store import Store
 from covpool.store.values.keys import Strand
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
 
 @click.command
-@click.option("--genome", "fasta", required=True, type=_FILE, help="FASTA, plain or bgzip.")
-@click.option("--annotation", required=True, type=_FILE, help="GFF3, GTF, BED or GenBank.")
+@click.option("--genome", "fasta", required=True, type=FILE, help="FASTA, plain or bgzip.")
+@click.option("--annotation", required=True, type=FILE, help="GFF3, GTF, BED or GenBank.")
 @click.option("--assembly", required=True, help="What the store calls the assembly.")
 @click.option(
     "--regions",
@@ -48,28 +55,14 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help=f"all, or of {', '.join(ALL_CLASSES)}.",
 )
 @contig_options
-@click.option("--strict", is_flag=True, help="Refuse an annotation with anything to repair or skip.")
+@strict_option
 @click.option("--flank", type=click.IntRange(0), default=0, show_default=True, help="Bases on either side.")
 @store_option
 @writing_options
-@click.option("--model", default="ntv3-mini", show_default=True, help="Bundled name, directory or hub id.")
+@model_option
 @click.option("--layer", "layers", multiple=True, help="Repeatable; the model's default one when omitted.")
-@click.option(
-    "--strand",
-    type=click.Choice(["+", "-", "both"]),
-    default="+",
-    show_default=True,
-    help="As given, its reverse complement, or both.",
-)
-@click.option("--species", help="For a model that is conditioned on one.")
+@recipe_options
 @click.option("--beyond-context", is_flag=True, help="Take longer genes than documented.")
-@click.option(
-    "--dtype",
-    type=click.Choice(DTYPES),
-    default="float32",
-    show_default=True,
-    help="Compute dtype; part of the key.",
-)
 @click.option("--device", help="Torch device of the workers; CUDA where they have one.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of each CPU worker.")
 @click.option(
@@ -80,7 +73,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--verify", is_flag=True, help="Read what is cached back first; what is damaged is computed again."
 )
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be done, and do nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Plan or report as JSON on standard output.")
+@json_option("Plan or report as JSON on standard output.")
 def precompute(
     fasta: Path,
     annotation: Path,
@@ -95,7 +88,7 @@ def precompute(
     model: str,
     layers: tuple[str, ...],
     strand: Strand,
-    species: str | None,
+    species: str,
     beyond_context: bool,
     dtype: str,
     device: str | None,
@@ -125,7 +118,7 @@ def precompute(
     if not described.trained:
         click.echo(f"Notice: {untrained_notice(described)}", err=True)
     taps = tuple(dict.fromkeys(described.layer(name).name for name in layers or (None,)))
-    options = Options(strand=strand, condition=species or "", beyond_context=beyond_context)
+    options = Options(strand=strand, condition=species, beyond_context=beyond_context)
     chosen = device or _device(scheduler)
     settings = chosen_settings(store, durability=durability, codec=codec)
     with _opened(store, durability, codec, only_plan) as opened, Genome(fasta) as genome:

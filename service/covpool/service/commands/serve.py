@@ -10,7 +10,7 @@ import click
 import uvicorn
 
 from covpool.service import logs
-from covpool.service.commands.stores import writing_options
+from covpool.service.commands.options import writing_options
 from covpool.service.database.tokens import Tokens
 from covpool.service.errors import SettingsError
 from covpool.service.http.app import create_app

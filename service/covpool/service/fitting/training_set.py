@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from covpool.extractor.extraction.regions import WHOLE
 from covpool.extractor.fitting.targets import Targets
 from covpool.extractor.sequences.fasta import read_fasta
 from covpool.service.errors import RequestError
@@ -14,32 +15,39 @@ from covpool.store.store import Store
 from covpool.store.values.keys import MomentsKey, Recipe
 
 
-def only_recipe(store: Store, *, model: str | None = None, layer: str | None = None) -> Recipe:
-    """The only recipe of a store, or of its moments of this model and layer.
+def only_recipe(
+    store: Store, *, model: str | None = None, layer: str | None = None, selection: str | None = None
+) -> Recipe:
+    """The only recipe of a store, or of its moments of this model, layer and selection.
+
+    Where no selection is named and there are several, it is the whole sequence.
 
     Raises:
         RequestError: there is none, or there are several; the message lists them.
     """
-    counts = Counter(
-        key.recipe
-        for key in store.keys()  # noqa: SIM118 (a Store is no mapping)
-        if model in (None, key.recipe.model) and layer in (None, key.recipe.layer)
-    )
+    entries = store.catalog.entries(model=model, layer=layer, selection=selection)
+    counts = Counter(entry.namespace.recipe for entry in entries)
+    if selection is None and len({recipe.selection for recipe in counts}) > 1:
+        whole = {recipe: number for recipe, number in counts.items() if recipe.selection == WHOLE}
+        counts = Counter(whole) or counts
     if len(counts) == 1:
         return next(iter(counts))
-    asked = " ".join(part for part in (model, layer) if part)
+    asked = " ".join(part for part in (model, layer, selection) if part)
     if not counts:
-        present = {f"{key.recipe.model} {key.recipe.layer}" for key in store.keys()}  # noqa: SIM118
+        recipes = {entry.namespace.recipe for entry in store.catalog.entries()}
+        present = {f"{recipe.model} {recipe.layer} {recipe.selection}" for recipe in recipes}
         raise RequestError(
             f"the store has no moments of {asked}; it has those of {', '.join(sorted(present))}"
             if present
             else "the store has no moments yet; extract some first (covpool extract, covpool precompute)"
         )
     listed = "; ".join(
-        f"{recipe.model} {recipe.layer} {recipe.dtype} strand {recipe.strand} ({number})"
+        f"{recipe.model} {recipe.layer} {recipe.dtype} strand {recipe.strand} {recipe.selection} ({number})"
         for recipe, number in counts.items()
     )
-    raise RequestError(f"the store has moments of several recipes: {listed}; choose with --model and --layer")
+    raise RequestError(
+        f"the store has moments of several recipes: {listed}; choose with --model, --layer and --selection"
+    )
 
 
 def keys_of(store: Store, recipe: Recipe, fasta: Path | None = None) -> dict[str, MomentsKey]:
