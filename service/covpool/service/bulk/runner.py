@@ -10,8 +10,8 @@ import threading
 from covpool.extractor.errors import ExtractionError
 from covpool.extractor.models.models import describe
 from covpool.service.errors import BulkError
-from covpool.service.extraction.engine_process import Batch, EngineProcess
-from covpool.service.extraction.settling import Row, settle
+from covpool.service.extraction.engine_process import EngineProcess
+from covpool.service.extraction.patience import Row, settle
 from covpool.service.extraction.work import Outcome, Spec, Work
 from covpool.service.settings import Settings
 
@@ -77,12 +77,12 @@ class Runner:
         busy: list[float] = []
 
         def compute(indices: list[int], share: float) -> list[Row]:
-            workloads = tuple(work.workloads[index] for index in indices)
+            workloads = [work.workloads[index] for index in indices]
             with self._turn:
                 if self._over.is_set():
                     raise BulkError("the run was stopped")
                 before = self._engine.busy_s
-                computed = self._engine.run(Batch(self._model, workloads, share))
+                computed = self._engine.run(self._model, workloads, share)
                 rows = [row for _, member_rows in computed for row in member_rows]
                 busy.append(self._engine.busy_s - before)
                 return rows

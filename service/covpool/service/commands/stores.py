@@ -3,7 +3,6 @@
 import click
 
 from covpool.service.errors import SettingsError
-from covpool.service.opening import open_chosen
 from covpool.service.settings import Settings
 from covpool.store.errors import LocationError, ReadOnlyError
 from covpool.store.storage.durability import Durability
@@ -54,7 +53,7 @@ def open_store(
     if not (writing or create):
         return Store.open(settings.store, catalog=settings.catalog, read_only=True)
     require_writing(settings)
-    return open_chosen(settings, create=create)
+    return settings.open_store(create=create)
 
 
 def require_writing(settings: Settings) -> None:

@@ -22,8 +22,7 @@ from covpool.service.commands.options import (
     store_option,
 )
 from covpool.service.commands.stores import open_store
-from covpool.service.fitting.stored_moments import StoredMoments
-from covpool.service.fitting.training_set import keys_of, only_recipe, read_targets
+from covpool.service.fitting.training_set import StoredMoments, keys_of, only_recipe, read_targets
 from covpool.store.poolings.fitted import check_name
 from covpool.store.poolings.kinds import pooling
 

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 from covpool.service.errors import JobNotFoundError
 from covpool.service.queue.submitting import add_tasks
 from covpool.service.queue.tables import TABLES, jobs, lock, records, tasks
+from covpool.service.queue.task_rows import task_row
 from covpool.service.queue.values import LIVE, Job, Priority, Progress, Record, RejectedRecord, Request, Stats
 from covpool.service.schemas import RecordState
 from covpool.store.catalog.catalog import ready_among
@@ -22,7 +23,7 @@ from covpool.store.catalog.rooms import with_tables
 from covpool.store.catalog.tables import READY, entries
 from covpool.store.database.database import Database, seconds
 from covpool.store.database.inserts import insert_if_absent, insert_or_update
-from covpool.store.values.keys import Recipe, canonical_json, is_digest, sha256
+from covpool.store.values.keys import MomentsKey, Recipe, canonical_json, is_digest, sha256
 
 _WITHOUT_RESULT = ("failed", "quarantined", "cancelled")
 
@@ -194,6 +195,20 @@ class JobQueue:
         with self._database.reading() as connection:
             query = sa.select(sa.func.count()).select_from(tasks).where(tasks.c.state == "queued")
             return connection.scalar(query) or 0
+
+
+def lose(connection: Connection, key: MomentsKey, error: str) -> None:
+    """Mark a result as lost in all jobs, in the transaction that retires its row."""
+    time = seconds(connection)
+    of_key = sa.or_(tasks.c.key == key.digest, tasks.c.first_result == key.digest)
+    lock(connection, of_key)
+    failed = {"state": "failed", "error": error, "tokens_done": 0, "ended": time}
+    connection.execute(sa.update(tasks).where(of_key, tasks.c.state == "done").values(failed))
+    cost = connection.scalar(sa.select(records.c.cost).where(records.c.key == key.digest).limit(1))
+    if cost is not None:
+        # A result that was cached at submission has no task yet.
+        row = task_row(Request.of_key("", key, "", cost), None, "bulk", time)
+        insert_if_absent(connection, tasks, [row | failed])
 
 
 def _identity(request: Request | RejectedRecord) -> list[str | None]:

@@ -94,51 +94,34 @@ class TaskLeases:
         with self._database.writing() as connection:
             held = _held(worker, key)
             if retry:
-                _put_back(connection, held, error=error, max_attempts=self._max_attempts)
+                self._put_back(connection, held, error)
             else:
-                connection.execute(
-                    sa.update(tasks)
-                    .where(held)
-                    .values(state="failed", bases=None, error=error, ended=seconds(connection), **_FREED)
-                )
+                failed = {"state": "failed", "bases": None, "error": error, "ended": seconds(connection)}
+                connection.execute(sa.update(tasks).where(held).values(failed | _FREED))
 
     def give_back(self, worker: str, keys: Collection[str]) -> None:
         """Give back tasks that did not fail: they are free at once, and the attempt does not count."""
         with self._database.writing() as connection:
             for key in sorted(keys):
-                _end_cancelled(connection, _held(worker, key))
-                connection.execute(
-                    sa.update(tasks)
-                    .where(_held(worker, key))
-                    .values(state="queued", attempts=tasks.c.attempts - 1, **_FREED)
-                )
+                self._put_back(connection, _held(worker, key))
 
     def release(self, worker: str) -> None:
         """Free the tasks of a worker known to be dead, so that they are taken over at once."""
         with self._database.writing() as connection:
             held = sa.and_(tasks.c.worker == worker, tasks.c.state == "running")
             lock(connection, held)
-            _put_back(connection, held, error="its worker died", max_attempts=self._max_attempts)
+            self._put_back(connection, held, "its worker died")
 
     def sweep(self) -> int:
         """Free or quarantine the tasks whose lease has expired; returns how many."""
         with self._database.reading() as connection:
-            expired = sa.and_(tasks.c.state == "running", tasks.c.lease_until < seconds(connection))
-            keys = list(connection.scalars(sa.select(tasks.c.key).where(expired).order_by(tasks.c.key)))
-        if not keys:
-            return 0
+            if connection.scalar(sa.select(tasks.c.key).where(_expired(connection)).limit(1)) is None:
+                return 0
         with self._database.writing() as connection:
             # Asked again under the lock: the worker may have sent a heartbeat in the meantime.
-            expired = sa.and_(tasks.c.state == "running", tasks.c.lease_until < seconds(connection))
-            return sum(
-                _put_back(
-                    connection,
-                    sa.and_(tasks.c.key == key, expired),
-                    error="its lease expired",
-                    max_attempts=self._max_attempts,
-                )
-                for key in keys
-            )
+            expired = _expired(connection)
+            lock(connection, expired)
+            return self._put_back(connection, expired, "its lease expired")
 
     def put_off_sweep(self) -> None:
         """Sweep no sooner than in half the time of a lease.
@@ -184,6 +167,30 @@ class TaskLeases:
             connection.execute(_TAKE_ALL, lease | {"keys": [row.key for row in claimed]})
         return [(row, row.attempts + 1) for row in claimed]
 
+    def _put_back(
+        self, connection: Connection, which: "sa.ColumnElement[bool]", error: str | None = None
+    ) -> int:
+        """Queue tasks again, with their last error; without one the attempt does not count.
+
+        Tasks that were cancelled while they ran end, and those whose attempts are used up are quarantined.
+        """
+        counts = error is not None
+        cancelled = tasks.c.cancel
+        used_up = sa.and_(sa.literal(counts), tasks.c.attempts >= self._max_attempts)
+        why = sa.cast(tasks.c.attempts, sa.String) + f" attempts, then set aside; the last error: {error}"
+        ends = sa.or_(cancelled, used_up)
+        values = {
+            "state": sa.case((cancelled, "cancelled"), (used_up, "quarantined"), else_="queued"),
+            "attempts": tasks.c.attempts if counts else tasks.c.attempts - 1,
+            "error": sa.case(
+                (cancelled, tasks.c.error), (used_up, why), else_=error if counts else tasks.c.error
+            ),
+            "bases": sa.case((ends, None), else_=tasks.c.bases),
+            "ended": sa.case((ends, seconds(connection)), else_=None),
+            "cancel": False,
+        }
+        return connection.execute(sa.update(tasks).where(which).values(values | _FREED)).rowcount
+
 
 def finish_task(connection: Connection, key: str, worker: str) -> None:
     """Mark a task done, in the transaction that makes its result readable.
@@ -200,26 +207,8 @@ def _held(worker: str, key: str) -> "sa.ColumnElement[bool]":
     return sa.and_(tasks.c.key == key, tasks.c.worker == worker, tasks.c.state == "running")
 
 
-def _put_back(
-    connection: Connection, which: "sa.ColumnElement[bool]", *, error: str, max_attempts: int
-) -> int:
-    """Queue tasks again with their last error; those whose attempts are used up are quarantined."""
-    ended = _end_cancelled(connection, which)
-    why = sa.cast(tasks.c.attempts, sa.String) + " attempts, then set aside; the last error: " + error
-    used_up = sa.and_(which, tasks.c.attempts >= max_attempts)
-    ended += connection.execute(
-        sa.update(tasks)
-        .where(used_up)
-        .values(state="quarantined", bases=None, error=why, ended=seconds(connection), **_FREED)
-    ).rowcount
-    again = sa.update(tasks).where(which).values(state="queued", error=error, **_FREED)
-    return int(ended + connection.execute(again).rowcount)
-
-
-def _end_cancelled(connection: Connection, which: "sa.ColumnElement[bool]") -> int:
-    """End the tasks that were cancelled while they ran."""
-    values = {"state": "cancelled", "bases": None, "cancel": False, "ended": seconds(connection), **_FREED}
-    return connection.execute(sa.update(tasks).where(which, tasks.c.cancel).values(values)).rowcount
+def _expired(connection: Connection) -> "sa.ColumnElement[bool]":
+    return sa.and_(tasks.c.state == "running", tasks.c.lease_until < seconds(connection))
 
 
 _FINISH = (

@@ -16,8 +16,7 @@ from dataclasses import replace
 from types import FrameType
 
 from covpool.service import logs
-from covpool.service.opening import open_chosen
-from covpool.service.processes.messages import Messages
+from covpool.service.processes.child import Messages
 from covpool.service.queue import FitTask, Task, TaskLeases, Workers
 from covpool.service.settings import Settings
 from covpool.service.submission.served import Served
@@ -165,7 +164,7 @@ def main(name: str | None = None, *, supervised: bool = False) -> None:
     """Run a worker under the settings of the environment until SIGTERM, SIGINT or the parent's end."""
     settings = Settings.read()
     logs.configure(settings)
-    with open_chosen(settings) as store:
+    with settings.open_store() as store:
         worker = Worker(settings, store, name=name)
 
         def on_signal(_: int, __: FrameType | None) -> None:
