@@ -58,7 +58,7 @@ class JobQueue:
             self._database,
             wanted,
             priority,
-            lambda connection: _add_job(connection, job, recipe, requests, notice_texts),
+            lambda connection, time: _add_job(connection, time, job, recipe, requests, notice_texts),
         )
         return job
 
@@ -217,6 +217,7 @@ def _identity(request: Request | RejectedRecord) -> list[str | None]:
 
 def _add_job(
     connection: Connection,
+    time: float,
     job: str,
     recipe: Recipe,
     requests: Sequence[Request | RejectedRecord],
@@ -226,7 +227,7 @@ def _add_job(
         "id": job,
         "recipe": recipe.to_json(),
         "notices": json.dumps(notices),
-        "created": seconds(connection),
+        "created": time,
         "cancelled": None,
     }
     insert_or_update(connection, jobs, [head], update=["cancelled"])

@@ -18,7 +18,7 @@ from covpool.service.queue.tables import CLAIM_ORDER, TABLES, lock, tasks
 from covpool.service.queue.task_rows import FIT_PRIORITY, workload_of
 from covpool.service.queue.values import FitTask, Task
 from covpool.store.catalog.rooms import with_tables
-from covpool.store.database.database import Database, seconds
+from covpool.store.database.database import Database, clock_seconds, seconds
 
 _FREED = {"worker": None, "lease_until": None, "tokens_done": 0}
 
@@ -66,8 +66,7 @@ class TaskLeases:
             if connection.scalar(_FITS.any) is None:
                 return []
         with self._database.writing() as connection:
-            lease = {"by": worker, "until": seconds(connection) + self._lease_s}
-            rows = connection.execute(_FITS.take_first, lease).all()
+            rows = connection.execute(_FITS.take_first, {"by": worker, "lease_s": self._lease_s}).all()
         return [FitTask(row.key, json.loads(row.asks), row.attempts) for row in rows]
 
     def heartbeat(self, worker: str, tokens_done: Mapping[str, int]) -> set[str]:
@@ -77,7 +76,7 @@ class TaskLeases:
         """
         keep = set()
         with self._database.writing() as connection:
-            until = seconds(connection) + self._lease_s
+            until = clock_seconds() + self._lease_s
             for key in sorted(tokens_done):
                 renewed = connection.execute(
                     sa.update(tasks)
@@ -96,7 +95,7 @@ class TaskLeases:
             if retry:
                 self._put_back(connection, held, error)
             else:
-                failed = {"state": "failed", "bases": None, "error": error, "ended": seconds(connection)}
+                failed = {"state": "failed", "bases": None, "error": error, "ended": clock_seconds()}
                 connection.execute(sa.update(tasks).where(held).values(failed | _FREED))
 
     def give_back(self, worker: str, keys: Collection[str]) -> None:
@@ -148,7 +147,7 @@ class TaskLeases:
                 if connection.scalar(find.any, ours) is None:
                     return []
         with self._database.writing() as connection:
-            lease = {"by": worker, "until": seconds(connection) + self._lease_s}
+            lease = {"by": worker, "lease_s": self._lease_s}
             if count == 1:
                 return [(row, row.attempts) for row in connection.execute(find.take_first, ours | lease)]
             first = connection.execute(find.first, ours).one_or_none()
@@ -186,7 +185,7 @@ class TaskLeases:
                 (cancelled, tasks.c.error), (used_up, why), else_=error if counts else tasks.c.error
             ),
             "bases": sa.case((ends, None), else_=tasks.c.bases),
-            "ended": sa.case((ends, seconds(connection)), else_=None),
+            "ended": sa.case((ends, clock_seconds()), else_=None),
             "cancel": False,
         }
         return connection.execute(sa.update(tasks).where(which).values(values | _FREED)).rowcount
@@ -198,7 +197,7 @@ def finish_task(connection: Connection, key: str, worker: str) -> None:
     Raises:
         LeaseLostError: the task is no longer leased to this worker; the transaction must not be committed.
     """
-    done = connection.execute(_FINISH, {"which": key, "holder": worker, "now": seconds(connection)})
+    done = connection.execute(_FINISH, {"which": key, "holder": worker})
     if done.rowcount != 1:
         raise LeaseLostError(f"task {key}: no longer leased to {worker}; the result is left to its holder")
 
@@ -226,7 +225,7 @@ _FINISH = (
         lease_until=None,
         cancel=False,
         tokens_done=tasks.c.cost,
-        ended=sa.bindparam("now"),
+        ended=clock_seconds(),
     )
 )
 
@@ -235,7 +234,7 @@ _FINISH = (
 _TAKE = sa.update(tasks).values(
     state="running",
     worker=sa.bindparam("by"),
-    lease_until=sa.bindparam("until"),
+    lease_until=clock_seconds() + sa.bindparam("lease_s", type_=sa.Float),
     attempts=tasks.c.attempts + 1,
     tokens_done=0,
 )
