@@ -1,6 +1,5 @@
 """Evaluate embeddings of a genome's genes by linear probes: Gene Ontology terms, or signal tracks."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from covpool.service.commands.options import (
     recipe_options,
     store_option,
     together,
+    write_row,
 )
 from covpool.service.commands.stores import open_store
 from covpool.service.evaluation.comparison import POOLINGS, Design
@@ -66,6 +66,10 @@ _common = together(
     click.option("--every", type=click.IntRange(1), default=1, help="Use one gene in so many."),
     json_option("One JSON object per result."),
 )  # fmt: skip
+
+
+#: Options that are fields of the design, under the same names.
+_SAME = ("dtype", "device", "tokens", "controls", "untrained", "split", "folds", "together", "part")
 
 
 @click.group
@@ -151,16 +155,8 @@ def _run(genes: list[CodingGene], targets: Targets, common: dict[str, Any]) -> N
         model=model,
         layers=common["layers"] or (model.default_layer,),
         options=Options(strand=common["strand"], condition=common["species"]),
-        dtype=common["dtype"],
-        device=common["device"],
         poolings=common["poolings"] or POOLINGS,
-        tokens=common["tokens"],
-        controls=common["controls"],
-        untrained=common["untrained"],
-        split=common["split"],
-        folds=common["folds"],
-        together=common["together"],
-        part=common["part"],
+        **{name: common[name] for name in _SAME},
     )
     for note in targets.notes:
         click.echo(note, err=True)
@@ -179,6 +175,6 @@ def _run(genes: list[CodingGene], targets: Targets, common: dict[str, Any]) -> N
                 "high": round(high, 4),
                 "validation": round(float(result.validation.mean()), 4),
             }
-            click.echo(json.dumps(line) if common["as_json"] else "\t".join(map(str, line.values())))
+            write_row(line, common["as_json"])
     for path in write_report(results, targets, common["out"]):
         click.echo(f"wrote {path}", err=True)

@@ -1,6 +1,5 @@
 """Extract the moments of a FASTA file into a store, without a service."""
 
-import json
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from covpool.service.commands.options import (
     model_option,
     recipe_options,
     store_option,
+    write_row,
     writing_options,
 )
 from covpool.service.commands.stores import open_store
@@ -105,7 +105,7 @@ def extract(
         def report(key: MomentsKey, cached: bool) -> None:
             for name in names[key]:
                 line = {"name": name, "key": key.digest, "length": key.length, "cached": cached}
-                click.echo(json.dumps(line) if as_json else "\t".join(map(str, line.values())))
+                write_row(line, as_json)
 
         for sequence in records:
             for text in sequence.notices:

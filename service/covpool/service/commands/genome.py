@@ -18,6 +18,7 @@ from covpool.service.commands.options import (
     json_option,
     store_option,
     strict_option,
+    write_row,
 )
 from covpool.service.commands.stores import open_store
 
@@ -87,8 +88,7 @@ def list_genomes(as_json: bool, store: str | None) -> None:
     """
     with open_store(store) as opened:
         for registration in Genomes(opened.database).all():
-            row = _row(registration)
-            click.echo(json.dumps(row) if as_json else "\t".join(map(str, row.values())))
+            write_row(_row(registration), as_json)
 
 
 @genome.command

@@ -1,6 +1,5 @@
 """Look into cached second moments: spectra, feature pairs, similar genes, agreement of layers and models."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from covpool.service.commands.options import (
     json_option,
     store_option,
     together,
+    write_row,
 )
 from covpool.service.commands.stores import chosen_settings, open_store
 from covpool.service.errors import RequestError
@@ -86,7 +86,7 @@ def spectrum_command(
             "directions_90": result.directions(0.9),
             "first_share": round(float(result.shares[0]), 4),
         }
-        _write_line(line, as_json)
+        write_row(line, as_json)
     if plot is not None:
         draw_spectra(spectra, plot)
 
@@ -122,7 +122,7 @@ def pairs_command(
         (key,) = _keys(opened, (name,), **which).values()
         moments = opened.get(key)
     for pair in strongest_pairs(moments, count, by=by):
-        _write_line({"first": pair.first, "second": pair.second, by: float(f"{pair.value:.6g}")}, as_json)
+        write_row({"first": pair.first, "second": pair.second, by: float(f"{pair.value:.6g}")}, as_json)
     if plot is not None:
         features = [str(index) for index in range(moments.width)]
         draw_matrix(association(moments, by), features, by.replace("_", " "), plot)
@@ -159,7 +159,7 @@ def similarity_command(
         for column, second in enumerate(keys):
             if row < column:
                 cosine = round(float(cosines[row, column]), 6)
-                _write_line({"first": first, "second": second, "cosine": cosine}, as_json)
+                write_row({"first": first, "second": second, "cosine": cosine}, as_json)
     if plot is not None:
         draw_matrix(cosines, list(keys), "cosine of second moments", plot)
 
@@ -195,7 +195,7 @@ def cka_command(store: str | None, plot: Path | None, as_json: bool) -> None:
                 value = linear_cka(grams[0], grams[1])
                 agreement[row, column] = agreement[column, row] = value
                 line = {"first": first, "second": second, "sequences": len(shared), "cka": round(value, 6)}
-                _write_line(line, as_json)
+                write_row(line, as_json)
     if plot is not None:
         draw_matrix(agreement, labels, "linear CKA", plot)
 
@@ -236,7 +236,7 @@ def neighbours_command(
     for item in [item for item in neighbours if item.key != query][:count]:
         label = called.get(item.key.sequence, item.key.digest)
         line = {"name": label, "cosine": round(item.similarity, 6), "length": item.key.length}
-        _write_line(line, as_json)
+        write_row(line, as_json)
 
 
 def _pooling(name: str) -> Pooling:
@@ -270,7 +270,3 @@ def _key_of(store: Store, name: str, recipe: Recipe, fasta: Path | None) -> Mome
 
 def _gram(store: Store, keys: list[MomentsKey]) -> NDArray[np.float64]:
     return moment_gram(lambda at: store.get_many([keys[index] for index in at]), len(keys))
-
-
-def _write_line(line: dict[str, object], as_json: bool) -> None:
-    click.echo(json.dumps(line) if as_json else "\t".join(map(str, line.values())))

@@ -1,7 +1,8 @@
 """Options that several commands share, and checks of the files that a command will write."""
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -108,6 +109,11 @@ def contig_options(command: F) -> F:
 def json_option(what: str) -> Callable[[F], F]:
     """--json, whose help says what is written."""
     return click.option("--json", "as_json", is_flag=True, help=what)
+
+
+def write_row(row: Mapping[str, object], as_json: bool) -> None:
+    """Write a line of results: a JSON object, or values between tabs."""
+    click.echo(json.dumps(row) if as_json else "\t".join(map(str, row.values())))
 
 
 def check_output(path: Path, option: str, *suffixes: str) -> None:

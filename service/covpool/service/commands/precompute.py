@@ -19,7 +19,6 @@ from covpool.service.assemblies.contig_names import ContigNames
 from covpool.service.assemblies.plan import ALL_CLASSES, Plan, loci_of, make_plan
 from covpool.service.assemblies.registry import Genomes
 from covpool.service.bulk.executors import Executor
-from covpool.service.bulk.report import Report
 from covpool.service.bulk.run import run_plan
 from covpool.service.commands.options import (
     FILE,
@@ -34,7 +33,6 @@ from covpool.service.commands.options import (
 from covpool.service.commands.stores import chosen_settings, open_store
 from covpool.service.errors import GenomeNotFoundError
 from covpool.service.extraction.work import Spec
-from covpool.service.settings import Settings
 from covpool.store.errors import StoreNotFoundError
 from covpool.store.storage.durability import Durability
 from covpool.store.storage.locations import MEMORY
@@ -148,7 +146,8 @@ def precompute(
         _register(opened, assembly, fasta, annotation, contig_names, genome)
         click.echo(_summary(planned), err=True)
         spec = Spec(
-            _place(settings),
+            # As every worker opens it.
+            settings.store if "://" in settings.store else str(Path(settings.store).resolve()),
             settings.catalog,
             model,
             described.weights,
@@ -163,7 +162,7 @@ def precompute(
             report = run_plan(
                 planned, opened, spec.store, start, bar=bar, write=lambda line: click.echo(line, err=True)
             )
-    _write_report(report, as_json)
+    click.echo(json.dumps(report.as_json()) if as_json else report.as_table())
     if report.failed or report.interrupted:
         raise SystemExit(1)
 
@@ -247,11 +246,6 @@ def _need_dask() -> None:
         raise click.ClickException("a Dask cluster needs distributed: pip install 'covpool[dask]'") from error
 
 
-def _place(settings: Settings) -> str:
-    """Location of the store as every worker opens it."""
-    return settings.store if "://" in settings.store else str(Path(settings.store).resolve())
-
-
 def _summary(plan: Plan) -> str:
     return (
         f"{plan.assembly}: {plan.genes:,} genes, {len(plan.items):,} sequences, {plan.bases:,} bases; "
@@ -292,10 +286,6 @@ def _write_plan(plan: Plan, as_json: bool) -> None:
     )
     for gene, reason in plan.refused.items():
         click.echo(f"refused: {gene}: {reason}")
-
-
-def _write_report(report: Report, as_json: bool) -> None:
-    click.echo(json.dumps(report.as_json()) if as_json else report.as_table())
 
 
 @contextmanager
