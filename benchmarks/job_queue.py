@@ -39,7 +39,7 @@ from covpool.service.queue.leases import finish_task
 from covpool.store import Store
 store, catalog, name, count = sys.argv[1:]
 with Store.open(store, catalog=catalog) as opened:
-    queue = Queue(opened.catalog, lease_s=1000)
+    queue = TaskLeases(opened.database, lease_s=1000)
     print("ready", flush=True)
     sys.stdin.readline()
     while tasks := queue.claim(name, tokens=1 << 40, count=int(count)):

@@ -18,7 +18,7 @@ from covpool.extractor.extraction.workload import Workload
 from covpool.extractor.fitting.fits import METHODS
 from covpool.service.extraction.caching import cache
 from covpool.service.extraction.engine import Engine
-from covpool.service.fitting.stored_moments import StoredMoments
+from covpool.service.fitting.training_set import StoredMoments
 from covpool.store import Store
 from covpool.store.poolings.fitted import FittedPooling
 

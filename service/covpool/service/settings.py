@@ -19,6 +19,7 @@ from pydantic_settings import SettingsError as _SourceError
 from covpool.service.errors import SettingsError
 from covpool.store.codecs import codec_id
 from covpool.store.storage.whole_files import Durability
+from covpool.store.store import Store
 
 _PASSWORD = re.compile(r"(://[^/:@\s]*:).+(?=@)")
 _PARAMETER = re.compile(r"([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]*", re.IGNORECASE)
@@ -162,6 +163,25 @@ class Settings(BaseSettings):
         file = init_settings().get("config") or env_settings().get("config")
         held = {} if file is None else _toml(Path(file))
         return init_settings, env_settings, InitSettingsSource(settings_cls, held)
+
+    def open_store(self, *, create: bool = True) -> Store:
+        """The store, as every process of the service opens it.
+
+        Args:
+            create: make the store where there is none; under settings for reading only nothing is made.
+
+        Raises:
+            StoreNotFoundError: there is none, and none is to be made.
+            StoreError: as from `Store.open`.
+        """
+        return Store.open(
+            self.store,
+            catalog=self.catalog,
+            codec=self.codec,
+            durability=self.durability,
+            create=create,
+            read_only=self.read_only,
+        )
 
     def shown(self) -> str:
         """All of them as a TOML file that could be given as `config`, with what is secret masked."""

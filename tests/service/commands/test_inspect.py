@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from covpool.extractor import normalise
 from covpool.service.commands.inspect import inspect
 from covpool.store import Moments, MomentsKey, Store
+from covpool.store.catalog.names import Name
 from covpool.store.interpretation.features import spectrum
 from covpool.store.testing import example_key, example_moments
 
@@ -90,5 +91,51 @@ def test_layers_are_compared_over_the_sequences_they_share(store: Path, tmp_path
 )
 def test_what_is_not_there_is_refused(store: Path, arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(inspect, [*arguments, "--store", str(store / "store")])
+    assert result.exit_code != 0
+    assert message in str(result.exception)
+
+
+@pytest.fixture(scope="module")
+def regions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with two selections of two genes, which its catalog names."""
+    directory = tmp_path_factory.mktemp("regions")
+    with Store.open(directory / "store") as opened:
+        for name in ("one", "two"):
+            keys = []
+            for selection in ("whole", "CDS"):
+                recipe = dataclasses.replace(RECIPE, selection=selection)
+                keys.append(MomentsKey(normalise(BASES[name], name).digest, 6, recipe))
+                opened.put(keys[-1], moments_of(name, selection))
+            opened.names.add([Name(name=name, key=keys[0], also=tuple(keys[1:]))])
+        opened.names.add([Name(name="both", key=key) for key in opened.keys()])  # noqa: SIM118
+    return directory / "store"
+
+
+@pytest.mark.parametrize("selection", [None, "whole", "CDS"])
+def test_a_selection_is_chosen_and_names_of_the_catalog_are_understood(
+    regions: Path, selection: str | None
+) -> None:
+    chosen = () if selection is None else ("--selection", selection)
+    arguments = ["similarity", "one", "two", "--json", "--store", str(regions), *chosen]
+    result = CliRunner().invoke(inspect, arguments)
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    a, b = (moments_of(name, selection or "whole").second_moment.ravel() for name in ("one", "two"))
+    line = json.loads(result.output)
+    assert (line["first"], line["second"]) == ("one", "two")
+    assert line["cosine"] == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pairs", "one", "--selection", "intron"], "no moments of intron; it has those of"),
+        (["pairs", "three"], "three: not in the store"),
+        (["pairs", "both"], "both: is the name of 2 matrices; give a key: "),
+    ],
+)
+def test_a_name_or_selection_that_leads_to_no_one_matrix_is_refused(
+    regions: Path, arguments: list[str], message: str
+) -> None:
+    result = CliRunner().invoke(inspect, [*arguments, "--store", str(regions)])
     assert result.exit_code != 0
     assert message in str(result.exception)

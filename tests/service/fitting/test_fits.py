@@ -12,7 +12,7 @@ import pytest
 
 from covpool.service.errors import LeaseLostError, RequestError
 from covpool.service.fitting.fits import Fits, keep_file
-from covpool.service.queue import FitTask, JobQueue, Request, Task, TaskLeases
+from covpool.service.queue import JobQueue, Request, TaskLeases
 from covpool.service.queue.leases import finish_task
 from covpool.store import Store, load_pooling
 from covpool.store.testing import example_key
@@ -96,12 +96,11 @@ def test_a_fit_is_leased_as_other_tasks_are_until_it_was_tried_too_often(store: 
     fits, leases = Fits(store.database), TaskLeases(store.database, lease_s=0.05, max_attempts=2)
     fits.submit("f", REQUEST)
     for worker, attempt in (("a", 1), ("b", 2)):
-        (task,) = leases.claim(worker, ["0" * 64], tokens=1000, count=100)
-        assert isinstance(task, FitTask)
+        (task,) = leases.claim_fit(worker)
         assert (task.request, task.attempts) == (REQUEST, attempt)
         assert leases.heartbeat(worker, {task.id: 0}) == set()
         assert fits.get("f").state == "running"
-        assert leases.claim("other") == []
+        assert leases.claim_fit("other") == []
         time.sleep(0.06)
         assert leases.sweep() == 1
     fit = fits.get("f")
@@ -117,7 +116,7 @@ def test_a_fit_is_leased_as_other_tasks_are_until_it_was_tried_too_often(store: 
 def test_a_fit_is_done_in_the_transaction_that_keeps_its_file(store: Store) -> None:
     fits, leases = Fits(store.database), TaskLeases(store.database)
     fits.submit("f", REQUEST)
-    (task,) = leases.claim("w")
+    (task,) = leases.claim_fit("w")
     with pytest.raises(ZeroDivisionError), store.database.writing() as connection:
         finish_task(connection, task.id, "w")
         keep_file(connection, "f", b"file")
@@ -130,21 +129,24 @@ def test_a_fit_is_done_in_the_transaction_that_keeps_its_file(store: Store) -> N
     assert fits.submit("f", REQUEST).state == "done"
 
 
-def test_a_fit_does_not_wait_behind_a_genome_nor_comes_with_other_tasks(store: Store) -> None:
+def test_fits_and_extractions_are_claimed_apart(store: Store) -> None:
     fits, leases = Fits(store.database), TaskLeases(store.database)
     recipe = example_key("a").recipe
     requests = [Request.of_key(name, example_key(name), "ACGT", 4) for name in "ab"]
     JobQueue(store.database).submit(recipe, requests)
     fits.submit("f", REQUEST)
-    claimed = [leases.claim("w", [recipe.weights], tokens=1000, count=100) for _ in range(3)]
-    assert [[type(task) for task in tasks] for tasks in claimed] == [[FitTask], [Task, Task], []]
+    (fit,) = leases.claim_fit("w")
+    assert fit.request == REQUEST
+    assert len(leases.claim("w", [recipe.weights], tokens=1000, count=100)) == 2
+    assert not leases.claim_fit("w")
+    assert not leases.claim("w")
 
 
 def test_an_outage_costs_a_fit_no_attempt(store: Store) -> None:
     fits, leases = Fits(store.database), TaskLeases(store.database, max_attempts=1)
     fits.submit("f", REQUEST)
     for _ in range(3):
-        (task,) = leases.claim("w")
+        (task,) = leases.claim_fit("w")
         leases.give_back("w", [task.id])
         assert (task.attempts, fits.get("f").state) == (1, "queued")
 

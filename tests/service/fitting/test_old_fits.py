@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from covpool.service.database.tables import TABLES as SERVICE
 from covpool.service.database.tokens import Tokens
 from covpool.service.fitting.fits import Fits
-from covpool.service.queue import FitTask, JobQueue, TaskLeases
+from covpool.service.queue import JobQueue, TaskLeases
 from covpool.service.queue.tables import TABLES as QUEUE
 from covpool.store import FormatVersionError, Store
 from covpool.store.commands.group import store as command
@@ -83,15 +83,11 @@ def test_fits_that_waited_or_ran_are_claimed_and_those_that_ended_stay(tmp_path:
         assert list(fits.served()) == ["done"]
         assert fits.served()["done"].shape == (2,)
         leases = TaskLeases(store.database)
-        claimed = [task for _ in range(2) for task in leases.claim("w", [])]
-        assert [isinstance(task, FitTask) and task.request["name"] for task in claimed] == [
-            "running",
-            "waiting",
-        ]
+        claimed = [task for _ in range(2) for task in leases.claim_fit("w")]
+        assert [task.request["name"] for task in claimed] == ["running", "waiting"]
         assert [task.attempts for task in claimed] == [2, 1]
-        assert leases.claim("w", []) == []
+        assert leases.claim_fit("w") == []
         # The same request is the same fit, as it was before.
-        assert isinstance(claimed[1], FitTask)
         assert fits.submit("waiting", claimed[1].request).state == "running"
         token = Tokens(store.database).find(TOKEN)
         assert token is not None and token.name == "someone"

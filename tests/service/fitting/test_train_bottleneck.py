@@ -14,7 +14,7 @@ from covpool.extractor import Sequence, normalise
 from covpool.extractor.fitting.fits import METHODS
 from covpool.service.commands.train_bottleneck import train_bottleneck
 from covpool.service.errors import RequestError
-from covpool.service.fitting.stored_moments import StoredMoments
+from covpool.service.fitting.training_set import StoredMoments
 from covpool.service.submission.served import Served
 from covpool.store import MomentsKey, PoolingError, Recipe, Store, load_pooling
 from covpool.store.testing import example_key, example_moments

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from covpool.service.processes.messages import Messages
+from covpool.service.processes.child import Messages
 from covpool.service.settings import Settings
 
 

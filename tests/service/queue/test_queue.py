@@ -10,15 +10,20 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import Connection
 
+from covpool.extractor.extraction.workload import Workload
 from covpool.service.errors import JobNotFoundError
 from covpool.service.queue import Job, JobQueue, Request, Task, TaskLeases
 from covpool.service.queue.leases import finish_task
 from covpool.store import MomentsKey, Store, sequence_digest
 from covpool.store.database.database import Database
 from covpool.store.testing import example_key, example_moments
-from tests.service.queue.claimed import claim_tasks, key_of
 
 RECIPE = example_key("a").recipe
+
+
+def key_of(workload: Workload) -> MomentsKey:
+    """Of the whole sequence, at the first layer."""
+    return MomentsKey(workload.digest, workload.length, workload.recipes[0])
 
 
 @pytest.fixture
@@ -32,7 +37,7 @@ def request(bases: str, name: str = "gene") -> Request:
 
 
 def claim(leases: TaskLeases, worker: str = "w") -> Task | None:
-    claimed = claim_tasks(leases, worker)
+    claimed = leases.claim(worker)
     return claimed[0] if claimed else None
 
 
@@ -316,8 +321,8 @@ def test_a_task_that_ends_while_it_is_submitted_again_is_not_queued_again(
 def test_a_worker_leaves_alone_what_it_cannot_run(store: Store) -> None:
     queue, leases = JobQueue(store.database), TaskLeases(store.database)
     submit(queue, "ACGT")
-    assert claim_tasks(leases, "other", weights=["0" * 64]) == []
-    assert len(claim_tasks(leases, "able", weights=[example_key("any").recipe.weights])) == 1
+    assert leases.claim("other", weights=["0" * 64]) == []
+    assert len(leases.claim("able", weights=[example_key("any").recipe.weights])) == 1
 
 
 def test_jobs_outlive_the_process_that_queued_them(tmp_path: Path, database_url: str) -> None:

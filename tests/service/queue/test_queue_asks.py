@@ -14,7 +14,6 @@ from covpool.service.queue import JobQueue, Request, TaskLeases, Workers, Worker
 from covpool.service.queue.leases import finish_task
 from covpool.store import MomentsKey, Store, sequence_digest
 from covpool.store.testing import example_key, example_moments
-from tests.service.queue.claimed import claim_tasks
 
 RECIPE = example_key("a").recipe
 LAYERS = ("layer.0", "layer.1")
@@ -84,7 +83,7 @@ def test_a_task_is_claimed_as_it_was_asked_for_and_shown_by_its_first_result(
 ) -> None:
     job = queue.submit(RECIPE, [asking("ACGT")])
     assert queue.submit(RECIPE, [asking("ACGT")]) == job
-    (task,) = claim_tasks(leases, "w")
+    (task,) = leases.claim("w")
     assert (task.id, task.workload.text, task.workload.layers) == (asking("ACGT").task, "ACGT", LAYERS)
     assert (task.workload.regions, task.cost) == (regions("ACGT"), 8)
     (record,) = queue.job(job).records
@@ -101,7 +100,7 @@ def test_it_is_done_with_the_last_of_its_results_and_not_before(
     queue: JobQueue, leases: TaskLeases, store: Store
 ) -> None:
     job = queue.submit(RECIPE, [asking("ACGT")])
-    (task,) = claim_tasks(leases, "w")
+    (task,) = leases.claim("w")
     put(store, keys("ACGT")[:-1])
     assert [record.state for record in queue.job(job).records] == ["running"]
     end(store, task.id, keys("ACGT")[-1])
@@ -114,11 +113,11 @@ def test_what_a_dead_worker_made_ready_stays_and_the_task_is_tried_again(
     queue: JobQueue, leases: TaskLeases, store: Store
 ) -> None:
     job = queue.submit(RECIPE, [asking("ACGT")])
-    claim_tasks(leases, "dies")
+    leases.claim("dies")
     put(store, keys("ACGT")[:2])
     leases.release("dies")
     assert queue.job(job).state == "queued"
-    (task,) = claim_tasks(leases, "w")
+    (task,) = leases.claim("w")
     assert task.attempts == 2
     assert keys("ACGT")[0] in store
 
@@ -131,7 +130,7 @@ def test_all_results_there_make_a_job_done_at_once_and_fewer_do_not(
     job = queue.submit(RECIPE, [asking("ACGT"), asking("CCGG")])
     assert [record.state for record in queue.job(job).records] == ["done", "queued"]
     assert queue.progress(job).counts == {"done": 1, "queued": 1}
-    assert [task.workload.text for task in claim_tasks(leases, "w", tokens=100, count=10)] == ["CCGG"]
+    assert [task.workload.text for task in leases.claim("w", tokens=100, count=10)] == ["CCGG"]
     put(store, keys("CCGG")[-1:])
     leases.fail(asking("CCGG").task, "w", "bad", retry=False)
     assert queue.job(job).state == "failed"
@@ -150,13 +149,13 @@ def test_a_result_that_was_lost_since_is_computed_again(
         connection.execute(sa.text("UPDATE entries SET state = 'retired' WHERE key = :key"), lost)
     assert queue.submit(RECIPE, [asking("ACGT")]) == job
     assert queue.job(job).state == "queued"
-    assert [task.workload.text for task in claim_tasks(leases, "w")] == ["ACGT"]
+    assert [task.workload.text for task in leases.claim("w")] == ["ACGT"]
 
 
 def test_claims_take_tasks_of_the_same_layers_together(queue: JobQueue, leases: TaskLeases) -> None:
     queue.submit(RECIPE, [asking("AAAA"), asking("CCCC")])
     queue.submit(RECIPE, [asking("AAAA", LAYERS[:1]), plain("GGGG")])
-    claims = [claim_tasks(leases, "w", tokens=1000, count=10) for _ in range(3)]
+    claims = [leases.claim("w", tokens=1000, count=10) for _ in range(3)]
     assert [len(tasks) for tasks in claims] == [2, 2, 0]
     for tasks in claims[:2]:
         assert len({task.workload.layers for task in tasks}) == 1
@@ -166,7 +165,7 @@ def test_a_cancelled_one_goes_on_when_it_is_asked_for_again(
     queue: JobQueue, leases: TaskLeases, store: Store
 ) -> None:
     job = queue.submit(RECIPE, [asking("ACGT"), asking("CCGG")])
-    (running,) = claim_tasks(leases, "w", count=1)
+    (running,) = leases.claim("w", count=1)
     queue.cancel(job)
     assert queue.job(job).state == "cancelled"
     assert leases.heartbeat("w", {running.id: 1}) == {running.id}
@@ -190,7 +189,7 @@ def test_many_bases_go_in_parts_the_longest_first_and_are_read_when_they_lack(
     assert [len(text) for text in read] == [30, 12, 8, 7]
     states = [record.state for record in queue.job(job).records]
     assert states == ["queued", "queued", "done", "queued", "queued"]
-    assert [task.workload.text for task in claim_tasks(leases, "w", count=1)] == ["C" * 30]
+    assert [task.workload.text for task in leases.claim("w", count=1)] == ["C" * 30]
     assert queue.submit(RECIPE, [lazily(text) for text in texts]) == job
     assert len(read) == 4, "what is queued already is not read again"
 
@@ -206,7 +205,7 @@ def test_a_submission_cut_off_between_parts_is_shared_by_the_next(
     with pytest.raises(OSError, match="gone"):
         queue.submit(RECIPE, [asking("A" * 9), asking("C" * 8, read=gone)])
     assert queue.jobs(10) == []
-    assert [task.workload.text for task in claim_tasks(leases, "w")] == ["A" * 9]
+    assert [task.workload.text for task in leases.claim("w")] == ["A" * 9]
     job = queue.submit(RECIPE, [asking("A" * 9), asking("C" * 8)])
     assert [record.state for record in queue.job(job).records] == ["running", "queued"]
 
@@ -239,7 +238,7 @@ def test_the_time_left_counts_each_task_once_at_the_workers_latest_rates(
     rate = workers.tokens_per_s()
     assert rate == pytest.approx(5)
     assert queue.progress(job).eta_s(rate) == queue.job(job).progress.eta_s(rate) == pytest.approx(20 / 5)
-    tasks = claim_tasks(leases, "w", tokens=100, count=10)
+    tasks = leases.claim("w", tokens=100, count=10)
     leases.heartbeat("w", {task.id: 5 for task in tasks})
     assert queue.progress(job).eta_s(rate) == queue.job(job).progress.eta_s(rate) == pytest.approx(10 / 5)
     queue.cancel(job)

@@ -12,7 +12,7 @@ from covpool.service.queue.tables import TABLES
 from covpool.store import MomentsKey, Store, sequence_digest
 from covpool.store.errors import FormatVersionError
 from covpool.store.testing import example_key
-from tests.service.queue.claimed import claim_tasks, key_of
+from tests.service.queue.test_queue import key_of
 
 RECIPE = example_key("a").recipe
 FIRST = (
@@ -64,7 +64,7 @@ def test_jobs_of_the_first_revision_go_on(tmp_path: Path, database_url: str) -> 
         queue, leases = JobQueue(store.database), TaskLeases(store.database)
         (record,) = queue.job(job).records
         assert (record.name, record.state, record.cost) == ("gene", "queued", 4)
-        (task,) = claim_tasks(leases, "w")
+        (task,) = leases.claim("w")
         assert (key_of(task.workload), task.workload.text, task.attempts) == (key, "ACGT", 2)
         leases.fail(key.digest, "w", "bad", retry=False)
         assert queue.job(job).state == "failed"

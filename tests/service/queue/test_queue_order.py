@@ -14,7 +14,6 @@ from covpool.service.queue.leases import finish_task
 from covpool.store import MomentsKey, Store, sequence_digest
 from covpool.store.testing import example_key, example_moments
 from covpool.store.values.keys import Recipe
-from tests.service.queue.claimed import claim_tasks
 
 RECIPE = example_key("a").recipe
 OTHER = dataclasses.replace(RECIPE, layer="layer.1")
@@ -48,7 +47,7 @@ def key(bases: str) -> MomentsKey:
 
 
 def claimed(leases: TaskLeases, tokens: int = 1000, count: int = 100, worker: str = "w") -> list[str]:
-    return [task.workload.text for task in claim_tasks(leases, worker, tokens=tokens, count=count)]
+    return [task.workload.text for task in leases.claim(worker, tokens=tokens, count=count)]
 
 
 def finish(store: Store, bases: str, worker: str = "w") -> None:
@@ -99,7 +98,7 @@ def test_no_claim_mixes_recipes(queue: JobQueue, leases: TaskLeases) -> None:
     queue.submit(RECIPE, requests("A", "C"))
     queue.submit(OTHER, requests("A", "C", recipe=OTHER))
     for _ in range(2):
-        tasks = claim_tasks(leases, "w", tokens=1000, count=100)
+        tasks = leases.claim("w", tokens=1000, count=100)
         assert len(tasks) == 2
         assert len({task.workload.recipes for task in tasks}) == 1
 
@@ -121,16 +120,16 @@ def test_a_task_that_was_under_way_when_its_worker_died_is_tried_alone(
 
 def test_tasks_given_back_unharmed_keep_their_attempts(queue: JobQueue, leases: TaskLeases) -> None:
     queue.submit(RECIPE, requests("A", "C"))
-    tasks = claim_tasks(leases, "w", tokens=10, count=2)
+    tasks = leases.claim("w", tokens=10, count=2)
     leases.give_back("w", [task.id for task in tasks])
-    assert [task.attempts for task in claim_tasks(leases, "v", tokens=10, count=2)] == [1, 1]
+    assert [task.attempts for task in leases.claim("v", tokens=10, count=2)] == [1, 1]
 
 
 def test_cancelling_ends_what_is_queued_and_asks_for_what_runs(
     queue: JobQueue, leases: TaskLeases, store: Store
 ) -> None:
     job = queue.submit(RECIPE, requests("A", "CC", "GGG"))
-    first, second = (task.workload.text for task in claim_tasks(leases, "w", tokens=10, count=2))
+    first, second = (task.workload.text for task in leases.claim("w", tokens=10, count=2))
     finish(store, first)
     queue.cancel(job)
     running = key(second).digest
@@ -243,7 +242,7 @@ def test_progress_counted_in_the_database_is_that_of_the_records(
         assert counted.state == shown.state
 
     check()
-    tasks = [task.workload.text for task in claim_tasks(leases, "w", tokens=100, count=4)]
+    tasks = [task.workload.text for task in leases.claim("w", tokens=100, count=4)]
     check(lambda: leases.heartbeat("w", {key(bases).digest: len(bases) - 1 for bases in tasks}))
     check(lambda: finish(store, tasks[0]))
     check(lambda: leases.fail(key(tasks[1]).digest, "w", "bad", retry=False))

@@ -65,26 +65,33 @@ class Bench:
 
 
 @contextmanager
-def working(directory: Path, catalog: str | None = None, **settings: str) -> Iterator[Bench]:
-    """A worker over a new store, with the sequences that do harm."""
-    model = describe(str(checkpoint(directory / "tiny")))
+def starting(directory: Path, **settings: str) -> Iterator[int]:
+    """A worker over the store in `directory`, with the sequences that do harm; its process id."""
     path = os.pathsep.join([str(FAULTY), os.environ.get("PYTHONPATH", "")])
     chosen = {"store": str(directory / "store"), "models": f'["{directory / "tiny"}"]', **settings}
+    with (directory / "worker.log").open("ab") as log:
+        process = subprocess.Popen(
+            [COVPOOL, "worker"],
+            env=environment(max_attempts="2", **chosen) | {"PYTHONPATH": path},
+            stderr=log,
+        )
+    with process:
+        try:
+            yield process.pid
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def working(directory: Path, catalog: str | None = None, **settings: str) -> Iterator[Bench]:
+    """A worker over a new store."""
+    model = describe(str(checkpoint(directory / "tiny")))
     if catalog is not None:
-        chosen["catalog"] = catalog
+        settings["catalog"] = catalog
     with Store.open(directory / "store", catalog=catalog) as store:
         queue = JobQueue(store.database)
-        with (directory / "worker.log").open("wb") as log:
-            process = subprocess.Popen(
-                [COVPOOL, "worker"],
-                env=environment(max_attempts="2", **chosen) | {"PYTHONPATH": path},
-                stderr=log,
-            )
-        with process:
-            try:
-                yield Bench(store, queue, model, psutil.Process(process.pid))
-            finally:
-                process.terminate()
+        with starting(directory, **settings) as process:
+            yield Bench(store, queue, model, psutil.Process(process))
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
 """Cluster: bulk work on Dask, on this machine or with a scheduler on another.
 
-Each device has one worker process with two threads (see `runner.LANES`). Priority is the cost: longest first.
-There are no resource annotations, which would pin tasks to workers on submission. Tasks return keys, never
-matrices, so the scheduler holds nothing that could be lost.
+Each device has one worker process with two threads (see `executors.LANES`). Priority is the cost: longest
+first. There are no resource annotations, which would pin tasks to workers on submission. Tasks return keys,
+never matrices, so the scheduler holds nothing that could be lost.
 """
 
 import logging
@@ -17,7 +17,7 @@ import dask
 from distributed import Client, LocalCluster, WorkerPlugin, get_worker
 from distributed.scheduler import KilledWorker
 
-from covpool.service.bulk.runner import AHEAD, LANES, Runner
+from covpool.service.bulk.executors import AHEAD, LANES, Runner
 from covpool.service.errors import BulkError
 from covpool.service.extraction.work import Outcome, Spec, Work
 from covpool.service.processes.faults import UnforeseenFault

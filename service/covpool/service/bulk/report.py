@@ -122,16 +122,14 @@ class Progress:
 
 def disk_bytes(location: str) -> int | None:
     """Bytes of a store's files; None where the location is not a directory."""
-    return _bytes_below(location) if Path(location).is_dir() else None
-
-
-def _bytes_below(folder: str) -> int:
+    if not Path(location).is_dir():
+        return None
     total = 0
-    with os.scandir(folder) as inside:
-        for entry in inside:
+    for folder, _, files in os.walk(location, followlinks=True):
+        for file in files:
             # Another process may remove a file in the meantime.
             with suppress(FileNotFoundError):
-                total += _bytes_below(entry.path) if entry.is_dir() else entry.stat().st_size
+                total += (Path(folder) / file).stat().st_size
     return total
 
 

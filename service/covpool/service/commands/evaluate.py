@@ -1,9 +1,7 @@
 """Evaluate embeddings of a genome's genes by linear probes: Gene Ontology terms, or signal tracks."""
 
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -16,62 +14,62 @@ from covpool.extractor.evaluation.intervals import interval
 from covpool.extractor.evaluation.report import write_report
 from covpool.extractor.evaluation.splits import FOLDS
 from covpool.extractor.models.models import describe
-from covpool.extractor.models.options import DTYPES, Options
+from covpool.extractor.models.options import Options
 from covpool.extractor.sequences.fasta import read_fasta
 from covpool.service.assemblies.contig_names import ContigNames
-from covpool.service.commands.assembly_options import contig_options
-from covpool.service.commands.stores import open_store, store_option
+from covpool.service.commands.options import (
+    FILE,
+    contig_options,
+    device_option,
+    json_option,
+    model_option,
+    recipe_options,
+    store_option,
+    together,
+    write_row,
+)
+from covpool.service.commands.stores import open_store
 from covpool.service.evaluation.comparison import POOLINGS, Design
 from covpool.service.evaluation.comparison import evaluate as results_of
 
-F = TypeVar("F", bound=Callable[..., object])
+#: The options of both kinds of targets.
+_common = together(
+    click.argument("fasta", type=FILE),
+    click.argument("annotation", type=FILE),
+    click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True,
+                 help="Directory for scores.parquet, table.md and scores.png."),
+    store_option,
+    model_option,
+    click.option("--layer", "layers", multiple=True,
+                 help="A layer of the model; its default one when omitted. Repeat to compare several."),
+    recipe_options,
+    device_option,
+    click.option("--pooling", "poolings", multiple=True,
+                 help=f"Instead of {', '.join(POOLINGS)}; repeat for several."),
+    click.option("--tokens", is_flag=True,
+                 help="Compare maximum and light attention too, which need another run of the network."),
+    click.option("--controls/--no-controls", default=True, show_default=True,
+                 help="Compare one-hot windows and a random convolution too."),
+    click.option("--untrained/--no-untrained", default=True, show_default=True,
+                 help="Compare the same network with random weights too."),
+    click.option("--leave-out", multiple=True, metavar="ATTRIBUTE=VALUE",
+                 help="Leave out genes with this GFF3 attribute; repeat for several."),
+    click.option("--split", type=click.Choice(["blocks", "chromosomes"]), default="blocks",
+                 show_default=True, help="Held out together: contiguous blocks, or whole contigs."),
+    click.option("--folds", type=click.IntRange(3), default=FOLDS, show_default=True,
+                 help="Of the cross-validation."),
+    click.option("--together", is_flag=True, help="Keep paralogues in one fold."),
+    click.option("--part", type=click.Choice(["all", "development", "test"]), default="all",
+                 show_default=True,
+                 help="All folds in turn; all but the last, for choices; or only the last, once."),
+    contig_options,
+    click.option("--every", type=click.IntRange(1), default=1, help="Use one gene in so many."),
+    json_option("One JSON object per result."),
+)  # fmt: skip
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
-
-def _common(command: F) -> F:
-    """The options of both kinds of targets."""
-    options = (
-        click.argument("fasta", type=_FILE),
-        click.argument("annotation", type=_FILE),
-        click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True,
-                     help="Directory for scores.parquet, table.md and scores.png."),
-        store_option,
-        click.option("--model", default="ntv3-mini", show_default=True,
-                     help="Bundled name, directory or hub id."),
-        click.option("--layer", "layers", multiple=True,
-                     help="A layer of the model; its default one when omitted. Repeat to compare several."),
-        click.option("--strand", type=click.Choice(["+", "-", "both"]), default="+", show_default=True,
-                     help="As given, its reverse complement, or both."),
-        click.option("--species", default="", help="For a model that is conditioned on one."),
-        click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True,
-                     help="Compute dtype; part of the key."),
-        click.option("--device", help="Torch device; CUDA where there is one."),
-        click.option("--pooling", "poolings", multiple=True,
-                     help=f"Instead of {', '.join(POOLINGS)}; repeat for several."),
-        click.option("--tokens", is_flag=True,
-                     help="Compare maximum and light attention too, which need another run of the network."),
-        click.option("--controls/--no-controls", default=True, show_default=True,
-                     help="Compare one-hot windows and a random convolution too."),
-        click.option("--untrained/--no-untrained", default=True, show_default=True,
-                     help="Compare the same network with random weights too."),
-        click.option("--leave-out", multiple=True, metavar="ATTRIBUTE=VALUE",
-                     help="Leave out genes with this GFF3 attribute; repeat for several."),
-        click.option("--split", type=click.Choice(["blocks", "chromosomes"]), default="blocks",
-                     show_default=True, help="Held out together: contiguous blocks, or whole contigs."),
-        click.option("--folds", type=click.IntRange(3), default=FOLDS, show_default=True,
-                     help="Of the cross-validation."),
-        click.option("--together", is_flag=True, help="Keep paralogues in one fold."),
-        click.option("--part", type=click.Choice(["all", "development", "test"]), default="all",
-                     show_default=True,
-                     help="All folds in turn; all but the last, for choices; or only the last, once."),
-        contig_options,
-        click.option("--every", type=click.IntRange(1), default=1, help="Use one gene in so many."),
-        click.option("--json", "as_json", is_flag=True, help="One JSON object per result."),
-    )  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
+#: Options that are fields of the design, under the same names.
+_SAME = ("dtype", "device", "tokens", "controls", "untrained", "split", "folds", "together", "part")
 
 
 @click.group
@@ -84,10 +82,10 @@ def evaluate() -> None:
 
 @evaluate.command
 @_common
-@click.option("--ontology", type=_FILE, required=True, help="OBO file, plain or gzip.")
+@click.option("--ontology", type=FILE, required=True, help="OBO file, plain or gzip.")
 @click.option(
     "--terms",
-    type=_FILE,
+    type=FILE,
     help="GAF, GPAD, or a table of genes and terms (eggNOG-mapper, InterProScan, UniProt, BioMart, …); the "
     "annotation's Ontology_term by default.",
 )
@@ -111,7 +109,7 @@ def go(ontology: Path, terms: Path | None, min_genes: int, **common: Any) -> Non
 @_common
 @click.option(
     "--tracks",
-    type=_FILE,
+    type=FILE,
     required=True,
     help="Table with the columns sample, strand (+, -, .) and file (bedGraph, wiggle or bigWig).",
 )
@@ -157,16 +155,8 @@ def _run(genes: list[CodingGene], targets: Targets, common: dict[str, Any]) -> N
         model=model,
         layers=common["layers"] or (model.default_layer,),
         options=Options(strand=common["strand"], condition=common["species"]),
-        dtype=common["dtype"],
-        device=common["device"],
         poolings=common["poolings"] or POOLINGS,
-        tokens=common["tokens"],
-        controls=common["controls"],
-        untrained=common["untrained"],
-        split=common["split"],
-        folds=common["folds"],
-        together=common["together"],
-        part=common["part"],
+        **{name: common[name] for name in _SAME},
     )
     for note in targets.notes:
         click.echo(note, err=True)
@@ -185,6 +175,6 @@ def _run(genes: list[CodingGene], targets: Targets, common: dict[str, Any]) -> N
                 "high": round(high, 4),
                 "validation": round(float(result.validation.mean()), 4),
             }
-            click.echo(json.dumps(line) if common["as_json"] else "\t".join(map(str, line.values())))
+            write_row(line, common["as_json"])
     for path in write_report(results, targets, common["out"]):
         click.echo(f"wrote {path}", err=True)

@@ -10,7 +10,8 @@ import click
 from covpool.service.assemblies.files import described, write
 from covpool.service.assemblies.registry import Genomes
 from covpool.service.assemblies.table import assembly_table
-from covpool.service.commands.stores import open_store, store_option
+from covpool.service.commands.options import json_option, store_option
+from covpool.service.commands.stores import open_store
 from covpool.service.submission.served import Served
 from covpool.store.commands.options import progress_of
 from covpool.store.poolings.fitted import load_pooling
@@ -39,7 +40,7 @@ _SUFFIXES = {"anndata": (".h5ad",), "parquet": (".parquet",)}
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Directory of further bottleneck files.",
 )
-@click.option("--json", "as_json", is_flag=True, help="What was written as JSON.")
+@json_option("What was written as JSON.")
 @store_option
 def export(
     target: Path,

@@ -1,6 +1,5 @@
 """Extract the moments of a FASTA file into a store, without a service."""
 
-import json
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -14,10 +13,19 @@ from rich.progress import Progress
 from covpool.extractor.errors import SequenceError
 from covpool.extractor.extraction.workload import Workload
 from covpool.extractor.models.models import Model, describe
-from covpool.extractor.models.options import DTYPES, Options
+from covpool.extractor.models.options import Options
 from covpool.extractor.sequences.fasta import Refused, read_records
 from covpool.extractor.sequences.sequences import Sequence
-from covpool.service.commands.stores import open_store, store_option, writing_options
+from covpool.service.commands.options import (
+    device_option,
+    json_option,
+    model_option,
+    recipe_options,
+    store_option,
+    write_row,
+    writing_options,
+)
+from covpool.service.commands.stores import open_store
 from covpool.service.extraction.caching import cache
 from covpool.service.extraction.engine import Engine
 from covpool.store.maintenance.healing import is_cached
@@ -29,25 +37,11 @@ from covpool.store.values.keys import MomentsKey, Recipe, Strand
 @click.argument("fasta", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @store_option
 @writing_options
-@click.option("--model", default="ntv3-mini", show_default=True, help="Bundled name, directory or hub id.")
+@model_option
 @click.option("--layer", help="A layer of the model; its default one when omitted.")
-@click.option(
-    "--strand",
-    type=click.Choice(["+", "-", "both"]),
-    default="+",
-    show_default=True,
-    help="As given, its reverse complement, or both.",
-)
-@click.option("--species", help="For a model that is conditioned on one.")
+@recipe_options
 @click.option("--beyond-context", is_flag=True, help="Take longer sequences than documented.")
-@click.option(
-    "--dtype",
-    type=click.Choice(DTYPES),
-    default="float32",
-    show_default=True,
-    help="Compute dtype; part of the key.",
-)
-@click.option("--device", help="Torch device; CUDA where there is one.")
+@device_option
 @click.option(
     "--threads",
     type=click.IntRange(1),
@@ -59,7 +53,7 @@ from covpool.store.values.keys import MomentsKey, Recipe, Strand
 @click.option(
     "--again", is_flag=True, help="Compute what is cached too; replace what is damaged or has other bits."
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per sequence on standard output.")
+@json_option("One JSON object per sequence on standard output.")
 def extract(
     fasta: str,
     store: str | None,
@@ -68,7 +62,7 @@ def extract(
     model: str,
     layer: str | None,
     strand: Strand,
-    species: str | None,
+    species: str,
     beyond_context: bool,
     dtype: str,
     device: str | None,
@@ -87,7 +81,7 @@ def extract(
     Example: covpool extract genes.fa --store genes.covpool
     """
     described = describe(model, download=download)
-    options = Options(strand=strand, condition=species or "", beyond_context=beyond_context)
+    options = Options(strand=strand, condition=species, beyond_context=beyond_context)
     recipe = described.recipe(layer, options, dtype=dtype)
     names: dict[MomentsKey, list[str]] = defaultdict(list)
     missing: dict[MomentsKey, Workload] = {}
@@ -111,7 +105,7 @@ def extract(
         def report(key: MomentsKey, cached: bool) -> None:
             for name in names[key]:
                 line = {"name": name, "key": key.digest, "length": key.length, "cached": cached}
-                click.echo(json.dumps(line) if as_json else "\t".join(map(str, line.values())))
+                write_row(line, as_json)
 
         for sequence in records:
             for text in sequence.notices:

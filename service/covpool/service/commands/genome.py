@@ -12,10 +12,15 @@ from covpool.extractor.sequences.genome import Genome
 from covpool.service.assemblies.contig_names import ContigNames
 from covpool.service.assemblies.registrations import Registration
 from covpool.service.assemblies.registry import Genomes
-from covpool.service.commands.assembly_options import contig_options
-from covpool.service.commands.stores import open_store, store_option
-
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+from covpool.service.commands.options import (
+    FILE,
+    contig_options,
+    json_option,
+    store_option,
+    strict_option,
+    write_row,
+)
+from covpool.service.commands.stores import open_store
 
 
 @click.group
@@ -28,12 +33,12 @@ def genome() -> None:
 
 @genome.command
 @click.argument("name")
-@click.option("--fasta", required=True, type=_FILE, help="Plain or bgzip FASTA; it must stay where it is.")
-@click.option("--annotation", type=_FILE, help="GFF3, GTF, BED or GenBank; plain, gzip or bgzip.")
+@click.option("--fasta", required=True, type=FILE, help="Plain or bgzip FASTA; it must stay where it is.")
+@click.option("--annotation", type=FILE, help="GFF3, GTF, BED or GenBank; plain, gzip or bgzip.")
 @contig_options
 @click.option("--release", default="", help="Of the annotation, as its publisher names it.")
-@click.option("--strict", is_flag=True, help="Refuse an annotation with anything to repair or skip.")
-@click.option("--json", "as_json", is_flag=True, help="The registration and the repair report as JSON.")
+@strict_option
+@json_option("The registration and the repair report as JSON.")
 @store_option
 def add(
     name: str,
@@ -74,7 +79,7 @@ def add(
 
 
 @genome.command("list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per genome.")
+@json_option("One JSON object per genome.")
 @store_option
 def list_genomes(as_json: bool, store: str | None) -> None:
     """List the registered genomes.
@@ -83,8 +88,7 @@ def list_genomes(as_json: bool, store: str | None) -> None:
     """
     with open_store(store) as opened:
         for registration in Genomes(opened.database).all():
-            row = _row(registration)
-            click.echo(json.dumps(row) if as_json else "\t".join(map(str, row.values())))
+            write_row(_row(registration), as_json)
 
 
 @genome.command
@@ -101,11 +105,11 @@ def remove(name: str, store: str | None) -> None:
 
 
 @genome.command
-@click.argument("annotation", type=_FILE)
-@click.option("--fasta", type=_FILE, help="Check contigs and their ends against this genome.")
+@click.argument("annotation", type=FILE)
+@click.option("--fasta", type=FILE, help="Check contigs and their ends against this genome.")
 @contig_options
 @click.option("--strict", is_flag=True, help="Refuse a file with anything to repair or skip.")
-@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+@json_option("JSON on standard output.")
 def check(
     annotation: Path, fasta: Path | None, contig_names: ContigNames, strict: bool, as_json: bool
 ) -> None:

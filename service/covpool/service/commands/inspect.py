@@ -1,17 +1,25 @@
 """Look into cached second moments: spectra, feature pairs, similar genes, agreement of layers and models."""
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
 from covpool.extractor.sequences.fasta import read_fasta
-from covpool.service.commands.outputs import check_plot
-from covpool.service.commands.stores import chosen_settings, open_store, store_option
+from covpool.service.commands.options import (
+    FILE,
+    NEW_FILE,
+    cached_options,
+    check_plot,
+    json_option,
+    store_option,
+    together,
+    write_row,
+)
+from covpool.service.commands.stores import chosen_settings, open_store
 from covpool.service.errors import RequestError
 from covpool.service.fitting.training_set import keys_of, only_recipe
 from covpool.service.submission.served import Served
@@ -21,30 +29,21 @@ from covpool.store.interpretation.similarity import cosine_matrix, linear_cka, m
 from covpool.store.poolings.fitted import load_pooling
 from covpool.store.poolings.kinds import Pooling, pooling
 from covpool.store.store import Store
-from covpool.store.values.keys import MomentsKey
-
-F = TypeVar("F", bound=Callable[..., object])
-
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-FIGURE = click.Path(dir_okay=False, path_type=Path)
+from covpool.store.values.keys import MomentsKey, Recipe
 
 #: Sequences whose pairs are listed.
 MOST_COMPARED = 500
 
-_plot = click.option("--plot", type=FIGURE, help="Draw into this image file.")
-_json = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
-
-
-def _sequences(command: F) -> F:
-    """Which sequences of a store, handed on to `_keys`."""
-    for option in (
-        click.option("--layer", help="Where the store has several."),
-        click.option("--model", help="Where the store has several."),
-        click.option("--fasta", type=FILE, help="Names of sequences; without it they go by their keys."),
-        store_option,
-    ):
-        command = option(command)
-    return command
+_plot = click.option("--plot", type=NEW_FILE, help="Draw into this image file.")
+_json = json_option("JSON on standard output.")
+#: Which sequences of a store, for `_keys`.
+_sequences = together(
+    store_option,
+    click.option(
+        "--fasta", type=FILE, help="Names of sequences, besides those of the catalog and their keys."
+    ),
+    cached_options,
+)
 
 
 @click.group
@@ -85,7 +84,7 @@ def spectrum_command(
             "directions_90": result.directions(0.9),
             "first_share": round(float(result.shares[0]), 4),
         }
-        _write_line(line, as_json)
+        write_row(line, as_json)
     if plot is not None:
         draw_spectra(spectra, plot)
 
@@ -121,7 +120,7 @@ def pairs_command(
         (key,) = _keys(opened, (name,), **which).values()
         moments = opened.get(key)
     for pair in strongest_pairs(moments, count, by=by):
-        _write_line({"first": pair.first, "second": pair.second, by: float(f"{pair.value:.6g}")}, as_json)
+        write_row({"first": pair.first, "second": pair.second, by: float(f"{pair.value:.6g}")}, as_json)
     if plot is not None:
         features = [str(index) for index in range(moments.width)]
         draw_matrix(association(moments, by), features, by.replace("_", " "), plot)
@@ -158,7 +157,7 @@ def similarity_command(
         for column, second in enumerate(keys):
             if row < column:
                 cosine = round(float(cosines[row, column]), 6)
-                _write_line({"first": first, "second": second, "cosine": cosine}, as_json)
+                write_row({"first": first, "second": second, "cosine": cosine}, as_json)
     if plot is not None:
         draw_matrix(cosines, list(keys), "cosine of second moments", plot)
 
@@ -194,7 +193,7 @@ def cka_command(store: str | None, plot: Path | None, as_json: bool) -> None:
                 value = linear_cka(grams[0], grams[1])
                 agreement[row, column] = agreement[column, row] = value
                 line = {"first": first, "second": second, "sequences": len(shared), "cka": round(value, 6)}
-                _write_line(line, as_json)
+                write_row(line, as_json)
     if plot is not None:
         draw_matrix(agreement, labels, "linear CKA", plot)
 
@@ -235,7 +234,7 @@ def neighbours_command(
     for item in [item for item in neighbours if item.key != query][:count]:
         label = called.get(item.key.sequence, item.key.digest)
         line = {"name": label, "cosine": round(item.similarity, 6), "length": item.key.length}
-        _write_line(line, as_json)
+        write_row(line, as_json)
 
 
 def _pooling(name: str) -> Pooling:
@@ -246,19 +245,26 @@ def _pooling(name: str) -> Pooling:
 
 
 def _keys(
-    store: Store, names: Sequence[str], fasta: Path | None, model: str | None, layer: str | None
+    store: Store, names: Sequence[str], fasta: Path | None, **which: str | None
 ) -> dict[str, MomentsKey]:
-    """Keys by the names asked for: of a FASTA file, or keys themselves; all of them for none."""
-    keys = keys_of(store, only_recipe(store, model=model, layer=layer), fasta)
-    if missing := [name for name in names if name not in keys]:
-        where = str(fasta) if fasta is not None else "the store (give names with --fasta)"
-        raise RequestError(f"{missing[0]}: not in {where}")
-    return {name: keys[name] for name in names} if names else keys
+    """Keys by the names asked for: of a FASTA file, keys, or names of the catalog; all of them for none."""
+    recipe = only_recipe(store, **which)
+    keys = keys_of(store, recipe, fasta)
+    return {name: keys.get(name) or _key_of(store, name, recipe, fasta) for name in names} or keys
+
+
+def _key_of(store: Store, name: str, recipe: Recipe, fasta: Path | None) -> MomentsKey:
+    """The key that a name of the catalog leads to."""
+    named = {entry.entry.moments_key for entry in store.names.find(name, layer=recipe.layer)}
+    keys = sorted((key for key in named if key.recipe == recipe), key=lambda key: key.digest)
+    if not keys:
+        where = f"{fasta}, nor a name of the catalog" if fasta else "the store (give names with --fasta)"
+        raise RequestError(f"{name}: not in {where}")
+    if len(keys) > 1:
+        digests = ", ".join(key.digest for key in keys)
+        raise RequestError(f"{name}: is the name of {len(keys)} matrices; give a key: {digests}")
+    return keys[0]
 
 
 def _gram(store: Store, keys: list[MomentsKey]) -> NDArray[np.float64]:
     return moment_gram(lambda at: store.get_many([keys[index] for index in at]), len(keys))
-
-
-def _write_line(line: dict[str, object], as_json: bool) -> None:
-    click.echo(json.dumps(line) if as_json else "\t".join(map(str, line.values())))

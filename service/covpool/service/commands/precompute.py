@@ -13,31 +13,36 @@ from rich.progress import BarColumn, Progress, TextColumn
 from covpool.extractor.annotation.annotation import read_annotation
 from covpool.extractor.files.digests import file_digest
 from covpool.extractor.models.models import describe, untrained_notice
-from covpool.extractor.models.options import DTYPES, Options
+from covpool.extractor.models.options import Options
 from covpool.extractor.sequences.genome import Genome
 from covpool.service.assemblies.contig_names import ContigNames
 from covpool.service.assemblies.plan import ALL_CLASSES, Plan, loci_of, make_plan
 from covpool.service.assemblies.registry import Genomes
 from covpool.service.bulk.executors import Executor
-from covpool.service.bulk.report import Report
 from covpool.service.bulk.run import run_plan
-from covpool.service.commands.assembly_options import contig_options
-from covpool.service.commands.stores import chosen_settings, open_store, store_option, writing_options
+from covpool.service.commands.options import (
+    FILE,
+    contig_options,
+    json_option,
+    model_option,
+    recipe_options,
+    store_option,
+    strict_option,
+    writing_options,
+)
+from covpool.service.commands.stores import chosen_settings, open_store
 from covpool.service.errors import GenomeNotFoundError
 from covpool.service.extraction.work import Spec
-from covpool.service.settings import Settings
 from covpool.store.errors import StoreNotFoundError
 from covpool.store.storage.locations import MEMORY
 from covpool.store.storage.whole_files import Durability
 from covpool.store.store import Store
 from covpool.store.values.keys import Strand
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
 
 @click.command
-@click.option("--genome", "fasta", required=True, type=_FILE, help="FASTA, plain or bgzip.")
-@click.option("--annotation", required=True, type=_FILE, help="GFF3, GTF, BED or GenBank.")
+@click.option("--genome", "fasta", required=True, type=FILE, help="FASTA, plain or bgzip.")
+@click.option("--annotation", required=True, type=FILE, help="GFF3, GTF, BED or GenBank.")
 @click.option("--assembly", required=True, help="What the store calls the assembly.")
 @click.option(
     "--regions",
@@ -48,28 +53,14 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help=f"all, or of {', '.join(ALL_CLASSES)}.",
 )
 @contig_options
-@click.option("--strict", is_flag=True, help="Refuse an annotation with anything to repair or skip.")
+@strict_option
 @click.option("--flank", type=click.IntRange(0), default=0, show_default=True, help="Bases on either side.")
 @store_option
 @writing_options
-@click.option("--model", default="ntv3-mini", show_default=True, help="Bundled name, directory or hub id.")
+@model_option
 @click.option("--layer", "layers", multiple=True, help="Repeatable; the model's default one when omitted.")
-@click.option(
-    "--strand",
-    type=click.Choice(["+", "-", "both"]),
-    default="+",
-    show_default=True,
-    help="As given, its reverse complement, or both.",
-)
-@click.option("--species", help="For a model that is conditioned on one.")
+@recipe_options
 @click.option("--beyond-context", is_flag=True, help="Take longer genes than documented.")
-@click.option(
-    "--dtype",
-    type=click.Choice(DTYPES),
-    default="float32",
-    show_default=True,
-    help="Compute dtype; part of the key.",
-)
 @click.option("--device", help="Torch device of the workers; CUDA where they have one.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of each CPU worker.")
 @click.option(
@@ -80,7 +71,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--verify", is_flag=True, help="Read what is cached back first; what is damaged is computed again."
 )
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be done, and do nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Plan or report as JSON on standard output.")
+@json_option("Plan or report as JSON on standard output.")
 def precompute(
     fasta: Path,
     annotation: Path,
@@ -95,7 +86,7 @@ def precompute(
     model: str,
     layers: tuple[str, ...],
     strand: Strand,
-    species: str | None,
+    species: str,
     beyond_context: bool,
     dtype: str,
     device: str | None,
@@ -125,7 +116,7 @@ def precompute(
     if not described.trained:
         click.echo(f"Notice: {untrained_notice(described)}", err=True)
     taps = tuple(dict.fromkeys(described.layer(name).name for name in layers or (None,)))
-    options = Options(strand=strand, condition=species or "", beyond_context=beyond_context)
+    options = Options(strand=strand, condition=species, beyond_context=beyond_context)
     chosen = device or _device(scheduler)
     settings = chosen_settings(store, durability=durability, codec=codec)
     with _opened(store, durability, codec, only_plan) as opened, Genome(fasta) as genome:
@@ -155,7 +146,8 @@ def precompute(
         _register(opened, assembly, fasta, annotation, contig_names, genome)
         click.echo(_summary(planned), err=True)
         spec = Spec(
-            _place(settings),
+            # As every worker opens it.
+            settings.store if "://" in settings.store else str(Path(settings.store).resolve()),
             settings.catalog,
             model,
             described.weights,
@@ -170,7 +162,7 @@ def precompute(
             report = run_plan(
                 planned, opened, spec.store, start, bar=bar, write=lambda line: click.echo(line, err=True)
             )
-    _write_report(report, as_json)
+    click.echo(json.dumps(report.as_json()) if as_json else report.as_table())
     if report.failed or report.interrupted:
         raise SystemExit(1)
 
@@ -254,11 +246,6 @@ def _need_dask() -> None:
         raise click.ClickException("a Dask cluster needs distributed: pip install 'covpool[dask]'") from error
 
 
-def _place(settings: Settings) -> str:
-    """Location of the store as every worker opens it."""
-    return settings.store if "://" in settings.store else str(Path(settings.store).resolve())
-
-
 def _summary(plan: Plan) -> str:
     return (
         f"{plan.assembly}: {plan.genes:,} genes, {len(plan.items):,} sequences, {plan.bases:,} bases; "
@@ -299,10 +286,6 @@ def _write_plan(plan: Plan, as_json: bool) -> None:
     )
     for gene, reason in plan.refused.items():
         click.echo(f"refused: {gene}: {reason}")
-
-
-def _write_report(report: Report, as_json: bool) -> None:
-    click.echo(json.dumps(report.as_json()) if as_json else report.as_table())
 
 
 @contextmanager

@@ -5,20 +5,19 @@ import math
 import socket
 from collections.abc import Sequence
 from types import FrameType
+from typing import Any
 
 import click
 import uvicorn
 
 from covpool.service import logs
-from covpool.service.commands.stores import writing_options
+from covpool.service.commands.options import writing_options
 from covpool.service.database.tokens import Tokens
 from covpool.service.errors import SettingsError
 from covpool.service.http.app import create_app
 from covpool.service.http.shutdown import Shutdown
-from covpool.service.opening import open_chosen
 from covpool.service.settings import Settings
 from covpool.service.submission.served import Served
-from covpool.store.storage.whole_files import Durability
 
 
 @click.command
@@ -27,53 +26,32 @@ from covpool.store.storage.whole_files import Durability
 @click.option("--host", help="Address to listen on.")
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one.")
 @click.option(
-    "--read-only", is_flag=True, help="Serve what is cached, compute and change nothing; no workers."
+    "--read-only",
+    is_flag=True,
+    default=None,
+    help="Serve what is cached, compute and change nothing; no workers.",
 )
 @click.option("--workers", type=int, help="Worker processes on this machine; 0 for none.")
 @click.option(
     "--model", "models", multiple=True, help="A checkpoint directory to serve besides the bundled ones."
 )
 @click.option(
-    "--public-without-tokens", is_flag=True, help="Listen beyond this machine although no token was made."
+    "--public-without-tokens",
+    is_flag=True,
+    default=None,
+    help="Listen beyond this machine although no token was made.",
 )
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning"]), help="Least that is logged.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="Lines, or a JSON object per event.")
 @click.option("--config", help="TOML file of settings.")
 @click.option("--show-config", is_flag=True, help="Print all settings, secrets masked, and do nothing else.")
-def serve(
-    store: str | None,
-    durability: Durability | None,
-    codec: str | None,
-    host: str | None,
-    port: int | None,
-    read_only: bool,
-    workers: int | None,
-    models: Sequence[str],
-    public_without_tokens: bool,
-    log_level: str | None,
-    log_format: str | None,
-    config: str | None,
-    show_config: bool,
-) -> None:
+def serve(*, models: Sequence[str], show_config: bool, **given: Any) -> None:
     """Serve the HTTP API; every option can also be set as COVPOOL_NAME in the environment, or in --config.
 
     Example: covpool serve --store genes.covpool --port 8000
     """
     try:
-        settings = Settings.read(
-            config=config,
-            store=store,
-            durability=durability,
-            codec=codec,
-            host=host,
-            port=port,
-            read_only=read_only or None,
-            workers=workers,
-            models=list(models) or None,
-            public_without_tokens=public_without_tokens or None,
-            log_level=log_level,
-            log_format=log_format,
-        )
+        settings = Settings.read(models=list(models) or None, **given)
     except SettingsError as error:
         raise click.UsageError(str(error)) from error
     if show_config:
@@ -83,7 +61,7 @@ def serve(
     # An error here is one line; inside the server it would be a traceback.
     if settings.store.startswith("memory://"):
         raise click.UsageError("--store memory:// cannot be shared with the workers; give a directory")
-    with open_chosen(settings) as opened:
+    with settings.open_store() as opened:
         check_public(settings, Tokens(opened.database))
         if opened.outdated:
             click.echo(f"Notice: catalog and arrays are not of the same moment ({opened.outdated})", err=True)

@@ -1,36 +1,13 @@
 """Stores: opens the store of a command, chosen by the same settings as the service's."""
 
-from collections.abc import Callable
-from typing import TypeVar
-
 import click
 
 from covpool.service.errors import SettingsError
-from covpool.service.opening import open_chosen
 from covpool.service.settings import Settings
 from covpool.store.errors import LocationError, ReadOnlyError
 from covpool.store.storage.locations import MEMORY
-from covpool.store.storage.whole_files import DURABILITIES, Durability
+from covpool.store.storage.whole_files import Durability
 from covpool.store.store import Store
-
-store_option = click.option("--store", help="Directory of the store; COVPOOL_STORE, or covpool-store.")
-
-
-F = TypeVar("F", bound=Callable[..., object])
-
-
-def writing_options(command: F) -> F:
-    """The options `durability` and `codec` of new entries, for `chosen_settings`."""
-    command = click.option(
-        "--durability",
-        type=click.Choice(DURABILITIES),
-        help="process, or power-loss to force each matrix to the disk; COVPOOL_DURABILITY, or process.",
-    )(command)
-    return click.option(
-        "--codec",
-        metavar="NAME",
-        help="lossless, cold or bounded:1e-4, for new matrices; COVPOOL_CODEC, or lossless.",
-    )(command)
 
 
 def chosen_settings(
@@ -76,7 +53,7 @@ def open_store(
     if not (writing or create):
         return Store.open(settings.store, catalog=settings.catalog, read_only=True)
     require_writing(settings)
-    return open_chosen(settings, create=create)
+    return settings.open_store(create=create)
 
 
 def require_writing(settings: Settings) -> None:

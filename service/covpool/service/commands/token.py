@@ -6,7 +6,8 @@ from typing import cast
 
 import click
 
-from covpool.service.commands.stores import open_store, store_option
+from covpool.service.commands.options import json_option, store_option
+from covpool.service.commands.stores import open_store
 from covpool.service.database.tokens import SCOPES, Scope, Tokens
 
 
@@ -39,7 +40,7 @@ def create(name: str, scopes: Sequence[str], store: str | None) -> None:
 
 
 @token.command("list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per token.")
+@json_option("One JSON object per token.")
 @store_option
 def list_tokens(as_json: bool, store: str | None) -> None:
     """List tokens without their secrets.

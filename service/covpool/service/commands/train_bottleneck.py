@@ -12,14 +12,19 @@ import click
 
 from covpool.extractor.fitting.curve import draw_fit
 from covpool.extractor.fitting.fits import METHODS
-from covpool.service.commands.outputs import check_output, check_plot
-from covpool.service.commands.stores import open_store, store_option
-from covpool.service.fitting.stored_moments import StoredMoments
-from covpool.service.fitting.training_set import keys_of, only_recipe, read_targets
+from covpool.service.commands.options import (
+    FILE,
+    NEW_FILE,
+    cached_options,
+    check_output,
+    check_plot,
+    json_option,
+    store_option,
+)
+from covpool.service.commands.stores import open_store
+from covpool.service.fitting.training_set import StoredMoments, keys_of, only_recipe, read_targets
 from covpool.store.poolings.fitted import check_name
 from covpool.store.poolings.kinds import pooling
-
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command("train-bottleneck")
@@ -33,10 +38,9 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--k", type=click.IntRange(1), default=16, show_default=True, help="Side of M, or scores.")
 @click.option("--name", required=True, help="Its name in requests.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File; NAME.safetensors here.")
+@click.option("--out", type=NEW_FILE, help="File; NAME.safetensors here.")
 @click.option("--fasta", type=FILE, help="Train on these sequences, in this order; on all when omitted.")
-@click.option("--model", help="Where the store has several.")
-@click.option("--layer", help="Where the store has several.")
+@cached_options
 @click.option("--targets", type=FILE, help="TSV of numbers or 0/1 labels by sequence name, with a header.")
 @click.option("--scaling", type=click.Choice(["rms", "none"]), help="Divide features by their RMS or not.")
 @click.option("--features", help="Plain kind that the scores are computed from; root if omitted.")
@@ -53,8 +57,8 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "scheduler",
     help="Address of a Dask scheduler for the passes; its workers must reach the store.",
 )
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the fit here.")
-@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+@click.option("--plot", type=NEW_FILE, help="Draw the fit here.")
+@json_option("JSON on standard output.")
 def train_bottleneck(
     store: str | None,
     method: str,
@@ -64,6 +68,7 @@ def train_bottleneck(
     fasta: Path | None,
     model: str | None,
     layer: str | None,
+    selection: str | None,
     targets: Path | None,
     threads: int | None,
     scheduler: str | None,
@@ -93,7 +98,7 @@ def train_bottleneck(
     check_output(path, "--out", ".safetensors")
     check_plot(plot)
     with open_store(store) as opened, _executor(threads, scheduler) as executor:
-        keys = keys_of(opened, only_recipe(opened, model=model, layer=layer), fasta)
+        keys = keys_of(opened, only_recipe(opened, model=model, layer=layer, selection=selection), fasta)
         source = StoredMoments(partial(open_store, store), keys.values())
         wanted = read_targets(targets, keys) if targets is not None else None
         if executor is not None:

@@ -6,7 +6,7 @@ import click
 
 from covpool.service.commands.stores import chosen_settings, open_store, require_writing
 from covpool.service.queue import Workers
-from covpool.service.worker.loop import main
+from covpool.service.worker.worker import main
 
 
 @click.command

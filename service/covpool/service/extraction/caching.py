@@ -10,7 +10,7 @@ from covpool.extractor.models.models import Model
 from covpool.extractor.models.options import Options
 from covpool.extractor.sequences.sequences import Sequence as Bases
 from covpool.service.extraction.engine import Engine, Progress
-from covpool.service.extraction.settling import Row, settle
+from covpool.service.extraction.patience import Row, settle
 from covpool.service.processes.faults import Fault
 from covpool.store.maintenance.healing import is_cached
 from covpool.store.store import Store

@@ -5,20 +5,20 @@ many threads, and how results are cast. Forwards have fixed shapes: see `covpool
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from covpool.extractor.adapters.adapter import Adapter
 from covpool.extractor.adapters.batching import memory_share
 from covpool.extractor.errors import ExtractionError
-from covpool.extractor.extraction.extract import extract_regions, forward_groups
+from covpool.extractor.extraction.extract import Keep, Partial, extract_regions, forward_groups
 from covpool.extractor.extraction.threads import compute_threads
 from covpool.extractor.extraction.workload import Keys, Workload
 from covpool.extractor.models.models import Model
-from covpool.service.extraction.checkpoints import Checkpoints
 from covpool.service.extraction.loaded_models import LoadedModels
 from covpool.service.processes.faults import Fault, MemoryFault, OutageFault, UnforeseenFault, fault_of
-from covpool.store.errors import StoreError
+from covpool.store.errors import CorruptEntryError, FormatVersionError, StoreError
 from covpool.store.outages import probe
 from covpool.store.store import Store
 from covpool.store.values.keys import MomentsKey
@@ -162,6 +162,46 @@ class Engine:
                 kept=self._checkpoints.kept(first) if long else None,
                 keep=self._checkpoints.keep(first) if long else None,
             )
+
+
+class Checkpoints:
+    """The checkpoints of long sequences.
+
+    Args:
+        store: where they are kept.
+        every_s: seconds between two checkpoints.
+    """
+
+    def __init__(self, store: Store, every_s: float) -> None:
+        self._partials, self._every_s = store.partials, every_s
+
+    def kept(self, keys: Keys) -> Partial:
+        """The stored sums of a sequence; sums that cannot be read are computed again."""
+        partials = {}
+        for named, key in keys.items():
+            with suppress(CorruptEntryError, FormatVersionError):
+                if (partial := self._partials.get(key)) is not None:
+                    partials[named] = partial
+        return partials
+
+    def keep(self, keys: Keys) -> Keep:
+        """A function for `extract_regions`, which has the sums.
+
+        Raises (when called):
+            StoreError: the store refused.
+        """
+        kept_at = time.monotonic()
+
+        def keep(take: Callable[[], Partial]) -> None:
+            nonlocal kept_at
+            if time.monotonic() < kept_at + self._every_s:
+                return
+            for named, partial in take().items():
+                if named in keys:
+                    self._partials.put(keys[named], partial)
+            kept_at = time.monotonic()
+
+        return keep
 
 
 def _check_weights(model: Model, workload: Workload) -> None:

@@ -3,7 +3,7 @@
 Messages to the child are (number, kind, …), where the number identifies the request:
 
     load (model, dtype)          load the model
-    run (batch)                  compute
+    run (model, workloads, share)  compute; see `EngineProcess.run`
     stop                         stop the run of this number
 
 Messages from the child carry the same number, or 0 before it is ready:
@@ -16,15 +16,14 @@ Messages from the child carry the same number, or 0 before it is ready:
     end (seconds)                the request is done; seconds that the device was in use
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from covpool.extractor.extraction.workload import Workload
 from covpool.extractor.models.models import Model
-from covpool.service.extraction.settling import Row
-from covpool.service.processes.child import Child
+from covpool.service.extraction.patience import Row
+from covpool.service.processes.child import Child, Messages
 from covpool.service.processes.faults import DeathFault, Fault, StartFault, UnforeseenFault
-from covpool.service.processes.messages import Messages
 from covpool.service.settings import Settings
 from covpool.store.values.keys import MomentsKey
 from covpool.store.values.moments import Moments
@@ -37,21 +36,6 @@ class Device:
     name: str = ""
     memory_used: int | None = None
     memory_total: int | None = None
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Sequences to be computed together.
-
-    Attributes:
-        model: the model that the recipes name.
-        workloads: all of the same recipes, with their bases.
-        share: share of the memory that forwards usually take.
-    """
-
-    model: Model
-    workloads: tuple[Workload, ...]
-    share: float = 1.0
 
 
 class EngineProcess:
@@ -93,15 +77,22 @@ class EngineProcess:
         for _ in self._request("load", model, dtype):
             pass
 
-    def run(self, batch: Batch) -> Generator[tuple[int, list[Row]]]:
-        """Index and float32 rows of each member that lacked results, as soon as they are computed.
+    def run(
+        self, model: Model, workloads: Sequence[Workload], share: float = 1.0
+    ) -> Generator[tuple[int, list[Row]]]:
+        """Index and float32 rows of each workload that lacked results, as soon as they are computed.
 
         Rows leave out what is ready in the store. The run stops when the caller closes the generator.
+
+        Args:
+            model: the model that the recipes name.
+            workloads: all of the same recipes, with their bases.
+            share: share of the memory that forwards usually take.
 
         Raises:
             Fault: the rest was not computed.
         """
-        return self._request("run", batch)
+        return self._request("run", model, workloads, share)
 
     def stop(self) -> None:
         """Stop the current run as soon as the forward allows it; remaining members are not computed."""

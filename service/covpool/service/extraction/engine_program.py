@@ -6,17 +6,17 @@ It ends when its parent ends, for whatever reason, so no child process is left o
 import logging
 import os
 import queue
-import signal
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
-from covpool.service import logs
+from covpool.extractor.extraction.workload import Workload
+from covpool.extractor.models.models import Model
 from covpool.service.extraction.engine import Engine
-from covpool.service.extraction.engine_process import Batch, Device
-from covpool.service.opening import open_chosen
+from covpool.service.extraction.engine_process import Device
+from covpool.service.processes.child import Messages, serve_parent
 from covpool.service.processes.faults import Fault, OutsideFault, StartFault, fault_of
-from covpool.service.processes.messages import Messages
 from covpool.service.settings import Settings
 from covpool.store.store import Store
 
@@ -75,11 +75,9 @@ class EngineProgram:
             except Fault as fault:
                 self._send("fault", fault)
 
-    def _run(self, batch: Batch) -> None:
+    def _run(self, model: Model, workloads: Sequence[Workload], share: float) -> None:
         self._tokens = 0
-        computed = self._engine.moments(
-            batch.model, batch.workloads, share=batch.share, progress=self._progress
-        )
+        computed = self._engine.moments(model, workloads, share=share, progress=self._progress)
         try:
             for index, results in computed:
                 # One by one: sending all at once would hold several more copies in memory.
@@ -108,14 +106,9 @@ class EngineProgram:
 
 def main() -> None:
     """Serve the parent, under the settings of the environment."""
-    # An interrupt or a stop signal goes to all processes of a service; the parent acts on it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    messages = Messages.of_parent()
-    settings = Settings.read()
-    logs.configure(settings)
+    messages, settings = serve_parent()
     try:
-        program = EngineProgram(settings, open_chosen(settings), messages)
+        program = EngineProgram(settings, settings.open_store(), messages)
     except Exception as error:
         fault = fault_of(error)
         messages.send(0, "fault", fault if isinstance(fault, OutsideFault) else StartFault(str(fault)))

@@ -5,7 +5,6 @@ It receives the request of the fit, and answers with a file or a fault. It ends 
 
 import logging
 import os
-import signal
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -16,15 +15,11 @@ import numpy as np
 
 from covpool.extractor.fitting.fits import METHODS
 from covpool.extractor.fitting.targets import Targets
-from covpool.service import logs
 from covpool.service.errors import RequestError, ServiceError
-from covpool.service.fitting.stored_moments import StoredMoments
-from covpool.service.fitting.training_set import keys_of
-from covpool.service.opening import open_chosen
+from covpool.service.fitting.training_set import StoredMoments, keys_of
+from covpool.service.processes.child import serve_parent
 from covpool.service.processes.faults import Fault, InputFault, UnforeseenFault, fault_of
-from covpool.service.processes.messages import Messages
 from covpool.service.queue import JobQueue
-from covpool.service.settings import Settings
 from covpool.store.errors import StoreError
 from covpool.store.outages import is_outage
 from covpool.store.store import Store
@@ -85,17 +80,12 @@ def _end_with_parent(received: Iterator[object]) -> None:
 
 def main() -> None:
     """Serve the parent, under the settings of the environment."""
-    # An interrupt or a stop signal goes to all processes of a service; the parent acts on it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    messages = Messages.of_parent()
-    settings = Settings.read()
-    logs.configure(settings)
+    messages, settings = serve_parent()
     received = messages.receive()
     (request,) = next(received)
     threading.Thread(target=_end_with_parent, args=(received,), name="listen", daemon=True).start()
     try:
-        with open_chosen(settings) as store:
+        with settings.open_store() as store:
             file = fit_to_file(store, request)
     except Exception as error:
         messages.send("fault", _fault_of(error))

@@ -35,7 +35,6 @@ from covpool.service.http.routes import (
 )
 from covpool.service.http.shutdown import Shutdown
 from covpool.service.http.storage_watch import StorageWatch
-from covpool.service.opening import open_chosen
 from covpool.service.processes.supervisor import Supervisor
 from covpool.service.queue import JobQueue, TaskLeases, Workers
 from covpool.service.settings import Settings
@@ -58,7 +57,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Requests run in parallel here, each on one BLAS thread.
-        with one_thread(), open_chosen(chosen) as store:
+        with one_thread(), chosen.open_store() as store:
             queue, workers = JobQueue(store.database), Workers(store.database, lease_s=chosen.lease_s)
             leases = TaskLeases(store.database, lease_s=chosen.lease_s, max_attempts=chosen.max_attempts)
             fits = Fits(store.database)

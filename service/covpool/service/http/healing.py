@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from covpool.service.errors import MatrixLostError
 from covpool.service.http.context import Context
-from covpool.service.queue.losing import lose
+from covpool.service.queue.jobs import lose
 from covpool.store.errors import CatalogError, CorruptEntryError, StorageError, StoreError
 from covpool.store.maintenance.healing import Healing, heal
 

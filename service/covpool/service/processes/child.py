@@ -1,4 +1,4 @@
-"""Child: a child process of the service that ends with its parent; all are started by this module."""
+"""Child: a child process of the service that ends with its parent, and the messages between the two."""
 
 import json
 import os
@@ -6,13 +6,56 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Self
 
-from covpool.service.processes.messages import Messages
+from covpool.service import logs
 from covpool.service.settings import Settings
 
 #: Seconds that a child may take to end once its socket is closed.
 END_S = 10.0
+
+
+class Messages:
+    """One end of the socket; any thread may send, one may receive.
+
+    A message is a tuple of values that can be pickled: both ends run the same code.
+
+    Args:
+        handle: file descriptor of the socket; `close` closes it.
+    """
+
+    def __init__(self, handle: int) -> None:
+        self._connection = Connection(handle)
+        self._sending = threading.Lock()
+
+    @classmethod
+    def of_parent(cls) -> Self:
+        """The child's end: it takes over standard input, which is empty from then on."""
+        handle = os.dup(0)
+        # Processes that the child starts inherit standard input; they must not hold the socket open.
+        with Path(os.devnull).open("rb") as nothing:
+            os.dup2(nothing.fileno(), 0)
+        return cls(handle)
+
+    def send(self, *message: Any) -> None:
+        """Send a message; it is lost if the other end is gone, which `receive` notices."""
+        with self._sending, suppress(OSError):
+            self._connection.send(message)
+
+    def receive(self) -> Iterator[tuple[Any, ...]]:
+        """Messages until the other end is gone; an incomplete last message is left out."""
+        with suppress(EOFError, OSError):
+            while True:
+                yield self._connection.recv()
+
+    def close(self) -> None:
+        """Close this end; the other end notices."""
+        self._connection.close()
 
 
 class Child:
@@ -83,3 +126,14 @@ def _environment(settings: Settings) -> dict[str, str]:
     }
     # Idle compute threads sleep instead of spinning: several children share a machine.
     return {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, **variables}
+
+
+def serve_parent() -> tuple[Messages, Settings]:
+    """In a child: the messages of its parent, and the settings of its environment."""
+    # An interrupt or a stop signal goes to all processes of a service; the parent acts on it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    messages = Messages.of_parent()
+    settings = Settings.read()
+    logs.configure(settings)
+    return messages, settings

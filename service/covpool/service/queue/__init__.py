@@ -4,7 +4,6 @@ from covpool.service.queue.jobs import JobQueue as JobQueue
 from covpool.service.queue.leases import TaskLeases as TaskLeases
 from covpool.service.queue.values import FitTask as FitTask
 from covpool.service.queue.values import Job as Job
-from covpool.service.queue.values import Leased as Leased
 from covpool.service.queue.values import Progress as Progress
 from covpool.service.queue.values import Record as Record
 from covpool.service.queue.values import RejectedRecord as RejectedRecord

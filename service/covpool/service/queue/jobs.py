@@ -15,13 +15,14 @@ from sqlalchemy.engine import Connection
 from covpool.service.errors import JobNotFoundError
 from covpool.service.queue.submitting import add_tasks
 from covpool.service.queue.tables import TABLES, jobs, lock, records, tasks
+from covpool.service.queue.task_rows import task_row
 from covpool.service.queue.values import LIVE, Job, Progress, Record, RejectedRecord, Request, Stats
 from covpool.service.schemas import Priority, RecordState
 from covpool.store.catalog.catalog import ready_among
 from covpool.store.catalog.rooms import with_tables
 from covpool.store.catalog.tables import READY, entries
 from covpool.store.database.database import Database, insert_if_absent, insert_or_update, seconds
-from covpool.store.values.keys import Recipe, canonical_json, is_digest, sha256
+from covpool.store.values.keys import MomentsKey, Recipe, canonical_json, is_digest, sha256
 
 _WITHOUT_RESULT = ("failed", "quarantined", "cancelled")
 
@@ -56,7 +57,7 @@ class JobQueue:
             self._database,
             wanted,
             priority,
-            lambda connection: _add_job(connection, job, recipe, requests, notice_texts),
+            lambda connection, time: _add_job(connection, time, job, recipe, requests, notice_texts),
         )
         return job
 
@@ -195,12 +196,27 @@ class JobQueue:
             return connection.scalar(query) or 0
 
 
+def lose(connection: Connection, key: MomentsKey, error: str) -> None:
+    """Mark a result as lost in all jobs, in the transaction that retires its row."""
+    time = seconds(connection)
+    of_key = sa.or_(tasks.c.key == key.digest, tasks.c.first_result == key.digest)
+    lock(connection, of_key)
+    failed = {"state": "failed", "error": error, "tokens_done": 0, "ended": time}
+    connection.execute(sa.update(tasks).where(of_key, tasks.c.state == "done").values(failed))
+    cost = connection.scalar(sa.select(records.c.cost).where(records.c.key == key.digest).limit(1))
+    if cost is not None:
+        # A result that was cached at submission has no task yet.
+        row = task_row(Request.of_key("", key, "", cost), None, "bulk", time)
+        insert_if_absent(connection, tasks, [row | failed])
+
+
 def _identity(request: Request | RejectedRecord) -> list[str | None]:
     return [request.name, *([request.task] if isinstance(request, Request) else [None, request.error])]
 
 
 def _add_job(
     connection: Connection,
+    time: float,
     job: str,
     recipe: Recipe,
     requests: Sequence[Request | RejectedRecord],
@@ -210,7 +226,7 @@ def _add_job(
         "id": job,
         "recipe": recipe.to_json(),
         "notices": json.dumps(notices),
-        "created": seconds(connection),
+        "created": time,
         "cancelled": None,
     }
     insert_or_update(connection, jobs, [head], update=["cancelled"])

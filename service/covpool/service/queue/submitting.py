@@ -22,9 +22,9 @@ def add_tasks(
     database: Database,
     requests: Sequence[Request],
     priority: Priority,
-    add_job: Callable[[Connection], None],
+    add_job: Callable[[Connection, float], None],
 ) -> None:
-    """Queue the tasks of requests that have to run, and add their job.
+    """Queue the tasks of requests that have to run, and add their job by `add_job`, at the same time.
 
     Many bases are added in several transactions, the longest sequences first and the job last. What an
     interrupted submission has queued is run, and shared with the next submission.
@@ -45,10 +45,10 @@ def add_tasks(
             before = keys if len(last) < len(keys) else []
             for some in _parts(before):
                 lock(connection, tasks.c.key.in_(some))
-            _add(connection, last, bases, priority)
+            time = _add(connection, last, bases, priority)
             left = [wanted[key] for key in _cancelled(connection, before)]
             if not left:
-                add_job(connection)
+                add_job(connection, time)
                 return
 
 
@@ -77,8 +77,13 @@ def _bases_of(database: Database, part: list[Request]) -> dict[str, bytes]:
     return {request.task: packed(request) for request in lacking}
 
 
-def _add(connection: Connection, part: list[Request], bases: Mapping[str, bytes], priority: Priority) -> None:
-    """Queue the tasks of a part that have to run, and raise the priority of those queued already."""
+def _add(
+    connection: Connection, part: list[Request], bases: Mapping[str, bytes], priority: Priority
+) -> float:
+    """Queue the tasks of a part that have to run, and raise the priority of those queued already.
+
+    Returns the time at which they were queued.
+    """
     keys = sorted(request.task for request in part)
     # Wait for a task that is just ending, so that the queries below see its result.
     for some in _parts(keys):
@@ -102,9 +107,11 @@ def _add(connection: Connection, part: list[Request], bases: Mapping[str, bytes]
     # Tasks that another job queued or cancelled are needed now, at least as urgently as this job.
     for some in _parts([key for key in keys if key not in ready]):
         live = sa.and_(tasks.c.key.in_(some), tasks.c.state.in_(LIVE))
-        connection.execute(sa.update(tasks).where(live, tasks.c.cancel).values(cancel=False))
         rank = PRIORITIES.index(priority)
-        connection.execute(sa.update(tasks).where(live, tasks.c.priority > rank).values(priority=rank))
+        less = sa.or_(tasks.c.cancel, tasks.c.priority > rank)
+        urgent = sa.case((tasks.c.priority > rank, rank), else_=tasks.c.priority)
+        connection.execute(sa.update(tasks).where(live, less).values(cancel=False, priority=urgent))
+    return time
 
 
 def _lacking(connection: Connection, part: list[Request]) -> tuple[list[Request], list[Request]]:

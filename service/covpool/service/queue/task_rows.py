@@ -18,6 +18,8 @@ from covpool.store.values.keys import Recipe, canonical_json, sha256
 #: Columns of a task that a new submission sets anew when the task had ended.
 ANEW = ("state", "priority", "created", "bases", "attempts", "cancel", "tokens_done", "error", "ended")
 
+FIT_PRIORITY = PRIORITIES.index("interactive")
+
 
 def task_row(request: Request, bases: bytes | None, priority: Priority, time: float) -> dict[str, object]:
     """The row of a request's task: queued, or done when there are no bases because all results are ready."""
@@ -56,8 +58,7 @@ def fit_row(name: str, request: Mapping[str, Any], time: float) -> dict[str, obj
         "key": fit_key(name),
         "kind": "fit",
         "state": "queued",
-        # It is a single task that somebody waits for; a genome may queue very many.
-        "priority": PRIORITIES.index("interactive"),
+        "priority": FIT_PRIORITY,
         "created": time,
         "recipe": request["recipe"],
         # Its own digest: it is claimed with no other task.

@@ -105,10 +105,6 @@ class FitTask:
     cost: int = 0
 
 
-#: What a worker may hold a lease on.
-Leased = Task | FitTask
-
-
 @dataclass(frozen=True, slots=True)
 class Record:
     """A job's record with the state of its task.
@@ -235,7 +231,7 @@ class WorkerState:
         name: host, process and a random part.
         device: torch's name of its device; "" until known.
         memory_used, memory_total: of the device, in bytes; None until known.
-        tasks, tokens, batches: done since it started.
+        tasks, tokens, batches: done since it started; a fit is a task, and no batch.
         busy_s: seconds spent on batches.
         batch_tasks, batch_tokens, batch_s: tasks done in the latest batch, their tokens, its seconds.
         seen_s: seconds since its last heartbeat.

@@ -1,6 +1,7 @@
 """Workers: what each reports with every heartbeat, on any host."""
 
 from dataclasses import asdict
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -49,26 +50,15 @@ class Workers:
             rows = connection.execute(
                 sa.select(workers).where(workers.c.seen >= time - self._lease_s).order_by(workers.c.name)
             ).all()
-        return [
-            WorkerState(
-                row.name,
-                row.device,
-                row.memory_used,
-                row.memory_total,
-                row.tasks,
-                row.tokens,
-                row.batches,
-                row.busy_s,
-                row.batch_tasks,
-                row.batch_tokens,
-                row.batch_s,
-                max(0.0, time - row.seen),
-                row.paused,
-                row.paused_s + max(0.0, time - row.seen) if row.paused else 0.0,
-            )
-            for row in rows
-        ]
+        return [_state(row._asdict(), max(0.0, time - row.seen)) for row in rows]
 
     def tokens_per_s(self) -> float:
         """Tokens per second of the latest batches, summed over the workers present."""
         return sum(worker.batch_tokens / worker.batch_s for worker in self.present() if worker.batch_s > 0)
+
+
+def _state(row: dict[str, Any], seen_s: float) -> WorkerState:
+    report = {name: value for name, value in row.items() if name not in ("started", "seen")}
+    if row["paused"]:
+        report["paused_s"] += seen_s
+    return WorkerState(**report, seen_s=seen_s)

@@ -2,7 +2,7 @@
 
 import sys
 
-from covpool.service.worker.loop import main
+from covpool.service.worker.worker import main
 
 if __name__ == "__main__":
     main(sys.argv[1], supervised=True)

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 
 from covpool.service.errors import LeaseLostError
 from covpool.service.fitting.fits import keep_file
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class FitEngine:
-    """Runs one fit at a time.
+    """Runs one fit at a time, each in a new process.
 
     Args:
         worker: the name under which tasks are leased.
@@ -25,19 +25,18 @@ class FitEngine:
         database: of the queue.
     """
 
+    #: A fit runs no model.
+    tokens: Mapping[str, int] = {}
+
     def __init__(self, worker: str, settings: Settings, database: Database) -> None:
         self._worker, self._settings, self._database = worker, settings, database
         self._running: tuple[str, Child] | None = None
         self._dropped: set[str] = set()
         self._over = threading.Event()
 
-    def run(self, task: FitTask) -> bool:
-        """Run a fit and keep its file; False if it was dropped.
-
-        Raises:
-            Fault: the fit failed.
-            CatalogError: the end of the task could not be recorded.
-        """
+    def run(self, tasks: list[FitTask], share: float) -> Iterator[tuple[FitTask, bool]]:
+        """See `Engine.run`; fits are claimed one by one, and `share` does not concern them."""
+        (task,) = tasks
         child = Child("covpool.service.fitting.fit_program", settings=self._settings)
         self._running = task.id, child
         try:
@@ -48,15 +47,16 @@ class FitEngine:
         finally:
             self._running = None
             code = child.close()
-        if task.id in self._dropped:
-            return False
         match answer:
+            case _ if task.id in self._dropped:
+                yield task, False
             case "file", bytes() as file:
-                return self._end(task, file)
+                yield task, self._end(task, file)
             case "fault", Fault() as fault:
                 raise fault
-        # The fit is tried again unchanged, but as another attempt: it may have run for hours.
-        raise UnforeseenFault(str(DeathFault(code)))
+            case _:
+                # The fit is tried again unchanged, but as another attempt: it may have run for hours.
+                raise UnforeseenFault(str(DeathFault(code)))
 
     def drop(self, tasks: Collection[str]) -> None:
         """End the running fit if it is one of these tasks."""
@@ -71,6 +71,9 @@ class FitEngine:
         running = self._running
         if running is not None:
             running[1].kill()
+
+    def close(self) -> None:
+        """Nothing is left to be closed: the process of a fit ends with it."""
 
     def _end(self, task: FitTask, file: bytes) -> bool:
         try:

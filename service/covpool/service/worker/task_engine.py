@@ -7,8 +7,8 @@ from contextlib import closing
 from sqlalchemy.engine import Connection
 
 from covpool.service.errors import LeaseLostError
-from covpool.service.extraction.engine_process import Batch, Device, EngineProcess
-from covpool.service.extraction.settling import Row
+from covpool.service.extraction.engine_process import Device, EngineProcess
+from covpool.service.extraction.patience import Row
 from covpool.service.processes.faults import Fault, OutageFault, fault_of
 from covpool.service.queue import Task
 from covpool.service.queue.leases import finish_task
@@ -58,18 +58,12 @@ class TaskEngine:
         self._engine.start()
 
     def run(self, tasks: list[Task], share: float) -> Iterator[tuple[Task, bool]]:
-        """Run tasks that share recipe and layers; yields each when it is done (True) or was dropped (False).
-
-        Args:
-            tasks: at least one.
-            share: share of the memory that forwards usually take.
-
-        Raises:
-            Fault: the rest was not run.
-        """
+        """See `Engine.run`; the tasks share recipe and layers."""
         self._left, self._ended, self._dropped = dict(enumerate(tasks)), 0, set()
         try:
-            with closing(self._engine.run(self._batch(tasks, share))) as computed:
+            workloads = [task.workload for task in tasks]
+            model = self._served.model(workloads[0].recipes[0].model)
+            with closing(self._engine.run(model, workloads, share)) as computed:
                 for index, rows in computed:
                     task = self._left[index]
                     done = self._end(task, rows)
@@ -100,10 +94,6 @@ class TaskEngine:
     def close(self) -> None:
         """Let the process end, and wait for it."""
         self._engine.close()
-
-    def _batch(self, tasks: list[Task], share: float) -> Batch:
-        workloads = tuple(task.workload for task in tasks)
-        return Batch(self._served.model(workloads[0].recipes[0].model), workloads, share)
 
     def _end(self, task: Task, rows: list[Row]) -> bool:
         """Cache a task's moments and end it, in one transaction; False if it was dropped."""

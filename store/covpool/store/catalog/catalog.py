@@ -136,11 +136,10 @@ class Catalog:
             StoreError: a reservation was given up (`gc` retires reservations that it regards as abandoned).
         """
         with self.database.writing() as connection:
-            since = now(connection)
             # In one order everywhere: two writers must not wait for each other.
             ordered = sorted(written, key=lambda row: row.key.digest)
             for row in ordered:
-                lock_rows_of(connection, row.key.digest)
+                since = lock_rows_of(connection, row.key.digest)
             ready = ready_among(connection, [row.key.digest for row in ordered])
             flipped: list[Written] = []
             for row in ordered:
@@ -230,11 +229,17 @@ def ready_among(connection: Connection, keys: list[str]) -> set[str]:
     return ready
 
 
-def lock_rows_of(connection: Connection, key: str) -> None:
-    """Lock the rows of a key until the transaction ends, so that only one writer changes which is ready."""
+def lock_rows_of(connection: Connection, key: str) -> datetime:
+    """Lock the rows of a key until the transaction ends, so that only one writer changes which is ready.
+
+    Returns the time by the database's clock.
+    """
     # SQLite has a single writer.
     if connection.dialect.name != "sqlite":
-        connection.execute(_ROWS_OF_KEY, {"which": key})
+        locked = connection.execute(_ROWS_OF_KEY, {"which": key}).first()
+        if locked is not None:
+            return locked.time  # type: ignore[no-any-return]
+    return now(connection)
 
 
 def retire(connection: Connection, place: Place, state: str, since: datetime) -> bool:
@@ -311,7 +316,7 @@ _READY_AMONG = sa.select(_entries.c.key).where(
     _entries.c.key.in_(sa.bindparam("among", expanding=True)), _entries.c.state == READY
 )
 _ROWS_OF_KEY = (
-    sa.select(_entries.c.row)
+    sa.select(_entries.c.row, clock().label("time"))
     .where(_entries.c.key == sa.bindparam("which"))
     .order_by(_entries.c.row)
     .with_for_update()

@@ -32,7 +32,6 @@ from covpool.store.storage.whole_files import Durability
 _DAMAGED = ("malformed", "not a database")
 #: Class of the locks by which a database is recognised.
 _PROBE = 20_261
-_CLOCK = sa.select(sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()), sa.Float))
 
 
 @dataclass(frozen=True)
@@ -181,10 +180,27 @@ def _on_sqlite(*_: Any, **__: Any) -> str:
     return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
 
 
+class clock_seconds(FunctionElement[float]):
+    """The time by the database's clock, in seconds since 1970, as part of another statement."""
+
+    type = sa.Float()
+    inherit_cache = True
+
+
+@compiles(clock_seconds, "postgresql")
+def _seconds_on_postgres(*_: Any, **__: Any) -> str:
+    return "CAST(EXTRACT(epoch FROM clock_timestamp()) AS DOUBLE PRECISION)"
+
+
+@compiles(clock_seconds, "sqlite")
+def _seconds_on_sqlite(*_: Any, **__: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
 def seconds(connection: Connection) -> float:
     """The time by the database's clock, in seconds since 1970: hosts that share it may have other clocks."""
     if _is_postgres(connection):
-        return float(connection.execute(_CLOCK).scalar_one())
+        return float(connection.execute(sa.select(clock_seconds())).scalar_one())
     # SQLite has no clock of its own: it uses that of this host.
     return time.time()
 

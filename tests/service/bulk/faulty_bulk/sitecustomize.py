@@ -64,7 +64,7 @@ def _install() -> None:
 
 def _kill_while_telling() -> None:
     """Die once between two matrices of the same work."""
-    from covpool.service.processes.messages import Messages
+    from covpool.service.processes.child import Messages
 
     send, told = Messages.send, []
 

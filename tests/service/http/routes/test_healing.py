@@ -10,7 +10,7 @@ import pytest
 
 from covpool.clients import Client
 from covpool.service.queue import JobQueue, Request, TaskLeases
-from covpool.service.queue.losing import lose
+from covpool.service.queue.jobs import lose
 from covpool.store import Store
 from covpool.store.maintenance.healing import heal
 from covpool.store.maintenance.verify import check

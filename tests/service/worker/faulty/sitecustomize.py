@@ -61,5 +61,19 @@ def _install() -> None:
     extraction._extracted = harmed
 
 
+def _slow_fits() -> None:
+    from covpool.service.fitting import training_set
+
+    keys_of = training_set.keys_of
+
+    def slowly(*request):  # type: ignore[no-untyped-def]
+        time.sleep(SLOW_S)
+        return keys_of(*request)
+
+    training_set.keys_of = slowly
+
+
+if "covpool.service.fitting.fit_program" in sys.orig_argv:
+    _slow_fits()
 if "covpool.service.extraction.engine_program" in sys.orig_argv:
     _install()
