@@ -1,17 +1,40 @@
-"""Logs: a line or a JSON object per event on standard error, with the request's id and never a sequence."""
+"""Logs: a line or a JSON object per event on standard error, with the request's id and never a sequence.
+
+The id names a request in the answer, in problem documents and in every line of the log.
+"""
 
 import logging
 import re
+import uuid
+from contextvars import ContextVar
 
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
-from covpool.service.request_ids import RequestIds
 from covpool.service.settings import Settings
 
 _TEXT = "%(asctime)s %(levelname)s %(name)s [%(request_id)s]: %(message)s"
 #: So many letters of a sequence in a row are a sequence, whoever wrote them into a message.
 _BASES = re.compile(r"[ACGTUNacgtun]{30,}")
+
+#: Of the request being served; "-" outside of one.
+request_id: ContextVar[str] = ContextVar("request_id", default="-")
+
+_GIVEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def choose(given: str | None) -> str:
+    """The caller's id when it is harmless text, else a new one."""
+    return given if given is not None and _GIVEN.fullmatch(given) else uuid.uuid4().hex
+
+
+class RequestIds(logging.Filter):
+    """Gives log records the attribute `request_id`."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Add the id; every record passes."""
+        record.request_id = request_id.get()
+        return True
 
 
 class Lines(logging.StreamHandler):  # type: ignore[type-arg]

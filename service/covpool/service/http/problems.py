@@ -30,7 +30,7 @@ from covpool.service.errors import (
     QueueFullError,
     RequestError,
 )
-from covpool.service.request_ids import request_id
+from covpool.service.logs import request_id
 from covpool.service.schemas import PROBLEM, Problem
 from covpool.store.errors import (
     BottleneckError,

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from covpool.service.http import problems
 from covpool.service.http.metrics import Metrics
-from covpool.service.request_ids import choose, request_id
+from covpool.service.logs import choose, request_id
 
 log = logging.getLogger(__name__)
 
