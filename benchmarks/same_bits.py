@@ -74,7 +74,7 @@ def _ways(where: Path, genes: dict[str, str], model: str) -> Iterator[tuple[str,
         return store
 
     bulk = ["--genome", f"{where}/g.fa", "--annotation", f"{where}/g.gff3", "--assembly", "g"]
-    bulk += ["--regions", ",".join(CLASSES)]
+    bulk += ["--selections", ",".join(CLASSES)]
     yield "precompute", run("precompute", "precompute", *bulk)
     yield "precompute, 2 workers", run("dask", "precompute", *bulk, "--workers", "2")
     yield "extract", run("extract", "extract", f"{where}/genes.fa")
@@ -104,7 +104,7 @@ def _ways(where: Path, genes: dict[str, str], model: str) -> Iterator[tuple[str,
         str(store),
     )
     with _service(store, model, "2") as client:
-        client.wait(client.precompute("g", regions=list(CLASSES), model=_name(model)))
+        client.wait(client.precompute("g", selections=list(CLASSES), model=_name(model)))
     yield "queue, genome job", store
 
 

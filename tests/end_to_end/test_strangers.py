@@ -144,7 +144,7 @@ def test_an_assembly_registered_before_the_package_came_is_to_be_registered_anew
     place: Path, service: Running
 ) -> None:
     register = ["genome", "add", "t", "--fasta", "g.fa", "--annotation", "g.gff3", "--store", "s"]
-    asked = {"assembly": "t", "model": "my-table", "regions": ["first_exon", "intron"]}
+    asked = {"assembly": "t", "model": "my-table", "selections": ["first_exon", "intron"]}
     with pytest.MonkeyPatch.context() as patch, httpx.Client(base_url=service.url, timeout=60) as http:
         patch.setenv("PYTHONPATH", os.environ["PYTHONPATH"].partition(os.pathsep)[2])
         run(place, *register)
@@ -158,7 +158,7 @@ def test_an_assembly_registered_before_the_package_came_is_to_be_registered_anew
 
 def test_its_selection_is_computed_and_found(place: Path) -> None:
     options = ["--genome", "g.fa", "--annotation", "g.gff3", "--assembly", "t", "--model", "my-table"]
-    options += ["--store", "genes", "--regions"]
+    options += ["--store", "genes", "--selections"]
     run(place, "precompute", *options, "whole,first_exon")
     rows = [line.split("\t") for line in run(place, "store", "ls", "genes").splitlines()]
     assert {row[3]: row[6] for row in rows} == {"whole": "290", "first_exon": "100"}

@@ -223,6 +223,7 @@ class Client:
         self,
         assembly: str,
         *,
+        selections: list[str] | None = None,
         regions: list[str] | None = None,
         flank: int = 0,
         model: str | None = None,
@@ -238,7 +239,8 @@ class Client:
 
         Args:
             assembly: its name there.
-            regions: selections (classes of bases) to compute; "whole", the gene with its flanks, if omitted.
+            selections: classes of bases to compute; "whole", the gene with its flanks, if omitted.
+            regions: deprecated spelling of `selections`.
             flank: bases to read on each side of a gene.
             layers: computed in one forward; the model's default layer if omitted.
             model, strand, skip_tokens, species, beyond_context: as in `embed`.
@@ -246,9 +248,11 @@ class Client:
         Raises:
             ProblemError: the assembly, the model or a layer is unknown, or the request cannot be served.
         """
+        if regions is not None:
+            warnings.warn("regions= is deprecated: use selections=", DeprecationWarning, stacklevel=2)
         body = _given(
             assembly=assembly,
-            regions=regions,
+            selections=selections or regions,
             flank=flank or None,
             model=model,
             layers=layers,

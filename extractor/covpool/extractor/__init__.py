@@ -19,7 +19,7 @@ __getattr__, __dir__, __all__ = attach_stub(__name__, __file__)
 _MOVED = {
     f"{__name__}.{old}": f"{__name__}.{wing}.{old.rpartition('.')[2]}"
     for wing, modules in {
-        "extraction": ("accumulate", "regions"),
+        "extraction": ("accumulate",),
         "sequences": ("fasta", "genome"),
         "models": ("checkpoints",),
         "evaluation.inputs": tuple(
@@ -28,7 +28,7 @@ _MOVED = {
         ),
     }.items()
     for old in modules
-}
+} | {f"{__name__}.regions": f"{__name__}.extraction.selections"}
 
 
 class _Moved(MetaPathFinder, Loader):

@@ -56,7 +56,7 @@ class Case:
         """Of the command, with a store in the directory."""
         named = {"genome": "g.fa", "annotation": "g.gff3", "store": store}
         files = [text for name, file in named.items() for text in (f"--{name}", str(self.directory / file))]
-        return [*files, "--assembly", "tiny", "--regions", CLASSES, "--flank", str(FLANK), *more]
+        return [*files, "--assembly", "tiny", "--selections", CLASSES, "--flank", str(FLANK), *more]
 
     def run(self, store: str, *more: str) -> Result:
         """The command in this process (its workers are others)."""
@@ -217,10 +217,17 @@ def test_only_the_missing_layer_is_planned(case: Case, undisturbed: Store, tmp_p
     assert missing["matrices"] == len(undisturbed)
 
 
+def test_the_option_of_0_1_is_understood_and_called_deprecated(case: Case) -> None:
+    arguments = [x.replace("--selections", "--regions") for x in case.arguments("undisturbed", "--plan")]
+    result = CliRunner().invoke(precompute, arguments)
+    assert result.exit_code == 0
+    assert "Notice: --regions is deprecated: use --selections" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--regions", "whole,tea"], "'tea' is none of whole, gene"),
+        (["--selections", "whole,tea"], "'tea' is none of whole, gene"),
         (["--workers", "2", "--scheduler", "tcp://127.0.0.1:1"], "not both"),
         (["--flank", "-1"], "flank"),
     ],

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from covpool.clients import Client
-from covpool.extractor import Model, Options, Region, Sequence, describe, extract, load_adapter
+from covpool.extractor import Model, Options, Selection, Sequence, describe, extract, load_adapter
 from covpool.extractor.extraction.workload import Workload
 from covpool.extractor.sequences.sequences import reverse_complement
 from covpool.service.extraction.caching import cached_moments
@@ -41,7 +41,7 @@ class Genes:
     def bulk(self) -> list[str]:
         """Options of a bulk run."""
         files = ["--genome", str(self.directory / "g.fa"), "--annotation", str(self.directory / "g.gff3")]
-        classes = ["--regions", ",".join(CLASSES), "--flank", str(FLANK), "--assembly", "g"]
+        classes = ["--selections", ",".join(CLASSES), "--flank", str(FLANK), "--assembly", "g"]
         return [
             *files,
             *classes,
@@ -72,9 +72,9 @@ def genes(tmp_path_factory: pytest.TempPathFactory) -> Genes:
         read = stretch if strand == "+" else reverse_complement(stretch)
         first = FLANK if strand == "+" else FLANK + length - coding
         classes = (
-            Region.whole(len(read)),
-            Region("CDS", ((first, first + coding),)),
-            Region("upstream", ((0, FLANK),)),
+            Selection.whole(len(read)),
+            Selection("CDS", ((first, first + coding),)),
+            Selection("upstream", ((0, FLANK),)),
         )
         workloads[name] = Workload.of(Sequence(name, read), recipes, classes)
     (directory / "g.fa").write_text(f">c\n{contig}\n")
@@ -90,7 +90,7 @@ def library(genes: Genes, location: Path) -> None:
     adapter = load_adapter("ntv3-mini", device="cpu", dtype="float32")
     with Store.open(location) as store:
         for one in genes.workloads.values():
-            found = extract(adapter, one.text, LAYERS, strand="both", regions=one.regions)
+            found = extract(adapter, one.text, LAYERS, strand="both", selections=one.selections)
             rows = {key: found[layer][name] for (layer, name), key in one.keys(genes.model).items()}
             store.put_many((key, moments.astype(STORED_DTYPE)) for key, moments in rows.items())
 
@@ -131,7 +131,7 @@ def queue(genes: Genes, location: Path) -> None:
     ):
         for some in (bases[12:13], bases[1::5]):
             client.wait(client.submit(some, strand="both", layer="up.6"), timeout_s=100)
-        job = client.precompute("g", layers=LAYERS, regions=CLASSES, flank=FLANK, strand="both")  # type: ignore[arg-type]
+        job = client.precompute("g", layers=LAYERS, selections=CLASSES, flank=FLANK, strand="both")  # type: ignore[arg-type]
         client.wait(job, timeout_s=200)
 
 

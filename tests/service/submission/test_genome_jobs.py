@@ -81,7 +81,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 @pytest.fixture(scope="module")
 def body(files: Files, service: Running) -> dict[str, Any]:
     files.register(service.store)
-    return {"assembly": ASSEMBLY, "regions": CLASSES, "flank": FLANK, "layers": LAYERS}
+    return {"assembly": ASSEMBLY, "selections": CLASSES, "flank": FLANK, "layers": LAYERS}
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def bulk(files: Files) -> Iterator[Store]:
     """What `covpool precompute` makes of the same."""
     arguments = ["--genome", files.fasta, "--annotation", files.annotation, "--assembly", ASSEMBLY]
     arguments += [
-        "--regions",
+        "--selections",
         ",".join(CLASSES),
         "--flank",
         str(FLANK),
@@ -172,16 +172,28 @@ def test_the_same_body_is_the_same_job_and_computes_nothing(
 ) -> None:
     query = "SELECT key, created FROM entries WHERE state = 'ready' ORDER BY key"
     before, tasks = service.rows(query), service.rows("SELECT key, attempts FROM tasks ORDER BY key")
-    for same in (body, body | {"regions": CLASSES[::-1], "layers": LAYERS[::-1]}):
+    for same in (body, body | {"selections": CLASSES[::-1], "layers": LAYERS[::-1]}):
         again = http.post("/v1/genomes", json=same)
         assert (again.status_code, again.json()["id"]) == (200, done["id"])
     # What was cached is no job's work either, whatever is asked beside it.
-    less = http.post("/v1/genomes", json=body | {"regions": ["whole", "CDS"], "layers": ["up.6"]})
+    less = http.post("/v1/genomes", json=body | {"selections": ["whole", "CDS"], "layers": ["up.6"]})
     assert (less.status_code, less.json()["id"] == done["id"]) == (200, False)
     assert service.rows(query) == before
     assert [row for row in service.rows("SELECT key, attempts FROM tasks ORDER BY key") if row[1]] == [
         row for row in tasks if row[1]
     ]
+
+
+def test_the_field_of_0_1_is_understood_and_called_deprecated(
+    body: dict[str, Any], done: dict[str, Any], http: httpx.Client, client: Client
+) -> None:
+    old = http.post("/v1/genomes", json={**body, "selections": ["whole"], "regions": CLASSES})
+    assert old.json()["id"] == done["id"]
+    assert old.headers["deprecation"].startswith("@")
+    assert any("'regions' is deprecated" in notice for notice in old.json()["notices"])
+    with pytest.warns(DeprecationWarning, match="use selections="):
+        job = client.precompute(ASSEMBLY, regions=list(CLASSES), flank=FLANK, layers=list(LAYERS))
+    assert job.id == done["id"]
 
 
 def test_one_layer_of_whole_genes_shares_its_tasks_with_ordinary_jobs(
@@ -209,8 +221,8 @@ def api(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Test
         ({"assembly": "nowhere"}, 404, "no assembly is named 'nowhere'"),
         ({"model": "gpt"}, 404, "ntv3-mini"),
         ({"layers": ["up.6", "down.99"]}, 404, "no layer 'down.99'"),
-        ({"regions": ["whole", "tea"]}, 422, "regions: 'tea' is not one of whole, gene"),
-        ({"regions": []}, 422, "regions"),
+        ({"selections": ["whole", "tea"]}, 422, "selections: 'tea' is not one of whole, gene"),
+        ({"selections": []}, 422, "selections"),
         ({"layers": []}, 422, "layers"),
         ({"flank": -1}, 422, "flank"),
         ({"flank": 1201}, 422, "up to 1,200 bases"),
@@ -235,7 +247,7 @@ def test_an_index_of_an_assembly_without_a_name_is_refused(api: TestClient) -> N
 
 
 def test_a_gene_that_is_too_long_fails_alone_and_a_full_queue_takes_no_more(api: TestClient) -> None:
-    response = api.post("/v1/genomes", json={"assembly": ASSEMBLY, "regions": ["whole", "CDS"]})
+    response = api.post("/v1/genomes", json={"assembly": ASSEMBLY, "selections": ["whole", "CDS"]})
     assert response.status_code == 202
     states = {record["name"]: (record["state"], record["error"]) for record in response.json()["records"]}
     assert states["g4"] == (
@@ -255,10 +267,10 @@ def test_a_genome_registered_before_classes_were_kept_has_the_plain_ones(
     with Store.open(tmp_path) as store, store.database.writing() as connection:
         connection.execute(sa.text("UPDATE genome_genes SET classes = NULL"))
     with in_process(tmp_path) as api:
-        refused = api.post("/v1/genomes", json={"assembly": ASSEMBLY, "regions": ["CDS"]})
+        refused = api.post("/v1/genomes", json={"assembly": ASSEMBLY, "selections": ["CDS"]})
         assert (refused.status_code, "register it again" in refused.json()["detail"]) == (422, True)
-        plain = api.post("/v1/genomes", json={"assembly": ASSEMBLY, "regions": ["gene", "upstream"]})
+        plain = api.post("/v1/genomes", json={"assembly": ASSEMBLY, "selections": ["gene", "upstream"]})
         assert plain.status_code == 202
         files.register(tmp_path)
-        again = api.post("/v1/genomes", json={"assembly": ASSEMBLY, "regions": ["gene", "upstream"]})
+        again = api.post("/v1/genomes", json={"assembly": ASSEMBLY, "selections": ["gene", "upstream"]})
         assert again.json()["id"] == plain.json()["id"]

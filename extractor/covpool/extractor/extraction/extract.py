@@ -1,16 +1,18 @@
 """Extraction: sequences through an adapter into one accumulator per sequence, layer and selection."""
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as Ordered
 from dataclasses import replace
-from typing import overload
+from functools import wraps
+from typing import Any, TypeVar, overload
 
 from covpool.extractor.adapters.adapter import Adapter
 from covpool.extractor.adapters.batching import usable_bytes
 from covpool.extractor.adapters.device_errors import own_errors
 from covpool.extractor.errors import RegionError
 from covpool.extractor.extraction.packs import Shape, packs
-from covpool.extractor.extraction.regions import REVERSES, WHOLE, Region
+from covpool.extractor.extraction.selections import REVERSES, WHOLE, Selection
 from covpool.extractor.extraction.sums import Sums
 from covpool.extractor.extraction.threads import forward_threads
 from covpool.extractor.extraction.workload import Workload
@@ -21,11 +23,26 @@ from covpool.store.values.keys import Strand
 from covpool.store.values.moments import Moments
 from covpool.store.values.partial_sums import PartialSums
 
+R = TypeVar("R")
+
 Progress = Callable[[int], None]
 #: Partial sums by layer and selection.
 Partial = Mapping[tuple[str, str], PartialSums]
 #: Called after every block with a function that takes the sums of the parts that are whole.
 Keep = Callable[[Callable[[], Partial]], None]
+
+
+def _selections_of_0_1(call: Callable[..., R]) -> Callable[..., R]:
+    """The function, which also takes `regions=`, as 0.1 called `selections=`."""
+
+    @wraps(call)
+    def renamed(*arguments: Any, **named: Any) -> R:
+        if "regions" in named:
+            warnings.warn("regions= is deprecated: use selections=", DeprecationWarning, stacklevel=2)
+            named["selections"] = named.pop("regions")
+        return call(*arguments, **named)
+
+    return renamed
 
 
 @overload
@@ -38,7 +55,7 @@ def extract(
     skip_tokens: int = 0,
     condition: str = "",
     beyond_context: bool = False,
-    regions: None = None,
+    selections: None = None,
     progress: Progress | None = None,
 ) -> dict[str, Moments]: ...
 
@@ -53,11 +70,12 @@ def extract(
     skip_tokens: int = 0,
     condition: str = "",
     beyond_context: bool = False,
-    regions: Ordered[Region],
+    selections: Ordered[Selection],
     progress: Progress | None = None,
 ) -> dict[str, dict[str, Moments]]: ...
 
 
+@_selections_of_0_1
 def extract(
     adapter: Adapter,
     sequence: str | Sequence,
@@ -67,7 +85,7 @@ def extract(
     skip_tokens: int = 0,
     condition: str = "",
     beyond_context: bool = False,
-    regions: Ordered[Region] | None = None,
+    selections: Ordered[Selection] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Moments] | dict[str, dict[str, Moments]]:
     """Moments of each layer's activations over the whole sequence, or over each of its selections.
@@ -80,13 +98,13 @@ def extract(
         sequence: bases as text (normalised here), or a normalised `Sequence`.
         layers: names of taps; "final" is the last. All are taken in one pass.
         strand, skip_tokens, condition, beyond_context: see `Options`.
-        regions: selections of its bases, which may overlap; all are taken in the same pass.
-            `Region.whole(len(sequence))` is one too.
+        selections: selections of its bases, which may overlap; all are taken in the same pass.
+            `Selection.whole(len(sequence))` is one too.
         progress: called with the number of tokens done since the last call, over all layers and strands.
 
     Returns:
-        Moments by layer name as asked, float64; with `regions`, by layer and selection, without those that
-        no token of the layer belongs to (see `covpool.extractor.extraction.regions`).
+        Moments by layer name as asked, float64; with `selections`, by layer and selection, without those that
+        no token of the layer belongs to (see `covpool.extractor.extraction.selections`).
 
     Raises:
         SequenceError: the sequence is not DNA, too short for `skip_tokens`, or longer than the model is
@@ -102,9 +120,11 @@ def extract(
         strand=strand, skip_tokens=skip_tokens, condition=condition, beyond_context=beyond_context
     )
     recipes = [adapter.recipe(name, options) for name in layers]
-    (moments,) = extract_regions(adapter, [Workload.of(as_sequence(sequence), recipes, regions)], progress)
+    (moments,) = extract_selections(
+        adapter, [Workload.of(as_sequence(sequence), recipes, selections)], progress
+    )
     named = {name: moments[recipe.layer] for name, recipe in zip(layers, recipes, strict=True)}
-    return _whole(named) if regions is None else named
+    return _whole(named) if selections is None else named
 
 
 @overload
@@ -115,7 +135,7 @@ def extract_many(
     options: Options | None = None,
     progress: Progress | None = None,
     *,
-    regions: None = None,
+    selections: None = None,
 ) -> Iterator[tuple[int, dict[str, Moments]]]: ...
 
 
@@ -127,10 +147,11 @@ def extract_many(
     options: Options | None = None,
     progress: Progress | None = None,
     *,
-    regions: Ordered[Ordered[Region]],
+    selections: Ordered[Ordered[Selection]],
 ) -> Iterator[tuple[int, dict[str, dict[str, Moments]]]]: ...
 
 
+@_selections_of_0_1
 def extract_many(
     adapter: Adapter,
     sequences: Ordered[Sequence],
@@ -138,24 +159,23 @@ def extract_many(
     options: Options | None = None,
     progress: Progress | None = None,
     *,
-    regions: Ordered[Ordered[Region]] | None = None,
+    selections: Ordered[Ordered[Selection]] | None = None,
 ) -> Iterator[tuple[int, dict[str, Moments] | dict[str, dict[str, Moments]]]]:
     """Index and moments of many sequences, as they become ready; the longest come first.
 
     Short sequences share a forward (see `extraction.packs`). A sequence's moments are those of
-    `extract`, to the bit. `regions` are the selections of each sequence; other arguments, result and errors
-    as there.
+    `extract`, to the bit. `selections` are those of each sequence; the rest is as there.
     """
     recipes = [adapter.recipe(name, options) for name in layers]
     workloads = [
-        Workload.of(sequence, recipes, None if regions is None else regions[index])
+        Workload.of(sequence, recipes, None if selections is None else selections[index])
         for index, sequence in enumerate(sequences)
     ]
     for group in forward_groups(adapter, workloads):
-        results = extract_regions(adapter, [workloads[index] for index in group], progress)
+        results = extract_selections(adapter, [workloads[index] for index in group], progress)
         for index, moments in zip(group, results, strict=True):
             named = {name: moments[recipe.layer] for name, recipe in zip(layers, recipes, strict=True)}
-            yield index, named if regions is not None else _whole(named)
+            yield index, named if selections is not None else _whole(named)
 
 
 def forward_groups(adapter: Adapter, workloads: Ordered[Workload]) -> list[list[int]]:
@@ -166,7 +186,7 @@ def forward_groups(adapter: Adapter, workloads: Ordered[Workload]) -> list[list[
     """
     if not workloads:
         return []
-    classes = max(len(workload.regions) for workload in workloads)
+    classes = max(len(workload.selections) for workload in workloads)
     sums = classes * sum(adapter.model.layer(layer).width ** 2 for layer in workloads[0].layers)
     # A member holds its float64 sums and, at the end, its float64 result.
     most = max(1, usable_bytes(adapter.device) // max(1, 16 * sums))
@@ -181,7 +201,7 @@ def _whole(moments: Mapping[str, Mapping[str, Moments]]) -> dict[str, Moments]:
     return {layer: classes[WHOLE] for layer, classes in moments.items()}
 
 
-def extract_regions(
+def extract_selections(
     adapter: Adapter,
     workloads: Ordered[Workload],
     progress: Progress | None = None,
@@ -218,7 +238,7 @@ def _extracted(
     taps = [adapter.model.layer(layer) for layer in workloads[0].layers]
     members = [workload.sequence for workload in workloads]
     for workload, sequence in zip(workloads, members, strict=True):
-        _check(sequence, workload.regions)
+        _check(sequence, workload.selections)
         for tap in taps:
             adapter.model.check(len(sequence), sequence.name, tap, options)
     of_layer = _by_layer(kept)
@@ -227,7 +247,7 @@ def _extracted(
             tap.name: Sums(
                 sequence,
                 tap,
-                workload.regions,
+                workload.selections,
                 options,
                 device=adapter.device,
                 part=adapter.part,
@@ -283,12 +303,12 @@ def _run(
             layer_sums.end_strand()
 
 
-def _check(sequence: Sequence, regions: Ordered[Region]) -> None:
-    names = [region.name for region in regions]
+def _check(sequence: Sequence, selections: Ordered[Selection]) -> None:
+    names = [selection.name for selection in selections]
     if not names or len(set(names)) < len(names):
         raise RegionError(f"{sequence.name}: give at least one selection, and each once; got {names}")
-    for region in regions:
-        region.check(sequence)
+    for selection in selections:
+        selection.check(sequence)
 
 
 def _by_layer(kept: Partial) -> dict[str, dict[str, PartialSums]]:

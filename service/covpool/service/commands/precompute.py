@@ -45,13 +45,14 @@ from covpool.store.values.keys import Strand
 @click.option("--annotation", required=True, type=FILE, help="GFF3, GTF, BED or GenBank.")
 @click.option("--assembly", required=True, help="What the store calls the assembly.")
 @click.option(
-    "--regions",
+    "--selections",
     "classes",
     default="whole",
     show_default=True,
     metavar="CLASS,…",
     help=f"all, or of {', '.join(ALL_CLASSES)}.",
 )
+@click.option("--regions", hidden=True, help="Deprecated spelling of --selections.")
 @contig_options
 @strict_option
 @click.option("--flank", type=click.IntRange(0), default=0, show_default=True, help="Bases on either side.")
@@ -77,6 +78,7 @@ def precompute(
     annotation: Path,
     assembly: str,
     classes: str,
+    regions: str | None,
     contig_names: ContigNames,
     strict: bool,
     flank: int,
@@ -104,14 +106,17 @@ def precompute(
     same command goes on with what is missing. The exit code is 1 when a gene failed or the run was stopped.
 
     Example: covpool precompute --genome R64.fa --annotation R64.gff3 --assembly R64 --flank 500 \
---regions whole,gene,upstream --store yeast.covpool --workers 2
+--selections whole,gene,upstream --store yeast.covpool --workers 2
     """
     if workers is not None and scheduler is not None:
         raise click.UsageError("give --workers or --scheduler, not both")
+    if regions is not None:
+        click.echo("Notice: --regions is deprecated: use --selections", err=True)
+        classes = regions
     wanted = tuple(dict.fromkeys(name.strip() for name in classes.split(",")))
     wanted = ALL_CLASSES if wanted == ("all",) else wanted
     if unknown := [name for name in wanted if name not in ALL_CLASSES]:
-        raise click.UsageError(f"--regions: {', '.join(unknown)!r} is none of {', '.join(ALL_CLASSES)}")
+        raise click.UsageError(f"--selections: {', '.join(unknown)!r} is none of {', '.join(ALL_CLASSES)}")
     described = describe(model)
     if not described.trained:
         click.echo(f"Notice: {untrained_notice(described)}", err=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from covpool.extractor.extraction.regions import WHOLE
+from covpool.extractor.extraction.selections import WHOLE
 from covpool.extractor.fitting.targets import Targets
 from covpool.extractor.sequences.fasta import read_fasta
 from covpool.service.errors import RequestError

@@ -96,7 +96,7 @@ class GenomeRequest(ModelOptions):
                 {"assembly": "ASM584v2"},
                 {
                     "assembly": "R64",
-                    "regions": ["whole", "CDS", "upstream"],
+                    "selections": ["whole", "CDS", "upstream"],
                     "flank": 500,
                     "layers": ["up.5", "up.6"],
                 },
@@ -111,10 +111,16 @@ class GenomeRequest(ModelOptions):
         max_length=64,
         description="Layers of that model, all taken in one forward; its default one when omitted.",
     )
-    regions: list[str] = Field(
+    selections: list[str] = Field(
         ["whole"],
         min_length=1,
-        description="Selections (classes of bases) to compute; `whole` is the gene with its flanks.",
+        description="Classes of bases to compute; `whole` is the gene with its flanks.",
+    )
+    regions: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="Deprecated spelling of `selections`.",
+        json_schema_extra={"deprecated": True},
     )
     flank: int = Field(0, ge=0, description="Bases to read on either side, as far as the contig goes.")
 

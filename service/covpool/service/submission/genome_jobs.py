@@ -38,15 +38,16 @@ def plan_genome(
     named = {model.layer(name).name for name in request.layers or (None,)}
     options = options_of(request)
     model.check_condition(options.condition)
-    if unknown := [name for name in request.regions if name not in ALL_CLASSES]:
-        raise RequestError(f"regions: {unknown[0]!r} is not one of {', '.join(ALL_CLASSES)}")
+    wanted = request.selections if request.regions is None else request.regions
+    if unknown := [name for name in wanted if name not in ALL_CLASSES]:
+        raise RequestError(f"selections: {unknown[0]!r} is not one of {', '.join(ALL_CLASSES)}")
     if request.flank > settings.max_sequence:
         raise RequestError(
             f"flank: this service takes sequences of up to {settings.max_sequence:,} bases; ask for fewer"
         )
     return make_plan(
         store,
-        _loci(genomes, assembly, flank=request.flank, asked=frozenset(request.regions)),
+        _loci(genomes, assembly, flank=request.flank, asked=frozenset(wanted)),
         genomes.file(assembly),
         assembly=assembly.name,
         model=model,
@@ -70,8 +71,8 @@ def prepare_genome(plan: Plan) -> Submission:
     records: dict[str, Request | RejectedRecord] = {}
     for item in plan.items:
         named = {name for _, name in item.workload.keys(plan.model)}
-        regions = tuple(region for region in item.workload.regions if region.name in named)
-        wanted = Request.of(replace(item.workload, regions=regions), plan.model)
+        selections = tuple(selection for selection in item.workload.selections if selection.name in named)
+        wanted = Request.of(replace(item.workload, selections=selections), plan.model)
         for locus in item.loci:
             gene = locus.gene.id
             if wanted.keys:

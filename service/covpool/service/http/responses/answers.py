@@ -15,7 +15,8 @@ P = TypeVar("P", schemas.BottleneckPage, schemas.GenomePage, schemas.ModelPage)
 After = Annotated[str | None, Query(max_length=256, description="`next` of the page before")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="entries of a page")]
 
-#: When `bottleneck` became another spelling of `pooling`, as RFC 9745 writes it: 27 November 2026.
+#: When `bottleneck` became another spelling of `pooling`, and `regions` of `selections`, as RFC 9745
+#: writes it: 27 November 2026.
 _SINCE = "@1795737600"
 
 
@@ -53,13 +54,15 @@ def page_after(kind: type[P], bodies: Sequence[Any], after: str | None, limit: i
     return kind(data=list(bodies[start:end]), next=names[end - 1] if end < len(names) else None)
 
 
-def deprecations(request: schemas.JobRequest) -> Iterator[str]:
+def deprecations(request: schemas.ModelOptions) -> Iterator[str]:
     """A notice for each deprecated field of a request."""
-    if request.bottleneck is not None:
+    if getattr(request, "bottleneck", None) is not None:
         yield "'bottleneck' is deprecated: give the name as 'pooling'"
+    if getattr(request, "regions", None) is not None:
+        yield "'regions' is deprecated: give the classes of bases as 'selections'"
 
 
-def deprecated(request: schemas.JobRequest, response: Response) -> Response:
+def deprecated(request: schemas.ModelOptions, response: Response) -> Response:
     """The response, with the header `Deprecation` if the request has a deprecated field."""
     if any(deprecations(request)):
         response.headers["Deprecation"] = _SINCE

@@ -14,7 +14,7 @@ from covpool.service.database.tokens import allow
 from covpool.service.http.context import Context, Service
 from covpool.service.http.openapi import body_of, refusals
 from covpool.service.http.reading import read_json
-from covpool.service.http.responses.answers import After, Limit, page_after
+from covpool.service.http.responses.answers import After, Limit, deprecated, deprecations, page_after
 from covpool.service.http.responses.waiting import Preferred, wait_for
 from covpool.service.http.routes.jobs import enqueue, job_response, require_room
 from covpool.service.submission.genome_jobs import plan_genome, prepare_genome
@@ -30,7 +30,7 @@ router = APIRouter(prefix="/v1/genomes", tags=["genomes"])
         202: {"model": schemas.Job, "description": "Accepted; follow Location"},
         **refusals(400, 404, 415),
     },
-    openapi_extra=body_of(schemas.GenomeRequest, regions=ALL_CLASSES),
+    openapi_extra=body_of(schemas.GenomeRequest, selections=ALL_CLASSES),
     dependencies=[allow("submit")],
 )
 async def precompute(request: Request, context: Service, prefer: Preferred) -> Response:
@@ -43,7 +43,8 @@ async def precompute(request: Request, context: Service, prefer: Preferred) -> R
     body = await read_json(request, schemas.GenomeRequest)
     job = await run_in_threadpool(_submit, body, context)
     current = await wait_for(context, job, prefer.seconds(default=0))
-    return prefer.applied(await run_in_threadpool(job_response, current, context))
+    answer = await run_in_threadpool(job_response, current, context, deprecations(body))
+    return prefer.applied(deprecated(body, answer))
 
 
 @router.get("", summary="Registered assemblies", responses=refusals(404), dependencies=[allow("read")])
