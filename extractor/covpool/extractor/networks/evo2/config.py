@@ -58,7 +58,7 @@ class Evo2Config:
 
     Attributes:
         rotary_emb_scaling_factor: divisor of positions; 1 without interpolation.
-        float8_projections: the Hyena input projections must run in FP8 (1b, 20b and 40b).
+        float8_projections: the Hyena input projections need FP8 (1b, 20b and 40b): described, but not run.
     """
 
     hidden_size: int

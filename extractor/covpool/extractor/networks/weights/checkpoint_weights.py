@@ -5,8 +5,6 @@ import pickle
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,7 @@ def read_weights(paths: Sequence[Path], digests: Sequence[str]) -> dict[str, Any
 
     Args:
         paths: one safetensors file, one `.pt` file of `torch.save`, or its parts in order. A `.pt` is read
-            without running code in it: only tensors and byte buffers (for FP8 metadata) are accepted.
+            without running code in it: only tensors and byte buffers (metadata of Evo 2) are accepted.
         digests: expected SHA-256 of each file.
 
     Raises:
@@ -45,7 +43,7 @@ def read_weights(paths: Sequence[Path], digests: Sequence[str]) -> dict[str, Any
             if not zipfile.is_zipfile(joined):
                 raise ValueError("it is not an archive written by torch.save")
             joined.seek(0)
-            with torch.serialization.safe_globals([io.BytesIO, bytes, *_float8_recipes()]):
+            with torch.serialization.safe_globals([io.BytesIO, bytes]):
                 content = torch.load(joined, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
@@ -61,14 +59,6 @@ def read_weights(paths: Sequence[Path], digests: Sequence[str]) -> dict[str, Any
     if not isinstance(content, dict):
         raise CheckpointError(f"{paths[0]}: expected a dictionary of tensors, found {type(content).__name__}")
     return content
-
-
-def _float8_recipes() -> list[type]:
-    """Classes of Transformer Engine that FP8 checkpoints may name; none if it is not installed."""
-    if find_spec("transformer_engine") is None:
-        return []
-    recipes = import_module("transformer_engine.common.recipe")
-    return [kind for kind in vars(recipes).values() if isinstance(kind, type)]
 
 
 def fill(
