@@ -1,11 +1,11 @@
-"""Batching: how many bases one forward may hold, and which sequences share one of which nothing is cached.
+"""Batching: how many bases one forward may hold.
 
 How a float32 forward rounds depends on the size of its pieces, so that follows from the kind of machine, and
 not from what else runs there: from the memory that a device has, not from what of it is free. Only after
 memory ran out are smaller pieces tried (`memory_share`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -56,21 +56,3 @@ def token_budget(device: torch.device, bytes_per_base: int, most: Mapping[str, i
     allowed = min(fitting, _share.get() * most.get(device.type, most["cpu"]))
     # Machines of one kind differ by some megabytes.
     return 1 << max(0, int(allowed).bit_length() - 1)
-
-
-def batches(lengths: Sequence[int], budget: int, most: int) -> list[list[int]]:
-    """Indices in groups of at most `most` that hold, padded to the longest, at most `budget` bases.
-
-    Neighbours in length share a group, so that little is padding; the longest come first. A sequence longer
-    than the budget is alone.
-    """
-    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
-    groups: list[list[int]] = []
-    for index in order:
-        # The first member is the longest: every other is padded to it.
-        size = len(groups[-1]) + 1 if groups else 0
-        if groups and size <= most and lengths[groups[-1][0]] * size <= budget:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-    return groups

@@ -29,6 +29,14 @@ F = TypeVar("F", bound=Callable[..., object])
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
+def _refuse_tokens(_context: click.Context, _option: click.Parameter, used: bool) -> None:
+    if used:
+        raise click.UsageError(
+            "--tokens was removed in 0.2, with the maximum and light attention; leave it out. What they "
+            "reached is in docs/results.md"
+        )
+
+
 def _common(command: F) -> F:
     """The options of both kinds of targets."""
     options = (
@@ -49,8 +57,7 @@ def _common(command: F) -> F:
         click.option("--device", help="Torch device; CUDA where there is one."),
         click.option("--pooling", "poolings", multiple=True,
                      help=f"Instead of {', '.join(POOLINGS)}; repeat for several."),
-        click.option("--tokens", is_flag=True,
-                     help="Compare maximum and light attention too, which need another run of the network."),
+        click.option("--tokens", is_flag=True, hidden=True, expose_value=False, callback=_refuse_tokens),
         click.option("--controls/--no-controls", default=True, show_default=True,
                      help="Compare one-hot windows and a random convolution too."),
         click.option("--untrained/--no-untrained", default=True, show_default=True,
@@ -160,7 +167,6 @@ def _run(genes: list[CodingGene], targets: Targets, common: dict[str, Any]) -> N
         dtype=common["dtype"],
         device=common["device"],
         poolings=common["poolings"] or POOLINGS,
-        tokens=common["tokens"],
         controls=common["controls"],
         untrained=common["untrained"],
         split=common["split"],
