@@ -15,7 +15,7 @@ from covpool.extractor.adapters.device_errors import is_out_of_memory
 from covpool.extractor.errors import CapacityError, CheckpointError
 from covpool.extractor.models.models import Model
 from covpool.extractor.networks.evo2.config import Evo2Config
-from covpool.extractor.networks.evo2.network import Evo2
+from covpool.extractor.networks.evo2.network import Evo2, load
 from covpool.extractor.networks.evo2.plan import (
     SHARE,
     Order,
@@ -27,7 +27,6 @@ from covpool.extractor.networks.evo2.plan import (
     schedules,
 )
 from covpool.extractor.networks.evo2.schedules import Stage, run
-from covpool.extractor.networks.evo2.weights import load
 from covpool.extractor.networks.weights.checkpoint_weights import read_weights
 from covpool.extractor.sequences.sequences import Sequence, as_sequence
 

@@ -5,7 +5,7 @@ Source: the yml files that Arc Institute's `evo2` package ships (StripedHyena 2;
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from covpool.extractor.errors import CheckpointError
 
@@ -80,6 +80,13 @@ class Evo2Config:
     eps: float = 1e-6
     rotary_emb_scaling_factor: float = 1.0
     float8_projections: bool = False
+
+    #: Evo 2 has no species condition.
+    conditions: ClassVar[tuple[str, ...]] = ()
+    #: Version of covpool's results for these checkpoints; part of the recipe.
+    adapter_version: ClassVar[int] = 1
+    #: The last activations before the logits.
+    final_layer: ClassVar[str] = "norm"
 
     @classmethod
     def from_mapping(cls, config: Mapping[str, Any], where: str = "config") -> Self:
@@ -160,16 +167,6 @@ class Evo2Config:
         return min(self.max_seqlen, int(TRAINED_TOKENS * self.rotary_emb_scaling_factor))
 
     @property
-    def conditions(self) -> tuple[str, ...]:
-        """Empty: Evo 2 has no species condition."""
-        return ()
-
-    @property
-    def adapter_version(self) -> int:
-        """Version of covpool's results for this checkpoint; part of the recipe."""
-        return 1
-
-    @property
     def numerics(self) -> str:
         """Numerical details in addition to the compute dtype; part of the recipe."""
         return "float8 projections" if self.float8_projections else ""
@@ -206,11 +203,6 @@ class Evo2Config:
     def default_layer(self) -> str:
         """The residual stream at the block of published work, or at the same relative depth."""
         return f"blocks.{_RECOMMENDED.get(self.num_layers, 13 * self.num_layers // 16)}"
-
-    @property
-    def final_layer(self) -> str:
-        """The last activations before the logits."""
-        return "norm"
 
     @property
     def parameter_count(self) -> int:

@@ -215,8 +215,3 @@ class LongHyena(HyenaFilter):
         """exp(log_pole step n) for n = 0 … count - 1: (d, 16, count)."""
         poles = self.log_poles
         return torch.exp(poles * torch.arange(0, count * step, step, device=poles.device, dtype=poles.dtype))
-
-
-def gelu(x: Tensor) -> Tensor:
-    """Exact GELU, used only in Evo 2's first block."""
-    return F.gelu(x)

@@ -3,8 +3,10 @@
 import io
 import pickle
 import zipfile
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,7 @@ from torch import Tensor, nn
 
 from covpool.extractor.errors import CheckpointError
 from covpool.extractor.files.unreadable import unreadable
-from covpool.extractor.files.verified_files import VerifiedFile
-from covpool.extractor.networks.weights.joined_files import JoinedFiles
+from covpool.extractor.files.verified_files import SeekableFile, VerifiedFile
 from covpool.extractor.networks.weights.safetensors_files import read_safetensors
 
 _SHOWN = 6
@@ -59,6 +60,32 @@ def read_weights(paths: Sequence[Path], digests: Sequence[str]) -> dict[str, Any
     if not isinstance(content, dict):
         raise CheckpointError(f"{paths[0]}: expected a dictionary of tensors, found {type(content).__name__}")
     return content
+
+
+class JoinedFiles(SeekableFile):
+    """Files read as one, one after another; closed together."""
+
+    def __init__(self, files: Sequence[VerifiedFile]) -> None:
+        self._files = files
+        self._starts = [0, *accumulate(file.size for file in files)]
+        self.size = self._starts[-1]
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer from the current position on, across file boundaries."""
+        view, filled = memoryview(buffer).cast("B"), 0
+        while filled < len(view) and self._at < self.size:
+            index = bisect_right(self._starts, self._at) - 1
+            self._files[index].seek(self._at - self._starts[index])
+            taken = self._files[index].readinto(view[filled:])
+            filled += taken
+            self._at += taken
+        return filled
+
+    def close(self) -> None:
+        """Close every file."""
+        for file in self._files:
+            file.close()
+        super().close()
 
 
 def fill(
