@@ -27,9 +27,9 @@ import torch
 
 from covpool.extractor import Genome, load_adapter
 from covpool.extractor.annotation.annotation import read_annotation
-from covpool.extractor.extraction.extract import extract_regions
+from covpool.extractor.extraction.extract import extract_workloads
 from covpool.extractor.extraction.packs import Shape, packs
-from covpool.extractor.extraction.regions import Region
+from covpool.extractor.extraction.selections import Selection
 from covpool.extractor.extraction.workload import Workload
 from covpool.extractor.models.models import Model, describe
 from covpool.extractor.models.options import Options
@@ -82,7 +82,7 @@ def works_of(lengths: list[int], model: Model) -> list[Work]:
 
 def nothing(index: int) -> Workload:
     """A workload that nobody computes."""
-    return Workload(str(index), "", 1, "A", (Region.whole(1),), ())
+    return Workload(str(index), "", 1, "A", (Selection.whole(1),), ())
 
 
 def schedules(label: str, lengths: list[int], model: Model) -> None:
@@ -178,7 +178,7 @@ def _bare(works: list[Work], model: str) -> float:
     adapter = load_adapter(model, device="cpu")
     begun = time.perf_counter()
     for work in works:
-        extract_regions(adapter, list(work.workloads.values()))
+        extract_workloads(adapter, list(work.workloads.values()))
     return time.perf_counter() - begun
 
 

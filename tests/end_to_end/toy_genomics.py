@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from covpool.extractor.annotation.selections import Parts, Selection
+from covpool.extractor.annotation.selections import Parts, SelectionRule
 from covpool.extractor.annotation.spans import Spans
 from covpool.extractor.models.families import Family, Report
 from covpool.store.codecs.chunk import Encoded, Plain
@@ -121,7 +121,7 @@ def _first_exons(parts: Parts) -> Spans:
     return tuple(sorted({one.exons[first] for one in parts.transcripts if one.exons}))
 
 
-FIRST_EXON = Selection(_first_exons)
+FIRST_EXON = SelectionRule(_first_exons)
 
 # A codec: the numbers as they are.
 

@@ -8,7 +8,7 @@ import pytest
 from covpool.extractor import (
     ConditionError,
     Options,
-    Region,
+    Selection,
     SequenceError,
     describe,
     extract,
@@ -51,11 +51,13 @@ def test_classes_of_many_sequences_equal_one_by_one(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     sequences = [normalise("".join(rng.choice(list("ACGT"), 60 * n)), f"s{n}") for n in range(1, 6)]
     # Each with classes of its own; one of them with another number of them.
-    regions = [[Region("CDS", ((n, 20 * n),)), Region.whole(60 * n)][: 1 + n % 2] for n in range(1, 6)]
+    selections = [
+        [Selection("CDS", ((n, 20 * n),)), Selection.whole(60 * n)][: 1 + n % 2] for n in range(1, 6)
+    ]
     layers = ["down.3", "up.6"]
-    together = dict(extract_many(adapter, sequences, layers, regions=regions))
+    together = dict(extract_many(adapter, sequences, layers, selections=selections))
     for index, found in together.items():
-        expected = extract(adapter, sequences[index], layers, regions=regions[index])
+        expected = extract(adapter, sequences[index], layers, selections=selections[index])
         assert {layer: set(classes) for layer, classes in found.items()} == {
             layer: set(classes) for layer, classes in expected.items()
         }

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from covpool.extractor import (
     Gene,
     Genome,
-    Region,
     RegionError,
+    Selection,
     Transcript,
     gene_region,
     read_annotation,
@@ -146,7 +146,7 @@ def test_a_partition_holds_every_base_once(
     assert set(covered) == {1}
     assert list(region.classes) == [name for name in selections() if name in region.classes]
     for name, intervals in region.classes.items():
-        assert Region(name, intervals).intervals == intervals
+        assert Selection(name, intervals).intervals == intervals
 
 
 def test_coding_bases_of_a_real_gene_are_its_reading_frame(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 from covpool.extractor import Options, load_adapter, normalise
 from covpool.extractor.adapters.adapter import PART_BASES
 from covpool.extractor.adapters.ntv3 import NTv3Adapter
-from covpool.extractor.extraction.extract import Partial, extract_regions
-from covpool.extractor.extraction.regions import Region
+from covpool.extractor.extraction.extract import Partial, extract_workloads
+from covpool.extractor.extraction.selections import Selection
 from covpool.extractor.extraction.workload import Workload
 from covpool.extractor.models.models import describe
 from covpool.store.values.moments import Moments
@@ -20,13 +20,13 @@ from tests.extractor.golden import checkpoint
 PART = 1024
 LENGTH = 3000
 SEQUENCE = normalise("".join(np.random.default_rng(3).choice(list("ACGTN"), LENGTH)))
-REGIONS = (
-    Region.whole(LENGTH),
-    Region("upstream", ((0, 400),)),
+SELECTIONS = (
+    Selection.whole(LENGTH),
+    Selection("upstream", ((0, 400),)),
     # From one part into the next, and to the end.
-    Region("CDS", ((400, 777), (1000, 1100), (2600, LENGTH))),
+    Selection("CDS", ((400, 777), (1000, 1100), (2600, LENGTH))),
     # In the last part alone.
-    Region("intron", ((2300, 2500),)),
+    Selection("intron", ((2300, 2500),)),
 )
 LAYERS = ["stem", "down.3", "transformer.1", "up.0", "up.6"]
 
@@ -53,7 +53,7 @@ def run(
     **more: Any,
 ) -> dict[str, dict[str, Moments]]:
     recipes = [adapter.recipe(layer, options) for layer in LAYERS]
-    (found,) = extract_regions(adapter, [Workload.of(SEQUENCE, recipes, REGIONS)], progress, **more)
+    (found,) = extract_workloads(adapter, [Workload.of(SEQUENCE, recipes, SELECTIONS)], progress, **more)
     return found
 
 

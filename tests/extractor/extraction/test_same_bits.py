@@ -9,7 +9,7 @@ import psutil
 import pytest
 import torch
 
-from covpool.extractor import Options, Region, Sequence, extract, extract_many, load_adapter
+from covpool.extractor import Options, Selection, Sequence, extract, extract_many, load_adapter
 from covpool.extractor.adapters.adapter import Adapter
 from covpool.extractor.adapters.batching import memory_share
 from covpool.extractor.extraction.threads import compute_threads
@@ -70,8 +70,8 @@ def test_other_layers_and_classes_in_the_same_forward_change_no_bit(
 ) -> None:
     layer, first = adapter.model.default_layer, adapter.layers[0].name
     for one, expected in zip(sequences, alone, strict=True):
-        classes = [Region("part", ((0, 1 + len(one) // 3),)), Region.whole(len(one))]
-        found = extract(adapter, one, [first, layer], strand="-", regions=classes)
+        classes = [Selection("part", ((0, 1 + len(one) // 3),)), Selection.whole(len(one))]
+        found = extract(adapter, one, [first, layer], strand="-", selections=classes)
         assert bits(found[layer]["whole"]) == expected
 
 

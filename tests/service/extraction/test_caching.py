@@ -59,7 +59,7 @@ def test_a_workload_at_fault_is_named_and_the_others_are_cached(
     ]
     # Its bases are others by the time they are read.
     bad = Workload(
-        "bad", "0" * 64, 100, lambda: "ACGT" * 25 + "E", workloads[0].regions, workloads[0].recipes
+        "bad", "0" * 64, 100, lambda: "ACGT" * 25 + "E", workloads[0].selections, workloads[0].recipes
     )
     with Store.open(tmp_path / "store") as store:
         given = [*workloads[:9], bad, *workloads[9:]]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from covpool.clients import Client
-from covpool.extractor import Model, Options, Region, Sequence, describe, extract, load_adapter
+from covpool.extractor import Model, Options, Selection, Sequence, describe, extract, load_adapter
 from covpool.extractor.extraction.workload import Workload
 from covpool.extractor.sequences.sequences import reverse_complement
 from covpool.service.extraction.caching import cached_moments
@@ -72,9 +72,9 @@ def genes(tmp_path_factory: pytest.TempPathFactory) -> Genes:
         read = stretch if strand == "+" else reverse_complement(stretch)
         first = FLANK if strand == "+" else FLANK + length - coding
         classes = (
-            Region.whole(len(read)),
-            Region("CDS", ((first, first + coding),)),
-            Region("upstream", ((0, FLANK),)),
+            Selection.whole(len(read)),
+            Selection("CDS", ((first, first + coding),)),
+            Selection("upstream", ((0, FLANK),)),
         )
         workloads[name] = Workload.of(Sequence(name, read), recipes, classes)
     (directory / "g.fa").write_text(f">c\n{contig}\n")
@@ -90,7 +90,7 @@ def library(genes: Genes, location: Path) -> None:
     adapter = load_adapter("ntv3-mini", device="cpu", dtype="float32")
     with Store.open(location) as store:
         for one in genes.workloads.values():
-            found = extract(adapter, one.text, LAYERS, strand="both", regions=one.regions)
+            found = extract(adapter, one.text, LAYERS, strand="both", selections=one.selections)
             rows = {key: found[layer][name] for (layer, name), key in one.keys(genes.model).items()}
             store.put_many((key, moments.astype(STORED_DTYPE)) for key, moments in rows.items())
 

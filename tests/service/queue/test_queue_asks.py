@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from covpool.extractor import Region
+from covpool.extractor import Selection
 from covpool.extractor.extraction.workload import Workload
 from covpool.service.queue import JobQueue, Request, TaskLeases, Workers, WorkerState, submitting
 from covpool.service.queue.leases import finish_task
@@ -40,19 +40,19 @@ def keys(bases: str, layers: tuple[str, ...] = LAYERS) -> list[MomentsKey]:
     """Of whole and first half, at each layer."""
     digest, size = sequence_digest(bases), len(bases)
     return [
-        region.key_of(digest, size, replace(RECIPE, layer=layer))
-        for region in regions(bases)
+        selection.key_of(digest, size, replace(RECIPE, layer=layer))
+        for selection in selections(bases)
         for layer in layers
     ]
 
 
-def regions(bases: str) -> tuple[Region, ...]:
-    return Region.whole(len(bases)), Region("gene", ((0, len(bases) // 2),))
+def selections(bases: str) -> tuple[Selection, ...]:
+    return Selection.whole(len(bases)), Selection("gene", ((0, len(bases) // 2),))
 
 
 def asking(bases: str, layers: tuple[str, ...] = LAYERS, read: Callable[[], str] | None = None) -> Request:
     recipes = tuple(replace(RECIPE, layer=layer) for layer in layers)
-    wanted = regions(bases)
+    wanted = selections(bases)
     workload = Workload(f"gene {bases}", sequence_digest(bases), len(bases), read or bases, wanted, recipes)
     return Request(workload, tuple(key.digest for key in keys(bases, layers)), len(layers) * len(bases))
 
@@ -86,7 +86,7 @@ def test_a_task_is_claimed_as_it_was_asked_for_and_shown_by_its_first_result(
     assert queue.submit(RECIPE, [asking("ACGT")]) == job
     (task,) = claim_tasks(leases, "w")
     assert (task.id, task.workload.text, task.workload.layers) == (asking("ACGT").task, "ACGT", LAYERS)
-    assert (task.workload.regions, task.cost) == (regions("ACGT"), 8)
+    assert (task.workload.selections, task.cost) == (selections("ACGT"), 8)
     (record,) = queue.job(job).records
     assert (record.task, record.key, record.state) == (task.id, keys("ACGT")[0].digest, "running")
 

@@ -71,7 +71,7 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class Selection:
+class SelectionRule:
     """A kind of bases.
 
     Attributes:
@@ -86,29 +86,29 @@ class Selection:
 
 
 #: All except `gene` and `exon` do not overlap and together are the whole sequence.
-GENE = Selection(lambda parts: parts.body, place=0)
-EXON = Selection(lambda parts: parts.exon, place=1)
-UPSTREAM = Selection(flank="upstream", place=2)
-FIVE_PRIME_UTR = Selection(lambda parts: parts.five_prime, place=3)
-CDS = Selection(lambda parts: parts.cds, place=4)
-THREE_PRIME_UTR = Selection(lambda parts: parts.three_prime, place=5)
+GENE = SelectionRule(lambda parts: parts.body, place=0)
+EXON = SelectionRule(lambda parts: parts.exon, place=1)
+UPSTREAM = SelectionRule(flank="upstream", place=2)
+FIVE_PRIME_UTR = SelectionRule(lambda parts: parts.five_prime, place=3)
+CDS = SelectionRule(lambda parts: parts.cds, place=4)
+THREE_PRIME_UTR = SelectionRule(lambda parts: parts.three_prime, place=5)
 #: Exons of noncoding transcripts, and other exon bases that are neither CDS nor UTR.
-NONCODING_EXON = Selection(
+NONCODING_EXON = SelectionRule(
     lambda parts: without(parts.exon, joined((*parts.cds, *parts.five_prime, *parts.three_prime))),
     place=6,
 )
-INTRON = Selection(lambda parts: without(parts.reach, parts.exon), place=7)
+INTRON = SelectionRule(lambda parts: without(parts.reach, parts.exon), place=7)
 #: Bases outside of the transcripts; for a gene without parts, all bases.
-UNSPLICED = Selection(lambda parts: without(parts.body, joined((*parts.reach, *parts.exon))), place=8)
-DOWNSTREAM = Selection(flank="downstream", place=9)
+UNSPLICED = SelectionRule(lambda parts: without(parts.body, joined((*parts.reach, *parts.exon))), place=8)
+DOWNSTREAM = SelectionRule(flank="downstream", place=9)
 
 #: Names with another meaning in stored selections.
 _RESERVED = {"whole", "digest"}
-_OFFERED: Registry[Selection] = Registry("covpool.selections", Selection, RegionError)
+_OFFERED: Registry[SelectionRule] = Registry("covpool.selections", SelectionRule, RegionError)
 
 
 @cache
-def selections() -> Mapping[str, Selection]:
+def selections() -> Mapping[str, SelectionRule]:
     """All selections except the whole, by name, in the order of their places."""
     if reserved := _RESERVED & _OFFERED.keys():
         raise RegionError(f"selection {min(reserved)!r}: the name is reserved; rename it in its package")

@@ -1,16 +1,18 @@
 """Extraction: sequences through an adapter into one accumulator per sequence, layer and selection."""
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as Ordered
 from dataclasses import replace
-from typing import overload
+from functools import wraps
+from typing import ParamSpec, TypeVar, overload
 
 from covpool.extractor.adapters.adapter import Adapter
 from covpool.extractor.adapters.batching import usable_bytes
 from covpool.extractor.adapters.device_errors import own_errors
 from covpool.extractor.errors import RegionError
 from covpool.extractor.extraction.packs import Shape, packs
-from covpool.extractor.extraction.regions import REVERSES, WHOLE, Region
+from covpool.extractor.extraction.selections import REVERSES, WHOLE, Selection
 from covpool.extractor.extraction.sums import Sums
 from covpool.extractor.extraction.threads import forward_threads
 from covpool.extractor.extraction.workload import Workload
@@ -27,6 +29,22 @@ Partial = Mapping[tuple[str, str], PartialSums]
 #: Called after every block with a function that takes the sums of the parts that are whole.
 Keep = Callable[[Callable[[], Partial]], None]
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _takes_regions(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, which also understands `regions`, the name of `selections` in 0.1."""
+
+    @wraps(function)
+    def renamed(*args: P.args, **keywords: P.kwargs) -> R:
+        if "regions" in keywords:
+            warnings.warn("regions= is deprecated: use selections=", DeprecationWarning, stacklevel=2)
+            keywords["selections"] = keywords.pop("regions")
+        return function(*args, **keywords)
+
+    return renamed
+
 
 @overload
 def extract(
@@ -38,7 +56,7 @@ def extract(
     skip_tokens: int = 0,
     condition: str = "",
     beyond_context: bool = False,
-    regions: None = None,
+    selections: None = None,
     progress: Progress | None = None,
 ) -> dict[str, Moments]: ...
 
@@ -53,11 +71,12 @@ def extract(
     skip_tokens: int = 0,
     condition: str = "",
     beyond_context: bool = False,
-    regions: Ordered[Region],
+    selections: Ordered[Selection],
     progress: Progress | None = None,
 ) -> dict[str, dict[str, Moments]]: ...
 
 
+@_takes_regions
 def extract(
     adapter: Adapter,
     sequence: str | Sequence,
@@ -67,7 +86,7 @@ def extract(
     skip_tokens: int = 0,
     condition: str = "",
     beyond_context: bool = False,
-    regions: Ordered[Region] | None = None,
+    selections: Ordered[Selection] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Moments] | dict[str, dict[str, Moments]]:
     """Moments of each layer's activations over the whole sequence, or over each of its selections.
@@ -80,13 +99,13 @@ def extract(
         sequence: bases as text (normalised here), or a normalised `Sequence`.
         layers: names of taps; "final" is the last. All are taken in one pass.
         strand, skip_tokens, condition, beyond_context: see `Options`.
-        regions: selections of its bases, which may overlap; all are taken in the same pass.
-            `Region.whole(len(sequence))` is one too.
+        selections: of its bases; they may overlap, and all are taken in the same pass.
+            `Selection.whole(len(sequence))` is allowed too.
         progress: called with the number of tokens done since the last call, over all layers and strands.
 
     Returns:
-        Moments by layer name as asked, float64; with `regions`, by layer and selection, without those that
-        no token of the layer belongs to (see `covpool.extractor.extraction.regions`).
+        Moments by layer name as asked, float64; with `selections`, by layer and selection, without those that
+        no token of the layer belongs to (see `covpool.extractor.extraction.selections`).
 
     Raises:
         SequenceError: the sequence is not DNA, too short for `skip_tokens`, or longer than the model is
@@ -101,10 +120,12 @@ def extract(
     options = Options(
         strand=strand, skip_tokens=skip_tokens, condition=condition, beyond_context=beyond_context
     )
-    recipes = [adapter.recipe(name, options) for name in layers]
-    (moments,) = extract_regions(adapter, [Workload.of(as_sequence(sequence), recipes, regions)], progress)
-    named = {name: moments[recipe.layer] for name, recipe in zip(layers, recipes, strict=True)}
-    return _whole(named) if regions is None else named
+    many = extract_many(
+        adapter, [as_sequence(sequence)], layers, options, progress,
+        selections=None if selections is None else [selections],
+    )  # fmt: skip
+    ((_, moments),) = many
+    return moments
 
 
 @overload
@@ -115,7 +136,7 @@ def extract_many(
     options: Options | None = None,
     progress: Progress | None = None,
     *,
-    regions: None = None,
+    selections: None = None,
 ) -> Iterator[tuple[int, dict[str, Moments]]]: ...
 
 
@@ -127,10 +148,11 @@ def extract_many(
     options: Options | None = None,
     progress: Progress | None = None,
     *,
-    regions: Ordered[Ordered[Region]],
+    selections: Ordered[Ordered[Selection]],
 ) -> Iterator[tuple[int, dict[str, dict[str, Moments]]]]: ...
 
 
+@_takes_regions
 def extract_many(
     adapter: Adapter,
     sequences: Ordered[Sequence],
@@ -138,24 +160,27 @@ def extract_many(
     options: Options | None = None,
     progress: Progress | None = None,
     *,
-    regions: Ordered[Ordered[Region]] | None = None,
+    selections: Ordered[Ordered[Selection]] | None = None,
 ) -> Iterator[tuple[int, dict[str, Moments] | dict[str, dict[str, Moments]]]]:
     """Index and moments of many sequences, as they become ready; the longest come first.
 
     Short sequences share a forward (see `extraction.packs`). A sequence's moments are those of
-    `extract`, to the bit. `regions` are the selections of each sequence; other arguments, result and errors
-    as there.
+    `extract`, to the bit. `selections` holds those of each sequence; other arguments, result and errors as
+    there.
     """
     recipes = [adapter.recipe(name, options) for name in layers]
     workloads = [
-        Workload.of(sequence, recipes, None if regions is None else regions[index])
+        Workload.of(sequence, recipes, None if selections is None else selections[index])
         for index, sequence in enumerate(sequences)
     ]
     for group in forward_groups(adapter, workloads):
-        results = extract_regions(adapter, [workloads[index] for index in group], progress)
+        results = extract_workloads(adapter, [workloads[index] for index in group], progress)
         for index, moments in zip(group, results, strict=True):
             named = {name: moments[recipe.layer] for name, recipe in zip(layers, recipes, strict=True)}
-            yield index, named if regions is not None else _whole(named)
+            if selections is None:
+                yield index, {name: of_layer[WHOLE] for name, of_layer in named.items()}
+            else:
+                yield index, named
 
 
 def forward_groups(adapter: Adapter, workloads: Ordered[Workload]) -> list[list[int]]:
@@ -166,7 +191,7 @@ def forward_groups(adapter: Adapter, workloads: Ordered[Workload]) -> list[list[
     """
     if not workloads:
         return []
-    classes = max(len(workload.regions) for workload in workloads)
+    classes = max(len(workload.selections) for workload in workloads)
     sums = classes * sum(adapter.model.layer(layer).width ** 2 for layer in workloads[0].layers)
     # A member holds its float64 sums and, at the end, its float64 result.
     most = max(1, usable_bytes(adapter.device) // max(1, 16 * sums))
@@ -177,11 +202,8 @@ def forward_groups(adapter: Adapter, workloads: Ordered[Workload]) -> list[list[
     ]
 
 
-def _whole(moments: Mapping[str, Mapping[str, Moments]]) -> dict[str, Moments]:
-    return {layer: classes[WHOLE] for layer, classes in moments.items()}
-
-
-def extract_regions(
+@own_errors()
+def extract_workloads(
     adapter: Adapter,
     workloads: Ordered[Workload],
     progress: Progress | None = None,
@@ -203,35 +225,27 @@ def extract_regions(
     Raises:
         As `extract`.
     """
-    with own_errors():
-        return _extracted(adapter, workloads, progress, kept or {}, keep)
-
-
-def _extracted(
-    adapter: Adapter,
-    workloads: Ordered[Workload],
-    progress: Progress | None,
-    kept: Partial,
-    keep: Keep | None,
-) -> list[dict[str, dict[str, Moments]]]:
-    options = workloads[0].options
+    options, partials = workloads[0].options, kept or {}
     taps = [adapter.model.layer(layer) for layer in workloads[0].layers]
     members = [workload.sequence for workload in workloads]
     for workload, sequence in zip(workloads, members, strict=True):
-        _check(sequence, workload.regions)
+        names = [selection.name for selection in workload.selections]
+        if not names or len(set(names)) < len(names):
+            raise RegionError(f"{sequence.name}: give at least one selection, and each once; got {names}")
+        for selection in workload.selections:
+            selection.check(sequence)
         for tap in taps:
             adapter.model.check(len(sequence), sequence.name, tap, options)
-    of_layer = _by_layer(kept)
     sums = [
         {
             tap.name: Sums(
                 sequence,
                 tap,
-                workload.regions,
+                workload.selections,
                 options,
                 device=adapter.device,
                 part=adapter.part,
-                kept=of_layer.get(tap.name),
+                kept={name: partial for (layer, name), partial in partials.items() if layer == tap.name},
             )
             for tap in taps
         }
@@ -241,17 +255,12 @@ def _extracted(
         progress(sum(layer_sums.position for layer_sums in sums[0].values()))
     # A sequence of several parts is alone.
     if adapter.part is None or len(members[0]) <= adapter.part:
-        members += _shape(adapter, members).filler(len(members))
+        (shape,) = {Shape.of(adapter.model, len(sequence), adapter.device.type) for sequence in members}
+        assert len(members) <= shape.rows, "more than a pack"
+        members += shape.filler(len(members))
     with forward_threads():
         _run(adapter, members, sums, taps, options, progress, keep)
         return [{tap.name: of_layer[tap.name].moments() for tap in taps} for of_layer in sums]
-
-
-def _shape(adapter: Adapter, members: Ordered[Sequence]) -> Shape:
-    """The one shape of all members."""
-    (shape,) = {Shape.of(adapter.model, len(sequence), adapter.device.type) for sequence in members}
-    assert len(members) <= shape.rows, "more than a pack"
-    return shape
 
 
 def _run(
@@ -281,21 +290,6 @@ def _run(
                         keep(lambda: _partials(sums[0]))
         for layer_sums in all_sums:
             layer_sums.end_strand()
-
-
-def _check(sequence: Sequence, regions: Ordered[Region]) -> None:
-    names = [region.name for region in regions]
-    if not names or len(set(names)) < len(names):
-        raise RegionError(f"{sequence.name}: give at least one selection, and each once; got {names}")
-    for region in regions:
-        region.check(sequence)
-
-
-def _by_layer(kept: Partial) -> dict[str, dict[str, PartialSums]]:
-    partials: dict[str, dict[str, PartialSums]] = {}
-    for (layer, name), partial in kept.items():
-        partials.setdefault(layer, {})[name] = partial
-    return partials
 
 
 def _partials(sums: Mapping[str, Sums]) -> Partial:

@@ -11,7 +11,7 @@ import torch
 from covpool.extractor.adapters.adapter import Block
 from covpool.extractor.errors import ActivationError
 from covpool.extractor.extraction.accumulate import SecondMoment
-from covpool.extractor.extraction.regions import Region
+from covpool.extractor.extraction.selections import Selection
 from covpool.extractor.models.models import Layer
 from covpool.extractor.models.options import Options
 from covpool.extractor.sequences.sequences import Sequence
@@ -29,7 +29,7 @@ class Sums:
     Args:
         sequence: whose tokens arrive.
         layer: the tap.
-        regions: selections, see `Region.tokens`.
+        selections: see `Selection.tokens`.
         options: leading tokens to skip.
         device: where blocks arrive.
         part: bases of a part; None does not cut.
@@ -40,7 +40,7 @@ class Sums:
         self,
         sequence: Sequence,
         layer: Layer,
-        regions: Ordered[Region],
+        selections: Ordered[Selection],
         options: Options,
         *,
         device: torch.device,
@@ -49,17 +49,17 @@ class Sums:
     ) -> None:
         self._where = f"{sequence.name}: layer {layer.name}"
         self._layer, self._length, self._skip = layer, len(sequence), options.skip_tokens
-        self._regions = regions
+        self._selections = selections
         self._tokens = layer.tokens(len(sequence))
         self._cut = None if part is None or len(sequence) <= part else part // layer.bases_per_token
         self._device = device
         partials = kept or {}
         #: Of whole parts, and of the part under way.
         self._whole = {
-            region.name: SecondMoment.resume(partials[region.name], device=device)
-            if region.name in partials
+            selection.name: SecondMoment.resume(partials[selection.name], device=device)
+            if selection.name in partials
             else None
-            for region in regions
+            for selection in selections
         }
         self._open = {name: self._empty() for name in self._whole}
         self._added = {name: partials[name].position if name in partials else 0 for name in self._whole}
@@ -78,8 +78,8 @@ class Sums:
         Earlier tokens may be left out. Where none is needed, that base lies after the last.
         """
         self._spans = {
-            region.name: region.tokens(self._layer, self._length, reverse=reverse, skip=self._skip)
-            for region in self._regions
+            selection.name: selection.tokens(self._layer, self._length, reverse=reverse, skip=self._skip)
+            for selection in self._selections
         }
         self._before = number * self._tokens
         self._needed = min(max(0, self.position - self._before), self._tokens)

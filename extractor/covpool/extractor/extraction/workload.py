@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from covpool.extractor.extraction.regions import Region
+from covpool.extractor.extraction.selections import Selection
 from covpool.extractor.models.models import Model
 from covpool.extractor.models.options import Options
 from covpool.extractor.sequences.sequences import Sequence
@@ -22,7 +22,7 @@ class Workload:
         name: what messages call the sequence; no part of its identity.
         digest, length: of the sequence.
         bases: normalised, or what reads them when it is their turn.
-        regions: selections of its bases, each of which has moments of its own.
+        selections: of its bases; each has moments of its own.
         recipes: of the whole sequence, one for each layer; they differ in nothing but the layer.
     """
 
@@ -30,17 +30,17 @@ class Workload:
     digest: str
     length: int
     bases: str | Callable[[], str] = field(repr=False)
-    regions: tuple[Region, ...]
+    selections: tuple[Selection, ...]
     recipes: tuple[Recipe, ...]
 
     @classmethod
     def of(
-        cls, sequence: Sequence, recipes: Iterable[Recipe], regions: Iterable[Region] | None = None
+        cls, sequence: Sequence, recipes: Iterable[Recipe], selections: Iterable[Selection] | None = None
     ) -> Self:
         """What is wanted of a sequence that was read; the whole of it by default."""
-        classes = (Region.whole(len(sequence)),) if regions is None else tuple(regions)
         digest, length = sequence.digest, len(sequence)
-        return cls(sequence.name, digest, length, sequence.bases, classes, tuple(recipes))
+        wanted = (Selection.whole(length),) if selections is None else tuple(selections)
+        return cls(sequence.name, digest, length, sequence.bases, wanted, tuple(recipes))
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -79,10 +79,10 @@ class Workload:
         """Keys by layer and selection, of the selections that have a token at the layer."""
         options = self.options
         return {
-            (recipe.layer, region.name): region.key_of(self.digest, self.length, recipe)
-            for region in self.regions
+            (recipe.layer, selection.name): selection.key_of(self.digest, self.length, recipe)
+            for selection in self.selections
             for recipe in self.recipes
-            if region.count(model.layer(recipe.layer), self.length, options)
+            if selection.count(model.layer(recipe.layer), self.length, options)
         }
 
     def lacking(self, keys: Keys, ready: Collection[str]) -> Self:
@@ -93,4 +93,5 @@ class Workload:
             ready: digests of keys.
         """
         missing = {name for (_, name), key in keys.items() if key.digest not in ready}
-        return replace(self, regions=tuple(region for region in self.regions if region.name in missing))
+        selections = tuple(selection for selection in self.selections if selection.name in missing)
+        return replace(self, selections=selections)

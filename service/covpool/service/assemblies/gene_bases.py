@@ -18,7 +18,7 @@ from covpool.extractor.annotation.genes import Gene
 from covpool.extractor.annotation.selections import selections
 from covpool.extractor.annotation.spans import Spans
 from covpool.extractor.errors import ExtractionError, GenomeFileError
-from covpool.extractor.extraction.regions import WHOLE
+from covpool.extractor.extraction.selections import WHOLE
 from covpool.extractor.sequences.genome import Genome
 from covpool.service.assemblies.plan import Locus, locus_of
 from covpool.service.assemblies.registrations import KnownGene, Registration
@@ -71,7 +71,9 @@ class GeneBases:
             digest = self._read(gene, flank, place.strand) if locus is not None else None
             if locus is None or digest is None:
                 return None
-            return flank if selection_digest(digest, locus.regions[0].intervals) == entry.sequence else None
+            return (
+                flank if selection_digest(digest, locus.selections[0].intervals) == entry.sequence else None
+            )
         if self._read(gene, flank, place.strand) == entry.sequence:
             return flank
         # Moments that were named without a plan may be of the "+" strand; this is accepted if the name has

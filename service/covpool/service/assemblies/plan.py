@@ -12,7 +12,7 @@ from covpool.extractor.annotation.selections import selections
 from covpool.extractor.annotation.spans import Spans
 from covpool.extractor.errors import ExtractionError, GenomeFileError, SequenceError
 from covpool.extractor.extraction.packs import Shape, packs
-from covpool.extractor.extraction.regions import WHOLE, Region
+from covpool.extractor.extraction.selections import WHOLE, Selection
 from covpool.extractor.extraction.workload import Workload
 from covpool.extractor.models.models import Model
 from covpool.extractor.models.options import Options
@@ -44,7 +44,7 @@ class Locus:
         gene: with the contig name of the FASTA file, its own interval, and its names.
         start, end: of the interval, flanks included.
         circular: whether its contig is circular.
-        regions: requested selections that are not empty.
+        selections: requested selections that are not empty.
         digest: of the gene's own bases at registration; None if unknown.
     """
 
@@ -52,7 +52,7 @@ class Locus:
     start: int
     end: int
     circular: bool
-    regions: tuple[Region, ...]
+    selections: tuple[Selection, ...]
     digest: str | None = None
 
     def __len__(self) -> int:
@@ -118,8 +118,8 @@ def locus_of(
     """
     region = stretch(gene, own, length, upstream=flank, downstream=flank, circular=circular)
     spans = {WHOLE: ((0, len(region)),)} | region.classes
-    regions = tuple(Region(name, spans[name]) for name in classes if name in spans)
-    return Locus(gene, region.start, region.end, circular, regions, digest) if regions else None
+    selections = tuple(Selection(name, spans[name]) for name in classes if name in spans)
+    return Locus(gene, region.start, region.end, circular, selections, digest) if selections else None
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ def make_plan(
     recipes = tuple(model.recipe(layer, options, dtype=dtype) for layer in layers)
     plan = Plan(assembly, genome, model, recipes, device)
     taps = [model.layer(layer) for layer in layers]
-    items: dict[tuple[str, tuple[Region, ...]], Item] = {}
+    items: dict[tuple[str, tuple[Selection, ...]], Item] = {}
     for locus in loci:
         gene = locus.gene.id
         try:
@@ -279,12 +279,12 @@ def make_plan(
         except ExtractionError as error:
             plan.refused[gene] = str(error)
             continue
-        digest, named = sequence.digest, (sequence.digest, locus.regions)
+        digest, named = sequence.digest, (sequence.digest, locus.selections)
         if named in items:
             items[named] = replace(items[named], loci=(*items[named].loci, locus))
         else:
             bases = partial(_bases, locus, genome, digest)
-            workload = Workload(gene, digest, len(sequence), bases, locus.regions, recipes)
+            workload = Workload(gene, digest, len(sequence), bases, locus.selections, recipes)
             items[named] = Item((locus,), workload)
     plan.items = list(items.values())
     keys = [item.workload.keys(model) for item in plan.items]
@@ -295,7 +295,7 @@ def make_plan(
     plan.matrices, plan.matrices_missing = len(digests), len(digests) - len(ready)
     for index, (item, of_item) in enumerate(zip(plan.items, keys, strict=True)):
         lacking = item.workload.lacking(of_item, ready)
-        if lacking.regions:
+        if lacking.selections:
             plan.missing[index] = lacking
     return plan
 

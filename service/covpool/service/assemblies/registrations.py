@@ -9,7 +9,7 @@ from typing import Any
 from covpool.extractor.annotation.features.repairs import Finding
 from covpool.extractor.annotation.genes import Gene
 from covpool.extractor.annotation.spans import Spans
-from covpool.extractor.extraction.regions import WHOLE
+from covpool.extractor.extraction.selections import WHOLE
 
 LONGEST_NAME = 255
 

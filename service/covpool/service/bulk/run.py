@@ -49,7 +49,7 @@ def run_plan(
         plan.assembly,
         plan.model.name,
         plan.layers,
-        tuple(dict.fromkeys(region.name for item in plan.items for region in item.workload.regions)),
+        tuple(dict.fromkeys(selection.name for item in plan.items for selection in item.workload.selections)),
         genes=plan.genes + len(plan.refused),
         cached=sum(len(item.loci) for index, item in enumerate(plan.items) if index not in plan.missing),
         failed=dict(plan.refused),

@@ -31,7 +31,7 @@ class Checkpoints:
         return partials
 
     def keep(self, keys: Keys) -> Keep:
-        """A function for `extract_regions`, which has the sums.
+        """A function for `extract_workloads`, which has the sums.
 
         Raises (when called):
             StoreError: the store refused.

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from covpool.extractor.adapters.adapter import Adapter
 from covpool.extractor.adapters.batching import memory_share
 from covpool.extractor.errors import ExtractionError
-from covpool.extractor.extraction.extract import extract_regions, forward_groups
+from covpool.extractor.extraction.extract import extract_workloads, forward_groups
 from covpool.extractor.extraction.threads import compute_threads
 from covpool.extractor.extraction.workload import Keys, Workload
 from covpool.extractor.models.models import Model
@@ -97,7 +97,7 @@ class Engine:
         left: list[tuple[int, Workload]] = []
         for index, workload in enumerate(workloads):
             lacking = workload.lacking(keys[index], ready)
-            if lacking.regions:
+            if lacking.selections:
                 left.append((index, lacking))
             else:
                 yield index, {}
@@ -155,7 +155,7 @@ class Engine:
         """Moments of workloads that share a forward; one of several parts continues from its checkpoints."""
         long = adapter.part is not None and workloads[0].length > adapter.part
         with memory_share(share), compute_threads(self._threads):
-            return extract_regions(
+            return extract_workloads(
                 adapter,
                 workloads,
                 progress,

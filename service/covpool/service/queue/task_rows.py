@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from covpool.extractor.extraction.regions import Region
+from covpool.extractor.extraction.selections import Selection
 from covpool.extractor.extraction.workload import Workload
 from covpool.service.queue.values import PRIORITIES, Priority, Request
 from covpool.store.values.keys import Recipe, canonical_json, sha256
@@ -84,13 +84,13 @@ def packed(request: Request) -> bytes:
 def workload_of(row: "sa.Row[tuple[object, ...]]") -> Workload:
     """The workload of a row, with its bases."""
     bases = zlib.decompress(row.bases).decode("ascii")
-    regions: tuple[Region, ...] = (Region.whole(row.length),)
+    selections: tuple[Selection, ...] = (Selection.whole(row.length),)
     recipes = _recipes(row.recipe)
     if row.asks is not None:
         asked = json.loads(row.asks)
-        regions = tuple(Region(name, _pairs(intervals)) for name, intervals in asked["regions"])
+        selections = tuple(Selection(name, _pairs(intervals)) for name, intervals in asked["regions"])
         recipes = _recipes(row.recipe, tuple(asked["layers"]))
-    return Workload(row.key[:12], row.sequence, row.length, bases, regions, recipes)
+    return Workload(row.key[:12], row.sequence, row.length, bases, selections, recipes)
 
 
 @lru_cache(maxsize=256)
@@ -101,8 +101,8 @@ def _recipes(text: str, layers: tuple[str, ...] = ()) -> tuple[Recipe, ...]:
 
 
 def _written(workload: Workload) -> str:
-    regions = [[region.name, region.intervals] for region in workload.regions]
-    return canonical_json({"layers": workload.layers, "regions": regions})
+    selections = [[selection.name, selection.intervals] for selection in workload.selections]
+    return canonical_json({"layers": workload.layers, "regions": selections})
 
 
 def _pairs(intervals: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:

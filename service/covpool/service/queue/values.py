@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Self
 
-from covpool.extractor.extraction.regions import WHOLE, Region
+from covpool.extractor.extraction.selections import WHOLE, Selection
 from covpool.extractor.extraction.workload import Workload
 from covpool.extractor.models.models import Model
 from covpool.service.schemas import RecordState, State
@@ -42,7 +42,7 @@ class Request:
     @classmethod
     def of_key(cls, name: str, key: MomentsKey, bases: str, cost: int) -> Self:
         """The request for the moments of a whole sequence at one layer."""
-        whole = (Region.whole(key.length),)
+        whole = (Selection.whole(key.length),)
         workload = Workload(name, key.sequence, key.length, bases, whole, (key.recipe,))
         return cls(workload, (key.digest,), cost)
 
@@ -54,7 +54,7 @@ class Request:
     @property
     def single(self) -> bool:
         """Whether only the whole sequence at one layer is requested."""
-        names = [region.name for region in self.workload.regions]
+        names = [selection.name for selection in self.workload.selections]
         return len(self.workload.recipes) == 1 and names == [WHOLE]
 
     @property

@@ -76,8 +76,8 @@ def prepare_genome(plan: Plan) -> Submission:
     records: dict[str, Request | RejectedRecord] = {}
     for item in plan.items:
         named = {name for _, name in item.workload.keys(plan.model)}
-        regions = tuple(region for region in item.workload.regions if region.name in named)
-        wanted = Request.of(replace(item.workload, regions=regions), plan.model)
+        selections = tuple(selection for selection in item.workload.selections if selection.name in named)
+        wanted = Request.of(replace(item.workload, selections=selections), plan.model)
         for locus in item.loci:
             gene = locus.gene.id
             if wanted.keys:

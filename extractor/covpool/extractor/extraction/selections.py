@@ -1,4 +1,4 @@
-"""Region: a selection of bases of a sequence ("CDS", "upstream", …) that gets second moments of its own.
+"""Selection: a class of bases of a sequence ("CDS", "upstream", …) with second moments of its own.
 
 Convention: intervals are 0-based and half-open, in bases of the sequence as the model reads it: flanks
 included, along its own strand. Selections may overlap; the moments of a partition add up to those of the
@@ -34,8 +34,8 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.'-]{0,63}")
 
 
 @dataclass(frozen=True)
-class Region:
-    """One selection of bases.
+class Selection:
+    """A class of bases of a sequence.
 
     Attributes:
         name: of the selection; the recipe's `selection`.
@@ -126,6 +126,10 @@ class Region:
             for reverse in REVERSES[options.strand]
             for first, last in self.tokens(layer, length, reverse=reverse, skip=options.skip_tokens)
         )
+
+
+#: Its name in 0.1.
+Region = Selection
 
 
 @lru_cache(maxsize=1024)

@@ -1,4 +1,4 @@
-"""Region classes: one forward, an accumulator per class, and a partition that adds up to the whole."""
+"""Selections: one forward, an accumulator for each, and a partition that adds up to the whole."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -22,9 +22,9 @@ from covpool.extractor import (
     reverse_complement,
 )
 from covpool.extractor.adapters.ntv3 import NTv3Adapter
-from covpool.extractor.extraction.extract import extract_regions
+from covpool.extractor.extraction.extract import extract_workloads
 from covpool.extractor.extraction.packs import PACK_BASES, Shape, packs
-from covpool.extractor.extraction.regions import Region
+from covpool.extractor.extraction.selections import Selection
 from covpool.extractor.extraction.workload import Workload
 from covpool.store.values.keys import selection_digest
 from covpool.store.values.moments import Moments, merge
@@ -33,10 +33,10 @@ from tests.extractor.golden import checkpoint
 LAYERS = ["stem", "down.3", "transformer.1", "up.0", "up.6"]
 BASES = "".join(np.random.default_rng(3).choice(list("ACGT"), 3000))
 PARTITION = (
-    Region("upstream", ((0, 400),)),
-    Region("CDS", ((400, 777), (1501, 1502), (2000, 2600))),
-    Region("intron", ((777, 1501), (1502, 2000))),
-    Region("downstream", ((2600, 3000),)),
+    Selection("upstream", ((0, 400),)),
+    Selection("CDS", ((400, 777), (1501, 1502), (2000, 2600))),
+    Selection("intron", ((777, 1501), (1502, 2000))),
+    Selection("downstream", ((2600, 3000),)),
 )
 
 
@@ -55,7 +55,7 @@ def bits(found: Moments) -> tuple[int, bytes, bytes]:
 
 
 @st.composite
-def partitions(draw: st.DrawFn) -> tuple[int, list[Region]]:
+def partitions(draw: st.DrawFn) -> tuple[int, list[Selection]]:
     length = draw(st.integers(1, 600))
     cuts = sorted({0, length, *draw(st.lists(st.integers(1, max(1, length - 1)), max_size=8))})
     pieces = list(pairwise(cuts))
@@ -63,26 +63,26 @@ def partitions(draw: st.DrawFn) -> tuple[int, list[Region]]:
     by_class: dict[str, list[tuple[int, int]]] = {}
     for name, piece in zip(classes, pieces, strict=True):
         by_class.setdefault(name, []).append(piece)
-    return length, [Region(name, tuple(found)) for name, found in by_class.items()]
+    return length, [Selection(name, tuple(found)) for name, found in by_class.items()]
 
 
 @given(partitions(), st.sampled_from([1, 2, 3, 128]), st.booleans())
 def test_a_token_belongs_to_the_class_of_its_middle_base_and_to_one_of_a_partition(
-    found: tuple[int, list[Region]], size: int, reverse: bool
+    found: tuple[int, list[Selection]], size: int, reverse: bool
 ) -> None:
-    length, regions = found
+    length, selections = found
     layer = Layer("a layer", 8, size)
     class_of = {}
-    for region in regions:
-        for start, end in region.intervals:
-            class_of.update(dict.fromkeys(range(start, end), region.name))
+    for selection in selections:
+        for start, end in selection.intervals:
+            class_of.update(dict.fromkeys(range(start, end), selection.name))
     for token in range(layer.tokens(length)):
         middle = min(token * size + size // 2, length - 1)
         base = length - 1 - middle if reverse else middle
         owners = [
-            region.name
-            for region in regions
-            if any(s <= token < e for s, e in region.tokens(layer, length, reverse=reverse))
+            selection.name
+            for selection in selections
+            if any(s <= token < e for s, e in selection.tokens(layer, length, reverse=reverse))
         ]
         assert owners == [class_of[base]]
 
@@ -91,7 +91,7 @@ def test_a_token_belongs_to_the_class_of_its_middle_base_and_to_one_of_a_partiti
 def test_a_partition_adds_up_to_the_whole(adapter: Adapter, strand: str) -> None:
     options = {"strand": strand, "skip_tokens": 3}
     whole = extract(adapter, BASES, LAYERS, **options)  # type: ignore[call-overload]
-    parts = extract(adapter, BASES, LAYERS, regions=PARTITION, **options)  # type: ignore[call-overload]
+    parts = extract(adapter, BASES, LAYERS, selections=PARTITION, **options)  # type: ignore[call-overload]
     for layer in LAYERS:
         merged = merge(parts[layer].values())
         assert merged.count == whole[layer].count
@@ -102,7 +102,7 @@ def test_a_partition_adds_up_to_the_whole(adapter: Adapter, strand: str) -> None
 
 def test_a_float32_partition_adds_up_to_the_whole(mini: Adapter) -> None:
     whole = extract(mini, BASES, ["up.6"])["up.6"]
-    merged = merge(extract(mini, BASES, ["up.6"], regions=PARTITION)["up.6"].values())
+    merged = merge(extract(mini, BASES, ["up.6"], selections=PARTITION)["up.6"].values())
     # Products of at most 4,096 float32 rows, cut elsewhere.
     error = np.linalg.norm(merged.second_moment - whole.second_moment)
     assert error < 1e-6 * np.linalg.norm(whole.second_moment)
@@ -110,7 +110,7 @@ def test_a_float32_partition_adds_up_to_the_whole(mini: Adapter) -> None:
 
 def test_a_class_has_the_moments_of_its_own_tokens(adapter: Adapter) -> None:
     x = torch.cat([b.values for b in adapter.activations(BASES, layers=["up.6"])]).numpy()
-    found = extract(adapter, BASES, ["up.6"], regions=PARTITION)["up.6"]["CDS"]
+    found = extract(adapter, BASES, ["up.6"], selections=PARTITION)["up.6"]["CDS"]
     rows = np.concatenate([x[400:777], x[1501:1502], x[2000:2600]])
     assert found.count == len(rows)
     assert np.allclose(found.second_moment, rows.T @ rows / len(rows), rtol=1e-12)
@@ -118,10 +118,10 @@ def test_a_class_has_the_moments_of_its_own_tokens(adapter: Adapter) -> None:
 
 
 def test_the_minus_strand_reads_the_same_bases_of_a_class(adapter: Adapter) -> None:
-    region = Region("CDS", ((400, 777),))
-    mirrored = Region("CDS", ((3000 - 777, 3000 - 400),))
-    minus = extract(adapter, BASES, ["up.6"], strand="-", regions=[region])["up.6"]["CDS"]
-    turned = extract(adapter, reverse_complement(BASES), ["up.6"], regions=[mirrored])["up.6"]["CDS"]
+    selection = Selection("CDS", ((400, 777),))
+    mirrored = Selection("CDS", ((3000 - 777, 3000 - 400),))
+    minus = extract(adapter, BASES, ["up.6"], strand="-", selections=[selection])["up.6"]["CDS"]
+    turned = extract(adapter, reverse_complement(BASES), ["up.6"], selections=[mirrored])["up.6"]["CDS"]
     assert bits(minus) == bits(turned)
 
 
@@ -136,8 +136,8 @@ def test_classes_may_overlap_and_cost_one_forward(adapter: Adapter) -> None:
             forwards.append(args)
             return adapter.batch(*args, **options)  # type: ignore[arg-type]
 
-    regions = [Region.whole(3000), Region("gene", ((400, 2600),)), *PARTITION]
-    found = extract(Counting(), normalise(BASES), LAYERS, regions=regions)  # type: ignore[call-overload]
+    selections = [Selection.whole(3000), Selection("gene", ((400, 2600),)), *PARTITION]
+    found = extract(Counting(), normalise(BASES), LAYERS, selections=selections)  # type: ignore[call-overload]
     assert len(forwards) == 1
     for layer in LAYERS:
         assert bits(found[layer]["whole"]) == bits(extract(adapter, BASES, [layer])[layer])
@@ -146,16 +146,16 @@ def test_classes_may_overlap_and_cost_one_forward(adapter: Adapter) -> None:
 
 
 def test_a_class_without_a_middle_base_has_no_moments(adapter: Adapter) -> None:
-    tiny = [Region("motif", ((10, 12),)), Region("rest", ((0, 10), (12, 3000)))]
-    found = extract(adapter, BASES, ["transformer.1", "up.6"], regions=tiny)
+    tiny = [Selection("motif", ((10, 12),)), Selection("rest", ((0, 10), (12, 3000)))]
+    found = extract(adapter, BASES, ["transformer.1", "up.6"], selections=tiny)
     assert list(found["transformer.1"]) == ["rest"]
     assert found["up.6"]["motif"].count == 2
     layer = adapter.model.layer("transformer.1")
     assert tiny[0].tokens(layer, 3000) == ()
 
 
-def test_equal_positions_are_equal_regions_and_one_key(mini: Adapter) -> None:
-    one, other = Region("CDS", ((30, 60), (0, 20), (20, 30))), Region("CDS", ((0, 60),))
+def test_equal_positions_are_equal_selections_and_one_key(mini: Adapter) -> None:
+    one, other = Selection("CDS", ((30, 60), (0, 20), (20, 30))), Selection("CDS", ((0, 60),))
     assert one == other
     sequence, recipe = normalise(BASES), mini.recipe("up.6")
     assert one.key(sequence, recipe) == other.key(sequence, recipe)
@@ -163,40 +163,40 @@ def test_equal_positions_are_equal_regions_and_one_key(mini: Adapter) -> None:
 
 def test_equal_bases_with_other_exons_are_another_key(mini: Adapter) -> None:
     sequence, recipe = normalise(BASES), mini.recipe("up.6")
-    one, other = Region("CDS", ((0, 60), (90, 100))), Region("CDS", ((0, 61), (91, 100)))
+    one, other = Selection("CDS", ((0, 60), (90, 100))), Selection("CDS", ((0, 61), (91, 100)))
     assert one.key(sequence, recipe) != other.key(sequence, recipe)
     # All genes of a class share a namespace of the store: the recipe tells the class only.
     assert one.key(sequence, recipe).recipe == other.key(sequence, recipe).recipe
     assert one.key(sequence, recipe).sequence == selection_digest(sequence.digest, [(0, 60), (90, 100)])
-    assert Region.whole(3000).key(sequence, recipe).sequence == sequence.digest
+    assert Selection.whole(3000).key(sequence, recipe).sequence == sequence.digest
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Region("CDS", ((5, 5),)), "no interval"),
-        (lambda: Region("CDS", ((-1, 5),)), "no interval"),
-        (lambda: Region("CDS", ()), "has no interval"),
-        (lambda: Region("C D/S", ((0, 5),)), "letters, digits"),
-        (lambda: Region("CDS", ((0, 5001),)).check(normalise(BASES)), "beyond its 3,000 bases"),
-        (lambda: Region("whole", ((0, 5),)).check(normalise(BASES)), "is the whole sequence"),
+        (lambda: Selection("CDS", ((5, 5),)), "no interval"),
+        (lambda: Selection("CDS", ((-1, 5),)), "no interval"),
+        (lambda: Selection("CDS", ()), "has no interval"),
+        (lambda: Selection("C D/S", ((0, 5),)), "letters, digits"),
+        (lambda: Selection("CDS", ((0, 5001),)).check(normalise(BASES)), "beyond its 3,000 bases"),
+        (lambda: Selection("whole", ((0, 5),)).check(normalise(BASES)), "is the whole sequence"),
     ],
     ids=["empty", "before 0", "none", "name", "beyond", "whole"],
 )
-def test_what_is_no_region_is_refused(make: Callable[[], object], message: str) -> None:
+def test_what_is_no_selection_is_refused(make: Callable[[], object], message: str) -> None:
     with pytest.raises(RegionError, match=message):
         make()
 
 
 def test_one_class_twice_or_none_is_refused(mini: Adapter) -> None:
-    for regions in ([], [Region("CDS", ((0, 5),)), Region("CDS", ((5, 9),))]):
+    for selections in ([], [Selection("CDS", ((0, 5),)), Selection("CDS", ((5, 9),))]):
         with pytest.raises(RegionError, match="at least one selection, and each once"):
-            extract(mini, BASES, ["up.6"], regions=regions)
+            extract(mini, BASES, ["up.6"], selections=selections)
 
 
-def test_a_skip_that_leaves_nothing_is_refused_with_regions_too(mini: Adapter) -> None:
+def test_a_skip_that_leaves_nothing_is_refused_with_selections_too(mini: Adapter) -> None:
     with pytest.raises(SequenceError, match="leaves none"):
-        extract(mini, BASES, ["up.6"], regions=PARTITION, skip_tokens=3000)
+        extract(mini, BASES, ["up.6"], selections=PARTITION, skip_tokens=3000)
 
 
 @pytest.mark.parametrize("length", [300, 384, 1100, 5000])
@@ -208,7 +208,7 @@ def test_a_packed_sequence_has_the_same_bits_whoever_shares_its_forward(mini: Ad
         return normalise("".join(rng.choice(list("ACGTN"), bases)), name)
 
     mine = sequence("mine", length)
-    classes = (Region.whole(length), Region("part", ((7, length // 2),)))
+    classes = (Selection.whole(length), Selection("part", ((7, length // 2),)))
     mates = [
         sequence(f"mate {i}", int(rng.integers(shape.bases - 127, shape.bases + 1)))
         for i in range(shape.rows)
@@ -217,7 +217,7 @@ def test_a_packed_sequence_has_the_same_bits_whoever_shares_its_forward(mini: Ad
     def run(members: list[Sequence]) -> list[tuple[int, bytes, bytes]]:
         recipes = [mini.recipe("up.6")]
         given = [Workload.of(one, recipes, classes if one is mine else None) for one in members]
-        found = extract_regions(mini, given)
+        found = extract_workloads(mini, given)
         return [bits(one) for one in found[members.index(mine)]["up.6"].values()]
 
     alone = run([mine])
