@@ -111,7 +111,10 @@ class Evo2Config:
             values[name] = tuple(values[name] or ())
         if config.get("use_interpolated_rotary_pos_emb", False):
             values["rotary_emb_scaling_factor"] = float(config.get("rotary_emb_scaling_factor", 1))
-        checked = cls(**values, float8_projections=_needs_float8(config))
+        # The publisher also runs the 7b shape in bfloat16, although its configuration enables FP8.
+        seven = config["hidden_size"] == 4096 and config["num_layers"] == 32
+        needs_float8 = bool(config.get("use_fp8_input_projections", False)) and not seven
+        checked = cls(**values, float8_projections=needs_float8)
         checked._check(where)
         return checked
 
@@ -225,9 +228,3 @@ class Evo2Config:
         }[kind]
         short = 0 if kind == "attn" else 3 * d * self.short_filter_length
         return 2 * d + 4 * d * d + d + 3 * d * self.inner_mlp_size + own + short
-
-
-def _needs_float8(config: Mapping[str, Any]) -> bool:
-    # The publisher also runs the 7b shape in bfloat16, although its configuration enables FP8.
-    seven = config["hidden_size"] == 4096 and config["num_layers"] == 32
-    return bool(config.get("use_fp8_input_projections", False)) and not seven
