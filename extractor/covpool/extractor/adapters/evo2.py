@@ -10,8 +10,13 @@ import torch
 from torch import Tensor
 
 from covpool.extractor.adapters.adapter import Adapter, Block
-from covpool.extractor.adapters.batching import MEMORY_SHARE, free_bytes, token_budget, usable_bytes
-from covpool.extractor.adapters.device_errors import is_out_of_memory
+from covpool.extractor.adapters.devices import (
+    MEMORY_SHARE,
+    free_bytes,
+    is_out_of_memory,
+    token_budget,
+    usable_bytes,
+)
 from covpool.extractor.errors import CapacityError, CheckpointError
 from covpool.extractor.models.models import Model
 from covpool.extractor.networks.evo2.config import Evo2Config

@@ -8,8 +8,7 @@ from functools import wraps
 from typing import ParamSpec, TypeVar, overload
 
 from covpool.extractor.adapters.adapter import Adapter
-from covpool.extractor.adapters.batching import usable_bytes
-from covpool.extractor.adapters.device_errors import own_errors
+from covpool.extractor.adapters.devices import own_errors, usable_bytes
 from covpool.extractor.errors import RegionError
 from covpool.extractor.extraction.packs import Shape, packs
 from covpool.extractor.extraction.selections import REVERSES, WHOLE, Selection

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from covpool.extractor.adapters.adapter import Adapter
-from covpool.extractor.adapters.batching import memory_share
+from covpool.extractor.adapters.devices import memory_share
 from covpool.extractor.errors import ExtractionError
 from covpool.extractor.extraction.extract import extract_workloads, forward_groups
 from covpool.extractor.extraction.threads import compute_threads

@@ -47,7 +47,7 @@ def _harm(kind: str, budget: int, progress: object) -> None:
 
 
 def _install() -> None:
-    from covpool.extractor.adapters.device_errors import own_errors
+    from covpool.extractor.adapters.devices import own_errors
     from covpool.extractor.extraction import extract as extraction
 
     run = extraction.extract_workloads
