@@ -27,7 +27,7 @@ import torch
 
 from covpool.extractor import Genome, load_adapter
 from covpool.extractor.annotation.annotation import read_annotation
-from covpool.extractor.extraction.extract import extract_selections
+from covpool.extractor.extraction.extract import extract_workloads
 from covpool.extractor.extraction.packs import Shape, packs
 from covpool.extractor.extraction.selections import Selection
 from covpool.extractor.extraction.workload import Workload
@@ -178,7 +178,7 @@ def _bare(works: list[Work], model: str) -> float:
     adapter = load_adapter(model, device="cpu")
     begun = time.perf_counter()
     for work in works:
-        extract_selections(adapter, list(work.workloads.values()))
+        extract_workloads(adapter, list(work.workloads.values()))
     return time.perf_counter() - begun
 
 

@@ -33,9 +33,9 @@ from covpool.extractor.models.families import FAMILIES
 from covpool.extractor.networks.evo2.attention import attend
 from covpool.extractor.networks.evo2.config import Evo2Config
 from covpool.extractor.networks.evo2.filters import LongHyena
+from covpool.extractor.networks.evo2.network import load
 from covpool.extractor.networks.evo2.plan import Schedule, Work, estimate
 from covpool.extractor.networks.evo2.published import PUBLISHED
-from covpool.extractor.networks.evo2.weights import load
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "ecoli_320kb.fa.gz"
 SEED = 0

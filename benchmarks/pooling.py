@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from covpool.extractor import Adapter, SecondMoment, Sequence, load_adapter, read_fasta
-from covpool.extractor.fitting.losses import reconstruction_losses
+from covpool.extractor.fitting.bottlenecks import reconstruction_losses
 from covpool.extractor.fitting.methods.autoencoder import fit_autoencoder, reconstruction_norms
 from covpool.extractor.fitting.methods.glram import fit_glram
 from covpool.extractor.fitting.methods.mean_eigenvectors import fit_mean_eigenvectors

@@ -1,6 +1,6 @@
 """Same bits: every way to compute the same keys, under several loads, and which stored chunks differ.
 
-Genes of 1 bp to 40 kb on both strands, with region classes, are computed by `covpool extract` (all at once,
+Genes of 1 bp to 40 kb on both strands, with selections, are computed by `covpool extract` (all at once,
 and in other company), by a service's worker (one job each, one job for all, with other work on the machine,
 and with other thread counts in its environment), and by `covpool precompute` in one process and on Dask. A
 chunk is compared byte for byte with that of the first way that has its key.

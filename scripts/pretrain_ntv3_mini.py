@@ -11,7 +11,7 @@ import torch
 
 from covpool.extractor.adapters.ntv3 import NTv3Adapter
 from covpool.extractor.adapters.registry import load_adapter
-from covpool.extractor.models.checkpoints import bundled_directory, read_json
+from covpool.extractor.models.checkpoints import bundled_directory, read_mapping
 from covpool.extractor.networks.ntv3.config import NTv3Config
 from covpool.extractor.networks.ntv3.network import NTv3
 from pretraining import curve
@@ -102,7 +102,7 @@ def prepare(options: argparse.Namespace, config: dict[str, Any]) -> tuple[Traini
 def main() -> None:
     """Train until the budget is spent, then write the release."""
     options = parse()
-    config = read_json(options.config)
+    config = read_mapping(options.config)
     training, blocks = prepare(options, config)
     options.out.mkdir(parents=True, exist_ok=True)
     state, table = options.out / "state.pt", options.out / "curve.csv"

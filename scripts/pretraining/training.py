@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from covpool.extractor.models.weight_files import WEIGHTS
+from covpool.extractor.models.families import WEIGHTS
 from covpool.extractor.networks.ntv3.network import NTv3
 from pretraining.genomes import BASE_IDS, Ids, Piece, Windows, pad, tile
 from pretraining.masking import Chosen, choose, corrupt, hide

@@ -12,10 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from covpool.extractor.networks.evo2.config import Evo2Config
-from covpool.extractor.networks.evo2.network import Evo2
+from covpool.extractor.networks.evo2.network import Evo2, load
 from covpool.extractor.networks.evo2.plan import Order, Schedule
 from covpool.extractor.networks.evo2.schedules import run
-from covpool.extractor.networks.evo2.weights import load
 
 GOLDEN = Path(__file__).parent.parent / "data" / "golden" / "evo2"
 CPU = torch.device("cpu")

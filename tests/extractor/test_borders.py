@@ -9,7 +9,7 @@ import torch
 
 from covpool.extractor import describe, extract, load_adapter
 from covpool.extractor.adapters.adapter import Adapter
-from covpool.extractor.adapters.device_errors import own_errors
+from covpool.extractor.adapters.devices import own_errors
 from covpool.extractor.errors import CheckpointError, DeviceError, ExtractionError, OutOfMemoryError
 from tests.extractor.golden import checkpoint
 

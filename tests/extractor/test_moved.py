@@ -1,4 +1,4 @@
-"""Modules that users of 0.1 import are found where they lie now."""
+"""Modules that users of 0.1 import are found where they lie now; so are names that have changed."""
 
 import subprocess
 import sys
@@ -6,7 +6,8 @@ from importlib import import_module
 
 import pytest
 
-from covpool.extractor import Genome
+from covpool import extractor
+from covpool.extractor import Genome, Selection, extract, extract_many, load_adapter, normalise
 
 MOVED: dict[str, str] = vars(import_module("covpool.extractor"))["_MOVED"]
 
@@ -29,3 +30,17 @@ def test_its_classes_are_the_public_ones() -> None:
     with pytest.warns(DeprecationWarning, match=r"import covpool\.extractor\.sequences\.genome"):
         moved = import_module("covpool.extractor.genome")
     assert moved.Genome is Genome
+
+
+def test_a_selection_is_understood_by_its_name_in_0_1() -> None:
+    with pytest.warns(DeprecationWarning, match="use Selection"):
+        assert getattr(extractor, "Region") is Selection  # noqa: B009
+    old = {"regions": [Selection("CDS", ((0, 64),))]}
+    adapter, sequence = load_adapter("ntv3-mini", device="cpu"), normalise("ACGT" * 32)
+    expected = extract(adapter, sequence, ["up.6"], selections=old["regions"])["up.6"]["CDS"]
+    with pytest.warns(DeprecationWarning, match="use selections="):
+        found = extract(adapter, sequence, ["up.6"], **old)  # type: ignore[call-overload]
+    assert (found["up.6"]["CDS"].second_moment == expected.second_moment).all()
+    with pytest.warns(DeprecationWarning, match="use selections="):
+        ((_, many),) = extract_many(adapter, [sequence], ["up.6"], regions=[old["regions"]])  # type: ignore[call-overload]
+    assert list(many["up.6"]) == ["CDS"]

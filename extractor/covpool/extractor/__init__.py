@@ -10,13 +10,24 @@ from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 from lazy_loader import attach_stub
 
-__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)
+_attribute, __dir__, __all__ = attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Region":
+        warnings.warn(f"{__name__}.Region is deprecated: use Selection", DeprecationWarning, stacklevel=2)
+        name = "Selection"
+    return _attribute(name)
+
 
 #: Modules that users of 0.1 import from where they lay then.
 _MOVED = {
+    f"{__name__}.regions": f"{__name__}.extraction.selections",
+} | {
     f"{__name__}.{old}": f"{__name__}.{wing}.{old.rpartition('.')[2]}"
     for wing, modules in {
         "extraction": ("accumulate",),

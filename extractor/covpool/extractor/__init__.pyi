@@ -21,7 +21,6 @@ from .errors import SequenceError as SequenceError
 from .extraction.accumulate import SecondMoment as SecondMoment
 from .extraction.extract import extract as extract
 from .extraction.extract import extract_many as extract_many
-from .extraction.selections import Region as Region
 from .extraction.selections import Selection as Selection
 from .models.models import Layer as Layer
 from .models.models import Model as Model

@@ -2,7 +2,7 @@
 
 ExtractionError
 ├── SequenceError (ValueError)      a sequence or FASTA file that is not DNA, or is damaged
-├── RegionError (ValueError)        a region that is no region, or lies outside its contig
+├── RegionError (ValueError)        a region or selection that is none, or lies outside its contig or sequence
 ├── GenomeFileError (OSError)       a genome's file that cannot be read any more, or has changed
 ├── AnnotationError (ValueError)    an annotation of no known format, or damaged
 ├── ModelNotFoundError (LookupError) no bundled model, local directory or hub id of that name
@@ -27,7 +27,7 @@ class SequenceError(ExtractionError, ValueError):
 
 
 class RegionError(ExtractionError, ValueError):
-    """A region that is no region, or lies outside its contig."""
+    """A region or selection that is none, or lies outside its contig or sequence."""
 
 
 class GenomeFileError(ExtractionError, OSError):

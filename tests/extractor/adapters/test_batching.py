@@ -1,11 +1,9 @@
-"""Batches: every sequence once, within the budget, and a gene's moments do not depend on its batch mates."""
+"""Batches: a gene's moments do not depend on its batch mates."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from covpool.extractor import (
     ConditionError,
@@ -18,27 +16,10 @@ from covpool.extractor import (
     load_adapter,
     normalise,
 )
-from covpool.extractor.adapters.batching import batches
 from covpool.extractor.adapters.ntv3 import NTv3Adapter
 from tests.extractor.golden import checkpoint
 
 EXACT = 1e-10
-LENGTHS = st.lists(st.integers(1, 5000), max_size=60)
-
-
-@given(LENGTHS, st.integers(1, 10_000), st.integers(1, 20))
-def test_every_sequence_is_in_one_batch_within_the_budget(lengths: list[int], budget: int, most: int) -> None:
-    groups = batches(lengths, budget, most)
-    assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
-    for group in groups:
-        padded = len(group) * max(lengths[index] for index in group)
-        assert len(group) == 1 or (padded <= budget and len(group) <= most)
-
-
-@given(LENGTHS)
-def test_the_longest_come_first(lengths: list[int]) -> None:
-    order = [lengths[index] for group in batches(lengths, 5000, 8) for index in group]
-    assert order == sorted(lengths, reverse=True)
 
 
 @pytest.mark.parametrize("strand", ["+", "both"])
@@ -70,11 +51,13 @@ def test_classes_of_many_sequences_equal_one_by_one(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     sequences = [normalise("".join(rng.choice(list("ACGT"), 60 * n)), f"s{n}") for n in range(1, 6)]
     # Each with classes of its own; one of them with another number of them.
-    regions = [[Selection("CDS", ((n, 20 * n),)), Selection.whole(60 * n)][: 1 + n % 2] for n in range(1, 6)]
+    selections = [
+        [Selection("CDS", ((n, 20 * n),)), Selection.whole(60 * n)][: 1 + n % 2] for n in range(1, 6)
+    ]
     layers = ["down.3", "up.6"]
-    together = dict(extract_many(adapter, sequences, layers, selections=regions))
+    together = dict(extract_many(adapter, sequences, layers, selections=selections))
     for index, found in together.items():
-        expected = extract(adapter, sequences[index], layers, selections=regions[index])
+        expected = extract(adapter, sequences[index], layers, selections=selections[index])
         assert {layer: set(classes) for layer, classes in found.items()} == {
             layer: set(classes) for layer, classes in expected.items()
         }

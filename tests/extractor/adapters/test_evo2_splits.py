@@ -16,9 +16,8 @@ from torch import Tensor
 from covpool.extractor.networks.evo2.attention import attend
 from covpool.extractor.networks.evo2.config import Evo2Config, Kind
 from covpool.extractor.networks.evo2.filters import LongHyena, fast_length
-from covpool.extractor.networks.evo2.network import Evo2
+from covpool.extractor.networks.evo2.network import Evo2, load
 from covpool.extractor.networks.evo2.plan import ORDERS, Order
-from covpool.extractor.networks.evo2.weights import load
 from tests.extractor.golden_evo2 import CPU, activations, network, relative_error, tensors
 from tests.extractor.random_evo2 import random_weights
 

@@ -8,7 +8,6 @@ import torch
 
 from covpool.extractor import describe, load_adapter
 from covpool.extractor.errors import EvaluationError
-from covpool.extractor.evaluation.attention import LightAttention, light_attention
 from covpool.extractor.evaluation.baselines import codon_usage, log_length, word_frequencies, words
 from covpool.extractor.evaluation.controls import (
     RandomFeatures,
@@ -19,8 +18,7 @@ from covpool.extractor.evaluation.controls import (
 from covpool.extractor.evaluation.inputs.genes import CodingGene
 from covpool.extractor.evaluation.representations import baselines, fitted, pooled
 from covpool.extractor.evaluation.ridge import Index
-from covpool.extractor.evaluation.tokens import TokenBins, token_bins
-from covpool.extractor.sequences.sequences import Sequence, normalise
+from covpool.extractor.sequences.sequences import Sequence
 from covpool.store.poolings.kinds import Pooling, pooling
 
 
@@ -109,44 +107,3 @@ def test_pooled_moments_are_embedded_as_the_store_embeds_them_and_fits_see_train
     assert block.values[2] == pytest.approx(pooling("mean+std").embed(moments[2]))
     (block,) = fitted("own", "control", moments, fit).embed(np.array([0, 3]))
     assert seen == [2] and len(block.values) == 5
-
-
-def test_binned_tokens_are_the_means_and_the_maximum_of_the_activations() -> None:
-    adapter = load_adapter("ntv3-mini", device="cpu")
-    sequences = [normalise("ACGTTGCA" * 12 + "GGA", "a"), normalise("TTGACC" * 30, "b")]
-    result = dict(token_bins(adapter, sequences, "up.6", bases_per_bin=32))
-    for index, first in enumerate(sequences):
-        values = torch.cat([block.values for block in adapter.activations(first, layers=["up.6"])])
-        assert torch.allclose(result[index].maximum, values.amax(0), atol=1e-4)
-        expected = torch.stack([part.mean(0) for part in torch.split(values, 32)])
-        # Stored as float16: eleven bits.
-        assert torch.allclose(result[index].bins.float(), expected, rtol=1e-2, atol=1e-2)
-
-
-def test_light_attention_pools_a_genes_own_bins_only() -> None:
-    torch.manual_seed(0)
-    network = LightAttention(4, 2).eval()
-    bins, counts = torch.randn(2, 20, 4), torch.tensor([20, 6])
-    pooled = network.pool(bins, counts)
-    # Beyond its bins a gene is padded with zeros, as a convolution's own padding is.
-    bins[1, 6:] = 0
-    alone = network.pool(bins[1:, :6], counts[1:])
-    assert torch.allclose(network.pool(bins, counts)[1:], alone, atol=1e-6)
-    assert torch.equal(network.pool(bins, counts)[0], pooled[0])
-
-
-def test_light_attention_finds_a_motif_and_trains_on_the_training_genes_only() -> None:
-    generator = torch.Generator().manual_seed(0)
-    values = (np.arange(300) % 3 == 0).astype(np.float32)[:, None]
-    tokens = []
-    for on in values[:, 0]:
-        bins = torch.randn(int(torch.randint(8, 30, (1,), generator=generator)), 6, generator=generator)
-        bins[3, :3] += 6 * float(on)
-        tokens.append(TokenBins(bins.half(), bins.amax(0)))
-    training = np.arange(200)
-    features = light_attention(tokens, values, training, labels=True)
-    on, off = (features.values[200:][values[200:, 0] == label] for label in (1, 0))
-    separation = np.abs(on.mean(0) - off.mean(0)) / features.values[200:].std(0)
-    assert features.values.shape == (300, 12) and separation.max() > 1
-    values[200:] = 1 - values[200:]
-    assert np.array_equal(light_attention(tokens, values, training, labels=True).values, features.values)

@@ -10,7 +10,7 @@ import pytest
 from covpool.extractor import Options, load_adapter, normalise
 from covpool.extractor.adapters.adapter import PART_BASES
 from covpool.extractor.adapters.ntv3 import NTv3Adapter
-from covpool.extractor.extraction.extract import Partial, extract_selections
+from covpool.extractor.extraction.extract import Partial, extract_workloads
 from covpool.extractor.extraction.selections import Selection
 from covpool.extractor.extraction.workload import Workload
 from covpool.extractor.models.models import describe
@@ -20,7 +20,7 @@ from tests.extractor.golden import checkpoint
 PART = 1024
 LENGTH = 3000
 SEQUENCE = normalise("".join(np.random.default_rng(3).choice(list("ACGTN"), LENGTH)))
-REGIONS = (
+SELECTIONS = (
     Selection.whole(LENGTH),
     Selection("upstream", ((0, 400),)),
     # From one part into the next, and to the end.
@@ -53,7 +53,7 @@ def run(
     **more: Any,
 ) -> dict[str, dict[str, Moments]]:
     recipes = [adapter.recipe(layer, options) for layer in LAYERS]
-    (found,) = extract_selections(adapter, [Workload.of(SEQUENCE, recipes, REGIONS)], progress, **more)
+    (found,) = extract_workloads(adapter, [Workload.of(SEQUENCE, recipes, SELECTIONS)], progress, **more)
     return found
 
 

@@ -11,7 +11,7 @@ import torch
 
 from covpool.extractor import Options, Selection, Sequence, extract, extract_many, load_adapter
 from covpool.extractor.adapters.adapter import Adapter
-from covpool.extractor.adapters.batching import memory_share
+from covpool.extractor.adapters.devices import memory_share
 from covpool.extractor.extraction.threads import compute_threads
 from covpool.store import Moments
 from tests.extractor.golden_evo2 import checkpoint

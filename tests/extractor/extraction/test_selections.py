@@ -1,4 +1,4 @@
-"""Selections: one forward, an accumulator per class, and a partition that adds up to the whole."""
+"""Selections: one forward, an accumulator for each, and a partition that adds up to the whole."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -13,18 +13,16 @@ from hypothesis import strategies as st
 from covpool.extractor import (
     Adapter,
     Layer,
-    Region,
     RegionError,
     Sequence,
     SequenceError,
     extract,
-    extract_many,
     load_adapter,
     normalise,
     reverse_complement,
 )
 from covpool.extractor.adapters.ntv3 import NTv3Adapter
-from covpool.extractor.extraction.extract import extract_selections
+from covpool.extractor.extraction.extract import extract_workloads
 from covpool.extractor.extraction.packs import PACK_BASES, Shape, packs
 from covpool.extractor.extraction.selections import Selection
 from covpool.extractor.extraction.workload import Workload
@@ -72,19 +70,19 @@ def partitions(draw: st.DrawFn) -> tuple[int, list[Selection]]:
 def test_a_token_belongs_to_the_class_of_its_middle_base_and_to_one_of_a_partition(
     found: tuple[int, list[Selection]], size: int, reverse: bool
 ) -> None:
-    length, regions = found
+    length, selections = found
     layer = Layer("a layer", 8, size)
     class_of = {}
-    for region in regions:
-        for start, end in region.intervals:
-            class_of.update(dict.fromkeys(range(start, end), region.name))
+    for selection in selections:
+        for start, end in selection.intervals:
+            class_of.update(dict.fromkeys(range(start, end), selection.name))
     for token in range(layer.tokens(length)):
         middle = min(token * size + size // 2, length - 1)
         base = length - 1 - middle if reverse else middle
         owners = [
-            region.name
-            for region in regions
-            if any(s <= token < e for s, e in region.tokens(layer, length, reverse=reverse))
+            selection.name
+            for selection in selections
+            if any(s <= token < e for s, e in selection.tokens(layer, length, reverse=reverse))
         ]
         assert owners == [class_of[base]]
 
@@ -185,7 +183,7 @@ def test_equal_bases_with_other_exons_are_another_key(mini: Adapter) -> None:
     ],
     ids=["empty", "before 0", "none", "name", "beyond", "whole"],
 )
-def test_what_is_no_region_is_refused(make: Callable[[], object], message: str) -> None:
+def test_what_is_no_selection_is_refused(make: Callable[[], object], message: str) -> None:
     with pytest.raises(RegionError, match=message):
         make()
 
@@ -219,7 +217,7 @@ def test_a_packed_sequence_has_the_same_bits_whoever_shares_its_forward(mini: Ad
     def run(members: list[Sequence]) -> list[tuple[int, bytes, bytes]]:
         recipes = [mini.recipe("up.6")]
         given = [Workload.of(one, recipes, classes if one is mine else None) for one in members]
-        found = extract_selections(mini, given)
+        found = extract_workloads(mini, given)
         return [bits(one) for one in found[members.index(mine)]["up.6"].values()]
 
     alone = run([mine])
@@ -249,15 +247,3 @@ def test_what_is_kept_is_not_run_again(tmp_path: Path) -> None:
     starts = [block.start for _, block in adapter.batch([BASES], layers=["up.6"], start=1100)]
     assert starts == [1024, 1536, 2048, 2560]
     assert [block.start for _, block in adapter.batch([BASES], layers=["stem"], start=2999)] == [2560]
-
-
-def test_the_names_of_0_1_are_still_understood(mini: Adapter) -> None:
-    assert Region is Selection
-    part = [Selection("CDS", ((30, 60),))]
-    expected = extract(mini, BASES, ["up.6"], selections=part)["up.6"]["CDS"]
-    with pytest.warns(DeprecationWarning, match="use selections="):
-        old = extract(mini, BASES, ["up.6"], regions=part)["up.6"]["CDS"]  # type: ignore[call-overload]
-    assert bits(old) == bits(expected)
-    with pytest.warns(DeprecationWarning, match="use selections="):
-        ((_, many),) = extract_many(mini, [normalise(BASES)], ["up.6"], regions=[part])  # type: ignore[call-overload]
-    assert bits(many["up.6"]["CDS"]) == bits(expected)

@@ -12,7 +12,7 @@ import pytest
 from covpool.extractor.annotation.annotation import read_annotation
 from covpool.extractor.errors import ExtractionError
 from covpool.extractor.evaluation.inputs.text_lines import read_lines
-from covpool.extractor.models.checkpoints import read_json, read_yaml
+from covpool.extractor.models.checkpoints import read_mapping
 from covpool.extractor.sequences.fasta import read_fasta
 
 if sys.version_info >= (3, 14):
@@ -56,12 +56,13 @@ def test_a_wrong_path_is_called_one(tmp_path: Path, reader: str) -> None:
         READERS[reader](tmp_path)
 
 
-@pytest.mark.parametrize("read", [read_json, read_yaml])
-def test_a_configuration_is_called_wrong_only_where_it_is(
-    tmp_path: Path, read: Callable[[Path], object]
-) -> None:
+@pytest.mark.parametrize(("name", "kind"), [("config.json", "JSON"), ("config.yml", "YAML")])
+def test_a_configuration_is_called_wrong_only_where_it_is(tmp_path: Path, name: str, kind: str) -> None:
     with pytest.raises(ExtractionError, match="check the path"):
-        read(tmp_path / "config")
-    (tmp_path / "config").write_text("{: ]")
-    with pytest.raises(ExtractionError, match="correct it, or fetch it again"):
-        read(tmp_path / "config")
+        read_mapping(tmp_path / name)
+    (tmp_path / name).write_text("{: ]")
+    with pytest.raises(ExtractionError, match=f"(?s)is no {kind} .*correct it, or fetch it again"):
+        read_mapping(tmp_path / name)
+    (tmp_path / name).write_text("[]")
+    with pytest.raises(ExtractionError, match=f"expected a {kind} .*, found list"):
+        read_mapping(tmp_path / name)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from covpool.extractor.errors import FitError
-from covpool.extractor.fitting.losses import reconstruction_losses
+from covpool.extractor.fitting.bottlenecks import reconstruction_losses
 from covpool.extractor.fitting.methods.autoencoder import fit_autoencoder, reconstruction_norms
 from covpool.extractor.fitting.methods.glram import fit_glram
 from covpool.extractor.fitting.methods.mean_eigenvectors import fit_mean_eigenvectors

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from covpool.extractor import CheckpointError, LayerError, ModelNotFoundError, describe, load_adapter
 from covpool.extractor.networks.ntv3.config import NTv3Config
+from covpool.extractor.networks.ntv3.network import NTv3
 from tests.extractor.golden import GOLDEN, checkpoint
 
 
@@ -145,7 +146,9 @@ def test_the_published_8m_shape_has_the_published_parameter_count() -> None:
         "num_layers": 2,
         "token_embed_dim": 16,
     }
-    assert NTv3Config.from_json(shape).parameter_count == 7_692_475
+    with torch.device("meta"):
+        network = NTv3(NTv3Config.from_json(shape))
+    assert sum(parameter.numel() for parameter in network.parameters()) == 7_692_475
 
 
 def test_layers_name_width_and_resolution_of_every_tap() -> None:

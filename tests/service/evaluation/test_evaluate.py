@@ -132,3 +132,8 @@ def test_wrong_use_is_answered_with_what_to_do(files: Path, tmp_path: Path) -> N
         run(files, "go", "--out", str(tmp_path), "--pooling", "magic:3")
     with pytest.raises(EvaluationError, match="split by blocks"):
         run(files, "go", "--out", str(tmp_path), "--split", "chromosomes")
+
+
+def test_poolings_of_tokens_are_refused_with_where_their_results_are(files: Path) -> None:
+    result = run(files, "go", "--out", str(files / "none"), "--tokens")
+    assert result.exit_code == 2 and "--tokens was removed in 0.2" in result.output

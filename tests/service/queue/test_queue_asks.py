@@ -39,19 +39,19 @@ def keys(bases: str, layers: tuple[str, ...] = LAYERS) -> list[MomentsKey]:
     """Of whole and first half, at each layer."""
     digest, size = sequence_digest(bases), len(bases)
     return [
-        region.key_of(digest, size, replace(RECIPE, layer=layer))
-        for region in regions(bases)
+        selection.key_of(digest, size, replace(RECIPE, layer=layer))
+        for selection in selections(bases)
         for layer in layers
     ]
 
 
-def regions(bases: str) -> tuple[Selection, ...]:
+def selections(bases: str) -> tuple[Selection, ...]:
     return Selection.whole(len(bases)), Selection("gene", ((0, len(bases) // 2),))
 
 
 def asking(bases: str, layers: tuple[str, ...] = LAYERS, read: Callable[[], str] | None = None) -> Request:
     recipes = tuple(replace(RECIPE, layer=layer) for layer in layers)
-    wanted = regions(bases)
+    wanted = selections(bases)
     workload = Workload(f"gene {bases}", sequence_digest(bases), len(bases), read or bases, wanted, recipes)
     return Request(workload, tuple(key.digest for key in keys(bases, layers)), len(layers) * len(bases))
 
@@ -85,7 +85,7 @@ def test_a_task_is_claimed_as_it_was_asked_for_and_shown_by_its_first_result(
     assert queue.submit(RECIPE, [asking("ACGT")]) == job
     (task,) = leases.claim("w")
     assert (task.id, task.workload.text, task.workload.layers) == (asking("ACGT").task, "ACGT", LAYERS)
-    assert (task.workload.selections, task.cost) == (regions("ACGT"), 8)
+    assert (task.workload.selections, task.cost) == (selections("ACGT"), 8)
     (record,) = queue.job(job).records
     assert (record.task, record.key, record.state) == (task.id, keys("ACGT")[0].digest, "running")
 

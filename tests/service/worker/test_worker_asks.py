@@ -20,14 +20,14 @@ from tests.service.worker.test_worker import Bench, working
 LAYERS = ("up.1", "up.2")
 
 
-def regions(bases: str) -> tuple[Selection, ...]:
+def selections(bases: str) -> tuple[Selection, ...]:
     third = len(bases) // 3
     spans = {"upstream": (0, third), "CDS": (third, 2 * third), "downstream": (2 * third, len(bases))}
     return Selection.whole(len(bases)), *(Selection(name, (span,)) for name, span in spans.items())
 
 
 def workload(model: Model, bases: str) -> Workload:
-    return Workload.of(Sequence("", bases), [model.recipe(layer) for layer in LAYERS], regions(bases))
+    return Workload.of(Sequence("", bases), [model.recipe(layer) for layer in LAYERS], selections(bases))
 
 
 def keys(model: Model, bases: str) -> dict[tuple[str, str], MomentsKey]:
@@ -55,7 +55,7 @@ def assert_right(store: Store, model: Model, texts: list[str]) -> None:
     """Every result is that of a plain extraction, up to float32 in which it is computed and stored."""
     adapter = load_adapter(str(model.checkpoint.directory), device="cpu")
     for bases in texts:
-        expected = extract(adapter, bases, LAYERS, selections=regions(bases))
+        expected = extract(adapter, bases, LAYERS, selections=selections(bases))
         for (layer, name), key in keys(model, bases).items():
             wanted, stored = expected[layer][name], store.get(key)
             assert stored.count == wanted.count

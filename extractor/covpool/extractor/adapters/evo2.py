@@ -10,12 +10,17 @@ import torch
 from torch import Tensor
 
 from covpool.extractor.adapters.adapter import Adapter, Block
-from covpool.extractor.adapters.batching import MEMORY_SHARE, free_bytes, token_budget, usable_bytes
-from covpool.extractor.adapters.device_errors import is_out_of_memory
-from covpool.extractor.errors import CapacityError
+from covpool.extractor.adapters.devices import (
+    MEMORY_SHARE,
+    free_bytes,
+    is_out_of_memory,
+    token_budget,
+    usable_bytes,
+)
+from covpool.extractor.errors import CapacityError, CheckpointError
 from covpool.extractor.models.models import Model
 from covpool.extractor.networks.evo2.config import Evo2Config
-from covpool.extractor.networks.evo2.network import Evo2
+from covpool.extractor.networks.evo2.network import Evo2, load
 from covpool.extractor.networks.evo2.plan import (
     SHARE,
     Order,
@@ -27,7 +32,6 @@ from covpool.extractor.networks.evo2.plan import (
     schedules,
 )
 from covpool.extractor.networks.evo2.schedules import Stage, run
-from covpool.extractor.networks.evo2.weights import load
 from covpool.extractor.networks.weights.checkpoint_weights import read_weights
 from covpool.extractor.sequences.sequences import Sequence, as_sequence
 
@@ -86,27 +90,23 @@ class Evo2Adapter(Adapter):
         Weights that would fill the device rest in host memory, and come one block at a time.
 
         Raises:
-            CheckpointError: files and configuration do not belong together, or the model needs FP8
-                projections that cannot be had.
+            CheckpointError: files and configuration do not belong together, or the model needs FP8.
         """
         config = cast(Evo2Config, model.config)
         if config.float8_projections:
-            from covpool.extractor.networks.evo2.float8 import check_available
-
-            check_available(model.name, device, dtype)
+            raise CheckpointError(
+                f"model {model.name}: {model.checkpoint.config_file} asks for FP8 input projections, which "
+                "covpool does not compute, and in wider numbers the output of these weights is broken; use a "
+                "7b checkpoint, which runs in bfloat16"
+            )
         files = model.checkpoint.weights
         tensors = read_weights(files, model.checkpoint.digests)
         network = load(config, tensors, str(files[0]))
         # Otherwise every weight would be in memory twice during the cast.
-        scales = {key: value for key, value in tensors.items() if key.endswith("._extra_state")}
         del tensors
         needed = dtype.itemsize * config.parameter_count
         streamed = device.type == "cuda" and needed > SHARE * free_bytes(device)
         network.cast(device, dtype, blocks=torch.device("cpu") if streamed else None)
-        if config.float8_projections:
-            from covpool.extractor.networks.evo2.float8 import use_float8
-
-            use_float8(network, scales)
         return cls(model, network)
 
     @property

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from covpool.extractor.adapters.adapter import PART_BASES, Adapter, Block
-from covpool.extractor.adapters.batching import token_budget
+from covpool.extractor.adapters.devices import token_budget
 from covpool.extractor.models.models import Model
 from covpool.extractor.networks.ntv3.config import NTv3Config
 from covpool.extractor.networks.ntv3.network import NTv3

@@ -5,7 +5,7 @@ import logging
 import torch
 
 from covpool.extractor.adapters.adapter import Adapter
-from covpool.extractor.adapters.device_errors import own_errors
+from covpool.extractor.adapters.devices import own_errors
 from covpool.extractor.errors import ExtractionError
 from covpool.extractor.models.models import Model, describe, untrained_notice
 from covpool.extractor.models.options import DTYPES

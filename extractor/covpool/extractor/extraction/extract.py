@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as Ordered
 from dataclasses import replace
 from functools import wraps
-from typing import Any, TypeVar, overload
+from typing import ParamSpec, TypeVar, overload
 
 from covpool.extractor.adapters.adapter import Adapter
-from covpool.extractor.adapters.batching import usable_bytes
-from covpool.extractor.adapters.device_errors import own_errors
+from covpool.extractor.adapters.devices import own_errors, usable_bytes
 from covpool.extractor.errors import RegionError
 from covpool.extractor.extraction.packs import Shape, packs
 from covpool.extractor.extraction.selections import REVERSES, WHOLE, Selection
@@ -23,24 +22,25 @@ from covpool.store.values.keys import Strand
 from covpool.store.values.moments import Moments
 from covpool.store.values.partial_sums import PartialSums
 
-R = TypeVar("R")
-
 Progress = Callable[[int], None]
 #: Partial sums by layer and selection.
 Partial = Mapping[tuple[str, str], PartialSums]
 #: Called after every block with a function that takes the sums of the parts that are whole.
 Keep = Callable[[Callable[[], Partial]], None]
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
-def _selections_of_0_1(call: Callable[..., R]) -> Callable[..., R]:
-    """The function, which also takes `regions=`, as 0.1 called `selections=`."""
 
-    @wraps(call)
-    def renamed(*arguments: Any, **named: Any) -> R:
-        if "regions" in named:
+def _takes_regions(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, which also understands `regions`, the name of `selections` in 0.1."""
+
+    @wraps(function)
+    def renamed(*args: P.args, **keywords: P.kwargs) -> R:
+        if "regions" in keywords:
             warnings.warn("regions= is deprecated: use selections=", DeprecationWarning, stacklevel=2)
-            named["selections"] = named.pop("regions")
-        return call(*arguments, **named)
+            keywords["selections"] = keywords.pop("regions")
+        return function(*args, **keywords)
 
     return renamed
 
@@ -75,7 +75,7 @@ def extract(
 ) -> dict[str, dict[str, Moments]]: ...
 
 
-@_selections_of_0_1
+@_takes_regions
 def extract(
     adapter: Adapter,
     sequence: str | Sequence,
@@ -98,8 +98,8 @@ def extract(
         sequence: bases as text (normalised here), or a normalised `Sequence`.
         layers: names of taps; "final" is the last. All are taken in one pass.
         strand, skip_tokens, condition, beyond_context: see `Options`.
-        selections: selections of its bases, which may overlap; all are taken in the same pass.
-            `Selection.whole(len(sequence))` is one too.
+        selections: of its bases; they may overlap, and all are taken in the same pass.
+            `Selection.whole(len(sequence))` is allowed too.
         progress: called with the number of tokens done since the last call, over all layers and strands.
 
     Returns:
@@ -119,12 +119,12 @@ def extract(
     options = Options(
         strand=strand, skip_tokens=skip_tokens, condition=condition, beyond_context=beyond_context
     )
-    recipes = [adapter.recipe(name, options) for name in layers]
-    (moments,) = extract_selections(
-        adapter, [Workload.of(as_sequence(sequence), recipes, selections)], progress
-    )
-    named = {name: moments[recipe.layer] for name, recipe in zip(layers, recipes, strict=True)}
-    return _whole(named) if selections is None else named
+    many = extract_many(
+        adapter, [as_sequence(sequence)], layers, options, progress,
+        selections=None if selections is None else [selections],
+    )  # fmt: skip
+    ((_, moments),) = many
+    return moments
 
 
 @overload
@@ -151,7 +151,7 @@ def extract_many(
 ) -> Iterator[tuple[int, dict[str, dict[str, Moments]]]]: ...
 
 
-@_selections_of_0_1
+@_takes_regions
 def extract_many(
     adapter: Adapter,
     sequences: Ordered[Sequence],
@@ -164,7 +164,8 @@ def extract_many(
     """Index and moments of many sequences, as they become ready; the longest come first.
 
     Short sequences share a forward (see `extraction.packs`). A sequence's moments are those of
-    `extract`, to the bit. `selections` are those of each sequence; the rest is as there.
+    `extract`, to the bit. `selections` holds those of each sequence; other arguments, result and errors as
+    there.
     """
     recipes = [adapter.recipe(name, options) for name in layers]
     workloads = [
@@ -172,10 +173,13 @@ def extract_many(
         for index, sequence in enumerate(sequences)
     ]
     for group in forward_groups(adapter, workloads):
-        results = extract_selections(adapter, [workloads[index] for index in group], progress)
+        results = extract_workloads(adapter, [workloads[index] for index in group], progress)
         for index, moments in zip(group, results, strict=True):
             named = {name: moments[recipe.layer] for name, recipe in zip(layers, recipes, strict=True)}
-            yield index, named if selections is not None else _whole(named)
+            if selections is None:
+                yield index, {name: of_layer[WHOLE] for name, of_layer in named.items()}
+            else:
+                yield index, named
 
 
 def forward_groups(adapter: Adapter, workloads: Ordered[Workload]) -> list[list[int]]:
@@ -197,11 +201,8 @@ def forward_groups(adapter: Adapter, workloads: Ordered[Workload]) -> list[list[
     ]
 
 
-def _whole(moments: Mapping[str, Mapping[str, Moments]]) -> dict[str, Moments]:
-    return {layer: classes[WHOLE] for layer, classes in moments.items()}
-
-
-def extract_selections(
+@own_errors()
+def extract_workloads(
     adapter: Adapter,
     workloads: Ordered[Workload],
     progress: Progress | None = None,
@@ -223,25 +224,17 @@ def extract_selections(
     Raises:
         As `extract`.
     """
-    with own_errors():
-        return _extracted(adapter, workloads, progress, kept or {}, keep)
-
-
-def _extracted(
-    adapter: Adapter,
-    workloads: Ordered[Workload],
-    progress: Progress | None,
-    kept: Partial,
-    keep: Keep | None,
-) -> list[dict[str, dict[str, Moments]]]:
-    options = workloads[0].options
+    options, partials = workloads[0].options, kept or {}
     taps = [adapter.model.layer(layer) for layer in workloads[0].layers]
     members = [workload.sequence for workload in workloads]
     for workload, sequence in zip(workloads, members, strict=True):
-        _check(sequence, workload.selections)
+        names = [selection.name for selection in workload.selections]
+        if not names or len(set(names)) < len(names):
+            raise RegionError(f"{sequence.name}: give at least one selection, and each once; got {names}")
+        for selection in workload.selections:
+            selection.check(sequence)
         for tap in taps:
             adapter.model.check(len(sequence), sequence.name, tap, options)
-    of_layer = _by_layer(kept)
     sums = [
         {
             tap.name: Sums(
@@ -251,7 +244,7 @@ def _extracted(
                 options,
                 device=adapter.device,
                 part=adapter.part,
-                kept=of_layer.get(tap.name),
+                kept={name: partial for (layer, name), partial in partials.items() if layer == tap.name},
             )
             for tap in taps
         }
@@ -261,17 +254,12 @@ def _extracted(
         progress(sum(layer_sums.position for layer_sums in sums[0].values()))
     # A sequence of several parts is alone.
     if adapter.part is None or len(members[0]) <= adapter.part:
-        members += _shape(adapter, members).filler(len(members))
+        (shape,) = {Shape.of(adapter.model, len(sequence), adapter.device.type) for sequence in members}
+        assert len(members) <= shape.rows, "more than a pack"
+        members += shape.filler(len(members))
     with forward_threads():
         _run(adapter, members, sums, taps, options, progress, keep)
         return [{tap.name: of_layer[tap.name].moments() for tap in taps} for of_layer in sums]
-
-
-def _shape(adapter: Adapter, members: Ordered[Sequence]) -> Shape:
-    """The one shape of all members."""
-    (shape,) = {Shape.of(adapter.model, len(sequence), adapter.device.type) for sequence in members}
-    assert len(members) <= shape.rows, "more than a pack"
-    return shape
 
 
 def _run(
@@ -301,21 +289,6 @@ def _run(
                         keep(lambda: _partials(sums[0]))
         for layer_sums in all_sums:
             layer_sums.end_strand()
-
-
-def _check(sequence: Sequence, selections: Ordered[Selection]) -> None:
-    names = [selection.name for selection in selections]
-    if not names or len(set(names)) < len(names):
-        raise RegionError(f"{sequence.name}: give at least one selection, and each once; got {names}")
-    for selection in selections:
-        selection.check(sequence)
-
-
-def _by_layer(kept: Partial) -> dict[str, dict[str, PartialSums]]:
-    partials: dict[str, dict[str, PartialSums]] = {}
-    for (layer, name), partial in kept.items():
-        partials.setdefault(layer, {})[name] = partial
-    return partials
 
 
 def _partials(sums: Mapping[str, Sums]) -> Partial:

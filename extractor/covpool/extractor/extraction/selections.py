@@ -1,4 +1,4 @@
-"""Selections: classes of bases of a sequence ("CDS", "upstream", …), each with second moments of its own.
+"""Selection: a class of bases of a sequence ("CDS", "upstream", …) with second moments of its own.
 
 Convention: intervals are 0-based and half-open, in bases of the sequence as the model reads it: flanks
 included, along its own strand. Selections may overlap; the moments of a partition add up to those of the
@@ -35,7 +35,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.'-]{0,63}")
 
 @dataclass(frozen=True)
 class Selection:
-    """One selection of bases.
+    """A class of bases of a sequence.
 
     Attributes:
         name: of the selection; the recipe's `selection`.
@@ -128,7 +128,7 @@ class Selection:
         )
 
 
-#: Its name in 0.1; a region is an interval of a contig.
+#: Its name in 0.1.
 Region = Selection
 
 

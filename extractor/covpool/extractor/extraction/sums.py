@@ -29,7 +29,7 @@ class Sums:
     Args:
         sequence: whose tokens arrive.
         layer: the tap.
-        selections: selections, see `Selection.tokens`.
+        selections: see `Selection.tokens`.
         options: leading tokens to skip.
         device: where blocks arrive.
         part: bases of a part; None does not cut.

@@ -1,7 +1,7 @@
 """Threads of torch: a fixed number for every forward, and one for linear algebra where matrices are small.
 
-How a forward and its sums round depends on how many threads share them, so their number follows from nothing
-but what the one who runs covpool says: one, or `compute_threads`.
+How a forward and its sums round depends on how many threads share them, so their number is one, or what
+`compute_threads` sets, and follows from nothing else.
 
 Linear algebra, as with `covpool.store.threads`:
 
@@ -11,7 +11,7 @@ Cholesky solve of side 64 took 12 ms and 1, of side 528 75 and 11, of side 3000 
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 
 import torch
@@ -36,27 +36,24 @@ def compute_threads(number: int) -> Iterator[None]:
         _compute.reset(token)
 
 
-@contextmanager
-def forward_threads() -> Iterator[None]:
+def forward_threads() -> AbstractContextManager[None]:
     """As many threads of torch as a forward takes, whatever the process has otherwise."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(_compute.get())
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return _torch_threads(_compute.get())
 
 
-@contextmanager
-def one_torch_thread(side: int = 0) -> Iterator[None]:
+def one_torch_thread(side: int = 0) -> AbstractContextManager[None]:
     """One thread for torch's operations of the calling thread while the body runs.
 
     Args:
         side: of the one matrix that is worked on; from `LARGE` on nothing is changed.
     """
+    return _torch_threads(1) if side < LARGE else nullcontext()
+
+
+@contextmanager
+def _torch_threads(number: int) -> Iterator[None]:
     before = torch.get_num_threads()
-    if side < LARGE:
-        torch.set_num_threads(1)
+    torch.set_num_threads(number)
     try:
         yield
     finally:

@@ -22,7 +22,7 @@ class Workload:
         name: what messages call the sequence; no part of its identity.
         digest, length: of the sequence.
         bases: normalised, or what reads them when it is their turn.
-        selections: selections of its bases, each of which has moments of its own.
+        selections: of its bases; each has moments of its own.
         recipes: of the whole sequence, one for each layer; they differ in nothing but the layer.
     """
 
@@ -38,9 +38,9 @@ class Workload:
         cls, sequence: Sequence, recipes: Iterable[Recipe], selections: Iterable[Selection] | None = None
     ) -> Self:
         """What is wanted of a sequence that was read; the whole of it by default."""
-        classes = (Selection.whole(len(sequence)),) if selections is None else tuple(selections)
         digest, length = sequence.digest, len(sequence)
-        return cls(sequence.name, digest, length, sequence.bases, classes, tuple(recipes))
+        wanted = (Selection.whole(length),) if selections is None else tuple(selections)
+        return cls(sequence.name, digest, length, sequence.bases, wanted, tuple(recipes))
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -93,6 +93,5 @@ class Workload:
             ready: digests of keys.
         """
         missing = {name for (_, name), key in keys.items() if key.digest not in ready}
-        return replace(
-            self, selections=tuple(selection for selection in self.selections if selection.name in missing)
-        )
+        selections = tuple(selection for selection in self.selections if selection.name in missing)
+        return replace(self, selections=selections)

@@ -11,6 +11,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from covpool.extractor.errors import CheckpointError, ModelNotFoundError
 from covpool.extractor.files.digests import FileState, file_digest
 from covpool.extractor.files.unreadable import unreadable
@@ -98,7 +100,7 @@ def locate(name: str, *, revision: str | None = None, download: bool = False) ->
 
         def check(directory: Path) -> None:
             config = directory / CONFIG
-            family_of(read_json(config), str(config))
+            family_of(read_mapping(config), str(config))
 
         return _read(name, snapshot(name, revision, download=download, check=check))
     raise ModelNotFoundError(
@@ -119,9 +121,9 @@ def _read(name: str, directory: Path) -> Checkpoint:
         raise CheckpointError(
             f"{directory}: config.json (or config.yml) is missing; give the publisher's directory"
         )
-    config = read_json(file) if file.suffix == ".json" else read_yaml(file)
+    config = read_mapping(file)
     card = directory / CARD
-    notes = read_json(card) if card.is_file() else {}
+    notes = read_mapping(card) if card.is_file() else {}
     family = family_of(config, str(file))
     weights = family.files(directory)
     states = (*before, *map(FileState.at, weights))
@@ -133,29 +135,16 @@ def _states(directory: Path, weights: tuple[Path, ...] = ()) -> tuple[FileState 
     return tuple(map(FileState.at, (*(directory / name for name in (*CONFIGS, CARD)), *weights)))
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; `CheckpointError` when it holds none."""
-    import yaml
-
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The mapping in a JSON or YAML file; `CheckpointError` when it holds none."""
+    kind, parse = ("JSON", json.loads) if path.suffix == ".json" else ("YAML", yaml.safe_load)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CheckpointError(unreadable(error, str(path))) from error
     except (ValueError, yaml.YAMLError) as error:
-        raise CheckpointError(f"{path}: is no YAML ({error}); correct it, or fetch it again") from error
+        raise CheckpointError(f"{path}: is no {kind} ({error}); correct it, or fetch it again") from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: expected a YAML mapping, found {type(content).__name__}")
-    return content
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; `CheckpointError` when it holds none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(unreadable(error, str(path))) from error
-    except ValueError as error:
-        raise CheckpointError(f"{path}: is no JSON ({error}); correct it, or fetch it again") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: expected a JSON object, found {type(content).__name__}")
+        what = "JSON object" if kind == "JSON" else "YAML mapping"
+        raise CheckpointError(f"{path}: expected a {what}, found {type(content).__name__}")
     return content

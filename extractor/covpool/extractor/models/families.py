@@ -4,14 +4,46 @@ A family is one object, offered in the entry-point group `covpool.adapters`. Wha
 the functions that run the model.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from covpool.extractor.errors import CheckpointError, ExtractionError
-from covpool.extractor.models.weight_files import published_files
 from covpool.store.registry import Registry
+
+WEIGHTS = "model.safetensors"
+
+#: Files of `torch.save`: whole, or cut into parts that follow one another.
+_PICKLED = re.compile(r"(?P<name>.+\.pt)(\.part(?P<part>\d+))?")
+
+
+def published_files(directory: Path) -> tuple[Path, ...]:
+    """The safetensors file, else the one `.pt` file or its parts in their order.
+
+    Raises:
+        CheckpointError: there are none, several, or a part is missing.
+    """
+    if (directory / WEIGHTS).is_file():
+        return (directory / WEIGHTS,)
+    parts: dict[str, dict[int, Path]] = {}
+    for path in directory.iterdir():
+        if match := _PICKLED.fullmatch(path.name):
+            parts.setdefault(match["name"], {})[int(match["part"] or -1)] = path
+    if not parts:
+        raise CheckpointError(
+            f"{directory}: {WEIGHTS} is missing, and no .pt file stands in for it; "
+            "give the publisher's directory"
+        )
+    if len(parts) > 1:
+        raise CheckpointError(f"{directory}: several checkpoints ({', '.join(sorted(parts))}); keep one")
+    ((name, found_parts),) = parts.items()
+    if -1 in found_parts:
+        return (found_parts[-1],)
+    if missing := sorted(set(range(max(found_parts) + 1)) - found_parts.keys()):
+        raise CheckpointError(f"{directory}: {name}.part{missing[0]} is missing; fetch it again")
+    return tuple(found_parts[part] for part in sorted(found_parts))
 
 
 class ModelConfig(Protocol):

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from covpool.extractor.errors import CheckpointError, ModelNotFoundError
-from covpool.extractor.models.families import FAMILIES
-from covpool.extractor.models.weight_files import WEIGHTS
+from covpool.extractor.models.families import FAMILIES, WEIGHTS
 
 CONFIG = "config.json"
 

@@ -32,6 +32,14 @@ from covpool.service.commands.stores import open_store
 from covpool.service.evaluation.comparison import POOLINGS, Design
 from covpool.service.evaluation.comparison import evaluate as results_of
 
+def _refuse_tokens(_context: click.Context, _option: click.Parameter, used: bool) -> None:
+    if used:
+        raise click.UsageError(
+            "--tokens was removed in 0.2, with the maximum and light attention; leave it out. What they "
+            "reached is in docs/results.md"
+        )
+
+
 #: The options of both kinds of targets.
 _common = together(
     click.argument("fasta", type=FILE),
@@ -46,8 +54,7 @@ _common = together(
     device_option,
     click.option("--pooling", "poolings", multiple=True,
                  help=f"Instead of {', '.join(POOLINGS)}; repeat for several."),
-    click.option("--tokens", is_flag=True,
-                 help="Compare maximum and light attention too, which need another run of the network."),
+    click.option("--tokens", is_flag=True, hidden=True, expose_value=False, callback=_refuse_tokens),
     click.option("--controls/--no-controls", default=True, show_default=True,
                  help="Compare one-hot windows and a random convolution too."),
     click.option("--untrained/--no-untrained", default=True, show_default=True,
@@ -69,7 +76,7 @@ _common = together(
 
 
 #: Options that are fields of the design, under the same names.
-_SAME = ("dtype", "device", "tokens", "controls", "untrained", "split", "folds", "together", "part")
+_SAME = ("dtype", "device", "controls", "untrained", "split", "folds", "together", "part")
 
 
 @click.group

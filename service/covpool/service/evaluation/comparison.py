@@ -12,7 +12,6 @@ from typing import Literal
 import numpy as np
 
 from covpool.extractor.adapters.registry import load_model
-from covpool.extractor.evaluation.attention import light_attention
 from covpool.extractor.evaluation.baselines import log_length
 from covpool.extractor.evaluation.compare import Comparison, Representation, Result
 from covpool.extractor.evaluation.controls import (
@@ -24,10 +23,9 @@ from covpool.extractor.evaluation.controls import (
 from covpool.extractor.evaluation.inputs.genes import CodingGene
 from covpool.extractor.evaluation.inputs.targets import Targets
 from covpool.extractor.evaluation.paralogues import cluster
-from covpool.extractor.evaluation.representations import baselines, fitted, fixed, pooled
+from covpool.extractor.evaluation.representations import baselines, fitted, pooled
 from covpool.extractor.evaluation.ridge import Features, Index
 from covpool.extractor.evaluation.splits import FOLDS, Folds, block_folds, chromosome_folds, keep_together
-from covpool.extractor.evaluation.tokens import token_bins
 from covpool.extractor.fitting.fits import METHODS
 from covpool.extractor.fitting.source import MomentsList
 from covpool.extractor.fitting.targets import Targets as SupervisedTargets
@@ -75,8 +73,6 @@ class Design:
         options, dtype, device: how the network runs.
         poolings: of the model's moments: plain kinds as `covpool.store.pooling` names them, or `method:k`,
             fitted on the training genes of every fold.
-        tokens: whether poolings that need the tokens themselves are compared too: the maximum, and light
-            attention trained on the targets. The network runs again for them.
         controls: whether one-hot windows and random convolution features are compared too.
         untrained: whether the network with random weights is.
         split: contiguous blocks of genes, or whole chromosomes.
@@ -91,7 +87,6 @@ class Design:
     dtype: str = "float32"
     device: str | None = None
     poolings: tuple[str, ...] = POOLINGS
-    tokens: bool = False
     controls: bool = True
     untrained: bool = True
     split: Literal["blocks", "chromosomes"] = "blocks"
@@ -137,8 +132,6 @@ def representations(
     for layer, (recipe, moments) in _moments(design, store, design.model, genes, tell).items():
         source = f"{design.model.name} {layer}" if several else design.model.name
         found += [_representation(source, kind, recipe, moments, targets) for kind in design.poolings]
-        if design.tokens:
-            found += _of_tokens(design, source, layer, genes, targets, tell)
     controls: dict[str, list[Moments]] = {}
     if design.untrained:
         with TemporaryDirectory() as directory:
@@ -185,28 +178,6 @@ def _representation(
         return method.fit(known, seen, k=int(size), name=method_name)
 
     return fitted(name, "model", moments, fit, supervised=method.supervised)
-
-
-def _of_tokens(
-    design: Design, source: str, layer: str, genes: list[CodingGene], targets: Targets, tell: Tell
-) -> list[Representation]:
-    """The maximum of every feature, and light attention."""
-    tell(f"{source}: tokens")
-    adapter = load_model(design.model, device=design.device, dtype=design.dtype)
-    sequences = [gene.sequence for gene in genes]
-    by_index = dict(token_bins(adapter, sequences, layer, condition=design.options.condition))
-    tokens = [by_index[index] for index in range(len(genes))]
-    maxima = np.stack([one.maximum.numpy() for one in tokens])
-
-    def attend(training: Index) -> tuple[Features, ...]:
-        labels = targets.kind == "terms"
-        values = targets.filled(training)
-        return (light_attention(tokens, values, training, labels=labels, seed=SEED),)
-
-    return [
-        fixed(f"{source}: max", "model", Features(maxima)),
-        Representation(f"{source}: light attention", "model", attend, supervised=True),
-    ]
 
 
 def _moments(

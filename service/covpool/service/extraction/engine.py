@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from covpool.extractor.adapters.adapter import Adapter
-from covpool.extractor.adapters.batching import memory_share
+from covpool.extractor.adapters.devices import memory_share
 from covpool.extractor.errors import ExtractionError
-from covpool.extractor.extraction.extract import Keep, Partial, extract_selections, forward_groups
+from covpool.extractor.extraction.extract import Keep, Partial, extract_workloads, forward_groups
 from covpool.extractor.extraction.threads import compute_threads
 from covpool.extractor.extraction.workload import Keys, Workload
 from covpool.extractor.models.models import Model
@@ -155,7 +155,7 @@ class Engine:
         """Moments of workloads that share a forward; one of several parts continues from its checkpoints."""
         long = adapter.part is not None and workloads[0].length > adapter.part
         with memory_share(share), compute_threads(self._threads):
-            return extract_selections(
+            return extract_workloads(
                 adapter,
                 workloads,
                 progress,
@@ -185,7 +185,7 @@ class Checkpoints:
         return partials
 
     def keep(self, keys: Keys) -> Keep:
-        """A function for `extract_selections`, which has the sums.
+        """A function for `extract_workloads`, which has the sums.
 
         Raises (when called):
             StoreError: the store refused.

@@ -38,7 +38,7 @@ def _install() -> None:
     from covpool.extractor import ActivationError
     from covpool.extractor.extraction import extract as extraction
 
-    run = extraction.extract_selections
+    run = extraction.extract_workloads
 
     def harmed(adapter, workloads, *rest, **options):  # type: ignore[no-untyped-def]
         for one in workloads:
@@ -57,7 +57,7 @@ def _install() -> None:
                     raise ActivationError("layer up.6 overflowed")
         return run(adapter, workloads, *rest, **options)
 
-    extraction.extract_selections = harmed
+    extraction.extract_workloads = harmed
     if (_faults() / "while-telling").exists():
         _kill_while_telling()
 

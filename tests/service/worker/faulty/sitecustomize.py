@@ -47,18 +47,20 @@ def _harm(kind: str, budget: int, progress: object) -> None:
 
 
 def _install() -> None:
+    from covpool.extractor.adapters.devices import own_errors
     from covpool.extractor.extraction import extract as extraction
 
-    run = extraction._extracted
+    run = extraction.extract_workloads
 
-    def harmed(adapter, workloads, progress, *more):  # type: ignore[no-untyped-def]
-        for one in workloads:
-            for kind, bases in HARMS.items():
-                if one.bases == bases:
-                    _harm(kind, adapter.budget, progress)
-        return run(adapter, workloads, progress, *more)
+    def harmed(adapter, workloads, progress=None, **more):  # type: ignore[no-untyped-def]
+        with own_errors():
+            for one in workloads:
+                for kind, bases in HARMS.items():
+                    if one.bases == bases:
+                        _harm(kind, adapter.budget, progress)
+        return run(adapter, workloads, progress, **more)
 
-    extraction._extracted = harmed
+    extraction.extract_workloads = harmed
 
 
 def _slow_fits() -> None:

@@ -6,8 +6,9 @@ sweeps; this stays as the method as published, and as its oracle.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,12 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from covpool.extractor.extraction.threads import one_torch_thread
-from covpool.extractor.fitting.losses import reconstruction_losses
-from covpool.extractor.fitting.optimiser_state import arrays_of, restore
+from covpool.extractor.fitting.bottlenecks import check_k, reconstruction_losses
 from covpool.extractor.fitting.source import MomentsSource, width_of
 from covpool.extractor.fitting.state import fit_state
 from covpool.extractor.fitting.summary import Scaling, summarise
-from covpool.extractor.fitting.tied import check_k
 from covpool.store.poolings.bottleneck import Bottleneck
 from covpool.store.threads import one_thread
 
@@ -121,6 +120,35 @@ def stacked(source: MomentsSource, indices: Sequence[int], scale: NDArray[np.flo
     c = np.stack([moments.second_moment for moments in source.read(indices)]).astype(np.float32)
     c *= (scale[:, None] * scale).astype(np.float32)
     return torch.from_numpy(c)
+
+
+def arrays_of(
+    optimiser: torch.optim.Optimizer, parameters: Sequence[torch.nn.Parameter]
+) -> dict[str, NDArray[Any]]:
+    """Copies of parameter i as `parameter.i` and of its optimiser state as `optimiser.i.<name>`."""
+    arrays = {f"parameter.{index}": tensor.detach().numpy().copy() for index, tensor in enumerate(parameters)}
+    for index, state in optimiser.state_dict()["state"].items():
+        for name, value in state.items():
+            arrays[f"optimiser.{index}.{name}"] = value.numpy().copy()
+    return arrays
+
+
+def restore(
+    optimiser: torch.optim.Optimizer,
+    parameters: Sequence[torch.nn.Parameter],
+    arrays: Mapping[str, NDArray[Any]],
+) -> None:
+    """Set what `arrays_of` gave."""
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for path, array in arrays.items():
+        kind, _, rest = path.partition(".")
+        index, _, name = rest.partition(".")
+        if kind == "parameter":
+            with torch.no_grad():
+                parameters[int(index)].copy_(torch.from_numpy(array))
+        elif kind == "optimiser":
+            state.setdefault(int(index), {})[name] = torch.from_numpy(array)
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
 
 
 def _start(width: int, k: int, seed: int) -> tuple[Tensor, ...]:

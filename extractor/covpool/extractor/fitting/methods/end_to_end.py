@@ -13,13 +13,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from covpool.extractor.extraction.threads import one_torch_thread
-from covpool.extractor.fitting.methods.autoencoder import stacked
-from covpool.extractor.fitting.optimiser_state import arrays_of, restore
+from covpool.extractor.fitting.bottlenecks import check_k
+from covpool.extractor.fitting.methods.autoencoder import arrays_of, restore, stacked
 from covpool.extractor.fitting.source import MomentsSource
 from covpool.extractor.fitting.state import fit_state
 from covpool.extractor.fitting.summary import Scaling, summarise
 from covpool.extractor.fitting.targets import Targets
-from covpool.extractor.fitting.tied import check_k
 from covpool.store.poolings.bottleneck import Bottleneck
 from covpool.store.values.keys import sha256
 
@@ -79,14 +78,21 @@ def fit_end_to_end(
             scale = summary.scale(scaling)
             start = torch.from_numpy(summary.eigenvectors(k, scale)[0].astype(np.float32))
             offset, spread = _range_of(source, training, scale, start, batch)
-            parameters = _parameters(start, y)
             best, curve = [start.numpy(), start.numpy()], np.zeros(0)
         else:
-            scale, offset, spread = saved["scale"], saved["offset"], saved["spread"]
-            start = torch.from_numpy(saved["best.0"])
-            parameters = _parameters(start, y)
-            best, curve = [saved["best.0"], saved["best.1"]], saved["curve"]
-        optimiser = _optimiser(parameters, learning_rate)
+            scale, offset, spread, curve = (saved[key] for key in ("scale", "offset", "spread", "curve"))
+            best = [saved["best.0"], saved["best.1"]]
+        outputs = y.shape[1]
+        start_values = (torch.from_numpy(side).clone() for side in best)
+        values = (*start_values, torch.zeros(k * k, outputs), torch.zeros(outputs))
+        left, right, weights, bias = parameters = [torch.nn.Parameter(value) for value in values]
+        optimiser = torch.optim.AdamW(
+            [
+                {"params": [left, right, bias], "weight_decay": 0.0},
+                {"params": [weights], "weight_decay": DECAY},
+            ],
+            lr=learning_rate,
+        )
         if saved is not None:
             restore(optimiser, parameters, saved)
         model = _Model(parameters, torch.from_numpy(offset), torch.from_numpy(spread), targets.labels)
@@ -119,8 +125,8 @@ def fit_end_to_end(
         "curve_of": "held-out loss",
         "curve_by": "epoch",
     }
-    left, right = ((scale[:, None] * side).astype(np.float32) for side in best)
-    return Bottleneck(left, right, name=name, recipe=source.recipe, fit=fit)
+    folded = [(scale[:, None] * side).astype(np.float32) for side in best]
+    return Bottleneck(*folded, name=name, recipe=source.recipe, fit=fit)
 
 
 class _Model:
@@ -161,23 +167,6 @@ def _range_of(
     ).numpy()
     spread = np.array(max(float(np.sqrt(rows.var(0).mean())), np.finfo(np.float32).tiny), np.float32)
     return rows.mean(0), spread
-
-
-def _parameters(start: Tensor, y: Tensor) -> list[torch.nn.Parameter]:
-    k, outputs = start.shape[1], y.shape[1]
-    values = (start.clone(), start.clone(), torch.zeros(k * k, outputs), torch.zeros(outputs))
-    return [torch.nn.Parameter(value) for value in values]
-
-
-def _optimiser(parameters: list[torch.nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
-    left, right, weights, bias = parameters
-    return torch.optim.AdamW(
-        [
-            {"params": [left, right, bias], "weight_decay": 0.0},
-            {"params": [weights], "weight_decay": DECAY},
-        ],
-        lr=learning_rate,
-    )
 
 
 def _held_out_loss(

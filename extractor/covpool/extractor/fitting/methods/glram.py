@@ -18,11 +18,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from covpool.extractor.fitting.losses import Losses
+from covpool.extractor.fitting.bottlenecks import Losses, check_k, tied_bottleneck
 from covpool.extractor.fitting.source import MomentsSource, batches, sweep
 from covpool.extractor.fitting.state import fit_state
 from covpool.extractor.fitting.summary import Scaling, leading, summarise
-from covpool.extractor.fitting.tied import check_k, tied_bottleneck
 from covpool.store.poolings.bottleneck import Bottleneck
 from covpool.store.values.moments import Moments
 

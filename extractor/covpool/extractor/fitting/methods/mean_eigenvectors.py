@@ -2,9 +2,9 @@
 
 from concurrent.futures import Executor
 
+from covpool.extractor.fitting.bottlenecks import check_k, tied_bottleneck
 from covpool.extractor.fitting.source import MomentsSource
 from covpool.extractor.fitting.summary import Scaling, summarise
-from covpool.extractor.fitting.tied import check_k, tied_bottleneck
 from covpool.store.poolings.bottleneck import Bottleneck
 
 

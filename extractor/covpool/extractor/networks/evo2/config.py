@@ -5,7 +5,7 @@ Source: the yml files that Arc Institute's `evo2` package ships (StripedHyena 2;
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from covpool.extractor.errors import CheckpointError
 
@@ -58,7 +58,7 @@ class Evo2Config:
 
     Attributes:
         rotary_emb_scaling_factor: divisor of positions; 1 without interpolation.
-        float8_projections: the Hyena input projections must run in FP8 (1b, 20b and 40b).
+        float8_projections: the Hyena input projections need FP8 (1b, 20b and 40b): described, but not run.
     """
 
     hidden_size: int
@@ -80,6 +80,13 @@ class Evo2Config:
     eps: float = 1e-6
     rotary_emb_scaling_factor: float = 1.0
     float8_projections: bool = False
+
+    #: Evo 2 has no species condition.
+    conditions: ClassVar[tuple[str, ...]] = ()
+    #: Version of covpool's results for these checkpoints; part of the recipe.
+    adapter_version: ClassVar[int] = 1
+    #: The last activations before the logits.
+    final_layer: ClassVar[str] = "norm"
 
     @classmethod
     def from_mapping(cls, config: Mapping[str, Any], where: str = "config") -> Self:
@@ -104,7 +111,10 @@ class Evo2Config:
             values[name] = tuple(values[name] or ())
         if config.get("use_interpolated_rotary_pos_emb", False):
             values["rotary_emb_scaling_factor"] = float(config.get("rotary_emb_scaling_factor", 1))
-        checked = cls(**values, float8_projections=_needs_float8(config))
+        # The publisher also runs the 7b shape in bfloat16, although its configuration enables FP8.
+        seven = config["hidden_size"] == 4096 and config["num_layers"] == 32
+        needs_float8 = bool(config.get("use_fp8_input_projections", False)) and not seven
+        checked = cls(**values, float8_projections=needs_float8)
         checked._check(where)
         return checked
 
@@ -160,16 +170,6 @@ class Evo2Config:
         return min(self.max_seqlen, int(TRAINED_TOKENS * self.rotary_emb_scaling_factor))
 
     @property
-    def conditions(self) -> tuple[str, ...]:
-        """Empty: Evo 2 has no species condition."""
-        return ()
-
-    @property
-    def adapter_version(self) -> int:
-        """Version of covpool's results for this checkpoint; part of the recipe."""
-        return 1
-
-    @property
     def numerics(self) -> str:
         """Numerical details in addition to the compute dtype; part of the recipe."""
         return "float8 projections" if self.float8_projections else ""
@@ -208,11 +208,6 @@ class Evo2Config:
         return f"blocks.{_RECOMMENDED.get(self.num_layers, 13 * self.num_layers // 16)}"
 
     @property
-    def final_layer(self) -> str:
-        """The last activations before the logits."""
-        return "norm"
-
-    @property
     def parameter_count(self) -> int:
         """Number of parameters; the tied embedding counts once, `inv_freq` is not counted."""
         return self.embedding_parameters + sum(map(self.block_parameters, self.kinds))
@@ -233,9 +228,3 @@ class Evo2Config:
         }[kind]
         short = 0 if kind == "attn" else 3 * d * self.short_filter_length
         return 2 * d + 4 * d * d + d + 3 * d * self.inner_mlp_size + own + short
-
-
-def _needs_float8(config: Mapping[str, Any]) -> bool:
-    # The publisher also runs the 7b shape in bfloat16, although its configuration enables FP8.
-    seven = config["hidden_size"] == 4096 and config["num_layers"] == 32
-    return bool(config.get("use_fp8_input_projections", False)) and not seven

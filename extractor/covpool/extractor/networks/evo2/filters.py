@@ -64,7 +64,13 @@ class FilterState:
 
 
 class HyenaFilter(nn.Module, ABC):
-    """Short filter, gates, and an inner filter that subclasses define."""
+    """Short filter, gates, and an inner filter that subclasses define.
+
+    Attributes:
+        h: taps of the inner filter, which the long filter does not have.
+    """
+
+    h: nn.Parameter
 
     def __init__(self, config: Evo2Config) -> None:
         super().__init__()
@@ -88,8 +94,8 @@ class HyenaFilter(nn.Module, ABC):
         post, pre, value = y[..., 0::3], y[..., 1::3], y[..., 2::3]
         return post * self.convolve(pre * value, state)
 
-    @abstractmethod
-    def _before(self, batch: int) -> Tensor: ...
+    def _before(self, batch: int) -> Tensor:
+        return self.h.new_zeros(batch, self.h.shape[-1] - 1, self.width)
 
     def _spectrum(self, piece: int) -> Tensor | None:
         return None
@@ -106,9 +112,6 @@ class ShortHyena(HyenaFilter):
         super().__init__(config)
         self.h = nn.Parameter(torch.empty(config.hcs_filter_groups, 1, config.hcs_filter_length))
 
-    def _before(self, batch: int) -> Tensor:
-        return self.h.new_zeros(batch, self.h.shape[-1] - 1, self.width)
-
     def convolve(self, q: Tensor, state: FilterState) -> Tensor:
         """See `HyenaFilter.convolve`."""
         x = torch.cat((state.inner, q), dim=1)
@@ -124,9 +127,6 @@ class MediumHyena(HyenaFilter):
         super().__init__(config)
         self.h = nn.Parameter(torch.empty(config.hcm_filter_groups, 1, config.hcm_filter_length))
         self.D = nn.Parameter(torch.empty(self.width))
-
-    def _before(self, batch: int) -> Tensor:
-        return self.h.new_zeros(batch, self.h.shape[-1] - 1, self.width)
 
     def _spectrum(self, piece: int) -> Tensor:
         taps = self.h[:, 0].to(wide(self.h.dtype))
@@ -215,8 +215,3 @@ class LongHyena(HyenaFilter):
         """exp(log_pole step n) for n = 0 … count - 1: (d, 16, count)."""
         poles = self.log_poles
         return torch.exp(poles * torch.arange(0, count * step, step, device=poles.device, dtype=poles.dtype))
-
-
-def gelu(x: Tensor) -> Tensor:
-    """Exact GELU, used only in Evo 2's first block."""
-    return F.gelu(x)

@@ -5,12 +5,14 @@ state-dict names. A forward takes a piece of the token axis and the state after 
 Source: Brixi et al., "Genome modeling and design across all domains of life with Evo 2", 2025; `vtx` 1.1.0.
 """
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator
-from typing import Self
+from collections.abc import Generator, Iterator, Mapping
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from covpool.extractor.networks.evo2.attention import Attention, KVCache
 from covpool.extractor.networks.evo2.config import Evo2Config, Kind
@@ -20,9 +22,9 @@ from covpool.extractor.networks.evo2.filters import (
     LongHyena,
     MediumHyena,
     ShortHyena,
-    gelu,
     wide,
 )
+from covpool.extractor.networks.weights.checkpoint_weights import fill
 
 State = FilterState | KVCache
 Stages = Iterator[tuple[str, Tensor]]
@@ -30,6 +32,14 @@ Steps = Generator[tuple[str, Tensor], None, Tensor]
 
 #: Parameters and buffers that are never narrower than float32, as published.
 WIDE = ("log_poles", "residues", "inv_freq")
+
+#: Other content of published files: the tied embedding under a second name, FP8 metadata, time steps.
+_OTHER = re.compile(
+    r"unembed\.weight"
+    r"|blocks\.\d+\.projections\._extra_state"
+    r"|blocks\.\d+\.mixer\.dense\._extra_state"
+    r"|blocks\.\d+\.mixer\.mixer\.filter\.t"
+)
 
 _FILTERS: dict[Kind, type[HyenaFilter]] = {"hcs": ShortHyena, "hcm": MediumHyena, "hcl": LongHyena}
 
@@ -65,7 +75,7 @@ class FeedForward(nn.Module):
         yield "mlp.l1", gate
         value = self.l2(x)
         yield "mlp.l2", value
-        y: Tensor = self.l3((gelu(gate) if self.gelu else gate) * value)
+        y: Tensor = self.l3((F.gelu(gate) if self.gelu else gate) * value)
         del gate, value
         yield "mlp.l3", y
         yield "mlp", y
@@ -184,3 +194,27 @@ class Evo2(nn.Module):
             where = blocks if blocks is not None and name.startswith("blocks.") else device
             tensor.data = tensor.data.to(device=where, dtype=kept)
         return self
+
+
+def published_key(key: str) -> str | None:
+    """The network's name of a published key; None for known keys that are not weights."""
+    return None if _OTHER.fullmatch(key) else key
+
+
+def load(config: Evo2Config, tensors: Mapping[str, Any], where: str) -> Evo2:
+    """The network of a configuration with a checkpoint's tensors, in their own dtypes, sharing memory.
+
+    The file groups the rows of `Wqkv` as (head, q|k|v, feature), the network as (q|k|v, head, feature).
+
+    Raises:
+        CheckpointError: a key is missing, unexpected or of another shape; the message names it.
+    """
+    with torch.device("meta"):
+        network = Evo2(config)
+    fill(network, tensors, where, rename=published_key)
+    for index in config.attn_layer_idxs:
+        attention = network.block(index).get_submodule("inner_mha_cls")
+        weight = attention.get_parameter("Wqkv.weight")
+        heads = weight.data.view(config.num_attention_heads, 3, config.head_size, config.hidden_size)
+        weight.data = heads.transpose(0, 1).reshape(weight.shape)
+    return network.eval().requires_grad_(False)

@@ -5,16 +5,13 @@ Source: InstaDeep, bioRxiv 2025.12.22.695963, and the checkpoints' config.json.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
 from covpool.extractor.errors import CheckpointError
 
 UpsampleType = Literal["repeat+conv", "conv_transpose"]
-
-#: The longest input the publisher documents, in bp.
-DOCUMENTED_BASES = 1_048_576
 
 #: Epsilon of every norm outside the transformer: in both published implementations the configured epsilon
 #: applies to the transformer blocks only.
@@ -58,6 +55,11 @@ class NTv3Config:
     conditions_vocab_size: tuple[int, ...] = ()
     species_to_token_id: Mapping[str, int] = field(default_factory=dict)
     num_species_special_tokens: int = 0
+
+    #: The longest input the publisher documents, in bp.
+    context: ClassVar[int] = 1_048_576
+    #: The compute dtype describes the numerics completely.
+    numerics: ClassVar[str] = ""
 
     @classmethod
     def from_json(cls, config: Mapping[str, Any], where: str = "config.json") -> Self:
@@ -135,20 +137,7 @@ class NTv3Config:
         """The last up block."""
         return self.layers[-1][0]
 
-    @property
-    def final_layer(self) -> str:
-        """The last up block."""
-        return self.layers[-1][0]
-
-    @property
-    def context(self) -> int:
-        """The longest input the publisher documents, in bp."""
-        return DOCUMENTED_BASES
-
-    @property
-    def numerics(self) -> str:
-        """Empty: the compute dtype describes the numerics completely."""
-        return ""
+    final_layer = default_layer
 
     @property
     def adapter_version(self) -> int:
@@ -174,16 +163,3 @@ class NTv3Config:
             *((f"transformer.{i}", self.embed_dim, 2**n) for i in range(self.num_layers)),
             *((f"up.{j}", self.widths[n - 1 - j], 2 ** (n - 1 - j)) for j in range(n)),
         )
-
-    @property
-    def parameter_count(self) -> int:
-        """Number of parameters of a pre-trained checkpoint of this shape, with LM head."""
-        w, d, n = self.widths, self.embed_dim, self.num_downsamples
-        blocks = sum(
-            2 * w[i] + 5 * w[i] * w[i + 1] + w[i + 1] + 2 * w[i + 1] + w[i + 1] ** 2 + w[i + 1]
-            for i in range(n)
-        ) + sum(2 * w[i + 1] + 5 * w[i + 1] * w[i] + w[i] + 2 * w[i] + w[i] ** 2 + w[i] for i in range(n))
-        layer = 4 * d + 4 * (d * d + d) + 3 * d * self.ffn_embed_dim
-        stem = self.alphabet_size * self.token_embed_dim + 15 * self.token_embed_dim * w[0] + w[0]
-        head = self.num_hidden_layers_head * (w[0] ** 2 + w[0]) + (w[0] + 1) * self.alphabet_size
-        return int(stem + blocks + self.num_layers * layer + head)

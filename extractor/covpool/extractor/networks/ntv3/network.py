@@ -238,18 +238,13 @@ class TransformerBlock(nn.Module):
         """`keys` (b, 1, 1, t) is true where a position may be attended to; None for all of them."""
         x = x + self.sa_layer(self.self_attention_layer_norm(x, condition), keys)
         # Tokens are independent, so slices are used: the hidden layer of a megabase would be very large.
-        slices = torch.split_with_sizes(x, _slices(x.shape[1]), dim=1)
+        slices = torch.split(x, FEED_FORWARD_TOKENS, dim=1)
         return torch.cat([self._feed_forward(part, condition) for part in slices], dim=1)
 
     def _feed_forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
         gate, value = self.fc1(self.final_layer_norm(x, condition)).chunk(2, dim=-1)
         y: Tensor = x + _gate(self.fc2(F.silu(gate) * value), self.modulation_layers, condition)
         return y
-
-
-def _slices(length: int) -> list[int]:
-    full, rest = divmod(length, FEED_FORWARD_TOKENS)
-    return [FEED_FORWARD_TOKENS] * full + [rest] * bool(rest)
 
 
 class LanguageHead(nn.Module):

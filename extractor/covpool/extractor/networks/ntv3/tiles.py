@@ -12,7 +12,7 @@ and positions beyond a member's own end are zeroed before every convolution and 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,31 +22,6 @@ from covpool.extractor.networks.ntv3.spans import Reach, Span, TileSpans, paddin
 
 #: Name of a pooled level, which is the input of the next block and not a tap.
 POOLED = ""
-
-
-@dataclass(frozen=True)
-class Taps:
-    """The requested taps, and the depth to which the network must run.
-
-    Attributes:
-        names: taps as `NTv3.stages` names them.
-        down, layer, up: last requested block of each kind; -1 for none.
-    """
-
-    names: frozenset[str]
-    down: int = field(init=False)
-    layer: int = field(init=False)
-    up: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        for attribute, kind in (("down", "down."), ("layer", "transformer."), ("up", "up.")):
-            last = max((int(n.removeprefix(kind)) for n in self.names if n.startswith(kind)), default=-1)
-            object.__setattr__(self, attribute, last)
-
-    @property
-    def bottleneck(self) -> bool:
-        """Whether any tap is at or after the bottleneck."""
-        return self.layer >= 0 or self.up >= 0
 
 
 @dataclass(frozen=True)
@@ -108,33 +83,34 @@ class TiledForward:
             start: bp; of the taps of either tower, tiles that end there or before are left out. (Attention
                 still needs the down tower of every tile.)
         """
-        taps = Taps(names)
+        down, layer, up = (_last(names, kind) for kind in ("down.", "transformer.", "up."))
+        to_bottleneck = layer >= 0 or up >= 0
         batch = _Batch(self.network, ids, lengths, species, self.reach)
         tiles = self._tiles(batch.length)
         wanted = [tile for tile in tiles if tile[1] > start]
-        depth = self.network.config.num_downsamples if taps.bottleneck else taps.down + 1
+        depth = self.network.config.num_downsamples if to_bottleneck else down + 1
         tops: list[Tensor] = []
         # If one tile is the whole sequence, its skips are used by the up tower directly.
         skips: dict[int, Stage] = {}
-        for tile in tiles if taps.bottleneck else wanted:
+        for tile in tiles if to_bottleneck else wanted:
             for stage in batch.descend_to(tile, depth):
                 if stage.name in names and tile[1] > start:
                     yield _own(stage, tile)
                 if stage.is_input and stage.level == depth:
                     tops.append(stage.values)
-                elif stage.is_input and len(tiles) == 1 and taps.up >= 0:
+                elif stage.is_input and len(tiles) == 1 and up >= 0:
                     skips[stage.level] = stage
-        if not taps.bottleneck:
+        if not to_bottleneck:
             return
         x = torch.cat(tops, dim=1) if len(tops) > 1 else tops[0]
         tops.clear()
-        last = self.network.config.num_layers if taps.up >= 0 else taps.layer + 1
+        last = self.network.config.num_layers if up >= 0 else layer + 1
         for stage in batch.attend(x, last):
             x = stage.values
             if stage.name in names:
                 yield stage
-        for tile in wanted if taps.up >= 0 else []:
-            for stage in batch.ascend(tile, taps.up, x, skips):
+        for tile in wanted if up >= 0 else []:
+            for stage in batch.ascend(tile, up, x, skips):
                 if stage.name in names:
                     yield _own(stage, tile)
 
@@ -213,6 +189,11 @@ class _Batch:
             return None
         positions = torch.arange(*span, device=self.ids.device)
         return (positions < (self._lengths >> level))[:, :, None]
+
+
+def _last(names: frozenset[str], kind: str) -> int:
+    """The last requested block of a kind; -1 for none."""
+    return max((int(name.removeprefix(kind)) for name in names if name.startswith(kind)), default=-1)
 
 
 def _at(tile: Span, level: int) -> Span:

@@ -3,10 +3,10 @@
 import io
 import pickle
 import zipfile
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from importlib import import_module
-from importlib.util import find_spec
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from covpool.extractor.errors import CheckpointError
 from covpool.extractor.files.unreadable import unreadable
-from covpool.extractor.files.verified_files import VerifiedFile
-from covpool.extractor.networks.weights.joined_files import JoinedFiles
+from covpool.extractor.files.verified_files import SeekableFile, VerifiedFile
 from covpool.extractor.networks.weights.safetensors_files import read_safetensors
 
 _SHOWN = 6
@@ -27,7 +26,7 @@ def read_weights(paths: Sequence[Path], digests: Sequence[str]) -> dict[str, Any
 
     Args:
         paths: one safetensors file, one `.pt` file of `torch.save`, or its parts in order. A `.pt` is read
-            without running code in it: only tensors and byte buffers (for FP8 metadata) are accepted.
+            without running code in it: only tensors and byte buffers (metadata of Evo 2) are accepted.
         digests: expected SHA-256 of each file.
 
     Raises:
@@ -45,7 +44,7 @@ def read_weights(paths: Sequence[Path], digests: Sequence[str]) -> dict[str, Any
             if not zipfile.is_zipfile(joined):
                 raise ValueError("it is not an archive written by torch.save")
             joined.seek(0)
-            with torch.serialization.safe_globals([io.BytesIO, bytes, *_float8_recipes()]):
+            with torch.serialization.safe_globals([io.BytesIO, bytes]):
                 content = torch.load(joined, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
@@ -63,12 +62,30 @@ def read_weights(paths: Sequence[Path], digests: Sequence[str]) -> dict[str, Any
     return content
 
 
-def _float8_recipes() -> list[type]:
-    """Classes of Transformer Engine that FP8 checkpoints may name; none if it is not installed."""
-    if find_spec("transformer_engine") is None:
-        return []
-    recipes = import_module("transformer_engine.common.recipe")
-    return [kind for kind in vars(recipes).values() if isinstance(kind, type)]
+class JoinedFiles(SeekableFile):
+    """Files read as one, one after another; closed together."""
+
+    def __init__(self, files: Sequence[VerifiedFile]) -> None:
+        self._files = files
+        self._starts = [0, *accumulate(file.size for file in files)]
+        self.size = self._starts[-1]
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer from the current position on, across file boundaries."""
+        view, filled = memoryview(buffer).cast("B"), 0
+        while filled < len(view) and self._at < self.size:
+            index = bisect_right(self._starts, self._at) - 1
+            self._files[index].seek(self._at - self._starts[index])
+            taken = self._files[index].readinto(view[filled:])
+            filled += taken
+            self._at += taken
+        return filled
+
+    def close(self) -> None:
+        """Close every file."""
+        for file in self._files:
+            file.close()
+        super().close()
 
 
 def fill(

@@ -1,21 +1,48 @@
-"""Reconstruction losses of a bottleneck over moments: statistics of a fit, never of its quality.
+"""Bottlenecks as the fits make them: from orthonormal columns, with their reconstruction losses over moments.
 
-Through the trace identity no d x d residual is formed: with M = Lᵀ C R,
-‖L M Rᵀ - C‖² = <(LᵀL) M (RᵀR), M> - 2 ‖M‖² + ‖C‖².
+Losses are statistics of a fit, never of its quality. Through the trace identity no d x d residual is formed:
+with M = Lᵀ C R, ‖L M Rᵀ - C‖² = <(LᵀL) M (RᵀR), M> - 2 ‖M‖² + ‖C‖².
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from covpool.extractor.fitting.source import MomentsSource, batches, sweep
+from covpool.extractor.errors import FitError
+from covpool.extractor.fitting.source import MomentsSource, batches, sweep, width_of
+from covpool.store.poolings.bottleneck import Bottleneck
+from covpool.store.values.keys import Recipe
 from covpool.store.values.moments import Moments
 
 Matrix = NDArray[np.float64]
+
+
+def tied_bottleneck(
+    columns: Matrix,
+    scale: Matrix,
+    name: str,
+    recipe: Recipe,
+    fit: Mapping[str, Any],
+) -> Bottleneck:
+    """L = R = D U in float32: M = Lᵀ C R is then Uᵀ (D C D) U, and D need not be known to apply it."""
+    projection = np.ascontiguousarray(scale[:, None] * columns, dtype=np.float32)
+    return Bottleneck(projection, projection, name=name, recipe=recipe, fit=fit)
+
+
+def check_k(source: MomentsSource, k: int) -> None:
+    """Refuse a k that no projection has.
+
+    Raises:
+        FitError: there are no moments, or k is not from 1 to their width.
+    """
+    width = width_of(source)
+    if not 1 <= k <= width:
+        raise FitError(f"cannot fit k={k} on moments of width {width}; choose 1 to {width}")
 
 
 @dataclass(frozen=True)

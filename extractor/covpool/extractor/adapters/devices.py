@@ -1,16 +1,18 @@
-"""Batching: how many bases one forward may hold, and which sequences share one of which nothing is cached.
+"""Devices: what of their memory one forward may take, and their failures as errors of the extractor.
 
 How a float32 forward rounds depends on the size of its pieces, so that follows from the kind of machine, and
 not from what else runs there: from the memory that a device has, not from what of it is free. Only after
 memory ran out are smaller pieces tried (`memory_share`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 import psutil
 import torch
+
+from covpool.extractor.errors import DeviceError, ExtractionError, OutOfMemoryError
 
 #: Share of a device's memory that one forward may take.
 MEMORY_SHARE = 0.25
@@ -58,19 +60,34 @@ def token_budget(device: torch.device, bytes_per_base: int, most: Mapping[str, i
     return 1 << max(0, int(allowed).bit_length() - 1)
 
 
-def batches(lengths: Sequence[int], budget: int, most: int) -> list[list[int]]:
-    """Indices in groups of at most `most` that hold, padded to the longest, at most `budget` bases.
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error means that memory ran out; torch has no class for this on the CPU."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    messages = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in messages)
 
-    Neighbours in length share a group, so that little is padding; the longest come first. A sequence longer
-    than the budget is alone.
+
+@contextmanager
+def own_errors() -> Iterator[None]:
+    """Raise exceptions of torch in the body as errors of the extractor; others pass.
+
+    Raises:
+        OutOfMemoryError: memory ran out.
+        DeviceError: an error of a class of torch's own: the device failed.
     """
-    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
-    groups: list[list[int]] = []
-    for index in order:
-        # The first member is the longest: every other is padded to it.
-        size = len(groups[-1]) + 1 if groups else 0
-        if groups and size <= most and lengths[groups[-1][0]] * size <= budget:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-    return groups
+    try:
+        yield
+    except ExtractionError:
+        raise
+    except Exception as error:
+        first = str(error).partition("\n")[0]
+        if is_out_of_memory(error):
+            raise OutOfMemoryError(
+                f"{first}; memory ran out: use shorter sequences, fewer layers, or a larger device"
+            ) from error
+        if type(error).__module__.partition(".")[0] == "torch":
+            raise DeviceError(
+                f"{type(error).__name__}: {first}; try again in a new process, or on another device"
+            ) from error
+        raise
