@@ -25,21 +25,25 @@ def __getattr__(name: str) -> Any:
 
 
 #: Modules that users of 0.1 import from where they lay then.
-_MOVED = {
-    f"{__name__}.regions": f"{__name__}.extraction.selections",
-} | {
-    f"{__name__}.{old}": f"{__name__}.{wing}.{old.rpartition('.')[2]}"
-    for wing, modules in {
-        "extraction": ("accumulate",),
-        "sequences": ("fasta", "genome"),
-        "models": ("checkpoints",),
-        "evaluation.inputs": tuple(
-            f"evaluation.{name}"
-            for name in ("gene_terms", "genes", "ontology", "signal", "targets", "term_tables", "tracks")
-        ),
-    }.items()
-    for old in modules
-} | {f"{__name__}.regions": f"{__name__}.extraction.selections"}
+_MOVED = (
+    {
+        f"{__name__}.regions": f"{__name__}.extraction.selections",
+    }
+    | {
+        f"{__name__}.{old}": f"{__name__}.{wing}.{old.rpartition('.')[2]}"
+        for wing, modules in {
+            "extraction": ("accumulate",),
+            "sequences": ("fasta", "genome"),
+            "models": ("checkpoints",),
+            "evaluation.inputs": tuple(
+                f"evaluation.{name}"
+                for name in ("gene_terms", "genes", "ontology", "signal", "targets", "term_tables", "tracks")
+            ),
+        }.items()
+        for old in modules
+    }
+    | {f"{__name__}.regions": f"{__name__}.extraction.selections"}
+)
 
 
 class _Moved(MetaPathFinder, Loader):

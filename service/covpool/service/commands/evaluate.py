@@ -32,6 +32,7 @@ from covpool.service.commands.stores import open_store
 from covpool.service.evaluation.comparison import POOLINGS, Design
 from covpool.service.evaluation.comparison import evaluate as results_of
 
+
 def _refuse_tokens(_context: click.Context, _option: click.Parameter, used: bool) -> None:
     if used:
         raise click.UsageError(
