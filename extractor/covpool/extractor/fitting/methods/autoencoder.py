@@ -1,12 +1,12 @@
 """The published fit: untied L, R by gradient descent on the reconstruction of C from M = Lᵀ C R.
 
 Source: Dooms, Wang, Pearce, "Covariance-based Sequence Pooling", 2026. The loss is the mean of the unsquared
-norms ‖L M Rᵀ - C‖, taken through the trace identity (see `losses`). `glram` reaches as low a loss in a few
-sweeps; this stays as the method as published, and as its oracle.
+norms ‖L M Rᵀ - C‖, taken through the trace identity (see `bottlenecks`). `glram` reaches as low a loss in a
+few sweeps; this stays as the method as published, and as its oracle.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +76,11 @@ def fit_autoencoder(
         for epoch in range(len(curve), epochs):
             order = np.random.default_rng([seed, epoch]).permutation(len(source)).tolist()
             total = 0.0
-            for step, start in enumerate(range(0, len(order), batch)):
+            for step, (_, c) in enumerate(stacks(source, order, scale, batch)):
                 done = (epoch * steps + step) / (epochs * steps)
                 optimiser.param_groups[0]["lr"] = learning_rate * (1 + math.cos(math.pi * done)) / 2
-                norms = reconstruction_norms(
-                    stacked(source, order[start : start + batch], scale), *projections
-                )
-                optimiser.zero_grad()
-                norms.mean().backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
+                norms = reconstruction_norms(c, *projections)
+                descend(optimiser, norms.mean())
                 total += float(norms.detach().sum())
             curve = np.append(curve, total / len(source))
             kept.save(scale=scale, curve=curve, **arrays_of(optimiser, projections))
@@ -115,11 +111,23 @@ def reconstruction_norms(c: Tensor, left: Tensor, right: Tensor) -> Tensor:
     return squared.clamp_min(LEAST_SHARE * norms + torch.finfo(c.dtype).tiny).sqrt()
 
 
-def stacked(source: MomentsSource, indices: Sequence[int], scale: NDArray[np.float64]) -> Tensor:
-    """(b, d, d) float32 stack of D C D."""
-    c = np.stack([moments.second_moment for moments in source.read(indices)]).astype(np.float32)
-    c *= (scale[:, None] * scale).astype(np.float32)
-    return torch.from_numpy(c)
+def stacks(
+    source: MomentsSource, indices: Sequence[int], scale: NDArray[np.float64], batch: int
+) -> Iterator[tuple[Sequence[int], Tensor]]:
+    """The moments at these indices in batches: indices, and the (b, d, d) float32 stack of D C D."""
+    scales = (scale[:, None] * scale).astype(np.float32)
+    for start in range(0, len(indices), batch):
+        part = indices[start : start + batch]
+        c = np.stack([moments.second_moment for moments in source.read(part)]).astype(np.float32)
+        c *= scales
+        yield part, torch.from_numpy(c)
+
+
+def descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step down the gradient of a loss."""
+    optimiser.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimiser.step()
 
 
 def arrays_of(

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from covpool.extractor.extraction.threads import one_torch_thread
 from covpool.extractor.fitting.bottlenecks import check_k
-from covpool.extractor.fitting.methods.autoencoder import arrays_of, restore, stacked
+from covpool.extractor.fitting.methods.autoencoder import arrays_of, descend, restore, stacks
 from covpool.extractor.fitting.source import MomentsSource
 from covpool.extractor.fitting.state import fit_state
 from covpool.extractor.fitting.summary import Scaling, summarise
@@ -98,13 +98,13 @@ def fit_end_to_end(
         model = _Model(parameters, torch.from_numpy(offset), torch.from_numpy(spread), targets.labels)
         while len(curve) < epochs and len(curve) - _lowest(curve) <= patience:
             order = np.random.default_rng([seed, len(curve)]).permutation(training).tolist()
-            for start_at in range(0, training, batch):
-                at = order[start_at : start_at + batch]
-                loss = model.loss(stacked(source, at, scale), y[at])
-                optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
-            held = _held_out_loss(model, source, training, scale, y, batch)
+            for at, c in stacks(source, order, scale, batch):
+                descend(optimiser, model.loss(c, y[at]))
+            held = 0.0
+            with torch.no_grad():
+                for at, c in stacks(source, range(training, len(y)), scale, batch):
+                    held += len(at) * float(model.loss(c, y[at]))
+            held /= len(y) - training
             if not len(curve) or held < curve.min():
                 best = [parameter.detach().numpy().copy() for parameter in parameters[:2]]
             curve = np.append(curve, held)
@@ -159,30 +159,10 @@ def _range_of(
     source: MomentsSource, training: int, scale: NDArray[np.float64], start: Tensor, batch: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """(k²,) mean of M at the start, and the root of the mean variance of its entries: the head's units."""
-    rows = torch.cat(
-        [
-            (start.T @ stacked(source, range(at, min(at + batch, training)), scale) @ start).flatten(1)
-            for at in range(0, training, batch)
-        ]
-    ).numpy()
+    parts = stacks(source, range(training), scale, batch)
+    rows = torch.cat([(start.T @ c @ start).flatten(1) for _, c in parts]).numpy()
     spread = np.array(max(float(np.sqrt(rows.var(0).mean())), np.finfo(np.float32).tiny), np.float32)
     return rows.mean(0), spread
-
-
-def _held_out_loss(
-    model: _Model,
-    source: MomentsSource,
-    training: int,
-    scale: NDArray[np.float64],
-    y: Tensor,
-    batch: int,
-) -> float:
-    total = 0.0
-    with torch.no_grad():
-        for at in range(training, len(y), batch):
-            rows = range(at, min(at + batch, len(y)))
-            total += len(rows) * float(model.loss(stacked(source, rows, scale), y[rows.start : rows.stop]))
-    return total / (len(y) - training)
 
 
 def _lowest(curve: NDArray[np.float64]) -> int:
