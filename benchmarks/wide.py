@@ -37,9 +37,9 @@ from covpool.extractor.evaluation.inputs.gene_terms import term_targets
 from covpool.extractor.evaluation.inputs.genes import CodingGene, read_coding_genes
 from covpool.extractor.evaluation.inputs.ontology import read_ontology
 from covpool.extractor.evaluation.inputs.targets import Targets
-from covpool.extractor.evaluation.intervals import interval
 from covpool.extractor.evaluation.representations import fixed
 from covpool.extractor.evaluation.ridge import Features
+from covpool.extractor.evaluation.scores import interval
 from covpool.extractor.evaluation.splits import FOLDS, block_folds
 from covpool.extractor.fitting.features import localised
 from covpool.extractor.fitting.methods.glram import fit_glram

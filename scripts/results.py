@@ -18,8 +18,8 @@ from covpool.extractor.evaluation.inputs.genes import CodingGene, read_coding_ge
 from covpool.extractor.evaluation.inputs.ontology import read_ontology
 from covpool.extractor.evaluation.inputs.targets import Targets
 from covpool.extractor.evaluation.inputs.tracks import track_targets
-from covpool.extractor.evaluation.intervals import interval
 from covpool.extractor.evaluation.report import figure, markdown, write_report
+from covpool.extractor.evaluation.scores import interval
 from covpool.extractor.models.models import describe
 from covpool.service.evaluation.comparison import Design, evaluate
 from covpool.store import Store

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from covpool.extractor.annotation.genes import Spans
 from covpool.extractor.annotation.selections import Parts, SelectionRule
-from covpool.extractor.annotation.spans import Spans
 from covpool.extractor.models.families import Family, Report
 from covpool.store.codecs.chunk import Encoded, Plain
 from covpool.store.poolings.fitted import FittedPooling

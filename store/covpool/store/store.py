@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import Connection
 
-from covpool.store.catalog.listing import list_entries
+from covpool.store.catalog.entries import list_entries
 from covpool.store.maintenance.verify import Problem, verify
 from covpool.store.opened import OpenedStore
 from covpool.store.threads import in_order

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from covpool.extractor import Annotation, read_annotation, reverse_complement
-from covpool.extractor.annotation.spans import Spans
+from covpool.extractor.annotation.genes import Spans
 
 DATA = Path(__file__).parents[2] / "data" / "annotation"
 SHARED = Path("../shared/data")

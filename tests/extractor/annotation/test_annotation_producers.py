@@ -6,7 +6,7 @@ import pytest
 
 from covpool.extractor import Annotation, read_annotation
 from covpool.extractor.annotation.gene_regions import own_classes
-from covpool.extractor.annotation.spans import Spans
+from covpool.extractor.annotation.genes import Spans
 
 FILES = Path(__file__).parents[2] / "data" / "annotation" / "producers"
 

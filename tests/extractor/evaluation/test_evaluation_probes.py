@@ -15,18 +15,27 @@ from covpool.extractor.errors import EvaluationError
 from covpool.extractor.evaluation.compare import Comparison, Representation, Result
 from covpool.extractor.evaluation.inputs.genes import CodingGene
 from covpool.extractor.evaluation.inputs.targets import Matrix, Targets
-from covpool.extractor.evaluation.intervals import (
-    area_gene_draws,
-    interval,
-    pearson_gene_draws,
-    target_draws,
-)
-from covpool.extractor.evaluation.paralogues import cluster, translate
 from covpool.extractor.evaluation.report import markdown, scores_table, write_report
 from covpool.extractor.evaluation.representations import fixed
 from covpool.extractor.evaluation.ridge import Features, Index, Ridge, best_on_grid, best_penalty, design
-from covpool.extractor.evaluation.scores import Table, auroc, auroc_and_influence, pearson, r_squared
-from covpool.extractor.evaluation.splits import block_folds, chromosome_folds, keep_together
+from covpool.extractor.evaluation.scores import (
+    Table,
+    area_gene_draws,
+    auroc,
+    auroc_and_influence,
+    interval,
+    pearson,
+    pearson_gene_draws,
+    r_squared,
+    target_draws,
+)
+from covpool.extractor.evaluation.splits import (
+    block_folds,
+    chromosome_folds,
+    cluster,
+    keep_together,
+    translate,
+)
 from covpool.extractor.sequences.sequences import Sequence
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from covpool.extractor.annotation.annotation import read_annotation
 from covpool.extractor.errors import ExtractionError
-from covpool.extractor.evaluation.inputs.text_lines import read_lines
+from covpool.extractor.files.unreadable import read_lines
 from covpool.extractor.models.checkpoints import read_mapping
 from covpool.extractor.sequences.fasta import read_fasta
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from covpool.extractor import describe
 from covpool.service.assemblies.files import write
-from covpool.service.assemblies.labels import LONGEST, labels_of, quoted
 from covpool.service.assemblies.registry import Genomes
+from covpool.service.assemblies.table import LONGEST, labels_of, quoted
 from covpool.service.commands.export import export
 from covpool.store import MomentsKey, Store
 from covpool.store.catalog.names import Name

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from covpool.extractor.annotation.genes import Gene, Transcript
+from covpool.extractor.annotation.genes import Gene, Spans, Transcript, joined
 from covpool.extractor.annotation.selections import Parts, selections
-from covpool.extractor.annotation.spans import Spans, joined
 from covpool.extractor.errors import RegionError
 
 Reading = Literal["canonical", "union"]

@@ -1,13 +1,50 @@
-"""Gene and Transcript: a gene of an annotation with its names, and its transcripts.
+"""Gene and Transcript: a gene of an annotation with its names, and its transcripts; and operations on spans.
 
-Convention: coordinates are 0-based and half-open.
+Convention: coordinates are 0-based and half-open; spans are sorted and disjoint.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from covpool.extractor.annotation.spans import Spans
 from covpool.extractor.errors import AnnotationError
+
+Interval = tuple[int, int]
+Spans = tuple[Interval, ...]
+
+
+def joined(intervals: Iterable[Interval]) -> Spans:
+    """Sorted, with overlapping and touching intervals merged."""
+    merged: list[Interval] = []
+    for start, end in sorted(intervals):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(merged[-1][1], end)
+        elif start < end:
+            merged.append((start, end))
+    return tuple(merged)
+
+
+def without(spans: Spans, taken: Spans) -> Spans:
+    """`spans` minus `taken`; both sorted and disjoint."""
+    remaining: list[Interval] = []
+    for start, end in spans:
+        for first, last in taken:
+            if last <= start:
+                continue
+            if first >= end:
+                break
+            if start < first:
+                remaining.append((start, first))
+            start = max(start, last)
+        if start < end:
+            remaining.append((start, end))
+    return tuple(remaining)
+
+
+def within(spans: Spans, start: int, end: int) -> Spans:
+    """`spans` cut to [start, end)."""
+    cut = ((max(first, start), min(last, end)) for first, last in spans)
+    return tuple((first, last) for first, last in cut if first < last)
 
 
 @dataclass(frozen=True)

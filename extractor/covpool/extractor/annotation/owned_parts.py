@@ -18,9 +18,8 @@ from covpool.extractor.annotation.features.features import (
 )
 from covpool.extractor.annotation.features.origin import fitted, lengths_of, unrolled
 from covpool.extractor.annotation.features.repairs import Repairs
-from covpool.extractor.annotation.genes import Gene, Transcript
+from covpool.extractor.annotation.genes import Gene, Spans, Transcript, joined, without
 from covpool.extractor.annotation.ownership import Owned, Owners
-from covpool.extractor.annotation.spans import Spans, joined, without
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Literal
 
-from covpool.extractor.annotation.genes import Gene, Transcript
-from covpool.extractor.annotation.spans import Spans, joined, within, without
+from covpool.extractor.annotation.genes import Gene, Spans, Transcript, joined, within, without
 from covpool.extractor.errors import RegionError
 from covpool.store.registry import Registry
 

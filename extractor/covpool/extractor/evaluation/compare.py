@@ -16,7 +16,6 @@ import numpy as np
 
 from covpool.extractor.errors import EvaluationError
 from covpool.extractor.evaluation.inputs.targets import Matrix, Targets
-from covpool.extractor.evaluation.intervals import area_gene_draws, pearson_gene_draws, target_draws
 from covpool.extractor.evaluation.ridge import (
     PENALTY_LIMITS,
     Features,
@@ -29,11 +28,14 @@ from covpool.extractor.evaluation.ridge import (
 from covpool.extractor.evaluation.scores import (
     Table,
     Vector,
+    area_gene_draws,
     auroc,
     auroc_and_influence,
     finite_mean,
     pearson,
+    pearson_gene_draws,
     r_squared,
+    target_draws,
 )
 from covpool.extractor.evaluation.splits import Folds
 from covpool.store.threads import one_thread

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from covpool.extractor.evaluation.compare import Result
 from covpool.extractor.evaluation.inputs.targets import Targets
-from covpool.extractor.evaluation.intervals import interval
+from covpool.extractor.evaluation.scores import interval
 
 SCORES, TABLE, FIGURE = "scores.parquet", "table.md", "scores.png"
 _COLOURS = {"baseline": "#888888", "model": "#1f6fb4", "control": "#c7762b"}

@@ -1,4 +1,4 @@
-"""Unreadable files: the reason that the system gives, and the remedy.
+"""Files of text, whatever packs and encodes them; why a file cannot be read, and the remedy.
 
 A file must be fetched again if it is damaged or truncated, but not if a path, a permission or a disk is the
 cause.
@@ -6,8 +6,14 @@ cause.
 
 import errno
 import lzma
+import re
 import sys
 import zlib
+from pathlib import Path
+
+from xopen import xopen
+
+from covpool.extractor.errors import EvaluationError
 
 if sys.version_info >= (3, 14):
     from compression import zstd as zstd
@@ -42,3 +48,31 @@ def unreadable(error: Exception, label: str, where: str = "") -> str:
         case _:
             remedy = "check whether other programs can read it"
     return f"{label}: cannot be read{where and ' ' + where} ({reason}); {remedy}"
+
+
+#: Not `splitlines`, which also splits at form feeds and the like inside descriptions.
+_LINE_END = re.compile(r"\r\n|\n|\r")
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a file: UTF-8, UTF-16 with its mark, or else Latin-1; gzip, bzip2, xz or zstd.
+
+    Raises:
+        EvaluationError: the file cannot be read, or is not text.
+    """
+    try:
+        with xopen(path, "rb", threads=0) as file:
+            data: bytes = file.read()
+    except (OSError, *PACKED) as error:
+        raise EvaluationError(unreadable(error, str(path))) from error
+    if data.startswith(_UTF_16):
+        text = data.decode("utf-16", "replace")
+    elif b"\0" in data[:4096]:
+        raise EvaluationError(f"{path}: is not text; save it as text with tabs")
+    else:
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = data.decode("latin-1")
+    return _LINE_END.split(text)

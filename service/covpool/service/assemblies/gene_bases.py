@@ -14,9 +14,8 @@ from typing import Literal
 
 from covpool.extractor.annotation.annotation import Annotation
 from covpool.extractor.annotation.gene_regions import own_classes, stretch
-from covpool.extractor.annotation.genes import Gene
+from covpool.extractor.annotation.genes import Gene, Spans
 from covpool.extractor.annotation.selections import selections
-from covpool.extractor.annotation.spans import Spans
 from covpool.extractor.errors import ExtractionError, GenomeFileError
 from covpool.extractor.extraction.selections import WHOLE
 from covpool.extractor.sequences.genome import Genome

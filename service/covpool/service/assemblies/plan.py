@@ -7,9 +7,8 @@ from functools import partial
 
 from covpool.extractor.annotation.annotation import Annotation
 from covpool.extractor.annotation.gene_regions import own_classes, stretch
-from covpool.extractor.annotation.genes import Gene
+from covpool.extractor.annotation.genes import Gene, Spans
 from covpool.extractor.annotation.selections import selections
-from covpool.extractor.annotation.spans import Spans
 from covpool.extractor.errors import ExtractionError, GenomeFileError, SequenceError
 from covpool.extractor.extraction.packs import Shape, packs
 from covpool.extractor.extraction.selections import WHOLE, Selection

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from covpool.extractor.annotation.features.repairs import Finding
-from covpool.extractor.annotation.genes import Gene
-from covpool.extractor.annotation.spans import Spans
+from covpool.extractor.annotation.genes import Gene, Spans
 from covpool.extractor.extraction.selections import WHOLE
 
 LONGEST_NAME = 255

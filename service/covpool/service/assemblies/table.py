@@ -4,15 +4,16 @@ Rows are genes, sorted by contig name and place. There is a matrix of embeddings
 selection, strand, model) with moments in the store.
 """
 
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covpool.extractor.annotation.genes import Gene
 from covpool.service.assemblies.gene_bases import GeneBases
-from covpool.service.assemblies.labels import labels_of
 from covpool.service.assemblies.rows import rows_of
 from covpool.service.errors import RequestError
 from covpool.store.catalog.entries import Entry
@@ -145,3 +146,43 @@ def _embedded(
         read()
     assert values is not None
     return Embeddings(recipe, pooling.name, shape, values, tokens, tuple(keys))
+
+
+#: Fields of a recipe in its label if recipes differ in them, in addition to layer and selection.
+_FURTHER = ("model", "strand", "condition", "dtype")
+
+#: A longer label is cut, and ends in the recipe's digest.
+LONGEST = 200
+
+
+def labels_of(recipes: Iterable[Recipe]) -> dict[Recipe, str]:
+    """A label for each recipe: its layer and selection, and the other fields in which they differ.
+
+    Parts are joined by colons; what has a meaning in a format is escaped as in URLs (`urllib.parse.unquote`
+    restores a part), so that different recipes have different labels: `up.6:whole:acme%2Fntv3`.
+    """
+    listed = sorted(set(recipes), key=lambda recipe: recipe.to_json())
+    further = [field for field in _FURTHER if len({getattr(recipe, field) for recipe in listed}) > 1]
+    named: dict[str, list[Recipe]] = defaultdict(list)
+    for recipe in listed:
+        parts = (quoted(str(getattr(recipe, field))) for field in ("layer", "selection", *further))
+        named[":".join(parts)].append(recipe)
+    labels = {}
+    for label, same in named.items():
+        for recipe in same:
+            if len(label) > LONGEST:
+                labels[recipe] = f"{label[:LONGEST]}:{recipe.digest}"
+            else:
+                labels[recipe] = label if len(same) == 1 else f"{label}:{recipe.digest[:8]}"
+    return labels
+
+
+def quoted(text: str) -> str:
+    """A part of a label, with special characters escaped."""
+    first, last = len(text) - len(text.lstrip(" ")), len(text.rstrip(" "))
+    return "".join(
+        letter
+        if first <= at < last and letter.isprintable() and letter not in "%/:"
+        else quote(letter, safe="", errors="surrogatepass")
+        for at, letter in enumerate(text)
+    )

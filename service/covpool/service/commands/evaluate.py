@@ -10,8 +10,8 @@ from covpool.extractor.evaluation.inputs.genes import CodingGene, read_coding_ge
 from covpool.extractor.evaluation.inputs.ontology import read_ontology
 from covpool.extractor.evaluation.inputs.targets import Targets, with_targets
 from covpool.extractor.evaluation.inputs.tracks import track_targets
-from covpool.extractor.evaluation.intervals import interval
 from covpool.extractor.evaluation.report import write_report
+from covpool.extractor.evaluation.scores import interval
 from covpool.extractor.evaluation.splits import FOLDS
 from covpool.extractor.models.models import describe
 from covpool.extractor.models.options import Options

@@ -22,10 +22,16 @@ from covpool.extractor.evaluation.controls import (
 )
 from covpool.extractor.evaluation.inputs.genes import CodingGene
 from covpool.extractor.evaluation.inputs.targets import Targets
-from covpool.extractor.evaluation.paralogues import cluster
 from covpool.extractor.evaluation.representations import baselines, fitted, pooled
 from covpool.extractor.evaluation.ridge import Features, Index
-from covpool.extractor.evaluation.splits import FOLDS, Folds, block_folds, chromosome_folds, keep_together
+from covpool.extractor.evaluation.splits import (
+    FOLDS,
+    Folds,
+    block_folds,
+    chromosome_folds,
+    cluster,
+    keep_together,
+)
 from covpool.extractor.fitting.fits import METHODS
 from covpool.extractor.fitting.source import MomentsList
 from covpool.extractor.fitting.targets import Targets as SupervisedTargets

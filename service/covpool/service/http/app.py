@@ -19,7 +19,7 @@ from covpool.service.http.metrics import Metrics
 from covpool.service.http.middleware.auth import Auth
 from covpool.service.http.middleware.rates import Rates
 from covpool.service.http.middleware.request_context import RequestContext
-from covpool.service.http.query import only_known
+from covpool.service.http.reading import only_known
 from covpool.service.http.routes import (
     bottlenecks,
     docs,

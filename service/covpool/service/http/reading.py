@@ -1,7 +1,8 @@
-"""Reading request bodies: JSON or a form with a FASTA file, parsed off the event loop; each name only once.
+"""Reading requests: bodies as JSON or a form with a FASTA file, parsed off the event loop; query parameters.
 
-Bodies are read by hand and not by FastAPI because a megabase of JSON would delay every other request, and
-because JSON objects and forms silently keep the last of two equal names.
+Each name counts only once, and only if the route declares it. Bodies are read by hand and not by FastAPI
+because a megabase of JSON would delay every other request, and because JSON objects and forms silently keep
+the last of two equal names.
 """
 
 import json
@@ -135,3 +136,39 @@ def _no_constant(name: str) -> NoReturn:
 
 def _error(message: str) -> dict[str, Any]:
     return {"type": "value_error", "loc": ("body",), "msg": message}
+
+
+#: Characters of an unknown name that an error repeats.
+_LONGEST_SHOWN = 80
+
+
+async def only_known(request: Request) -> None:
+    """The dependency of every route.
+
+    Raises:
+        RequestValidationError: names the unknown parameters and those that the route takes.
+    """
+    sent = Counter(name for name, _ in request.query_params.multi_items())
+    if not sent:
+        return
+    names = _declared(request)
+    choice = f"there is {', '.join(names)}" if names else "this route takes none"
+    errors = [_unknown(name, f"is no parameter here; {choice}") for name in sent if name not in names]
+    errors += [
+        _unknown(name, "is given more than once; give it once")
+        for name, times in sent.items()
+        if name in names and times > 1
+    ]
+    if errors:
+        raise RequestValidationError(errors)
+
+
+def _declared(request: Request) -> list[str]:
+    """Names of the route's query parameters, from the service's OpenAPI document."""
+    path: str = request.scope["route"].path_format
+    operation: dict[str, Any] = request.app.openapi()["paths"].get(path, {}).get(request.method.lower(), {})
+    return sorted(field["name"] for field in operation.get("parameters", []) if field["in"] == "query")
+
+
+def _unknown(name: str, message: str) -> dict[str, Any]:
+    return {"type": "unknown_parameter", "loc": ("query", name[:_LONGEST_SHOWN]), "msg": message}

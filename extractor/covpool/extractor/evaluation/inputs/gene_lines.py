@@ -12,7 +12,7 @@ from typing import Any
 
 from covpool.extractor.annotation.features.repairs import Repairs
 from covpool.extractor.annotation.formats.attributes import of_gff3, of_gtf
-from covpool.extractor.annotation.formats.genbank_records import records
+from covpool.extractor.annotation.formats.genbank import records
 from covpool.extractor.annotation.formats.lines import COLUMNS, tables
 
 Attributes = Mapping[str, list[str]]

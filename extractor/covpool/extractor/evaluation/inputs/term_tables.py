@@ -15,7 +15,7 @@ from pathlib import Path
 from covpool.extractor.errors import EvaluationError
 from covpool.extractor.evaluation.inputs.ontology import Ontology
 from covpool.extractor.evaluation.inputs.term_columns import Columns, Row, TermCells, find_columns, is_header
-from covpool.extractor.evaluation.inputs.text_lines import read_lines
+from covpool.extractor.files.unreadable import read_lines
 
 #: Number of rows from which the format is recognised.
 _LOOKED_AT = 200

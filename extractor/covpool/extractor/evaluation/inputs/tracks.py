@@ -13,7 +13,7 @@ from covpool.extractor.errors import EvaluationError
 from covpool.extractor.evaluation.inputs.genes import CodingGene, Contig
 from covpool.extractor.evaluation.inputs.signal import Signal, Vector, read_signal
 from covpool.extractor.evaluation.inputs.targets import Targets
-from covpool.extractor.evaluation.inputs.text_lines import read_lines
+from covpool.extractor.files.unreadable import read_lines
 
 COLUMNS = ("sample", "strand", "file")
 #: Number of contigs that a message lists.

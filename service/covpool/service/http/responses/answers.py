@@ -1,13 +1,16 @@
-"""Answers that several routes send: jobs, pages of lists in memory, and notices of deprecated fields."""
+"""Answers that several routes send: jobs, pages of lists, bytes (conditional, partial or whole), notices."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Query
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 
 from covpool.service import schemas
+from covpool.service.http import problems
+from covpool.service.http.negotiation import UnsatisfiableRange, byte_range, is_unchanged
 from covpool.service.queue import Job, Progress
 
 P = TypeVar("P", schemas.BottleneckPage, schemas.GenomePage, schemas.ModelPage)
@@ -67,3 +70,36 @@ def deprecated(request: schemas.ModelOptions, response: Response) -> Response:
     if any(deprecations(request)):
         response.headers["Deprecation"] = _SINCE
     return response
+
+
+#: The content of a key never changes.
+IMMUTABLE = "public, max-age=31536000, immutable"
+
+
+def wanted_range(request: Request, tag: str, size: int) -> tuple[int, int] | Response | None:
+    """[start, end) asked for, None for the whole, or the refusal of a range that begins after the end."""
+    try:
+        return byte_range(request.headers.get("range"), request.headers.get("if-range"), tag, size)
+    except UnsatisfiableRange:
+        detail = f"there are {size:,} bytes; ask for a range that begins before"
+        headers = {"Content-Range": f"bytes */{size}"}
+        return problems.problem(request, 416, "No such range", detail, headers)
+
+
+def in_bytes(request: Request, body: bytes, media_type: str, headers: Mapping[str, str]) -> Response:
+    """304, 206, 416 or 200 with these bytes; `headers` hold the entity tag."""
+    if is_unchanged(request.headers.get("if-none-match"), headers["ETag"]):
+        return Response(status_code=304, headers=dict(headers))
+    part = wanted_range(request, headers["ETag"], len(body))
+    if isinstance(part, Response):
+        return part
+    all_headers = dict(headers) | {"Accept-Ranges": "bytes"}
+    if part is None:
+        return Response(body, media_type=media_type, headers=all_headers)
+    start, end = part
+    return Response(
+        body[start:end],
+        206,
+        media_type=media_type,
+        headers=all_headers | {"Content-Range": f"bytes {start}-{end - 1}/{len(body)}"},
+    )

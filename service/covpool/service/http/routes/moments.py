@@ -23,7 +23,7 @@ from covpool.service.http.healing import read_whole
 from covpool.service.http.negotiation import preferred
 from covpool.service.http.openapi import body_of, refusals
 from covpool.service.http.reading import read_json
-from covpool.service.http.responses.byte_answers import IMMUTABLE, in_bytes
+from covpool.service.http.responses.answers import IMMUTABLE, in_bytes
 from covpool.service.http.threads import compute
 from covpool.service.schemas import MOMENTS_STREAM, NPY, SAFETENSORS, STORED, MomentsRequest
 from covpool.store.catalog.entries import Entry

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from covpool.service.database.tokens import allow
 from covpool.service.http.context import Service
 from covpool.service.http.openapi import refusals
-from covpool.service.http.responses.byte_answers import in_bytes, wanted_range
+from covpool.service.http.responses.answers import in_bytes, wanted_range
 from covpool.store.values.keys import sha256
 
 router = APIRouter(prefix="/zarr", tags=["zarr"], dependencies=[allow("read")])
