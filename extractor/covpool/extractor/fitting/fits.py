@@ -1,4 +1,4 @@
-"""Fits by name, of every installed package: functions that make a fitted pooling from moments.
+"""Fits by name, of every installed package: functions that make a fitted pooling; and their figure.
 
 Packages offer those of moments alone in the entry-point group `covpool.fits`, called as
 `fit(source, *, k, name, ...)`, and those of moments and targets in `covpool.supervised_fits`, called as
@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 from covpool.extractor.errors import FitError
@@ -68,3 +69,26 @@ METHODS: Mapping[str, Method] = {
     **{name: Method(name, supervised=False) for name in _OF_MOMENTS},
     **{name: Method(name, supervised=True) for name in _SUPERVISED},
 }
+
+
+def draw_fit(pooling: FittedPooling, path: Path) -> None:
+    """Draw the fit's curve into an image file, whose format is that of its suffix.
+
+    Raises:
+        FitError: the fit kept no curve.
+    """
+    curve = pooling.fit.get("curve")
+    if not isinstance(curve, list) or not curve:
+        raise FitError(f"{pooling.name}: keeps no curve of its fit; fit it again")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(range(1, len(curve) + 1), curve, marker="." if len(curve) < 80 else "")
+    axes.set(
+        xlabel=str(pooling.fit["curve_by"]),
+        ylabel=str(pooling.fit["curve_of"]),
+        title=pooling.name,
+    )
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=144)

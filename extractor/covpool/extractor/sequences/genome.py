@@ -13,7 +13,6 @@ import threading
 import weakref
 from collections.abc import Collection
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -165,9 +164,7 @@ class Genome:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self.close()
 
     def _check_unchanged(self) -> None:

@@ -9,7 +9,6 @@ import logging
 import time
 from concurrent.futures import CancelledError
 from contextlib import ExitStack
-from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
@@ -157,9 +156,7 @@ class Cluster:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         """Cancel running work, and end the cluster if this object started it."""
         if self._under_way and self._client.status == "running":
             self._client.cancel(list(self._under_way), force=True)

@@ -8,7 +8,6 @@ small matrices cost Python time and no waiting.
 import logging
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 from covpool.extractor.errors import ExtractionError
@@ -139,9 +138,7 @@ class Executor(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         """Stop running work; results that are cached stay."""
 
 
@@ -175,9 +172,7 @@ class Local:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         """See `Executor`."""
         if kind is not None:
             # An interrupt does not wait for the current forward.

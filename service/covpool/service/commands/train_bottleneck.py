@@ -10,8 +10,7 @@ from typing import Any
 
 import click
 
-from covpool.extractor.fitting.curve import draw_fit
-from covpool.extractor.fitting.fits import METHODS
+from covpool.extractor.fitting.fits import METHODS, draw_fit
 from covpool.service.commands.options import (
     FILE,
     NEW_FILE,
