@@ -346,15 +346,8 @@ class Client:
             name: only results of genes with this id, symbol or alias.
             assembly: the assembly of the name.
         """
-        for page in self._service.pages(
-            IndexPage,
-            "/v1/index",
-            model=model,
-            layer=layer,
-            selection=selection,
-            name=name,
-            assembly=assembly,
-        ):
+        wanted = {"model": model, "layer": layer, "selection": selection, "name": name, "assembly": assembly}
+        for page in self._service.pages(IndexPage, "/v1/index", **wanted):
             yield from page.entries
 
     def models(self) -> list[Model]:
