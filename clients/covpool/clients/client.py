@@ -252,7 +252,7 @@ class Client:
             warnings.warn("regions= is deprecated: use selections=", DeprecationWarning, stacklevel=2)
         body = _given(
             assembly=assembly,
-            selections=selections or regions,
+            selections=selections if regions is None else regions,
             flank=flank or None,
             model=model,
             layers=layers,
